@@ -1,0 +1,155 @@
+"""Cases: the points of the grid, and the only place that knows where a result lies.
+
+A case is task × device × model × mode × precision × batch size: one job, one record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from torchmodes.config import (
+    BASELINE_MODE,
+    BASELINE_PRECISION,
+    Config,
+    Device,
+    Grid,
+    Precision,
+    Task,
+)
+
+CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
+_CASE = re.compile(
+    r"(?P<task>training|inference)/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)/(?P<mode>[^/]+)"
+    r"/(?P<precision>[a-z0-9]+)-b(?P<batch_size>[1-9][0-9]*)"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """One point of the grid."""
+
+    task: Task
+    device: Device
+    model: str
+    mode: str
+    precision: Precision
+    batch_size: int
+
+    def __str__(self) -> str:
+        """Return the case as it stands in every path: ``task/device/model/mode/fp32-b8``."""
+        return CASE_PATH.format(**self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """Return the six fields as a plain dictionary."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def record(self) -> str:
+        """Path of the benchmark record."""
+        return f"results/benchmark/{self}.json"
+
+    @property
+    def profile(self) -> str:
+        """Directory of the profile."""
+        return f"results/profile/{self}"
+
+    @property
+    def run(self) -> str:
+        """Name of the TensorBoard run, such as ``resnet50-inductor-fp32-b8``."""
+        names = [self.model, self.mode, self.precision, f"b{self.batch_size}"]
+        if self.device != "cpu":
+            names.append(self.device)
+        return "-".join(["training", *names] if self.task == "training" else names)
+
+    @property
+    def baseline(self) -> Case:
+        """Eager fp32 of the same task, device, model and batch size."""
+        return replace(self, mode=BASELINE_MODE, precision=BASELINE_PRECISION)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the A/A case of its group: eager against a second eager instance."""
+        return self == self.baseline
+
+
+def parse_case(path: str | PurePosixPath) -> Case:
+    """Return the case that a path names: the inverse of every path a case has.
+
+    Raises
+    ------
+    ValueError
+        When the path does not name a case.
+    """
+    match = _CASE.search(str(path))
+    if match is None:
+        raise ValueError(f"{path}: not the path of a case ({CASE_PATH})")
+    return case_from(match.groupdict())
+
+
+def case_from(identity: dict[str, Any] | Any) -> Case:
+    """Build a case from a mapping of its fields, wildcards or strings included."""
+    return Case(**{**dict(identity), "batch_size": int(identity["batch_size"])})
+
+
+def expand(config: Config, *, auto: Device) -> list[Case]:
+    """Return every case to benchmark: sorted, without repetition, with its baselines.
+
+    Parameters
+    ----------
+    config
+        The checked configuration.
+    auto
+        The device that `auto` stands for on this machine.
+    """
+    return expand_grids(config.benchmark, auto=auto)
+
+
+def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
+    """Return the cases of blocks of the grid and the baseline of each."""
+    cases = {
+        Case(grid.task, auto if device == "auto" else device, model, mode, precision, batch_size)
+        for grid in grids
+        for device in grid.devices
+        for model in grid.models
+        for mode in grid.modes
+        for precision in grid.precisions
+        for batch_size in grid.batch_sizes
+    }
+    return sorted(cases | {case.baseline for case in cases})
+
+
+def case_parameters(config: Config, case: Case) -> dict[str, Any]:
+    """Return all of the configuration that the result of `case` depends on, and nothing else.
+
+    Snakemake re-runs a job when its parameters change, so what stands here decides what an edit of
+    ``config.yaml`` makes stale.
+
+    Raises
+    ------
+    ValueError
+        When the configuration defines no such model or mode.
+    """
+    for kind, name, known in (
+        ("model", case.model, config.models),
+        ("mode", case.mode, config.modes),
+    ):
+        if name not in known:
+            raise ValueError(
+                f"{case}: the configuration has no {kind} {name!r}; it has {', '.join(known)}"
+            )
+    parameters = {
+        "case": case.identity(),
+        "model": config.models[case.model].model_dump(),
+        "mode": config.modes[case.mode].model_dump(),
+        "measurement": config.measurement.model_dump(),
+        "seed": config.seed,
+    }
+    if config.models[case.model].family == "mlp":
+        parameters["features"] = len(config.data.features)
+    if case.task == "training":
+        parameters["learning_rate"] = config.training.learning_rate
+    return parameters

@@ -1,0 +1,316 @@
+"""The configuration: what ``config.yaml`` may say, checked as a whole before anything runs.
+
+Every fault is reported at once, each with its location and the nearest valid word. Importing this
+module costs no PyTorch: Snakemake reads the configuration at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from torchmodes.faults import InvalidConfig, located, meant
+
+Task = Literal["training", "inference"]
+Device = Literal["cpu", "cuda", "mps"]
+DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
+
+BASELINE_MODE = "eager"
+BASELINE_PRECISION: Precision = "fp32"
+SYNTHETIC = "synthetic"
+HOUSING_FEATURES = [
+    "Avg. Area Income",
+    "Avg. Area House Age",
+    "Avg. Area Number of Rooms",
+    "Avg. Area Number of Bedrooms",
+    "Area Population",
+]
+
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """One section of the configuration: unknown keys and silent conversions are faults."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    """The house-price table and how it is split."""
+
+    source: str = Field(
+        SYNTHETIC, description="`synthetic`, or the path of a CSV file with a header"
+    )
+    rows: Count = Field(20_000, description="rows to generate; ignored for a CSV file", ge=100)
+    features: list[str] = Field(
+        HOUSING_FEATURES, description="numeric columns the model reads", min_length=1
+    )
+    target: str = Field("Price", description="numeric column the model predicts")
+    validation: Share = Field(0.1, description="share of rows for validation")
+    test: Share = Field(0.1, description="share of rows for the final figures")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Data:
+        if self.target in self.features:
+            raise ValueError(
+                f"target {self.target!r} stands among the features too; remove it there"
+            )
+        if repeated := sorted({name for name in self.features if self.features.count(name) > 1}):
+            raise ValueError(f"features lists {', '.join(repeated)} more than once")
+        if self.validation + self.test > 0.9:
+            raise ValueError("validation + test leave less than 10 % of the rows for training")
+        if self.source == SYNTHETIC and [*self.features, self.target] != [
+            *HOUSING_FEATURES,
+            "Price",
+        ]:
+            raise ValueError("features and target can be chosen only with a CSV file as source")
+        return self
+
+
+class Training(Section):
+    """Training of the house-price model, once per mode."""
+
+    device: DeviceChoice = Field("auto", description="where to train")
+    model: str = Field("house_price", description="a model of family mlp")
+    modes: list[str] = Field(description="modes to train in", min_length=1)
+    batch_size: Count = Field(2048, description="rows per optimiser step")
+    epochs: Count = Field(40, description="passes over the training split")
+    learning_rate: Positive = Field(0.01, description="Adam's step size")
+
+
+class MlpModel(Section):
+    """Multi-layer perceptron with ReLU on the table's features; one item is a row."""
+
+    family: Literal["mlp"]
+    hidden: list[Count] = Field([256, 256], description="units of each hidden layer", min_length=1)
+
+
+class UserModel(Section):
+    """A model of yours; one item is whatever a batch counts."""
+
+    family: Literal["user"]
+    factory: str = Field(
+        description="path/to/file.py:build; build() returns a torch.nn.Module",
+        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+    )
+    inputs: str = Field(
+        description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict",
+        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+    )
+    options: dict[str, Any] = Field({}, description="keyword arguments for the factory")
+    item: str = Field("item", description="what one element of a batch is: image, row, sequence")
+
+
+Model = Annotated[MlpModel | UserModel, Field(discriminator="family")]
+
+
+class EagerMode(Section):
+    """Plain PyTorch."""
+
+    engine: Literal["eager"]
+
+
+class CompileMode(Section):
+    """torch.compile."""
+
+    engine: Literal["compile"]
+    backend: str = Field("inductor", description="a name torch.compile knows")
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = (
+        Field("default", description="torch.compile(mode=…)")
+    )
+    dynamic: bool | None = Field(None, description="torch.compile(dynamic=…); null: automatic")
+    fullgraph: bool = Field(False, description="fail at a graph break instead of going on")
+    scope: Literal["model", "step"] = Field(
+        "model", description="training: compile the model, or the whole optimiser step"
+    )
+
+
+class FxMode(Section):
+    """torch.fx.symbolic_trace, then graph passes."""
+
+    engine: Literal["fx"]
+    passes: list[str] = Field(
+        [],
+        description="`custom-operators`, or path/to/file.py:function (GraphModule → GraphModule)",
+    )
+
+
+class TorchScriptMode(Section):
+    """torch.jit."""
+
+    engine: Literal["torchscript"]
+    method: Literal["script", "trace"] = Field("script", description="torch.jit.script or trace")
+
+
+class UserMode(Section):
+    """An engine of yours."""
+
+    engine: Literal["user"]
+    factory: str = Field(
+        description="path/to/file.py:prepare; prepare(model, inputs, **options) returns a callable",
+        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+    )
+    options: dict[str, Any] = Field({}, description="keyword arguments for the factory")
+
+
+Mode = Annotated[
+    EagerMode | CompileMode | FxMode | TorchScriptMode | UserMode, Field(discriminator="engine")
+]
+ENGINES_THAT_TRAIN = ("eager", "compile", "fx", "torchscript")
+
+
+class Grid(Section):
+    """A block of cases: every combination of its lists."""
+
+    task: Task
+    models: list[str] = Field(min_length=1)
+    modes: list[str] = Field(min_length=1)
+    precisions: list[Precision] = Field(["fp32"], min_length=1)
+    batch_sizes: list[Count] = Field(min_length=1)
+    devices: list[DeviceChoice] = Field(["auto"], min_length=1)
+
+
+class Measurement(Section):
+    """How a case is measured; `docs/measuring.md` explains each figure."""
+
+    target_half_width: Share = Field(
+        0.01, description="stop when the 95 % interval of the speed-up is ± this (relative)"
+    )
+    budget_s: Positive = Field(10.0, description="seconds of samples at the most, per case")
+    warmup_budget_s: Positive = Field(5.0, description="seconds of warm-up at the most, per case")
+    min_quads: Count = Field(10, description="quads (ABBA) to take at the least", ge=5)
+    minimum_effect: Share = Field(
+        0.01, description="the smallest speed-up that matters (relative); verdicts ignore less"
+    )
+    time_limit_s: Positive = Field(600.0, description="a case that takes longer is killed: failed")
+    memory_limit_mb: Count | None = Field(
+        None, description="a case with more resident memory is killed: failed; null: no limit"
+    )
+    flush_l2: bool = Field(False, description="CUDA: empty the L2 cache before each sample")
+    start: Literal["auto", "fork", "fresh"] = Field(
+        "auto", description="fork from a preloaded server, or a fresh interpreter per case"
+    )
+
+
+class Profile(Section):
+    """Which cases are profiled, and torch.profiler's schedule."""
+
+    cases: list[Grid] = Field([], description="blocks of cases to profile, as under `benchmark`")
+    wait: int = Field(1, description="steps before the profiler starts", ge=0)
+    warmup: int = Field(1, description="steps the profiler runs and discards", ge=0)
+    active: Count = Field(3, description="steps recorded")
+    with_stack: bool = Field(True, description="record Python call stacks (bigger traces)")
+
+
+class Config(Section):
+    """The whole of ``config.yaml``."""
+
+    seed: int = Field(42, description="seed of data, weights, splits and sample order", ge=0)
+    strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
+    data: Data
+    models: dict[Name, Model]
+    modes: dict[Name, Mode]
+    training: Training
+    benchmark: list[Grid] = Field(min_length=1)
+    profile: Profile
+    measurement: Measurement
+
+
+def parse_config(raw: Mapping[str, Any]) -> Config:
+    """Check a configuration as read from YAML.
+
+    Raises
+    ------
+    InvalidConfig
+        With every fault: its location, what is wrong and the nearest valid word.
+    """
+    try:
+        config, faults = Config.model_validate(dict(raw)), []
+    except ValidationError as error:
+        config, faults = None, [fault for e in error.errors() for fault in located(e, raw, Config)]
+    faults += dangling_names(raw)
+    if config is None or faults:
+        raise InvalidConfig(faults)
+    return config
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON schema of ``config.yaml`` (shipped as ``config/schema.json``)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Config.model_json_schema()
+
+
+def read_user_file(reference: str, base: Path = Path()) -> tuple[Path, str]:
+    """Split ``path/to/file.py:name`` into the file (relative to `base`) and the name in it."""
+    path, _, name = reference.rpartition(":")
+    return base / path, name
+
+
+def dangling_names(raw: Mapping[str, Any]) -> list[str]:
+    """Return a fault for each name of a mode or model that the configuration does not define.
+
+    It reads the raw YAML, so that these faults are told together with those of the schema.
+    """
+    modes, models = _mapping(raw, "modes"), _mapping(raw, "models")
+    training = _mapping(raw, "training")
+    faults = []
+    if _mapping(modes, BASELINE_MODE).get("engine") != "eager":
+        faults.append(
+            "modes: needs `eager: {engine: eager}`, against which every speed-up is measured"
+        )
+    trained = training.get("model", Training.model_fields["model"].default)
+    mlps = [name for name, model in models.items() if _family(model) == "mlp"]
+    if trained not in mlps:
+        faults.append(
+            f"training.model: no model of family mlp has the name {trained!r}"
+            + meant(trained, mlps)
+        )
+    blocks: dict[str, Mapping[str, Any]] = {
+        "training": {"task": "training", "modes": training.get("modes")}
+    }
+    blocks |= {f"benchmark[{i}]": b for i, b in enumerate(_blocks(raw.get("benchmark")))}
+    blocks |= {
+        f"profile.cases[{i}]": b
+        for i, b in enumerate(_blocks(_mapping(raw, "profile").get("cases")))
+    }
+    for where, block in blocks.items():
+        for i, name in enumerate(_names(block.get("models"))):
+            if name not in models:
+                faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
+            elif block.get("task") == "training" and name != trained:
+                faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
+        for i, name in enumerate(_names(block.get("modes"))):
+            if name not in modes:
+                faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
+            elif (
+                block.get("task") == "training"
+                and _mapping(modes, name).get("engine") not in ENGINES_THAT_TRAIN
+            ):
+                faults.append(
+                    f"{where}.modes[{i}]: {name!r} cannot train; engines that can: "
+                    + ", ".join(ENGINES_THAT_TRAIN)
+                )
+    return faults
+
+
+def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _blocks(value: Any) -> list[Mapping[str, Any]]:
+    return [b if isinstance(b, Mapping) else {} for b in value] if isinstance(value, list) else []
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _family(model: Any) -> str | None:
+    return model.get("family") if isinstance(model, Mapping) else None

@@ -1,0 +1,123 @@
+"""Faults of a configuration, told the way its author wrote it.
+
+Pydantic finds every fault; here each becomes one line: where it stands in the YAML file, what is
+wrong, and the nearest valid word.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+
+class InvalidConfig(ValueError):
+    """The configuration has faults; the message lists every one."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        count = "1 mistake" if len(faults) == 1 else f"{len(faults)} mistakes"
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        super().__init__(
+            f"the configuration has {count}:\n{lines}\nconfig.yaml explains every key."
+        )
+        self.faults = list(faults)
+
+
+def meant(word: object, known: Collection[str]) -> str:
+    """Say what was probably meant, or else what there is."""
+    if close := difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6):
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[str]:
+    """Yield ``location: message`` for one entry of ``ValidationError.errors()``.
+
+    Parameters
+    ----------
+    error
+        The entry (pydantic's ``ErrorDetails``).
+    raw
+        What was validated, as read from YAML.
+    model
+        The model it was validated against; its fields are the known keys.
+    """
+    where, section = _locate(error["loc"], raw, model)
+    given, context = error["input"], error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            key = str(error["loc"][-1])
+            yield f"{where}: unknown key{meant(key, list(section.model_fields) if section else [])}"
+        case "missing":
+            yield f"{where}: is missing"
+        case "literal_error":
+            words = _quoted(context["expected"])
+            yield f"{where}: {given!r} is not one of {', '.join(words)}{meant(given, words)}"
+        case "union_tag_invalid":
+            tag = context["discriminator"].strip("'")
+            words = _quoted(context["expected_tags"])
+            given = context["tag"]
+            yield f"{where}.{tag}: {given!r} is not one of {', '.join(words)}{meant(given, words)}"
+        case "union_tag_not_found":
+            yield f"{where}: needs the key {context['discriminator']}"
+        case "value_error":
+            yield f"{where}: {context['error']}"
+        case "string_pattern_mismatch":
+            yield f"{where}: {given!r} does not have the form {context['pattern']}"
+        case _:
+            yield f"{where}: {error['msg'].removeprefix('Input ')} (found {given!r})"
+
+
+def _quoted(words: str) -> list[str]:
+    return [word.strip(" '\"") for word in words.replace(" or ", ", ").split(", ")]
+
+
+def _locate(
+    loc: Iterable[str | int], raw: Any, model: type[BaseModel]
+) -> tuple[str, type[BaseModel] | None]:
+    """Write a pydantic location as ``benchmark[0].modes`` and find the model it stands in.
+
+    Pydantic's location also names the union member it chose (``mlp``, ``compile``); the reader
+    never wrote that as a key, so it selects the model and is left out of the text.
+    """
+    text, value, annotation, section = "", raw, model, model
+    parts = list(loc)
+    for position, part in enumerate(parts):
+        last = position == len(parts) - 1
+        if isinstance(part, int):
+            text += f"[{part}]"
+            value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif isinstance(value, Mapping) and (part in value or last):
+            text += f".{part}" if text else part
+            value = value.get(part)
+            if section is not None and part in section.model_fields:
+                annotation = section.model_fields[part].annotation
+        else:
+            section = _member(annotation, part) or section
+            continue
+        if not last:
+            section = _only_model(annotation) or section
+    return text or "config", section
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield every model that an annotation such as ``dict[str, A | B]`` mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _only_model(annotation: Any) -> type[BaseModel] | None:
+    found = list(_models(annotation))
+    return found[0] if len(found) == 1 else None
+
+
+def _member(annotation: Any, tag: str) -> type[BaseModel] | None:
+    """Return the union member whose discriminator has the value `tag`."""
+    for member in _models(annotation):
+        if any(tag in get_args(field.annotation) for field in member.model_fields.values()):
+            return member
+    return None
