@@ -1,0 +1,211 @@
+"""The environment of a result: machine, versions, settings; and one fingerprint of them.
+
+Timings are comparable where the fingerprints are equal. It imports no PyTorch and takes a few tens
+of milliseconds, so every measuring process can afford it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torchmodes.machine import describe_gpu, describe_machine
+
+PACKAGES = (
+    *("torchmodes", "torch", "torchvision", "torchao", "triton", "torch-tensorrt", "transformers"),
+    *("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "scipy", "snakemake"),
+)
+VARIABLES = (
+    *(
+        "OMP_*",
+        "GOMP_*",
+        "KMP_*",
+        "MKL_*",
+        "OPENBLAS_*",
+        "BLIS_*",
+        "VECLIB_*",
+        "ONEDNN_*",
+        "DNNL_*",
+    ),
+    *("TORCH*", "PYTORCH_*", "ATEN_*", "TRITON_*", "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_*"),
+    *("MALLOC_*", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "CC", "CXX"),
+)
+"""Patterns of the environment variables that change what PyTorch computes with."""
+
+_OWN = "TORCHMODES_*"  # how this project marks its processes; no setting of PyTorch
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|KEY", re.IGNORECASE)
+_PLACE = re.compile(r"_(DIR|HOME|PATH|ROOT|VISIBLE_DEVICES)$")
+
+
+def describe_environment(*, variables: Iterable[str] = VARIABLES) -> dict[str, Any]:
+    """Describe what this process measures with, as JSON values; what is not told is null.
+
+    Parameters
+    ----------
+    variables
+        Patterns (`fnmatch`) of the environment variables to record. One whose name speaks of a
+        secret is left out whatever the patterns say.
+
+    Returns
+    -------
+    dict
+        ``machine`` (sizes in bytes, load as the 1-minute mean of runnable processes), ``os``,
+        ``python``, ``versions`` of the installed packages, ``torch_build``, ``gpu``, ``variables``
+        and ``git`` of the working folder.
+    """
+    return {
+        "machine": describe_machine(),
+        "os": _operating_system(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "versions": installed_versions(PACKAGES),
+        "torch_build": torch_build(),
+        "gpu": describe_gpu(),
+        "variables": relevant_variables(os.environ, variables),
+        "git": git_state(Path.cwd()),
+    }
+
+
+def fingerprint(environment: Mapping[str, Any]) -> str:
+    """Digest what makes timings comparable into 16 hexadecimal digits.
+
+    In it: processor, architecture, instruction sets, usable and physical cores, memory (in GiB),
+    governor, kind of container and its limits; kernel release; Python; versions; the build of
+    PyTorch; the GPU's name, driver, memory, clocks, power limit and modes; the variables.
+
+    Not in it: host name and GPU UUID (equal machines are comparable), which GPU is visible, load,
+    git (the digest of the code is a parameter of each job), variables that say where files lie,
+    and the libraries of `torch_build`, which are known only once PyTorch is imported and follow
+    from its git revision.
+    """
+    machine, gpu = dict(environment["machine"]), environment["gpu"]
+    for passing in ("host", "load_at_start"):
+        machine.pop(passing)
+    # A virtual machine's memory varies by some pages from boot to boot.
+    machine["memory_bytes"] = round(machine["memory_bytes"] / 2**30)
+    comparable = {
+        "machine": machine,
+        "kernel": [environment["os"]["name"], environment["os"]["release"]],
+        "python": environment["python"],
+        "versions": environment["versions"],
+        "torch": (environment["torch_build"] or {}).get("git_version"),
+        "gpu": gpu and {key: value for key, value in gpu.items() if key not in ("uuid", "count")},
+        "variables": {
+            name: value
+            for name, value in environment["variables"].items()
+            if not _PLACE.search(name)
+        },
+    }
+    canonical = json.dumps(comparable, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    versions = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def torch_build() -> dict[str, Any] | None:
+    """Tell how the installed PyTorch was built; None where there is none.
+
+    Version, git revision, CUDA and debug come from its ``version.py``, without importing it. Where
+    the process has imported it, its numerical libraries and the instruction set in use join them.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    built = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    facts = {
+        "version": built.get("__version__"),
+        "git_version": built.get("git_version"),
+        "cuda": built.get("cuda"),
+        "hip": built.get("hip"),
+        "debug": built.get("debug"),
+    }
+    torch = sys.modules.get("torch")
+    return facts | parse_torch_config(torch.__config__.show()) if torch else facts
+
+
+def parse_torch_config(text: str) -> dict[str, str | None]:
+    """Read the numerical libraries from what ``torch.__config__.show()`` prints."""
+    patterns = {
+        "blas": r"BLAS_INFO=(\w+)",
+        "mkl": r"Math Kernel Library Version (\S+)",
+        "onednn": r"MKL-DNN v(\S+)",
+        "openmp": r"OpenMP (\d+)",
+        "cudnn": r"CUDNN_VERSION=([\d.]+)",
+        "cpu_capability": r"CPU capability usage: (.+)",
+        "compiler": r"^  - ((?:GCC|clang|Clang|MSVC) .+)$",
+    }
+    found = {key: re.search(pattern, text, re.MULTILINE) for key, pattern in patterns.items()}
+    return {key: match and match[1].strip() for key, match in found.items()}
+
+
+def relevant_variables(
+    environ: Mapping[str, str], patterns: Iterable[str] = VARIABLES
+) -> dict[str, str]:
+    """Select the variables that match a pattern, sorted, secrets excepted."""
+    patterns = tuple(patterns)
+    return {
+        name: value
+        for name, value in sorted(environ.items())
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+        and not fnmatchcase(name, _OWN)
+        and not _SECRET.search(name)
+    }
+
+
+@cache
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return revision and dirtiness (changed tracked files) of a folder's repository, or None."""
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # only look: others may be at work
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, or not ours
+        return None
+    lines = done.stdout.splitlines()
+    oid = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), None)
+    return {
+        "revision": None if oid == "(initial)" else oid,
+        "dirty": any(not line.startswith("#") for line in lines),
+    }
+
+
+def _operating_system() -> dict[str, str | None]:
+    """Return the kernel and the distribution (Linux) or product version (macOS)."""
+    if platform.system() == "Darwin":
+        distribution = f"macOS {platform.mac_ver()[0]}"
+    else:
+        distribution = None
+        with contextlib.suppress(OSError):
+            distribution = platform.freedesktop_os_release().get("PRETTY_NAME")
+    return {
+        "name": platform.system() or None,
+        "release": platform.release() or None,
+        "distribution": distribution,
+    }
