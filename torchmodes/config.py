@@ -6,9 +6,10 @@ module costs no PyTorch: Snakemake reads the configuration at every start.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,7 +40,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """One section of the configuration: unknown keys and silent conversions are faults."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -163,18 +164,21 @@ class UserMode(Section):
 Mode = Annotated[
     EagerMode | CompileMode | FxMode | TorchScriptMode | UserMode, Field(discriminator="engine")
 ]
+ENGINES = [
+    get_args(mode.model_fields["engine"].annotation)[0] for mode in get_args(get_args(Mode)[0])
+]
 ENGINES_THAT_TRAIN = ("eager", "compile", "fx", "torchscript")
 
 
 class Grid(Section):
     """A block of cases: every combination of its lists."""
 
-    task: Task
-    models: list[str] = Field(min_length=1)
-    modes: list[str] = Field(min_length=1)
-    precisions: list[Precision] = Field(["fp32"], min_length=1)
-    batch_sizes: list[Count] = Field(min_length=1)
-    devices: list[DeviceChoice] = Field(["auto"], min_length=1)
+    task: Task = Field(description="one optimiser step, or one forward pass")
+    models: list[str] = Field(description="names defined under `models`", min_length=1)
+    modes: list[str] = Field(description="names defined under `modes`", min_length=1)
+    precisions: list[Precision] = Field(["fp32"], description="number formats", min_length=1)
+    batch_sizes: list[Count] = Field(description="items per call", min_length=1)
+    devices: list[DeviceChoice] = Field(["auto"], description="where to run", min_length=1)
 
 
 class Measurement(Section):
@@ -215,10 +219,10 @@ class Config(Section):
     seed: int = Field(42, description="seed of data, weights, splits and sample order", ge=0)
     strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
     data: Data
-    models: dict[Name, Model]
-    modes: dict[Name, Mode]
+    models: dict[Name, Model] = Field(description="what is executed, by a name of your choice")
+    modes: dict[Name, Mode] = Field(description="how it is executed, by a name of your choice")
     training: Training
-    benchmark: list[Grid] = Field(min_length=1)
+    benchmark: list[Grid] = Field(description="blocks of cases to measure", min_length=1)
     profile: Profile
     measurement: Measurement
 
@@ -244,12 +248,6 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
 def config_schema() -> dict[str, Any]:
     """Return the JSON schema of ``config.yaml`` (shipped as ``config/schema.json``)."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Config.model_json_schema()
-
-
-def read_user_file(reference: str, base: Path = Path()) -> tuple[Path, str]:
-    """Split ``path/to/file.py:name`` into the file (relative to `base`) and the name in it."""
-    path, _, name = reference.rpartition(":")
-    return base / path, name
 
 
 def dangling_names(raw: Mapping[str, Any]) -> list[str]:
@@ -280,17 +278,20 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for i, b in enumerate(_blocks(_mapping(raw, "profile").get("cases")))
     }
     for where, block in blocks.items():
-        for i, name in enumerate(_names(block.get("models"))):
+        # Where there are no models or modes at all, that is the fault: not every name of one.
+        for i, name in enumerate(_names(block.get("models")) if models else []):
             if name not in models:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
-            elif block.get("task") == "training" and name != trained:
+            elif block.get("task") == "training" and name != trained and trained in mlps:
                 faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
-        for i, name in enumerate(_names(block.get("modes"))):
+        for i, name in enumerate(_names(block.get("modes")) if modes else []):
+            engine = _mapping(modes, name).get("engine")
             if name not in modes:
                 faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
             elif (
                 block.get("task") == "training"
-                and _mapping(modes, name).get("engine") not in ENGINES_THAT_TRAIN
+                and engine in ENGINES  # an unknown engine is told where the mode is defined
+                and engine not in ENGINES_THAT_TRAIN
             ):
                 faults.append(
                     f"{where}.modes[{i}]: {name!r} cannot train; engines that can: "
@@ -314,3 +315,7 @@ def _names(value: Any) -> list[str]:
 
 def _family(model: Any) -> str | None:
     return model.get("family") if isinstance(model, Mapping) else None
+
+
+if __name__ == "__main__":  # python -m torchmodes.config > config/schema.json
+    sys.stdout.write(json.dumps(config_schema(), indent=2) + "\n")

@@ -1,0 +1,252 @@
+"""The configuration: what is accepted, and how every fault is told."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from torchmodes import config
+from torchmodes.config import config_schema, parse_config
+from torchmodes.faults import InvalidConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIG_FILE = ROOT / "config.yaml"
+SMALL = """
+seed: 42
+data: {source: synthetic}
+models:
+  house_price: {family: mlp, hidden: [8]}
+  mine: {family: user, factory: my/model.py:build, inputs: my/model.py:inputs}
+modes:
+  eager: {engine: eager}
+  inductor: {engine: compile, backend: inductor}
+  mine: {engine: user, factory: my/mode.py:prepare}
+training: {model: house_price, modes: [eager, inductor]}
+benchmark:
+  - {task: training, models: [house_price], modes: [eager, inductor], batch_sizes: [64]}
+profile: {}
+measurement: {}
+"""
+
+
+@pytest.fixture
+def raw():
+    return yaml.safe_load(SMALL)
+
+
+def faults_of(raw):
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config(raw)
+    return caught.value.faults
+
+
+# --- What is accepted ------------------------------------------------------------------------
+
+
+def test_a_small_configuration_is_completed_with_defaults(raw):
+    parsed = parse_config(raw)
+    assert parsed.training.batch_size == 2048
+    assert parsed.measurement.target_half_width == 0.01
+    assert parsed.benchmark[0].precisions == ["fp32"]
+    assert parsed.modes["inductor"].scope == "model"
+
+
+def test_users_may_bring_data_of_their_own(raw):
+    raw["data"] = {"source": "mine.csv", "features": ["x", "y", "z"], "target": "w"}
+    assert parse_config(raw).data.features == ["x", "y", "z"]
+
+
+def test_users_may_bring_a_model_and_a_mode_of_their_own(raw):
+    block = {"task": "inference", "models": ["mine"], "modes": ["mine"], "batch_sizes": [1, 8]}
+    raw["benchmark"].append(block)
+    assert parse_config(raw).models["mine"].item == "item"
+
+
+def test_a_whole_number_is_a_number_of_seconds_too(raw):
+    raw["measurement"]["budget_s"] = 3
+    assert parse_config(raw).measurement.budget_s == 3.0
+
+
+# --- Faults, each with its place and a remedy ------------------------------------------------
+
+
+def test_all_faults_are_told_together_with_place_and_suggestion(raw):
+    raw["sed"] = 1
+    raw["training"]["epochs"] = "forty"
+    raw["modes"]["inductor"]["backnd"] = "inductor"
+    block = raw["benchmark"][0]
+    block |= {"models": ["house_prise"], "modes": ["induktor"]}
+    block |= {"precisions": ["fp23"], "devices": ["cuda", "cpuu"]}
+    assert sorted(faults_of(raw)) == [
+        "benchmark[0].devices[1]: 'cpuu' is not one of auto, cpu, cuda, mps; did you mean 'cpu'?",
+        "benchmark[0].models[0]: unknown model 'house_prise'; did you mean 'house_price'?",
+        "benchmark[0].modes[0]: unknown mode 'induktor'; did you mean 'inductor'?",
+        (
+            "benchmark[0].precisions[0]: 'fp23' is not one of fp32, tf32, bf16, fp16, int8;"
+            " did you mean 'fp32'?"
+        ),
+        "modes.inductor.backnd: unknown key; did you mean 'backend'?",
+        "sed: unknown key; did you mean 'seed'?",
+        "training.epochs: should be a valid integer (found 'forty')",
+    ]
+
+
+def test_the_message_counts_the_mistakes_and_lists_each(raw):
+    raw["sed"], raw["strict"] = 1, "yes"
+    with pytest.raises(InvalidConfig, match=r"has 2 mistakes:\n  .*\n  .*\n") as caught:
+        parse_config(raw)
+    for fault in caught.value.faults:
+        assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        ("seed", -1, "seed: should be greater than or equal to 0 (found -1)"),
+        ("seed", "7", "seed: should be a valid integer (found '7')"),
+        ("strict", "yes", "strict: should be a valid boolean (found 'yes')"),
+        ("training.epochs", True, "training.epochs: should be a valid integer (found True)"),
+        ("training.epochs", 0, "training.epochs: should be greater than or equal to 1 (found 0)"),
+        ("measurement.budget_s", float("inf"), "measurement.budget_s: should be a finite number"),
+        ("measurement.budget_s", float("nan"), "measurement.budget_s: should be"),
+        (
+            "measurement.start",
+            "spawn",
+            "measurement.start: 'spawn' is not one of auto",
+        ),
+        ("models.house_price.hidden", [8, 0], "models.house_price.hidden[1]: should be greater"),
+        ("models.house_price.family", "mpl", "models.house_price.family: 'mpl' is not one of"),
+        ("models.mine.factory", "model.py", "models.mine.factory: 'model.py' does not have the"),
+        ("modes.inductor.engine", "compil", "modes.inductor.engine: 'compil' is not one of"),
+        ("modes.inductor", {}, "modes.inductor: needs the key 'engine'"),
+        ("modes", None, "modes: should be a valid dictionary (found None)"),
+        ("modes", {"eager": {"engine": "fx"}}, "modes: needs `eager: {engine: eager}`"),
+        ("training.model", "mine", "training.model: no model of family mlp has the name 'mine'"),
+        ("training.modes", ["eager", "mine"], "training.modes[1]: 'mine' cannot train"),
+        ("benchmark.0.task", "train", "benchmark[0].task: 'train' is not one of training, infere"),
+        ("benchmark.0.models", ["mine"], "benchmark[0].models[0]: only 'house_price'"),
+        ("benchmark.0.batch_sizes", [], "benchmark[0].batch_sizes: List should have at least 1"),
+        ("benchmark", [], "benchmark: List should have at least 1 item"),
+        ("profile.cases", [{}], "profile.cases[0].task: is missing"),
+        ("data.target", "Rent", "data: features and target can be chosen only with a CSV file"),
+        ("data.validation", 0.85, "data: validation + test leave less than 10 %"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
+)
+def test_a_fault_is_told_at_its_place(raw, path, value, fault):
+    *sections, key = (int(part) if part.isdigit() else part for part in path.split("."))
+    section = raw
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    assert any(told.startswith(fault) for told in faults_of(raw)), faults_of(raw)
+
+
+@pytest.mark.parametrize("path", ["modes.inductor.engine", "models.house_price.family", "modes"])
+def test_a_fault_is_told_once_and_not_for_every_use_of_the_name(raw, path):
+    *sections, key = path.split(".")
+    section = raw
+    for name in sections:
+        section = section[name]
+    section[key] = "misspelt" if sections else None
+    told = faults_of(raw)
+    assert not [fault for fault in told if fault.startswith(("training.modes", "benchmark["))]
+
+
+def test_features_and_target_of_a_users_table_are_checked(raw):
+    raw["data"] = {"source": "mine.csv", "features": ["x", "y", "x"], "target": "z"}
+    assert faults_of(raw) == ["data: features lists x more than once"]
+    raw["data"]["features"] = ["x", "z"]
+    assert faults_of(raw) == ["data: target 'z' stands among the features too; remove it there"]
+
+
+def test_an_empty_configuration_names_every_missing_section():
+    told = faults_of({})
+    for section in ("data", "models", "modes", "training", "benchmark", "profile", "measurement"):
+        assert f"{section}: is missing" in told
+
+
+def test_what_is_validated_is_not_changed(raw):
+    before = copy.deepcopy(raw)
+    parse_config(raw)
+    assert raw == before
+
+
+# --- The files that ship ---------------------------------------------------------------------
+
+
+def shipped():
+    """Return config.yaml and each preset, laid over it the way ``--configfile`` does."""
+    from snakemake.utils import update_config
+
+    configs = {CONFIG_FILE.name: yaml.safe_load(CONFIG_FILE.read_text())}
+    for preset in sorted((ROOT / "config").glob("*.yaml")):
+        merged = copy.deepcopy(configs[CONFIG_FILE.name])
+        update_config(merged, yaml.safe_load(preset.read_text()))
+        configs[preset.name] = merged
+    return configs
+
+
+def test_the_shipped_configurations_are_valid_by_models_and_by_schema():
+    for name, merged in shipped().items():
+        assert parse_config(merged), name
+        jsonschema.validate(merged, config_schema())
+
+
+def test_the_schema_refuses_what_the_models_refuse(raw):
+    raw["training"]["epoch"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="epoch"):
+        jsonschema.validate(raw, config_schema())
+
+
+def test_the_shipped_schema_is_the_one_of_the_models():
+    """After a change: ``python -m torchmodes.config > config/schema.json``."""
+    printed = subprocess.run(
+        [sys.executable, "-m", "torchmodes.config"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    assert (ROOT / "config" / "schema.json").read_bytes() == printed
+    assert json.loads(printed) == config_schema()
+
+
+def test_every_field_is_described_for_editors():
+    schema = config_schema()
+    places = [schema, *schema["$defs"].values()]
+    fields = [(name, field) for place in places for name, field in place["properties"].items()]
+    tags = {"engine", "family"}  # they choose among models, each described by itself
+    bare = [
+        name
+        for name, field in fields
+        if not field.keys() & {"description", "$ref"} and name not in tags
+    ]
+    assert not bare
+
+
+def test_config_yaml_shows_every_setting():
+    shown = yaml.safe_load(CONFIG_FILE.read_text())
+    assert set(config.Config.model_fields) == set(shown)
+    for section in ("data", "training", "profile", "measurement"):
+        model = config.Config.model_fields[section].annotation
+        assert set(model.model_fields) == set(shown[section]), section
+    assert set(config.Grid.model_fields) == set(shown["benchmark"][0])
+
+
+def test_config_yaml_explains_every_key_where_it_first_stands():
+    lines = CONFIG_FILE.read_text().splitlines()
+    fields = {
+        name
+        for place in [config_schema(), *config_schema()["$defs"].values()]
+        for name in place["properties"]
+    }
+    explained: dict[str, bool] = {}
+    for above, line in zip(["", *lines], lines, strict=False):
+        if (key := re.match(r"\s*(?:- )?(\w+):", line)) and key[1] in fields:
+            explained.setdefault(key[1], "#" in line or above.lstrip().startswith("#"))
+    assert [key for key, told in explained.items() if not told] == []
