@@ -83,8 +83,8 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
     """Digest what makes timings comparable into 16 hexadecimal digits.
 
     In it: processor, architecture, instruction sets, usable and physical cores, memory (in GiB),
-    governor, kind of container and its limits; kernel release; Python; versions; the build of
-    PyTorch; the GPU's name, driver, memory, clocks, power limit and modes; the variables.
+    governor, kind of container and its limits; kernel and distribution; Python; versions; the
+    build of PyTorch; the GPU's name, driver, memory, clocks, power limit and modes; the variables.
 
     Not in it: host name and GPU UUID (equal machines are comparable), which GPU is visible, load,
     git (the digest of the code is a parameter of each job), variables that say where files lie,
@@ -98,7 +98,7 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
     machine["memory_bytes"] = round(machine["memory_bytes"] / 2**30)
     comparable = {
         "machine": machine,
-        "kernel": [environment["os"]["name"], environment["os"]["release"]],
+        "os": environment["os"],
         "python": environment["python"],
         "versions": environment["versions"],
         "torch": (environment["torch_build"] or {}).get("git_version"),
@@ -196,16 +196,11 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _operating_system() -> dict[str, str | None]:
-    """Return the kernel and the distribution (Linux) or product version (macOS)."""
+def _operating_system() -> str:
+    """Name the kernel, and the distribution (Linux) or the version of macOS."""
+    kernel = f"{platform.system()} {platform.release()}"
     if platform.system() == "Darwin":
-        distribution = f"macOS {platform.mac_ver()[0]}"
-    else:
-        distribution = None
-        with contextlib.suppress(OSError):
-            distribution = platform.freedesktop_os_release().get("PRETTY_NAME")
-    return {
-        "name": platform.system() or None,
-        "release": platform.release() or None,
-        "distribution": distribution,
-    }
+        return f"{kernel}, macOS {platform.mac_ver()[0]}"
+    with contextlib.suppress(OSError, KeyError):
+        return f"{kernel}, {platform.freedesktop_os_release()['PRETTY_NAME']}"
+    return kernel

@@ -84,7 +84,7 @@ def test_fingerprint_is_sixteen_hexadecimal_digits_and_repeats(described):
         (["machine", "governor"], "powersave"),
         (["machine", "isa"], ["amx_bf16"]),
         (["machine", "cgroup", "cpu_cores"], 1.5),
-        (["os", "release"], "0.0.1"),
+        (["os"], "Linux 0.0.1"),
         (["python"], "CPython 3.0.0"),
         (["versions", "torch"], "1.0"),
         (["torch_build", "git_version"], "0" * 40),
