@@ -6,7 +6,7 @@ A case is task × device × model × mode × precision × batch size: one job, o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,8 +23,8 @@ from torchmodes.config import (
 
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
 _CASE = re.compile(
-    r"(?P<task>training|inference)/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)/(?P<mode>[^/]+)"
-    r"/(?P<precision>[a-z0-9]+)-b(?P<batch_size>[1-9][0-9]*)"
+    r"(?:^|/)(?P<task>training|inference)/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)/(?P<mode>[^/]+)"
+    r"/(?P<precision>fp32|tf32|bf16|fp16|int8)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
 )
 
 
@@ -90,9 +90,16 @@ def parse_case(path: str | PurePosixPath) -> Case:
     return case_from(match.groupdict())
 
 
-def case_from(identity: dict[str, Any] | Any) -> Case:
+def case_from(identity: Mapping[str, Any]) -> Case:
     """Build a case from a mapping of its fields, wildcards or strings included."""
-    return Case(**{**dict(identity), "batch_size": int(identity["batch_size"])})
+    return Case(
+        task=identity["task"],
+        device=identity["device"],
+        model=identity["model"],
+        mode=identity["mode"],
+        precision=identity["precision"],
+        batch_size=int(identity["batch_size"]),
+    )
 
 
 def expand(config: Config, *, auto: Device) -> list[Case]:

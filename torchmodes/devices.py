@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 
 from torchmodes.config import Device
 
@@ -57,8 +58,7 @@ def usable_cores() -> int:
 def _cgroup_cores() -> int | None:
     """Return the whole cores that a cgroup (version 2) allows, or None where none is set."""
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
     except OSError:
         return None
     return None if quota == "max" else max(1, int(quota) // int(period))

@@ -1,0 +1,55 @@
+# torchmodes: `make` sets everything up and runs it; `make help` lists the rest.
+# Needs Python 3.11 to 3.13 and, for TorchInductor and the custom operators, a C++ compiler.
+SHELL := /bin/bash
+PYTHON ?= python3
+CORES ?= 4
+BIN := .venv/bin
+UV := uv==0.13.8
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(ARGS)
+
+.DEFAULT_GOAL := run
+
+run: .venv/ready ## set up, then measure everything in config.yaml (CORES=4, ARGS='--config seed=7')
+	$(SNAKEMAKE)
+
+smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
+	$(SNAKEMAKE) --configfile config/smoke.yaml
+
+test: .venv/ready ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check .
+	$(BIN)/ty check
+	$(BIN)/snakemake --lint
+
+report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html
+	$(SNAKEMAKE) --report reports/snakemake.html
+
+app: .venv/ready ## the Streamlit app on the results
+	$(BIN)/streamlit run app/app.py
+
+lock: .venv/ready ## make requirements.lock anew from requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header requirements.in --output-file requirements.lock
+
+clean: ## remove what runs made, keep the environment
+	find results reports -mindepth 1 ! -name README.md -delete
+	rm -rf logs .snakemake .cache
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
+
+.venv/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	    f"torchmodes needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+	@command -v c++ g++ clang++ >/dev/null || echo "No C++ compiler found: TorchInductor and the custom \
+	operators will be recorded as unsupported. (Debian: apt-get install g++; macOS: xcode-select --install)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(UV)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	touch $@
+
+.PHONY: run smoke test lint report app lock clean help

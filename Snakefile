@@ -1,0 +1,32 @@
+# torchmodes: which PyTorch execution mode should you ship?
+#
+#   snakemake --cores 4                                   everything in config.yaml
+#   snakemake --cores 4 reports/report.html               one file, and what it needs
+#   snakemake --cores 4 --configfile config/smoke.yaml    the whole of it, tiny
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+report: "rules/captions/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/benchmark.smk"
+include: "rules/profile.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "reports/report.html",
+        "reports/summary.md",
+        "results/summary.csv",
+        TRACES,
+        PLOTS,

@@ -1,0 +1,297 @@
+"""The measuring engine measured against itself and against torch.utils.benchmark.
+
+    make bench        all of it, about ten minutes on two cores
+
+(a) false positives: eager against eager; (b) sensitivity: a candidate with a known share of extra
+work; (c) agreement with ``torch.utils.benchmark.Timer.blocked_autorange``; (d) overhead of the
+harness per case; (e) where the time of these runs went. Prints a table and writes
+``results/studies/engine.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from torchmodes.devices import usable_cores
+from torchmodes.environment import describe_environment
+from torchmodes.jobs import run_job
+from torchmodes.measure.benchmark import benchmark_case
+from torchmodes.records import Record, write_atomically
+
+KNOWN_WORK = Path(__file__).with_name("known_work.py")
+MODEL = {
+    "family": "user",
+    "factory": f"{KNOWN_WORK}:build",
+    "inputs": f"{KNOWN_WORK}:inputs",
+    "options": {},
+    "item": "row",
+}
+BATCH_SIZE = 8
+PERCENTS = (3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A record, with the seconds that all of its job took."""
+
+    record: Record
+    wall_s: float
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds beyond building, preparing, first calls, warming up and sampling."""
+        cost, run, warmup = self.record.cost, self.record.run, self.record.warmup
+        assert cost is not None
+        assert warmup is not None
+        parts = (
+            cost.build_s,
+            cost.prepare_s,
+            cost.first_call_s,
+            cost.baseline_first_call_s,
+            warmup.seconds,
+            run.sampling_s,
+        )
+        return self.wall_s - sum(part or 0.0 for part in parts)
+
+
+def case_argument(
+    mode: Mapping[str, Any], *, name: str, seed: int, budget_s: float
+) -> dict[str, Any]:
+    """Return the parameters of a case of the known-work model."""
+    return {
+        "case": {
+            "task": "inference",
+            "device": "cpu",
+            "model": "known_work",
+            "mode": name,
+            "precision": "fp32",
+            "batch_size": BATCH_SIZE,
+        },
+        "model": MODEL,
+        "mode": dict(mode),
+        "measurement": {
+            "target_half_width": 0.01,
+            "budget_s": budget_s,
+            "warmup_budget_s": 1.0,
+            "min_quads": 10,
+            "minimum_effect": 0.01,
+            "time_limit_s": 120.0,
+            "memory_limit_mb": None,
+            "flush_l2": False,
+            "start": "auto",
+        },
+        "seed": seed,
+    }
+
+
+def measure(
+    mode: Mapping[str, Any], *, name: str, seed: int, budget_s: float, log: Path, aa: Record | None
+) -> Timed:
+    """Benchmark one case as the workflow does."""
+    start = time.perf_counter()
+    record = benchmark_case(
+        case_argument(mode, name=name, seed=seed, budget_s=budget_s),
+        threads=usable_cores(),
+        log=log,
+        aa=aa,
+    )
+    if record.status != "ok":
+        raise SystemExit(f"a case of the benchmark ended as {record.in_brief()}")
+    return Timed(record, time.perf_counter() - start)
+
+
+def agreement(*, rounds: int, seconds: float, log: Path) -> list[float]:
+    """Return, per round, our median latency / the one of blocked_autorange, taken in turn."""
+    argument = {
+        "parameters": case_argument({"engine": "eager"}, name="eager", seed=42, budget_s=seconds),
+        "threads": usable_cores(),
+        "operators": None,
+        "rounds": rounds,
+        "seconds": seconds,
+    }
+    parts, _ = run_job("benchmarks.timer_agreement:compare", argument, log=log)
+    if parts["status"] != "ok":
+        raise SystemExit(f"comparing with torch.utils.benchmark failed: {parts['reason']}")
+    return parts["ratios"]
+
+
+def shares(timed: list[Timed], wall_s: float) -> dict[str, float]:
+    """Return the share of the wall time per activity; the rest is `harness and idle`."""
+
+    def total(*values: float | None) -> float:
+        return sum(value or 0.0 for value in values)
+
+    costs = [t.record.cost for t in timed if t.record.cost is not None]
+    imports = {t.record.cost.import_s for t in timed if t.record.cost is not None}
+    parts = {
+        "imports": total(*imports),
+        "building and compiling": sum(
+            total(c.build_s, c.prepare_s, c.first_call_s, c.baseline_first_call_s) for c in costs
+        ),
+        "warming up": sum(t.record.warmup.seconds for t in timed if t.record.warmup),
+        "sampling": total(*(t.record.run.sampling_s for t in timed)),
+    }
+    parts["harness and idle"] = wall_s - sum(parts.values())
+    return {name: seconds / wall_s for name, seconds in parts.items()}
+
+
+def run(*, aa_cases: int, slowed_cases: int, budget_s: float, rounds: int) -> dict[str, Any]:
+    """Run everything and return the study."""
+    began = time.perf_counter()
+    eager = {"engine": "eager"}
+    timed: list[Timed] = []
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "engine.log")
+        pairs = [
+            measure(eager, name="eager", seed=seed, budget_s=budget_s, log=log, aa=None)
+            for seed in track(range(aa_cases), "(a) eager against eager")
+        ]
+        timed += pairs
+        slowed: dict[int, list[Timed]] = {}
+        for percent in PERCENTS:
+            mode = {
+                "engine": "user",
+                "factory": f"{KNOWN_WORK}:repeat",
+                "options": {"percent": percent},
+            }
+            slowed[percent] = [
+                measure(
+                    mode,
+                    name=f"slowed-{percent}",
+                    seed=seed,
+                    budget_s=budget_s,
+                    log=log,
+                    aa=pairs[seed % len(pairs)].record,
+                )
+                for seed in track(range(slowed_cases), f"(b) {percent} % more work")
+            ]
+            timed += slowed[percent]
+        inductor = {
+            "engine": "compile",
+            "backend": "inductor",
+            "mode": "default",
+            "dynamic": None,
+            "fullgraph": False,
+            "scope": "model",
+        }
+        timed.append(
+            measure(
+                inductor, name="inductor", seed=0, budget_s=budget_s, log=log, aa=pairs[0].record
+            )
+        )
+        wall_s = time.perf_counter() - began
+        ratios = agreement(rounds=rounds, seconds=1.0, log=log)
+    claimed = [t for t in pairs if t.record.verdict in ("faster", "slower")]
+    return {
+        "false_positives": {
+            "cases": len(pairs),
+            "claimed": len(claimed),
+            "share": len(claimed) / len(pairs),
+            "noise_floors": [
+                t.record.statistics.half_width for t in pairs if t.record.statistics is not None
+            ],
+        },
+        "sensitivity": {str(percent): sensitivity(group) for percent, group in slowed.items()},
+        "agreement": {
+            "rounds": len(ratios),
+            "median_ratio": statistics.median(ratios),
+            "ratios": ratios,
+        },
+        "overhead_s": {
+            "median": statistics.median(t.overhead_s for t in timed),
+            "largest": max(t.overhead_s for t in timed),
+            "start_method": timed[0].record.run.start_method,
+        },
+        "wall_s": wall_s,
+        "shares": shares(timed, wall_s),
+        "environment": describe_environment(),
+    }
+
+
+def sensitivity(group: list[Timed]) -> dict[str, Any]:
+    """Say how often a known slow-down was found, in all cases and where the floor allowed it."""
+    verdicts = [t.record.verdict for t in group]
+    estimates = [
+        1 / t.record.statistics.speed_up.estimate for t in group if t.record.statistics is not None
+    ]
+    return {
+        "cases": len(group),
+        "slower": verdicts.count("slower"),
+        "unresolved": verdicts.count("unresolved"),
+        "wrong_way": verdicts.count("faster"),
+        "median_slow_down": statistics.median(estimates),
+        "median_margin": statistics.median(
+            t.record.statistics.margin for t in group if t.record.statistics is not None
+        ),
+    }
+
+
+def show(study: Mapping[str, Any], console: Console) -> None:
+    """Print the study as one table."""
+    table = Table("question", "answer", "wanted", title="The measuring engine, measured")
+    false = study["false_positives"]
+    table.add_row(
+        f"(a) eager against eager, {false['cases']} cases: called faster or slower",
+        f"{false['claimed']} ({false['share']:.1%})",
+        "≤ 5 %",
+    )
+    for percent, found in study["sensitivity"].items():
+        table.add_row(
+            f"(b) {percent} % more work, {found['cases']} cases: called slower",
+            f"{found['slower']} (estimate {found['median_slow_down'] - 1:+.1%},"
+            f" margin ± {found['median_margin']:.1%})",
+            "≥ 90 % where the margin allows",
+        )
+    ratio = study["agreement"]["median_ratio"]
+    table.add_row(
+        f"(c) our median / Timer.blocked_autorange, {study['agreement']['rounds']} rounds",
+        f"{ratio:.4f}",
+        "0.97 to 1.03",
+    )
+    overhead = study["overhead_s"]
+    table.add_row(
+        f"(d) harness per case, start method {overhead['start_method']}",
+        f"{overhead['median']:.2f} s (largest {overhead['largest']:.2f} s)",
+        "≤ 3 s",
+    )
+    for name, share in study["shares"].items():
+        table.add_row(f"(e) share of {study['wall_s']:.0f} s: {name}", f"{share:.0%}", "")
+    console.print(table)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--aa-cases", type=int, default=40, help="eager-against-eager cases")
+    parser.add_argument("--slowed-cases", type=int, default=10, help="cases per known slow-down")
+    parser.add_argument("--budget-s", type=float, default=3.0, help="seconds of samples per case")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of (c)")
+    parser.add_argument("--output", type=Path, default=Path("results/studies/engine.json"))
+    options = parser.parse_args()
+    study = run(
+        aa_cases=options.aa_cases,
+        slowed_cases=options.slowed_cases,
+        budget_s=options.budget_s,
+        rounds=options.rounds,
+    )
+    write_atomically(options.output, json.dumps(study, indent=1) + "\n")
+    show(study, Console())
+    print(f"written to {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Our median latency beside torch.utils.benchmark's, in one process, taken in turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.benchmark import Timer
+
+from torchmodes.measure.clock import make_clock
+from torchmodes.measure.latency import latency
+from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.statistics import sides
+from torchmodes.subjects import Job, configure_process, inference_subject
+
+
+def compare(argument: dict[str, Any]) -> dict[str, Any]:
+    """Return ``ratios``: per round, our median / the median of ``Timer.blocked_autorange``.
+
+    Which of the two goes first alternates from round to round.
+    """
+    job = Job.of(argument)
+    configure_process(job)
+    seconds = argument["seconds"]
+    settings = SamplerSettings(
+        target_half_width=1e-6, budget_s=seconds, warmup_budget_s=0.2, min_quads=10
+    )
+    ratios = []
+    with torch.inference_mode():
+        one, other = inference_subject(job), inference_subject(job)
+        timer = Timer("call()", globals={"call": one.call}, num_threads=job.threads)
+
+        def ours(seed: int) -> float:
+            taken = sample(
+                one.call, other.call, clock=make_clock("cpu"), settings=settings, seed=seed
+            )
+            baseline, _ = sides([q.order for q in taken.quads], [q.seconds for q in taken.quads])
+            return latency(baseline).median_s
+
+        def theirs() -> float:
+            return timer.blocked_autorange(min_run_time=seconds).median
+
+        for round_ in range(argument["rounds"]):
+            if round_ % 2:
+                reference = theirs()
+                ratios.append(ours(round_) / reference)
+            else:
+                ratios.append(ours(round_) / theirs())
+    return {"status": "ok", "ratios": ratios}

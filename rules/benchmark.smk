@@ -1,0 +1,24 @@
+rule benchmark_case:
+    """One case against its baseline, alone on the machine."""
+    input:
+        table=table_of,
+        operators=operators_of,
+        aa=aa_of,
+    output:
+        "results/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.json",
+    log:
+        "logs/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
+    params:
+        case=parameters_of,
+        code=code_of("scripts/benchmark_case.py", "torchmodes.measure.case"),
+        software=SOFTWARE,
+    threads: MEASURED_THREADS
+    resources:
+        machine=100,
+        mem_mb=4000,
+        runtime=MINUTES,
+        gpu=gpus_of,
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/benchmark_case.py"

@@ -1,0 +1,128 @@
+import math
+from importlib.metadata import version
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from torchmodes.cases import Case, case_from, case_parameters, expand_grids
+from torchmodes.config import SYNTHETIC, parse_config
+from torchmodes.devices import find_device, usable_cores
+from torchmodes.faults import InvalidConfig
+from torchmodes.models import FAMILIES
+from torchmodes.modes import ENGINES, uses_custom_operators
+from torchmodes.provenance import code_digest
+from torchmodes.user_code import user_files
+
+try:
+    CONFIG = parse_config(config)
+except InvalidConfig as error:
+    raise WorkflowError(str(error)) from None
+
+AUTO_DEVICE = find_device()
+CASES = expand_grids(CONFIG.benchmark, auto=AUTO_DEVICE)
+PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
+RUNS = {case.run: case for case in PROFILED}
+
+# Measured jobs use the cores that were asked for, but never more than there are.
+MEASURED_THREADS = min(workflow.cores or 1, usable_cores())
+
+# A job is killed at its time limit; the scheduler of a cluster gets a little more.
+MINUTES = 2 + math.ceil(CONFIG.measurement.time_limit_s / 60)
+
+# A newer PyTorch makes every result stale.
+SOFTWARE = {name: version(name) for name in ("torch", "numpy")}
+
+TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
+OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/operators/source").iterdir())
+RECORDS = [case.record for case in CASES]
+METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
+HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]
+PROFILES = [f"{case.profile}/summary.json" for case in PROFILED]
+TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
+PLOTS = [f"results/plots/{name}.svg" for name in ("speed_up", "latency", "losses", "throughput", "cost", "break_even")]
+
+
+wildcard_constraints:
+    task="training|inference",
+    device="cpu|cuda|mps",
+    model="[^/]+",
+    mode="[^/]+",
+    precision="[a-z0-9]+",
+    batch_size="[1-9][0-9]*",
+    run="[^/]+",
+    plot="[a-z_]+",
+
+
+def case_of(wildcards):
+    """Return the case that a job's wildcards name; a training job has only a mode."""
+    if "task" in wildcards.keys():
+        return case_from(wildcards)
+    device = AUTO_DEVICE if CONFIG.training.device == "auto" else CONFIG.training.device
+    return Case(
+        task="training",
+        device=device,
+        model=CONFIG.training.model,
+        mode=wildcards.mode,
+        precision="fp32",
+        batch_size=CONFIG.training.batch_size,
+    )
+
+
+def parameters_of(wildcards):
+    """Return what of the configuration a case depends on."""
+    try:
+        return case_parameters(CONFIG, case_of(wildcards))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def code_of(script, target):
+    """Return a function of the wildcards: the digest of all code behind a case's result.
+
+    A script starts its target, the module that works in a process of its own, by name.
+    """
+
+    def digest(wildcards):
+        parameters = parameters_of(wildcards)
+        model, mode = parameters["model"], parameters["mode"]
+        return code_digest(
+            script,
+            target,
+            ENGINES[mode["engine"]],
+            FAMILIES[model["family"]],
+            files=[*user_files(model), *user_files(mode)],
+        )
+
+    return digest
+
+
+def operators_of(wildcards):
+    """Return the custom operators where a mode uses them."""
+    mode = CONFIG.modes.get(wildcards.mode)
+    if mode is None or not uses_custom_operators(mode.model_dump()):
+        return []
+    return "results/operators/torchmodes_ops.so"
+
+
+def table_of(wildcards):
+    """Return the table for a case that steps through it."""
+    return TABLE if wildcards.task == "training" else []
+
+
+def aa_of(wildcards):
+    """Return the A/A record whose noise floor a case's verdict is judged against."""
+    case = case_of(wildcards)
+    # What it measured is used, not its age: a newer one does not make a verdict stale.
+    return [] if case.is_baseline else ancient(case.baseline.record)
+
+
+def gpus_of(wildcards):
+    """Return how many GPUs a case occupies."""
+    return 1 if case_of(wildcards).device == "cuda" else 0
+
+
+def profile_of(wildcards):
+    """Return the trace behind a TensorBoard run."""
+    if wildcards.run not in RUNS:
+        raise WorkflowError(f"no profiled case has the run {wildcards.run}; there are {', '.join(RUNS)}")
+    return f"{RUNS[wildcards.run].profile}/trace.json.gz"

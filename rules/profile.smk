@@ -1,0 +1,39 @@
+rule profile_case:
+    """A few steps of one case under torch.profiler; never inside a timed measurement."""
+    input:
+        table=table_of,
+        operators=operators_of,
+    output:
+        trace="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/trace.json.gz",
+        operators="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/operators.csv",
+        summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
+    log:
+        "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
+    params:
+        case=parameters_of,
+        profile=CONFIG.profile.model_dump(exclude={"cases"}),
+        code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
+        software=SOFTWARE,
+    threads: MEASURED_THREADS
+    resources:
+        mem_mb=4000,
+        runtime=MINUTES,
+        gpu=gpus_of,
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/profile_case.py"
+
+
+rule publish_trace:
+    """The trace again, where `tensorboard --logdir results/tensorboard` looks for it."""
+    input:
+        profile_of,
+    output:
+        "results/tensorboard/{run}/torchmodes.pt.trace.json.gz",
+    log:
+        "logs/tensorboard/{run}.log",
+    conda:
+        "../envs/data.yaml"
+    shell:
+        "cp {input} {output} 2> {log}"

@@ -1,0 +1,47 @@
+rule build_operators:
+    """The custom C++ operators, compiled once."""
+    output:
+        library="results/operators/torchmodes_ops.so",
+        build="results/operators/build.json",
+    log:
+        "logs/operators/build_operators.log",
+    params:
+        code=code_digest("scripts/build_operators.py", files=OPERATOR_SOURCES),
+        software=SOFTWARE,
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/build_operators.py"
+
+
+rule train_model:
+    """The house-price model, trained in one mode."""
+    input:
+        table=TABLE,
+        operators=operators_of,
+    output:
+        metrics="results/training/{mode}/metrics.json",
+        history="results/training/{mode}/history.csv",
+        model=directory("results/training/{mode}/model"),
+    log:
+        "logs/training/{mode}.log",
+    params:
+        case=parameters_of,
+        epochs=CONFIG.training.epochs,
+        code=code_of("scripts/train_model.py", "torchmodes.training.job"),
+        software=SOFTWARE,
+    threads: MEASURED_THREADS
+    resources:
+        # Alone, as when measuring: the metrics state rows per second.
+        machine=100,
+        mem_mb=3000,
+        runtime=MINUTES,
+        gpu=gpus_of,
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/train_model.py"

@@ -1,0 +1,20 @@
+"""Draw one figure of the report into a file of its own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmodes.joblog import job_log
+from torchmodes.report.data import load_report_data
+from torchmodes.report.plots import render, save
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    data = load_report_data(
+        records=[Path(path) for path in snakemake.input.records],
+        trainings=[Path(path) for path in snakemake.input.metrics],
+        profiles=[],
+        config=snakemake.params.config,
+    )
+    save(render(snakemake.wildcards.plot, data), Path(snakemake.output[0]))

@@ -1,0 +1,23 @@
+"""Train the house-price model in one mode."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmodes.joblog import job_log
+from torchmodes.training.supervised import train_supervised
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    train_supervised(
+        snakemake.params.case,
+        epochs=snakemake.params.epochs,
+        threads=snakemake.threads,
+        table=list(snakemake.input.table),
+        operators=snakemake.input.get("operators") or None,
+        metrics=Path(snakemake.output.metrics),
+        history=Path(snakemake.output.history),
+        model=Path(snakemake.output.model),
+        log=Path(snakemake.log[0]),
+    )

@@ -1,0 +1,1 @@
+"""torchmodes: which PyTorch execution mode to ship, measured."""

@@ -1,0 +1,33 @@
+"""How a job of the workflow logs and fails."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def job_log(path: str | Path) -> Iterator[logging.Logger]:
+    """Log to a file; tell the user's mistakes in one line and keep every traceback in the log.
+
+    Raises
+    ------
+    SystemExit
+        With the message of a ValueError: input the user can put right.
+    """
+    logging.basicConfig(
+        filename=path, level=logging.INFO, format="%(asctime)s %(message)s", force=True
+    )
+    logging.captureWarnings(capture=True)
+    logger = logging.getLogger("torchmodes")
+    try:
+        yield logger
+    except ValueError as error:
+        logger.exception("the job stopped")
+        sys.exit(f"Error: {error}")
+    except Exception:
+        logger.exception("the job failed")
+        raise

@@ -1,0 +1,88 @@
+"""Jobs: what a workflow job runs in a supervised process of its own, and how it ended.
+
+Nothing here imports PyTorch, so that a job costs little beside its work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torchmodes.measure.outcome import Outcome
+from torchmodes.measure.supervise import run_supervised
+
+PRELOAD = ("torch", "torch._dynamo", "torch._inductor.compile_fx")
+"""What the fork server imports once; every process that runs a model needs it."""
+
+
+def run_job(
+    target: str,
+    argument: Mapping[str, Any],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], Outcome | None]:
+    """Run a target in a process of its own.
+
+    Parameters
+    ----------
+    target
+        ``package.module:function``; it takes `argument` and returns a dictionary with ``status``.
+    argument
+        A job (see `torchmodes.subjects.Job.of`): JSON values. Its parameters say how long the
+        process may run, how much memory it may use and how it is started.
+    log
+        File for everything the process prints.
+    environment
+        Variables to set in it.
+
+    Returns
+    -------
+    parts
+        What the target returned, or a description of its failure with the status ``failed``;
+        ``unsupported`` when the custom operators it needs could not be built.
+    outcome
+        How the process ended; None where it was not started.
+    """
+    if refusal := operators_missing(argument["operators"]):
+        return refusal, None
+    settings = argument["parameters"]["measurement"]
+    limit_mb = settings["memory_limit_mb"]
+    outcome = run_supervised(
+        target,
+        dict(argument),
+        log=log,
+        time_limit_s=settings["time_limit_s"],
+        memory_limit_bytes=None if limit_mb is None else limit_mb * 10**6,
+        start=settings["start"],
+        preload=PRELOAD,
+        threads=argument["threads"],
+        environment=environment or {},
+    )
+    if outcome.kind == "returned":
+        assert isinstance(outcome.value, dict)
+        return outcome.value, outcome
+    return {
+        "status": "failed",
+        "reason": outcome.message,
+        "remedy": f"see {log}",
+        "failure": {
+            "type": outcome.error_type,
+            "message": outcome.message,
+            "traceback": outcome.traceback,
+            "log": str(log),
+        },
+    }, outcome
+
+
+def operators_missing(library: str | None) -> dict[str, Any] | None:
+    """Say why the custom operators are not there, or return None when they are or are not needed.
+
+    Beside the library lies ``build.json``, which tells how building went.
+    """
+    if library is None:
+        return None
+    build = json.loads(Path(library).with_name("build.json").read_text(encoding="utf-8"))
+    return None if build["status"] == "ok" else build

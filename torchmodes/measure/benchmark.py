@@ -1,0 +1,108 @@
+"""Benchmark a case from outside: start its process, and turn however it ends into a record.
+
+Nothing here imports PyTorch, so that a job costs little beside its measurement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torchmodes.environment import describe_environment
+from torchmodes.jobs import run_job
+from torchmodes.measure.outcome import Outcome
+from torchmodes.records import Record
+
+
+def benchmark_case(
+    parameters: Mapping[str, Any],
+    *,
+    threads: int,
+    log: Path,
+    table: Sequence[str] = (),
+    operators: str | None = None,
+    aa: Record | None = None,
+) -> Record:
+    """Measure a case in a process of its own.
+
+    Parameters
+    ----------
+    parameters
+        What `torchmodes.cases.case_parameters` returns.
+    threads
+        Threads the case computes with.
+    log
+        File for everything its process prints.
+    table
+        Paths of the table and its statistics; training cases need them.
+    operators
+        Path of the custom operators, where the mode uses them.
+    aa
+        The A/A record of the case's group, whose noise floor the verdict is judged against.
+
+    Returns
+    -------
+    Record
+        Always: a crash, a kill or a hang is a record with status ``failed``.
+    """
+    started_at = datetime.now(UTC)
+    parts, outcome = run_job(
+        "torchmodes.measure.case:measure",
+        {
+            "parameters": dict(parameters),
+            "threads": threads,
+            "table": list(table),
+            "operators": operators,
+            "noise_floor": noise_floor(aa),
+        },
+        log=log,
+    )
+    return record_of(parts, outcome, parameters, threads=threads, started_at=started_at)
+
+
+def noise_floor(aa: Record | None) -> float | None:
+    """Return the noise floor that an A/A record shows, a logarithm."""
+    if aa is None or aa.statistics is None:
+        return None
+    low, high = aa.statistics.speed_up.low, aa.statistics.speed_up.high
+    return None if low is None or high is None else max(abs(math.log(low)), abs(math.log(high)))
+
+
+def record_of(
+    parts: dict[str, Any],
+    outcome: Outcome | None,
+    parameters: Mapping[str, Any],
+    *,
+    threads: int,
+    started_at: datetime,
+) -> Record:
+    """Join what a case's process told and how it ended into its record."""
+    cost = parts.get("cost")
+    if cost is not None and outcome is not None:
+        cost |= {
+            "import_s": outcome.import_s,
+            "peak_children_bytes": outcome.peak_children_bytes,
+            "break_even_calls": parts.pop("break_even_calls", None),
+            **parts.pop("load", {}),
+        }
+    run = {
+        "started_at": started_at.isoformat(timespec="milliseconds"),
+        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "wall_s": outcome.wall_s if outcome else 0.0,
+        "start_method": outcome.start_method if outcome else "none",
+        "start_s": outcome.start_s if outcome else 0.0,
+        "sampling_s": parts.pop("sampling_s", None),
+        "bookkeeping_share": parts.pop("bookkeeping_share", None),
+        "threads": threads,
+        "torch_threads": parts.pop("torch_threads", None),
+    }
+    return Record(
+        case=parameters["case"],
+        parameters=dict(parameters),
+        run=run,  # ty: ignore[invalid-argument-type]
+        environment=describe_environment(),
+        **parts,
+    )

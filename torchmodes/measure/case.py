@@ -1,0 +1,197 @@
+"""Measure one case, in a process that serves it alone; `docs/measuring.md` tells the order.
+
+The candidate comes first, so that its cost is taken before the baseline has touched the process.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from torchmodes.measure import gpu, memory, processes
+from torchmodes.measure.assess import assess
+from torchmodes.measure.clock import make_clock
+from torchmodes.measure.energy import make_meter, measure_energy
+from torchmodes.measure.numerics import Numerics, compare, compare_losses
+from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.subjects import (
+    Job,
+    Subject,
+    configure_process,
+    copy_output,
+    grad_context,
+    subject_of,
+    synchronize,
+    unsupported,
+)
+
+LOSSES_COMPARED = 20
+"""Optimiser steps whose losses must agree, from the same weights on the same batches."""
+ENERGY_BLOCK_S = 2.0
+
+
+@dataclass(frozen=True)
+class Made:
+    """A subject after its first calls: what they returned and how long the first one took."""
+
+    subject: Subject
+    output: Any
+    first_call_s: float
+
+    @property
+    def cold_s(self) -> float:
+        """Seconds from a built model to its first output."""
+        return self.subject.prepare_s + self.first_call_s
+
+
+def measure(argument: dict[str, Any]) -> dict[str, Any]:
+    """Measure a case and return the parts of its record that only this process knows.
+
+    Parameters
+    ----------
+    argument
+        A job (see `torchmodes.subjects.Job.of`) with ``table`` (paths of the table and its
+        statistics, or none) and ``noise_floor`` (a logarithm, or null).
+    """
+    parameters = argument["parameters"]
+    job = Job.of(argument)
+    configure_process(job)
+    if refusal := unsupported(job):
+        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+    settings = parameters["measurement"]
+    with grad_context(job):
+        resident = processes.own_memory().resident_bytes
+        candidate = _make(job, argument["table"])
+        cost = {
+            "build_s": candidate.subject.build_s,
+            "prepare_s": candidate.subject.prepare_s,
+            "first_call_s": candidate.first_call_s,
+            "peak_host_bytes": max(0, processes.own_memory().peak_bytes - resident),
+            "parameter_bytes": candidate.subject.built.parameter_bytes,
+            **asdict(memory.device_memory(job.case.device)),
+        }
+        baseline = _make(job.baseline(), argument["table"])
+        cost["baseline_first_call_s"] = baseline.first_call_s
+        numerics = _compare(job, baseline.output, candidate.output)
+        parts: dict[str, Any] = {
+            "item": candidate.subject.built.item,
+            "numerics": numerics,
+            "cost": cost,
+            "torch_threads": torch.get_num_threads(),
+        }
+        if numerics["within_tolerance"]:
+            parts |= _sample(job, settings, argument["noise_floor"], baseline, candidate)
+        else:
+            parts |= {
+                "status": "wrong",
+                "reason": numerics["reason"],
+                "remedy": "do not use this mode for this model, or report the difference upstream",
+            }
+        facts = candidate.subject.engine.facts()
+    return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
+
+
+def _make(job: Job, table: list[str]) -> Made:
+    """Build a subject and run its first calls."""
+    subject = subject_of(job, table)
+    first, first_call_s = _first_call(subject, job)
+    if job.case.task == "inference":
+        return Made(subject, copy_output(first), first_call_s)
+    losses = [first, *(subject.call() for _ in range(LOSSES_COMPARED - 1))]
+    return Made(subject, [float(loss) for loss in losses], first_call_s)
+
+
+def _first_call(subject: Subject, job: Job) -> tuple[Any, float]:
+    synchronize(job.case.device)
+    start = time.perf_counter()
+    output = subject.call()
+    synchronize(job.case.device)
+    return output, time.perf_counter() - start
+
+
+def _compare(job: Job, baseline: Any, candidate: Any) -> dict[str, Any]:
+    precision = job.case.precision
+    if job.case.task == "training":
+        numerics: Numerics = compare_losses(baseline, candidate, precision=precision)
+    else:
+        numerics = compare(baseline, candidate, precision=precision)
+    return asdict(numerics)
+
+
+def _sample(
+    job: Job,
+    settings: dict[str, Any],
+    floor: float | None,
+    baseline: Made,
+    candidate: Made,
+) -> dict[str, Any]:
+    case = job.case
+    gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
+    load = Load.now()
+    sampling = sample(
+        baseline.subject.call,
+        candidate.subject.call,
+        clock=make_clock(case.device, flush_l2=settings["flush_l2"]),
+        settings=SamplerSettings(
+            target_half_width=settings["target_half_width"],
+            budget_s=settings["budget_s"],
+            warmup_budget_s=settings["warmup_budget_s"],
+            min_quads=settings["min_quads"],
+        ),
+        seed=job.seed,
+    )
+    used = load.since()
+    gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
+    energy = measure_energy(
+        candidate.subject.call,
+        seconds=ENERGY_BLOCK_S,
+        items_per_call=case.batch_size,
+        meter=make_meter(case.device),
+    )
+    return assess(
+        case,
+        sampling,
+        minimum_effect=settings["minimum_effect"],
+        floor=floor,
+        extra_s=candidate.cold_s - baseline.cold_s,
+    ) | {
+        "status": "ok",
+        "load": used,
+        "gpu": {
+            "before": gpu_before and asdict(gpu_before),
+            "after": gpu_after and asdict(gpu_after),
+        }
+        if case.device == "cuda"
+        else None,
+        "energy": asdict(energy),
+    }
+
+
+@dataclass(frozen=True)
+class Load:
+    """Processor time, of this process and of the whole machine, at one moment."""
+
+    at_s: float
+    own_s: float
+    busy_s: float
+
+    @classmethod
+    def now(cls) -> Load:
+        """Read the counters."""
+        own, machine = psutil.Process().cpu_times(), psutil.cpu_times()
+        idle = machine.idle + getattr(machine, "iowait", 0.0)
+        return cls(time.monotonic(), own.user + own.system, sum(machine[:8]) - idle)
+
+    def since(self) -> dict[str, float]:
+        """Return the cores kept busy since then: by this process, and by all others."""
+        now = Load.now()
+        seconds = now.at_s - self.at_s
+        own = (now.own_s - self.own_s) / seconds
+        return {
+            "cpu_cores_used": own,
+            "other_load": max(0.0, (now.busy_s - self.busy_s) / seconds - own),
+        }

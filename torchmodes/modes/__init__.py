@@ -1,0 +1,42 @@
+"""Modes: one module per engine, each a way of executing a model."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchmodes.modes.base import Engine
+
+ENGINES = {
+    "eager": "torchmodes.modes.eager",
+    "compile": "torchmodes.modes.compile",
+    "fx": "torchmodes.modes.fx",
+    "torchscript": "torchmodes.modes.torchscript",
+    "user": "torchmodes.modes.user",
+}
+"""The module of each engine; its class is ``Engine``."""
+
+CUSTOM_OPERATORS = "custom-operators"
+"""The FX pass that needs the compiled operators."""
+
+
+def create_engine(options: Mapping[str, Any], *, operators: Path | None = None) -> Engine:
+    """Create the engine of a mode.
+
+    Parameters
+    ----------
+    options
+        The mode's section of the configuration, as a dictionary.
+    operators
+        The shared library of the custom operators, where the mode uses them.
+    """
+    module = importlib.import_module(ENGINES[options["engine"]])
+    return module.Engine(options, operators=operators)
+
+
+def uses_custom_operators(options: Mapping[str, Any]) -> bool:
+    """Whether a mode needs the shared library of the custom operators."""
+    return CUSTOM_OPERATORS in options.get("passes", [])

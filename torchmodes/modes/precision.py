@@ -1,0 +1,93 @@
+"""Precisions: what a case's number format asks of the module, the inputs and the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchmodes.cases import Case
+from torchmodes.modes.base import Unsupported
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def unsupported_precision(case: Case) -> Unsupported | None:
+    """Say why this machine should not run a case in its precision, or None."""
+    if case.precision == "tf32" and case.device != "cuda":
+        return Unsupported(
+            f"tf32 is a format of NVIDIA tensor cores; {case.device} has none", "use fp32 or bf16"
+        )
+    if case.precision == "tf32" and torch.cuda.get_device_capability() < (8, 0):
+        return Unsupported("tf32 needs compute capability 8.0 (Ampere)", "use fp32 or fp16")
+    if case.precision == "fp16" and case.device == "cpu" and not _cpu_computes_fp16():
+        return Unsupported(
+            "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"
+            " hundreds of times slower",
+            "use bf16 or fp32, or run the case on cuda",
+        )
+    if case.precision == "fp16" and case.task == "training":
+        return Unsupported("fp16 training needs loss scaling, which is not done here", "use bf16")
+    if case.precision == "int8":
+        return Unsupported(
+            f"the mode {case.mode!r} does not quantise",
+            "choose a mode whose engine quantises to int8",
+        )
+    return None
+
+
+def cast(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], precision: str
+) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    """Put module and floating inputs of an inference case into its precision."""
+    dtype = HALF.get(precision)
+    if dtype is None:
+        return module, args, kwargs
+
+    def convert(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, convert, (args, kwargs))
+    return module.to(dtype), args, kwargs
+
+
+def autocast(case: Case) -> AbstractContextManager[Any]:
+    """Return the context a training step's forward pass runs in."""
+    if case.precision == "bf16":
+        return torch.autocast(case.device, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def in_precision(call: Callable[..., Any], precision: str) -> Callable[..., Any]:
+    """Run a call with TF32 allowed, where the case asks for it, and forbid it again after.
+
+    Baseline and candidate take turns in one process, so the switch belongs to the call.
+    """
+    if precision != "tf32":
+        return call
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+
+    def with_tf32(*args: Any, **kwargs: Any) -> Any:
+        for backend in backends:
+            backend.fp32_precision = "tf32"
+        try:
+            return call(*args, **kwargs)
+        finally:
+            for backend in backends:
+                backend.fp32_precision = "ieee"
+
+    return with_tf32
+
+
+def forbid_tf32() -> None:
+    """Make fp32 mean fp32 on CUDA, whatever the version's default is."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+
+
+def _cpu_computes_fp16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_fp16") or capabilities.get("amx_fp16"))

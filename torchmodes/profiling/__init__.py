@@ -1,0 +1,1 @@
+"""Profiles: why a mode is faster or slower, never measured while it is timed."""

@@ -1,0 +1,80 @@
+"""What a result was made by: digests that make Snakemake notice changed code.
+
+Snakemake re-runs a job when its script or its parameters change, but it does not see what the
+script imports. A digest of those modules, passed as a parameter, closes the gap: editing the
+sampler measures again, editing a plot does not.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "torchmodes"
+ROOT = Path(__file__).parent.parent
+
+
+def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
+    """Digest everything of this project that a script runs through.
+
+    Parameters
+    ----------
+    script
+        Path of the script below the project's root, such as ``scripts/train_model.py``.
+    modules
+        Modules it chooses by name at run time (engines, model families), which no import shows.
+    files
+        The user's own Python files.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    reached: set[Path] = set()
+    for source in [ROOT / script, *map(_module_file, modules)]:
+        _reach(source, reached)
+    digest = hashlib.sha256()
+    for source in [*sorted(reached), *files]:
+        digest.update(source.read_bytes() if source.exists() else b"missing")
+    return digest.hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reach(source: Path, reached: set[Path]) -> None:
+    if source in reached:
+        return
+    reached.add(source)
+    for imported in _imports(source):
+        _reach(imported, reached)
+
+
+@cache
+def _imports(source: Path) -> tuple[Path, ...]:
+    """Return the project's files that a file imports, at its top or inside a function."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return tuple(file for node in ast.walk(tree) for file in _targets(node))
+
+
+def _targets(node: ast.AST) -> Iterator[Path]:
+    names: list[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for name in names:
+        if name.split(".")[0] == PACKAGE and (file := _module_file(name)).exists():
+            yield file
+
+
+def _module_file(name: str) -> Path:
+    path = ROOT.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -1,0 +1,268 @@
+"""Records: the JSON of a case. Its types, and reading and writing them.
+
+Raw samples are stored with the statistics derived from them. A value that does not exist is null,
+never NaN or Infinity. Times are in seconds, sizes in bytes, ratios plain numbers (1.02 is 2 %).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from torchmodes.cases import Case
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "unsupported", "failed", "wrong"]
+Verdict = Literal["faster", "slower", "same", "unresolved"]
+
+
+class Part(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Identity(Part):
+    """Which case it is; see `torchmodes.cases.Case`."""
+
+    task: Literal["training", "inference"]
+    device: Literal["cpu", "cuda", "mps"]
+    model: str
+    mode: str
+    precision: str
+    batch_size: int
+
+
+class Interval(Part):
+    """An estimate with its 95 % interval; a bound is null where it is open."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+
+
+class Quad(Part):
+    """Four samples taken together: the unit of all statistics."""
+
+    order: Literal["ABBA", "BAAB"] = Field(description="A: baseline, B: candidate")
+    seconds: tuple[float, float, float, float] = Field(description="per call, in that order")
+    device_seconds: tuple[float, float, float, float] | None = Field(
+        None, description="the same by CUDA events"
+    )
+    at_s: float = Field(description="when the quad began, seconds after sampling began")
+
+
+class Samples(Part):
+    """Every sample that was taken; none is dropped."""
+
+    clock: str = Field(description="what measured the seconds")
+    calls_per_sample: int
+    quads: list[Quad]
+
+
+class Warmup(Part):
+    """What ran before the first sample."""
+
+    calls: int = Field(description="of each side")
+    seconds: float
+    steady: bool = Field(description="whether two adjacent windows agreed before the cap")
+
+
+class Latency(Part):
+    """Seconds per call of one side; a percentile is null where the sample cannot support it."""
+
+    n: int
+    median_s: float
+    mean_s: float
+    min_s: float
+    max_s: float
+    standard_deviation_s: float
+    p50_s: float
+    p90_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+
+
+class Statistics(Part):
+    """What the samples say; `docs/measuring.md` defines every figure."""
+
+    speed_up: Interval = Field(description="baseline time / candidate time")
+    half_width: float | None = Field(description="of the interval, relative")
+    quads: int
+    converged: bool = Field(description="whether the target half-width was reached in the budget")
+    noise_floor: float | None = Field(description="relative, from the group's A/A case")
+    margin: float = Field(description="relative; the larger of noise floor and minimum effect")
+    p_value: float | None = Field(description="of an effect beyond the margin, one-sided")
+    baseline: Latency
+    candidate: Latency
+    throughput_per_s: float = Field(description="items per second of the candidate")
+    drift: float | None = Field(description="relative change of the baseline over the sampling")
+    drifting: bool
+    autocorrelation: float | None = Field(description="lag 1, of the quads")
+    autocorrelated: bool
+
+
+class Numerics(Part):
+    """The candidate's output against the baseline's."""
+
+    within_tolerance: bool
+    reason: str | None = Field(description="why not")
+    compared: Literal["output", "losses"]
+    max_abs: float | None
+    max_rel: float | None
+    relative_l2: float | None
+    cosine: float | None
+    tolerance: float = Field(description="of relative_l2")
+
+
+class Cost(Part):
+    """What the mode asks before it pays."""
+
+    import_s: float | None = Field(None, description="importing PyTorch and what the case needs")
+    build_s: float | None = Field(None, description="building the model")
+    prepare_s: float | None = Field(
+        None, description="the mode's preparation before the first call"
+    )
+    first_call_s: float | None = Field(
+        None, description="the first call, with empty compile caches"
+    )
+    baseline_first_call_s: float | None = None
+    peak_host_bytes: int | None = Field(
+        None, description="high-water mark of resident memory above the start, candidate alone"
+    )
+    peak_children_bytes: int | None = Field(None, description="of the largest child (compilers)")
+    cuda_allocated_bytes: int | None = Field(None, description="peak")
+    cuda_reserved_bytes: int | None = Field(None, description="peak")
+    parameter_bytes: int | None = None
+    artefact_bytes: int | None = Field(None, description="files the mode needs at run time")
+    cpu_cores_used: float | None = Field(None, description="mean, while sampling")
+    other_load: float | None = Field(None, description="cores kept busy by others while sampling")
+    gpu_utilisation: float | None = None
+    break_even_calls: Interval | None = Field(
+        None, description="calls that pay prepare_s + first_call_s back; null: never"
+    )
+
+
+class Energy(Part):
+    """Energy of the candidate, measured in a block of its own."""
+
+    joules_per_item: float | None
+    source: str | None
+    reason: str | None = Field(description="why there is no figure")
+
+
+class Failure(Part):
+    """What went wrong in the measuring process."""
+
+    type: str
+    message: str
+    traceback: str | None
+    log: str
+
+
+class Run(Part):
+    """When and how the measuring process ran."""
+
+    started_at: str = Field(description="ISO 8601, UTC")
+    finished_at: str
+    wall_s: float
+    start_method: Literal["fork", "fresh", "none"] = Field(
+        description="fork of a preloaded server, fresh interpreter; none: not started"
+    )
+    start_s: float = Field(description="from the request until the case began, imports included")
+    sampling_s: float | None = None
+    bookkeeping_share: float | None = Field(
+        None, description="of sampling_s: spent outside samples, synchronising and looking"
+    )
+    threads: int = Field(description="asked for")
+    torch_threads: int | None = Field(None, description="as PyTorch reports them")
+
+
+class Record(Part):
+    """One case: what it is, how it ended, what was measured."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    case: Identity
+    status: Status
+    reason: str | None = Field(None, description="status other than ok: why")
+    remedy: str | None = Field(None, description="status other than ok: what to do")
+    failure: Failure | None = None
+    verdict: Verdict | None = None
+    no_effect: str | None = Field(None, description="set when the mode did nothing, saying how")
+    item: str = Field("item", description="what throughput counts")
+    parameters: dict[str, Any] = Field(description="what of the configuration produced this")
+    run: Run
+    warmup: Warmup | None = None
+    samples: Samples | None = None
+    statistics: Statistics | None = None
+    numerics: Numerics | None = None
+    cost: Cost | None = None
+    energy: Energy | None = None
+    facts: dict[str, Any] = Field({}, description="what the engine tells: graphs, breaks, nodes")
+    gpu: dict[str, Any] | None = Field(None, description="clocks, temperature, throttling")
+    warnings: list[str] = Field([], description="reasons to trust the figures less")
+    environment: dict[str, Any] = {}
+
+    def in_brief(self) -> str:
+        """Return one line for the terminal: the case and how it came out."""
+        told = self.status if self.reason is None else f"{self.status}: {self.reason}"
+        if self.status == "ok" and self.statistics is not None:
+            speed_up = self.statistics.speed_up
+            told = (
+                f"{speed_up.estimate:.3f}× [{speed_up.low:.3f}, {speed_up.high:.3f}] {self.verdict}"
+            )
+        return f"{self.identity}  {told}"
+
+    @property
+    def identity(self) -> Case:
+        """The case."""
+        return Case(**self.case.model_dump())
+
+
+class CorruptRecord(ValueError):
+    """A file that is no record; the message names it and what to do."""
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises
+    ------
+    CorruptRecord
+        When the file is not a whole and valid record.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except (ValidationError, UnicodeDecodeError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise CorruptRecord(
+            f"{path} is not a valid record ({first}); delete it and run snakemake again"
+        ) from None
+
+
+def read_records(paths: Iterable[Path]) -> list[Record]:
+    """Read records, sorted by case."""
+    return sorted((read_record(path) for path in paths), key=lambda record: record.identity)
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record atomically: the path holds the old file or the whole new one."""
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content as one step, so that no reader or crash sees a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,245 @@
+"""Subjects: what a job runs again and again — a forward pass or an optimiser step, in some mode.
+
+Training, measuring and profiling all build their subject here, so that they run the same thing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree
+
+from torchmodes.cases import Case, case_from
+from torchmodes.models import build_model
+from torchmodes.models.base import BuiltModel
+from torchmodes.modes import create_engine
+from torchmodes.modes.base import Engine, Unsupported
+from torchmodes.modes.precision import (
+    autocast,
+    cast,
+    forbid_tf32,
+    in_precision,
+    unsupported_precision,
+)
+from torchmodes.training.dataset import load_tensors
+from torchmodes.training.loop import batches, make_optimizer, make_step
+
+EAGER = {"engine": "eager"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a case depends on, as the child process receives it."""
+
+    case: Case
+    model: dict[str, Any]
+    mode: dict[str, Any]
+    seed: int
+    threads: int
+    features: int | None = None
+    learning_rate: float | None = None
+    operators: Path | None = None
+
+    def baseline(self) -> Job:
+        """Return the job of the case's baseline."""
+        return replace(self, case=self.case.baseline, mode=EAGER, operators=None)
+
+    @classmethod
+    def of(cls, argument: Mapping[str, Any]) -> Job:
+        """Read a job as a child process is sent it.
+
+        Parameters
+        ----------
+        argument
+            ``parameters`` (from `torchmodes.cases.case_parameters`), ``threads`` and ``operators``
+            (a path or null).
+        """
+        parameters, operators = argument["parameters"], argument["operators"]
+        return cls(
+            case=case_from(parameters["case"]),
+            model=parameters["model"],
+            mode=parameters["mode"],
+            seed=parameters["seed"],
+            threads=argument["threads"],
+            features=parameters.get("features"),
+            learning_rate=parameters.get("learning_rate"),
+            operators=Path(operators) if operators else None,
+        )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A callable to be run repeatedly, with what it cost to make."""
+
+    call: Callable[[], Any]
+    engine: Engine
+    built: BuiltModel
+    build_s: float
+    prepare_s: float
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One optimiser step of features and targets, with what it cost to make."""
+
+    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    engine: Engine
+    built: BuiltModel
+    build_s: float
+    prepare_s: float
+
+
+def configure_process(job: Job) -> None:
+    """Set threads, seeds and number formats of this process, which serves this job alone."""
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.seed)
+    forbid_tf32()
+
+
+def unsupported(job: Job) -> Unsupported | None:
+    """Say why a case cannot run here, before any work, or return None."""
+    engine = create_engine(job.mode, operators=job.operators)
+    return (
+        _unsupported_device(job.case)
+        or unsupported_precision(job.case)
+        or engine.supports(job.case, family=job.model["family"])
+    )
+
+
+def inference_subject(job: Job) -> Subject:
+    """Build one forward pass of the case's model, in evaluation mode."""
+    engine = create_engine(job.mode, operators=job.operators)
+    start = time.perf_counter()
+    built = _build(job)
+    built_at = time.perf_counter()
+    module, args, kwargs = cast(
+        built.module.eval(), built.inputs.args, built.inputs.kwargs, job.case.precision
+    )
+    prepared = engine.prepare(module, args, kwargs)
+
+    def call() -> Any:
+        return prepared(*args, **kwargs)
+
+    prepared_at = time.perf_counter()
+    return Subject(
+        call=in_precision(call, job.case.precision),
+        engine=engine,
+        built=built,
+        build_s=built_at - start,
+        prepare_s=prepared_at - built_at,
+    )
+
+
+def training_step(job: Job, batch: tuple[torch.Tensor, torch.Tensor]) -> TrainingStep:
+    """Build one optimiser step of the case's model.
+
+    Parameters
+    ----------
+    job
+        The case; it has a learning rate.
+    batch
+        Example features of shape (batch, features) and targets of shape (batch, 1), on the device.
+    """
+    if job.learning_rate is None:
+        raise ValueError(f"{job.case}: a training case needs a learning rate")
+    learning_rate = job.learning_rate
+    engine = create_engine(job.mode, operators=job.operators)
+    start = time.perf_counter()
+    built = _build(job)
+    built_at = time.perf_counter()
+    module = built.module.train()
+    optimizer = make_optimizer(module, learning_rate=learning_rate)
+    step = engine.prepare_step(
+        module, batch, lambda model: make_step(model, optimizer, autocast(job.case))
+    )
+    return TrainingStep(
+        step=in_precision(step, job.case.precision),
+        engine=engine,
+        built=built,
+        build_s=built_at - start,
+        prepare_s=time.perf_counter() - built_at,
+    )
+
+
+def training_subject(job: Job, taken: list[tuple[torch.Tensor, torch.Tensor]]) -> Subject:
+    """Build one optimiser step that takes the batches in turn, without end."""
+    made = training_step(job, taken[0])
+    endless = itertools.cycle(taken)
+
+    def call() -> torch.Tensor:
+        return made.step(*next(endless))
+
+    return Subject(call, made.engine, made.built, made.build_s, made.prepare_s)
+
+
+def _build(job: Job) -> BuiltModel:
+    return build_model(
+        job.model,
+        seed=job.seed,
+        batch_size=job.case.batch_size,
+        device=job.case.device,
+        features=job.features,
+    )
+
+
+def training_batches(job: Job, table: Sequence[str]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the full batches of one epoch of the training split, on the case's device.
+
+    Parameters
+    ----------
+    job
+        The case.
+    table
+        Paths of the table and of its statistics.
+    """
+    tensors = load_tensors(Path(table[0]), Path(table[1]), device=job.case.device)
+    generator = torch.Generator().manual_seed(job.seed)
+    return list(
+        batches(
+            tensors.x_train, tensors.y_train, batch_size=job.case.batch_size, generator=generator
+        )
+    )
+
+
+def subject_of(job: Job, table: Sequence[str]) -> Subject:
+    """Build the subject of a case of either task."""
+    if job.case.task == "training":
+        return training_subject(job, training_batches(job, table))
+    return inference_subject(job)
+
+
+def grad_context(job: Job) -> AbstractContextManager[Any]:
+    """Return the context a case runs in: inference records no gradients."""
+    return torch.inference_mode() if job.case.task == "inference" else torch.enable_grad()
+
+
+def copy_output(output: Any) -> Any:
+    """Copy an output's tensors to the host; CUDA graphs overwrite theirs at the next call."""
+    return _pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu().clone(), output)
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device, so that a time taken on the host is complete."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def _unsupported_device(case: Case) -> Unsupported | None:
+    if case.device == "cuda" and not torch.cuda.is_available():
+        return Unsupported(
+            "PyTorch sees no CUDA device", "run on a machine with an NVIDIA GPU and its driver"
+        )
+    if case.device == "mps" and not torch.backends.mps.is_available():
+        return Unsupported(
+            "PyTorch sees no MPS device", "run on a Mac with Apple silicon and macOS 14 or later"
+        )
+    return None

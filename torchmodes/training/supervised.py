@@ -1,0 +1,92 @@
+"""Train in a process of its own, and write the metrics however that ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torchmodes.environment import describe_environment
+from torchmodes.jobs import run_job
+from torchmodes.records import write_atomically
+
+METRICS = (
+    "rmse",
+    "r2",
+    "train_rows_per_s",
+    "seconds",
+    "prepare_s",
+    "first_epoch_s",
+    "epochs",
+    "batch_size",
+    "rows",
+)
+HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
+
+
+def train_supervised(
+    parameters: Mapping[str, Any],
+    *,
+    epochs: int,
+    threads: int,
+    table: Sequence[str],
+    operators: str | None,
+    metrics: Path,
+    history: Path,
+    model: Path,
+    log: Path,
+) -> dict[str, Any]:
+    """Train the model of a case.
+
+    Parameters
+    ----------
+    parameters
+        What `torchmodes.cases.case_parameters` returns for the training case.
+    epochs
+        Passes over the training split.
+    threads
+        Threads to compute with.
+    table
+        Paths of the table and its statistics.
+    operators
+        Path of the custom operators, where the mode uses them.
+    metrics, history, model
+        Paths to write: JSON, CSV, and a folder.
+    log
+        File for everything the process prints.
+
+    Returns
+    -------
+    dict
+        What `metrics` holds: the status, the reason and remedy where it is not ``ok``, the figures
+        (null where there are none), the names of the artefacts and the environment.
+    """
+    model.mkdir(parents=True, exist_ok=True)
+    history.write_text(",".join(HISTORY) + "\n", encoding="utf-8")
+    parts, _ = run_job(
+        "torchmodes.training.job:train_model",
+        {
+            "parameters": dict(parameters),
+            "epochs": epochs,
+            "threads": threads,
+            "table": list(table),
+            "operators": operators,
+            "history": str(history),
+            "model": str(model),
+        },
+        log=log,
+    )
+    told = {
+        "mode": parameters["case"]["mode"],
+        "device": parameters["case"]["device"],
+        "status": parts["status"],
+        "reason": parts.get("reason"),
+        "remedy": parts.get("remedy"),
+        **{name: parts.get(name) for name in METRICS},
+        "artefacts": parts.get("artefacts", []),
+        "facts": parts.get("facts", {}),
+        "environment": describe_environment(),
+    }
+    write_atomically(metrics, json.dumps(told, indent=1) + "\n")
+    return told
