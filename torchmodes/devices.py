@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
-from pathlib import Path
 
+from torchmodes.cgroup import cgroup_limits
 from torchmodes.config import Device
 
 
@@ -34,9 +35,13 @@ def cuda_device_count() -> int:
     finally:
         pynvml.nvmlShutdown()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (
-        count if visible is None else min(count, len([v for v in visible.split(",") if v.strip()]))
+    if visible is None:
+        return count
+    # CUDA ignores the first invalid entry, such as -1, and all after it.
+    named = itertools.takewhile(
+        lambda name: name and not name.startswith("-"), map(str.strip, visible.split(","))
     )
+    return min(count, len(list(named)))
 
 
 def _nvml_error() -> type[Exception]:
@@ -51,14 +56,5 @@ def usable_cores() -> int:
     """Count the cores this process may run on: affinity and container limits, not the machine's."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = _cgroup_cores()
-    return max(1, min(cores, quota)) if quota else cores
-
-
-def _cgroup_cores() -> int | None:
-    """Return the whole cores that a cgroup (version 2) allows, or None where none is set."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except OSError:
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))
+    limit = cgroup_limits().cpu_cores
+    return cores if limit is None else max(1, min(cores, int(limit)))

@@ -15,16 +15,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import psutil
 
+from torchmodes.cgroup import cgroup_limits
 from torchmodes.devices import usable_cores
 
 CPUINFO = Path("/proc/cpuinfo")
-CGROUP = Path("/proc/self/cgroup")
-CGROUP_ROOT = Path("/sys/fs/cgroup")
 CPU_DEVICES = Path("/sys/devices/system/cpu")
 DOCKER_MARK = Path("/.dockerenv")
 PODMAN_MARK = Path("/run/.containerenv")
@@ -55,14 +54,6 @@ class Processor:
 
     name: str | None
     isa: list[str]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What control groups grant this process; None: no limit."""
-
-    cpu_cores: float | None
-    memory_bytes: int | None
 
 
 def describe_machine() -> dict[str, Any]:
@@ -126,44 +117,7 @@ def frequency_governor(devices: Path = CPU_DEVICES) -> str | None:
     return ", ".join(sorted({(_text(file) or "").strip() for file in files} - {""})) or None
 
 
-# --- Limits and containers -------------------------------------------------------------------
-
-
-def cgroup_limits(membership: Path = CGROUP, root: Path = CGROUP_ROOT) -> Limits:
-    """Return the tightest limits of the process' control groups and all those above them.
-
-    Both versions are read (Linux kernel, ``cgroup-v2.rst`` and ``cgroup-v1/memory.rst``). Inside a
-    container the path that the kernel tells may be the host's; then the mount itself is our group.
-    """
-    cores: list[float] = []
-    sizes: list[int] = []
-    for controllers, folder in _cgroup_folders(_text(membership) or "", root):
-        if controllers == {""}:
-            quota, _, period = (_text(folder / "cpu.max") or "max").strip().partition(" ")
-            size = (_text(folder / "memory.max") or "max").strip()
-        else:
-            quota = (_text(folder / "cpu.cfs_quota_us") or "-1").strip()
-            period = (_text(folder / "cpu.cfs_period_us") or "").strip()
-            size = (_text(folder / "memory.limit_in_bytes") or "max").strip()
-        if quota.isdigit() and period.isdigit():
-            cores.append(int(quota) / int(period))
-        if size.isdigit() and int(size) < 2**60:  # version 1 writes "no limit" as nearly 2**63
-            sizes.append(int(size))
-    return Limits(min(cores, default=None), min(sizes, default=None))
-
-
-def _cgroup_folders(membership: str, root: Path) -> Iterator[tuple[set[str], Path]]:
-    for line in membership.splitlines():
-        _, names, path = line.split(":", 2)
-        controllers = set(names.split(","))
-        if controllers == {""}:
-            mounts = [root, root / "unified"]
-        else:
-            mounts = [root / name for name in sorted(controllers & {"cpu", "memory"})]
-        group = PurePosixPath(path)
-        for mount in mounts:
-            for level in (group, *group.parents):
-                yield controllers, mount / str(level).lstrip("/")
+# --- Containers ------------------------------------------------------------------------------
 
 
 def container(variables: Mapping[str, str]) -> str:

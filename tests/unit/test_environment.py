@@ -257,7 +257,6 @@ def test_a_system_that_tells_nothing_gives_none(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine.describe_processor() == machine.Processor(None, [])
     assert machine.frequency_governor(tmp_path) is None
-    assert machine.cgroup_limits(tmp_path / "none", tmp_path) == machine.Limits(None, None)
 
 
 def test_governors_of_all_processors(tmp_path):
@@ -268,51 +267,7 @@ def test_governors_of_all_processors(tmp_path):
     assert machine.frequency_governor(tmp_path) == "performance, powersave"
 
 
-# --- Limits and containers -------------------------------------------------------------------
-
-
-def limits_from(folder, membership, files):
-    """Read the limits below a folder that stands for /sys/fs/cgroup."""
-    for name, text in files.items():
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n")
-    (folder / "membership").write_text(membership)
-    return machine.cgroup_limits(folder / "membership", folder)
-
-
-def test_cgroup_2_takes_the_tightest_limit_of_all_levels(tmp_path):
-    files = {
-        "cpu.max": "max 100000",
-        "slurm/memory.max": str(2**32),
-        "slurm/job_7/cpu.max": "150000 100000",
-        "slurm/job_7/step_0/memory.max": "max",
-    }
-    limits = limits_from(tmp_path, "0::/slurm/job_7/step_0\n", files)
-    assert limits == machine.Limits(cpu_cores=1.5, memory_bytes=2**32)
-
-
-def test_cgroup_2_inside_a_container_whose_path_is_the_hosts(tmp_path):
-    files = {"cpu.max": "200000 100000", "memory.max": str(2**30)}
-    limits = limits_from(tmp_path, "0::/system.slice/docker-0123.scope\n", files)
-    assert limits == machine.Limits(cpu_cores=2.0, memory_bytes=2**30)
-
-
-def test_cgroup_1(tmp_path):
-    files = {
-        "cpu/docker/7/cpu.cfs_quota_us": "50000",
-        "cpu/docker/7/cpu.cfs_period_us": "100000",
-        "memory/docker/7/memory.limit_in_bytes": str(2**31),
-        "memory/memory.limit_in_bytes": "9223372036854771712",  # no limit
-    }
-    limits = limits_from(tmp_path, "5:memory:/docker/7\n2:cpu,cpuacct:/docker/7\n", files)
-    assert limits == machine.Limits(cpu_cores=0.5, memory_bytes=2**31)
-
-
-def test_cgroup_1_without_any_limit(tmp_path):
-    files = {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}
-    limits = limits_from(tmp_path, "2:cpu,cpuacct:/\n", files)
-    assert limits == machine.Limits(cpu_cores=None, memory_bytes=None)
+# --- Containers ------------------------------------------------------------------------------
 
 
 def test_kinds_of_container(tmp_path, monkeypatch):
