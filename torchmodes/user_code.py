@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 import sys
@@ -31,17 +32,25 @@ def load_function(reference: str) -> Callable[..., Any]:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module_name = _module_name(path)
+    spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{reference}: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[module_name] = module
     spec.loader.exec_module(module)
     function = getattr(module, name, None)
     if not callable(function):
         there = ", ".join(key for key, value in vars(module).items() if callable(value))
         raise ValueError(f"{reference}: {path} has no function {name!r}; it has {there or 'none'}")
     return function
+
+
+def _module_name(path: Path) -> str:
+    """Name a file's module for itself: json.py must not become everybody's json."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    # An identifier, for TorchScript makes names of its own from it.
+    return re.sub(r"\W", "_", f"user_{path.stem}_{digest}")
 
 
 def user_files(options: Mapping[str, Any]) -> list[Path]:
