@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-RELU_FUNCTIONS = (F.relu, torch.relu)
 IN_PLACE_RELU_FUNCTIONS = (F.relu_, torch.relu_)
+RELU_FUNCTIONS = (F.relu, torch.relu, *IN_PLACE_RELU_FUNCTIONS)
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ def use_custom_operators(graph_module: fx.GraphModule) -> fx.GraphModule:
     Modules (``nn.Linear``, ``nn.ReLU``), functions and methods are all found; subclasses and
     parametrised layers, whose forward may differ, are left as they are.
 
-    Two things differ from eager: -inf gives NaN (it is multiplied by 0) where ReLU gives 0, and a
-    ReLU that works in place no longer overwrites its argument. It is therefore rewritten only where
-    nothing else in the graph reads that argument.
+    Two things differ from eager. -inf gives NaN, being multiplied by 0, where ReLU gives 0. And a
+    ReLU that works in place no longer overwrites its argument; so it is rewritten only where nobody
+    else reads that argument (reads through another view of its memory are not looked for).
 
     Parameters
     ----------
@@ -135,23 +135,22 @@ def _linear_operands(
 
 def _relu_argument(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """Return the node of the argument where the node is a ReLU that may be rewritten."""
+    given = _bound(node, "input", "inplace")
     match node.op:
         case "call_module":
             module = graph_module.get_submodule(str(node.target))
-            found, in_place = type(module) is nn.ReLU, getattr(module, "inplace", False)
-        case "call_function":
-            in_place = node.target in IN_PLACE_RELU_FUNCTIONS or bool(
-                _bound(node, "input", "inplace")["inplace"]
-            )
-            found = node.target in (*RELU_FUNCTIONS, *IN_PLACE_RELU_FUNCTIONS)
-        case "call_method":
-            found, in_place = node.target in ("relu", "relu_"), node.target == "relu_"
+            if type(module) is not nn.ReLU:
+                return None
+            in_place = module.inplace
+        case "call_function" if node.target in RELU_FUNCTIONS:
+            in_place = node.target in IN_PLACE_RELU_FUNCTIONS or given["inplace"]
+        case "call_method" if node.target in ("relu", "relu_"):
+            in_place = node.target == "relu_"
         case _:
             return None
-    if not found:
-        return None
-    argument = _bound(node, "input")["input"]
-    return None if in_place and len(argument.users) > 1 else argument
+    argument = given["input"]
+    overwritten_is_read = len(argument.users) > 1 or argument.op in ("placeholder", "get_attr")
+    return None if in_place and overwritten_is_read else argument
 
 
 def _bound(node: fx.Node, *names: str) -> dict[str, Any]:

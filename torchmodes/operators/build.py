@@ -1,0 +1,112 @@
+"""Build the operators' shared library, in a child process.
+
+torch.utils.cpp_extension loads what it has built, and operators register only once per process:
+building in a child leaves the caller free to load the result. The child also shows that it loads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+COMPILE_SCRIPT = Path(__file__).with_name("compile.py")
+LIBRARY_NAME = "torchmodes_ops"
+LINES_OF_OUTPUT = 40
+
+
+class MissingCompiler(RuntimeError):
+    """There is no C++ compiler that runs."""
+
+
+class BuildFailed(RuntimeError):
+    """The compiler or the linker reported errors."""
+
+
+def build_operators(*, output: Path, build_directory: Path) -> Path:
+    """Compile the operators into one shared library.
+
+    Parameters
+    ----------
+    output
+        Where the library goes; it appears there whole or not at all.
+    build_directory
+        Where ninja works; objects left there from an earlier build are reused.
+
+    Returns
+    -------
+    Path
+        `output`.
+
+    Raises
+    ------
+    MissingCompiler
+        Before anything is compiled.
+    BuildFailed
+        With the end of the compiler's output.
+    """
+    require_compiler()
+    build_directory.mkdir(parents=True, exist_ok=True)
+    arguments = ["--name", LIBRARY_NAME, "--build-directory", str(build_directory.resolve())]
+    child = subprocess.run(
+        # -P: the folder of the script must not shadow installed modules.
+        [sys.executable, "-P", str(COMPILE_SCRIPT), *arguments],
+        env=os.environ | {"PATH": _path_with_ninja()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if child.returncode != 0:
+        shown = "\n".join(child.stdout.splitlines()[-LINES_OF_OUTPUT:])
+        raise BuildFailed(
+            f"building the custom operators in {build_directory} failed "
+            f"(exit status {child.returncode}); the end of its output:\n{shown}"
+        )
+    logging.getLogger(__name__).info("%s", child.stdout.strip())
+    return _install(build_directory / f"{LIBRARY_NAME}.so", output)
+
+
+def require_compiler() -> str:
+    """Return the C++ compiler's command, ``$CXX`` or ``c++``.
+
+    It is run, not only looked up: macOS has a ``c++`` that does nothing but ask for Xcode.
+
+    Raises
+    ------
+    MissingCompiler
+        When it is not there or does not run, with what to install.
+    """
+    command = os.environ.get("CXX", "c++")
+    try:
+        subprocess.run([*shlex.split(command), "--version"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise MissingCompiler(
+            f"the custom operators need a C++ compiler, and {command!r} does not run ({error}). "
+            "Install one (Debian, Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; "
+            "macOS: xcode-select --install; conda: conda install cxx-compiler), or name yours in "
+            "the environment variable CXX, or take the modes with the pass custom-operators out "
+            "of config.yaml"
+        ) from error
+    return command
+
+
+def _path_with_ninja() -> str:
+    """Put the interpreter's own programs first: ninja lies there when no environment is active."""
+    return os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+
+
+def _install(library: Path, output: Path) -> Path:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        copied = Path(folder) / output.name
+        shutil.copy(library, copied)
+        copied.replace(output)
+    return output
