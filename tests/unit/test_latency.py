@@ -1,0 +1,104 @@
+"""Latency, its percentiles and drift."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from torchmodes.measure.latency import drift, latency, median_interval, slowed, throughput
+
+
+def test_summary_of_known_samples() -> None:
+    said = latency([1.0, 2.0, 3.0, 10.0])
+    assert (said.n, said.median_s, said.mean_s, said.min_s, said.max_s) == (4, 2.5, 4.0, 1.0, 10.0)
+    assert said.standard_deviation_s == pytest.approx(np.std([1, 2, 3, 10], ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("n", "given"),
+    [(49, []), (50, ["p90_s"]), (100, ["p90_s", "p95_s"]), (500, ["p90_s", "p95_s", "p99_s"])],
+)
+def test_a_percentile_needs_five_samples_beyond_it(n: int, given: list[str]) -> None:
+    said = latency(np.linspace(1, 2, n))
+    assert [name for name in ("p90_s", "p95_s", "p99_s") if getattr(said, name)] == given
+
+
+def test_percentiles_are_numpys() -> None:
+    samples = np.random.default_rng(0).lognormal(size=1000)
+    said = latency(samples)
+    assert said.p99_s == pytest.approx(np.quantile(samples, 0.99))
+    assert said.p50_s == pytest.approx(np.median(samples))
+
+
+def test_grouped_calls_have_no_tail() -> None:
+    said = latency(np.linspace(1, 2, 1000), calls_per_sample=8)
+    assert said.p90_s is said.p95_s is said.p99_s is None
+    assert said.p50_s == pytest.approx(1.5)
+
+
+def test_one_sample_is_enough_for_a_latency_and_none_is_not() -> None:
+    assert latency([2.0]).standard_deviation_s == 0.0
+    with pytest.raises(ValueError, match="no sample"):
+        latency([])
+
+
+def test_throughput_is_items_over_median() -> None:
+    assert throughput([0.1, 0.2, 9.0], items_per_call=8) == pytest.approx(40)
+
+
+def test_median_interval_is_students_on_ten_batch_medians() -> None:
+    samples = np.random.default_rng(1).lognormal(sigma=0.1, size=200)
+    medians = [np.log(np.median(batch)) for batch in samples.reshape(10, 20)]
+    low, high = median_interval(samples)
+    reach = stats.t.ppf(0.975, 9) * np.std(medians, ddof=1) / math.sqrt(10)
+    assert math.log(high / low) / 2 == pytest.approx(reach)
+    assert math.sqrt(low * high) == pytest.approx(np.median(samples))
+    assert median_interval(samples[:19]) is None
+
+
+def test_median_interval_widens_with_drift() -> None:
+    rng = np.random.default_rng(2)
+    calm = rng.lognormal(sigma=0.05, size=400)
+    drifting = calm * np.linspace(1, 2, 400)
+    widths = [math.log(high / low) for low, high in map(median_interval, (calm, drifting))]
+    assert widths[1] > 5 * widths[0]
+
+
+def baseline(change: float, *, n: int = 40, noise: float = 0.02) -> tuple[np.ndarray, list[float]]:
+    rng, at = np.random.default_rng(4), np.linspace(0, 10, n)
+    level = 1e-3 * (1 + change) ** (at / 10)
+    return level[:, None] * rng.lognormal(sigma=noise, size=(n, 2)), at.tolist()
+
+
+def test_drift_is_theil_and_sens_slope_with_mann_and_kendalls_significance() -> None:
+    samples, at = baseline(0.2)
+    logs = np.log(samples).mean(axis=1)
+    said = drift(samples, at)
+    assert said.change == pytest.approx(math.expm1(10 * stats.theilslopes(logs, at).slope))
+    assert stats.kendalltau(at, logs).pvalue < 0.01
+    assert said.drifting
+
+
+@pytest.mark.parametrize(("change", "drifting"), [(0.0, False), (0.03, False), (-0.3, True)])
+def test_only_a_large_change_is_drift(change: float, drifting: bool) -> None:
+    said = drift(*baseline(change, n=500))
+    assert said.change == pytest.approx(change, abs=0.01)
+    assert said.drifting is drifting
+
+
+def test_scatter_alone_is_not_drift() -> None:
+    flagged = 0
+    for seed in range(300):
+        samples = np.random.default_rng(seed).lognormal(sigma=0.3, size=(12, 2))
+        flagged += drift(samples, list(range(12))).drifting
+    assert flagged <= stats.binom.ppf(0.999, 300, 0.01)
+
+
+def test_two_quads_do_not_drift() -> None:
+    assert drift([[1.0, 1.0], [9.0, 9.0]], [0.0, 1.0]).change is None
+
+
+def test_a_slowed_job_stands_out_from_its_group() -> None:
+    assert slowed([1.0, 1.1, 0.9, 1.4]) == (False, False, False, True)
+    assert slowed([]) == ()

@@ -1,0 +1,253 @@
+"""Is the candidate still right?"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pytest
+import torch
+from transformers.modeling_outputs import CausalLMOutput
+
+from torchmodes.measure.numerics import (
+    LOSS_TOLERANCE,
+    OUTPUT_TOLERANCE,
+    compare,
+    compare_losses,
+    reference_errors,
+)
+
+PRECISIONS = list(OUTPUT_TOLERANCE)
+
+
+@pytest.fixture
+def output() -> torch.Tensor:
+    return torch.randn(8, 1000, generator=torch.Generator().manual_seed(0))
+
+
+def off_by(output: torch.Tensor, relative_l2: float) -> torch.Tensor:
+    noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    return output + noise / noise.norm() * output.norm() * relative_l2
+
+
+def test_figures_are_their_definitions(output: torch.Tensor) -> None:
+    candidate = off_by(output, 0.01)
+    said = compare(output, candidate, precision="bf16")
+    b, c = output.double().flatten(), candidate.double().flatten()
+    assert said.relative_l2 == pytest.approx(float((c - b).norm() / b.norm()))
+    assert said.max_abs == pytest.approx(float((c - b).abs().max()))
+    guarded = torch.maximum(b.abs(), b.square().mean().sqrt())
+    assert said.max_rel == pytest.approx(float(((c - b).abs() / guarded).max()))
+    assert said.cosine == pytest.approx(float(torch.cosine_similarity(b, c, dim=0)))
+    assert (said.tolerance, said.within_tolerance, said.reason) == (2e-2, True, None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "honest"),
+    [("fp32", 5e-6), ("tf32", 1e-3), ("fp16", 1e-3), ("bf16", 8e-3), ("int8", 3e-2)],
+)
+def test_honest_errors_pass(output: torch.Tensor, precision: str, honest: float) -> None:
+    assert compare(output, off_by(output, honest), precision=precision).within_tolerance
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_limit_is_the_relative_l2_error(output: torch.Tensor, precision: str) -> None:
+    limit = OUTPUT_TOLERANCE[precision]
+    assert compare(output, off_by(output, 0.98 * limit), precision=precision).within_tolerance
+    assert not compare(output, off_by(output, 1.02 * limit), precision=precision).within_tolerance
+
+
+def test_one_per_cent_off_is_wrong_in_fp32(output: torch.Tensor) -> None:
+    said = compare(output, output * 1.01, precision="fp32")
+    assert not said.within_tolerance
+    assert said.reason == "output: relative L2 error 0.01, above 0.0001"
+
+
+def test_bf16_weights_pass_as_bf16_but_not_as_fp32() -> None:
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(512, 512), torch.randn(4, 512)
+    expected = layer(x)
+    actual = layer.to(torch.bfloat16)(x.to(torch.bfloat16))
+    assert compare(expected, actual, precision="bf16").within_tolerance
+    assert not compare(expected, actual, precision="fp32").within_tolerance
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_one_value_that_is_not_finite_is_wrong(
+    output: torch.Tensor, value: float, precision: str
+) -> None:
+    candidate = output.clone()
+    candidate[3, 7] = value
+    said = compare(output, candidate, precision=precision)
+    assert not said.within_tolerance
+    assert said.reason == "output: 1 of 8000 values are NaN or infinite"
+    json.dumps(asdict(said), allow_nan=False)
+
+
+def test_a_mask_of_minus_infinity_is_no_fault(output: torch.Tensor) -> None:
+    output[:, :10] = -math.inf
+    assert compare(output, output.clone(), precision="fp32").within_tolerance
+    assert not compare(output, output.clamp(min=-9), precision="fp32").within_tolerance
+    output[0, 0] = math.inf
+    flipped = output.clone()
+    flipped[0, 0] = -math.inf
+    assert not compare(output, flipped, precision="fp32").within_tolerance
+
+
+def test_a_baseline_that_is_all_nan_verifies_nothing() -> None:
+    nan = torch.full((3,), math.nan)
+    assert "nothing can be verified" in compare(nan, nan, precision="fp32").reason
+
+
+@pytest.mark.parametrize("shape", [(8, 999), (1, 8, 1000), (8000,), (1000, 8)])
+def test_another_shape_is_wrong(output: torch.Tensor, shape: tuple[int, ...]) -> None:
+    said = compare(output, torch.zeros(shape), precision="int8")
+    assert not said.within_tolerance
+    assert said.reason == f"output has the shape {shape}, the baseline's is (8, 1000)"
+    assert said.relative_l2 is said.max_abs is None
+
+
+@dataclass
+class Detection:
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    note: None = None
+
+
+def test_containers_may_differ_but_tensors_may_not(output: torch.Tensor) -> None:
+    other = output.flip(0)
+    candidates = [
+        (output, other),
+        [output.numpy(), other.numpy()],
+        {"logits": output, "hidden": other},
+        Detection(output, other),
+    ]
+    for candidate in candidates:
+        baseline = {"logits": output, "hidden": other}
+        assert compare(baseline, candidate, precision="fp32").within_tolerance
+    swapped = compare((output, other), (other, output), precision="fp32")
+    assert not swapped.within_tolerance
+
+
+def test_model_outputs_of_transformers_are_read(output: torch.Tensor) -> None:
+    baseline = CausalLMOutput(logits=output, hidden_states=(output, output))
+    assert compare(baseline, (output, output, output), precision="fp32").within_tolerance
+    wrong = CausalLMOutput(logits=output, hidden_states=(output, output * 1.01))
+    assert compare(baseline, wrong, precision="fp32").reason.startswith(
+        "output['hidden_states'][1]"
+    )
+
+
+def test_a_key_value_cache_is_read() -> None:
+    from transformers import DynamicCache
+
+    caches = []
+    for last in (0.0, 0.0, 1.0):
+        cache = DynamicCache()
+        cache.update(torch.ones(1, 2, 3, 4), torch.full((1, 2, 3, 4), last), 0)
+        caches.append(cache)
+    assert compare(caches[0], caches[1], precision="fp32").within_tolerance
+    assert not compare(caches[0], caches[2], precision="fp32").within_tolerance
+
+
+def test_other_keys_or_another_number_are_wrong(output: torch.Tensor) -> None:
+    renamed = compare({"logits": output}, {"logit": output}, precision="fp32")
+    assert renamed.reason == "output keys differ: missing ['logits'], unexpected ['logit']"
+    fewer = compare((output, output), output, precision="fp32")
+    assert fewer.reason == "the output holds 1 tensors, the baseline's 2"
+    assert "no tensor" in compare("text", "text", precision="fp32").reason
+    assert "no tensor" in compare(None, None, precision="fp32").reason
+
+
+def test_keys_are_matched_by_name_not_by_order(output: torch.Tensor) -> None:
+    one, other = {"a": output, "b": -output}, {"b": -output, "a": output}
+    assert compare(one, other, precision="fp32").within_tolerance
+
+
+def test_a_small_tensor_cannot_hide_behind_a_large_one(output: torch.Tensor) -> None:
+    small = torch.full((2,), 1e-3)
+    said = compare((output, small), (output, small * 2), precision="fp32")
+    assert said.relative_l2 == pytest.approx(1.0)
+    assert said.reason.startswith("output[1]")
+
+
+def test_one_wrong_row_of_a_thousand_is_seen() -> None:
+    output = torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
+    candidate = output.clone()
+    candidate[500] = candidate[499]
+    assert not compare(output, candidate, precision="fp32").within_tolerance
+
+
+def test_integers_are_compared_by_the_share_that_differs() -> None:
+    tokens = torch.arange(100)
+    changed = tokens.clone()
+    changed[:3] = 0
+    said = compare(tokens, changed, precision="fp32")
+    assert (said.relative_l2, said.max_abs, said.within_tolerance) == (0.02, 2, False)
+    assert compare(tokens, changed, precision="int8").within_tolerance
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_scale_changes_no_relative_figure(output: torch.Tensor, scale: float) -> None:
+    one = compare(output.double(), off_by(output, 0.01).double(), precision="bf16")
+    other = compare(
+        output.double() * scale, off_by(output, 0.01).double() * scale, precision="bf16"
+    )
+    for figure in ("relative_l2", "max_rel", "cosine"):
+        assert getattr(one, figure) == pytest.approx(getattr(other, figure))
+
+
+def test_zeros_are_compared_absolutely() -> None:
+    zeros = torch.zeros(10)
+    assert compare(zeros, zeros, precision="fp32").relative_l2 == 0
+    assert not compare(zeros, zeros + 0.1, precision="fp32").within_tolerance
+
+
+@pytest.mark.parametrize("other", [torch.float64, torch.float16, torch.bfloat16])
+def test_types_may_differ(other: torch.dtype) -> None:
+    assert compare(torch.ones(4), torch.ones(4, dtype=other), precision="fp32").relative_l2 == 0
+
+
+def test_numbers_and_complex_and_empty_outputs() -> None:
+    assert compare(1.5, np.float32(1.5), precision="fp32").within_tolerance
+    spectrum = torch.fft.fft(torch.randn(16))
+    assert compare(spectrum, spectrum.clone(), precision="fp32").within_tolerance
+    assert not compare(spectrum, spectrum.conj(), precision="fp32").within_tolerance
+    assert compare(torch.empty(0, 4), torch.empty(0, 4), precision="fp32").within_tolerance
+
+
+def test_unknown_precision_is_named() -> None:
+    with pytest.raises(ValueError, match="'fp8' is none of fp32"):
+        compare(torch.ones(1), torch.ones(1), precision="fp8")
+
+
+def test_reference_tells_less_exact_from_only_different(output: torch.Tensor) -> None:
+    exact = output.double()
+    said = reference_errors(off_by(output, 1e-6), off_by(output, 1e-3), reference=exact)
+    assert said.baseline == pytest.approx(1e-6, rel=0.1)
+    assert said.candidate == pytest.approx(1e-3, rel=0.1)
+    assert reference_errors(output, output[:1], reference=exact).candidate is None
+
+
+LOSSES = [1.0 / step for step in range(1, 21)]
+
+
+def test_losses_are_compared_as_one_trajectory() -> None:
+    candidate = [loss * (1 + 5e-4) for loss in LOSSES]
+    said = compare_losses(LOSSES, candidate, precision="fp32")
+    assert said.relative_l2 == pytest.approx(5e-4)
+    assert (said.compared, said.within_tolerance, said.tolerance) == ("losses", True, 1e-3)
+
+
+@pytest.mark.parametrize("precision", list(LOSS_TOLERANCE))
+def test_the_limit_of_losses(precision: str) -> None:
+    for factor, within in ((0.98, True), (1.02, False)):
+        candidate = [loss * (1 + factor * LOSS_TOLERANCE[precision]) for loss in LOSSES]
+        assert compare_losses(LOSSES, candidate, precision=precision).within_tolerance is within
+
+
+def test_losses_that_explode_or_end_early_are_wrong() -> None:
+    exploded = compare_losses(LOSSES, [*LOSSES[:-1], math.nan], precision="bf16")
+    assert exploded.reason == "losses: 1 of 20 values are NaN or infinite"
+    assert "shape" in compare_losses(LOSSES, LOSSES[:-1], precision="bf16").reason

@@ -1,0 +1,311 @@
+"""The sampler, on a machine made up for the purpose and on this one."""
+
+import gc
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from torchmodes.measure.clock import Timing, make_clock
+from torchmodes.measure.sampler import (
+    SamplerSettings,
+    Sampling,
+    calls_per_sample,
+    is_steady,
+    orders,
+    sample,
+)
+from torchmodes.measure.statistics import effect, log_ratios, sides, verdict
+from torchmodes.measure.stopping import StoppingRule
+
+
+class Machine:
+    """A clock on which a call takes as long as the call says, times the machine's own slowness."""
+
+    name = "made up"
+    groupable = True
+
+    def __init__(self, *, timer_s: float = 1e-9, overhead_s: float = 0.0) -> None:
+        self.timer_s, self.overhead_s, self.at_s = timer_s, overhead_s, 0.0
+        self.slowness: Callable[[float], float] = lambda at_s: 1.0
+        self.taken: list[int] = []
+
+    def time(self, call: Callable[[], object], calls: int) -> Timing:
+        duration = call()
+        seconds = duration * self.slowness(self.at_s) if isinstance(duration, float) else 0.0
+        self.at_s += calls * seconds + self.overhead_s
+        self.taken.append(calls)
+        return Timing(host_s=seconds, device_s=seconds / 2 if self.name == "events" else None)
+
+    def synchronize(self) -> None:
+        return None
+
+    def now(self) -> float:
+        return self.at_s
+
+
+def noisy(mean_s: float, sigma: float, seed: int) -> Callable[[], float]:
+    rng = np.random.default_rng(seed)
+    return lambda: float(mean_s * rng.lognormal(sigma=sigma))
+
+
+def run(
+    baseline: Callable[[], object],
+    candidate: Callable[[], object],
+    machine: Machine | None = None,
+    **settings: float,
+) -> Sampling:
+    machine = machine or Machine()
+    return sample(
+        baseline,
+        candidate,
+        clock=machine,
+        settings=SamplerSettings(**settings),
+        seed=42,
+        now=machine.now,
+    )
+
+
+def estimate(sampling: Sampling):
+    taken = [quad.seconds for quad in sampling.quads]
+    return effect(log_ratios(*sides([quad.order for quad in sampling.quads], taken)))
+
+
+def test_a_known_ratio_is_found() -> None:
+    sampling = run(noisy(5e-3, 0.03, 1), noisy(4e-3, 0.03, 2))
+    said = estimate(sampling)
+    assert said.speed_up_low <= 1.25 <= said.speed_up_high
+    assert said.half_width < 0.01
+    assert sampling.converged
+    assert sampling.stopped_by == "width"
+
+
+def test_every_sample_is_kept_with_its_order_and_time() -> None:
+    ticks = itertools.count(1)
+    taken: list[tuple[str, float]] = []
+
+    def side(name: str) -> Callable[[], float]:
+        def call() -> float:
+            taken.append((name, 1e-3 * next(ticks)))
+            return taken[-1][1]
+
+        return call
+
+    sampling = run(side("A"), side("B"), max_quads=20)
+    sampled = taken[2 * sampling.warmup.calls :]
+    assert [name for name, _ in sampled] == list("".join(quad.order for quad in sampling.quads))
+    flat = [seconds for quad in sampling.quads for seconds in quad.seconds]
+    assert flat == [seconds for _, seconds in sampled]
+    began = [quad.at_s for quad in sampling.quads]
+    assert began[0] == 0
+    assert np.diff(began) == pytest.approx([sum(quad.seconds) for quad in sampling.quads[:-1]])
+    json.dumps(asdict(sampling), allow_nan=False)
+
+
+def test_events_are_kept_beside_host_time() -> None:
+    machine = Machine()
+    machine.name = "events"
+    sampling = run(noisy(1e-3, 0.01, 1), noisy(1e-3, 0.01, 2), machine)
+    quad = sampling.quads[0]
+    assert quad.device_seconds == pytest.approx([seconds / 2 for seconds in quad.seconds])
+
+
+def test_orders_are_random_but_balanced() -> None:
+    drawn = list(itertools.islice(orders(7), 400))
+    assert all(set(drawn[i : i + 2]) == {"ABBA", "BAAB"} for i in range(0, 400, 2))
+    first_of_pair = drawn[0::2]
+    assert 60 < first_of_pair.count("ABBA") < 140
+    assert drawn == list(itertools.islice(orders(7), 400))
+    assert drawn != list(itertools.islice(orders(8), 400))
+
+
+def test_the_budget_stops_a_noisy_case() -> None:
+    sampling = run(noisy(5e-3, 0.5, 1), noisy(5e-3, 0.5, 2), budget_s=1.0)
+    assert not sampling.converged
+    assert sampling.stopped_by == "budget"
+    assert 1.0 <= sampling.seconds < 1.2
+
+
+def test_the_number_of_quads_stops_a_fast_and_noisy_case() -> None:
+    sampling = run(noisy(1e-5, 0.5, 1), noisy(1e-5, 0.5, 2), max_quads=50)
+    assert (len(sampling.quads), sampling.stopped_by) == (50, "max_quads")
+
+
+@pytest.mark.parametrize(("call_s", "quads"), [(0.6, 5), (3.0, 3), (4.9, 2), (20.0, 1)])
+def test_slow_calls_get_three_quads_if_four_budgets_allow(call_s: float, quads: int) -> None:
+    sampling = run(noisy(call_s, 1e-6, 1), lambda: call_s, budget_s=10.0, target_half_width=1e-9)
+    assert len(sampling.quads) == quads
+    assert not sampling.converged
+    assert sampling.seconds <= max(40, 4.5 * call_s)
+
+
+def test_one_quad_of_calls_of_20_s_resolves_nothing() -> None:
+    sampling = run(lambda: 20.0, lambda: 10.0, budget_s=10.0)
+    assert verdict(estimate(sampling), beyond=0.01) == "unresolved"
+
+
+def test_the_rule_looks_at_the_width_never_at_the_centre() -> None:
+    """The same noise around another ratio stops at the same quad."""
+    faster = run(noisy(1e-3, 0.05, 1), noisy(0.2e-3, 0.05, 2), warmup_budget_s=1e-9)
+    same = run(noisy(1e-3, 0.05, 1), noisy(1e-3, 0.05, 2), warmup_budget_s=1e-9)
+    assert len(same.quads) == len(faster.quads)
+
+
+def test_one_narrow_look_is_not_enough() -> None:
+    rule = StoppingRule(target_half_width=0.01, min_quads=10)
+    narrow = [0.001, -0.001] * 50
+    looks = [n for n in range(1, 60) if rule.enough(narrow[:n])]
+    assert looks[0] == 13, "looks come at 10 and 13 quads; the second one settles it"
+
+
+def test_a_wide_look_between_starts_again() -> None:
+    rule = StoppingRule(target_half_width=0.01, min_quads=10)
+    assert not rule.enough([0.0] * 10)
+    assert not rule.enough([0.0] * 8 + [0.5] * 5)
+    assert not rule.enough([0.0] * 17)
+    assert rule.enough([0.0] * 22)
+
+
+def test_a_machine_that_drifts_does_not_deceive() -> None:
+    """It slows by half while sampling, and stutters; the ratio stays 1.1."""
+    held = 0
+    for seed in range(40):
+        machine = Machine()
+        machine.slowness = lambda at_s: 1 + 4 * at_s + (0.5 if math.sin(40 * at_s) > 0.9 else 0)
+        baseline, candidate = noisy(2.2e-3, 0.03, seed), noisy(2.0e-3, 0.03, seed + 1000)
+        said = estimate(run(baseline, candidate, machine))
+        held += said.speed_up_low <= 1.1 <= said.speed_up_high
+        assert verdict(said, beyond=0.01) == "faster"
+    assert held >= binom.ppf(1e-3, 40, 0.95)
+
+
+def test_two_of_a_kind_are_never_told_apart() -> None:
+    said = {
+        verdict(estimate(run(noisy(2e-3, 0.1, i), noisy(2e-3, 0.1, i + 1000))), beyond=0.00995)
+        for i in range(15)
+    }
+    assert said <= {"same", "unresolved"}
+
+
+def falling(first_s: float, last_s: float, calls: int) -> Callable[[], float]:
+    times: Iterator[float] = itertools.chain(
+        np.geomspace(first_s, last_s, calls).tolist(), itertools.repeat(last_s)
+    )
+    return lambda: next(times)
+
+
+def test_warm_up_lasts_until_both_sides_are_steady() -> None:
+    quick = run(lambda: 10e-3, lambda: 10e-3).warmup
+    slow = run(lambda: 10e-3, falling(500e-3, 10e-3, 40), warmup_budget_s=60).warmup
+    assert (quick.calls, quick.steady) == (10, True)
+    assert 35 <= slow.calls <= 60
+    assert slow.steady
+
+
+def test_warm_up_gives_up_at_its_budget() -> None:
+    ever_faster = itertools.count()
+    warmup = run(lambda: 10e-3, lambda: 1.0 * 0.97 ** next(ever_faster), warmup_budget_s=2.0).warmup
+    assert not warmup.steady
+    assert 2.0 <= warmup.seconds < 3.1
+
+
+def test_calls_slower_than_the_warm_up_are_made_once_each() -> None:
+    warmup = run(lambda: 8.0, lambda: 8.0, warmup_budget_s=5.0, budget_s=1.0).warmup
+    assert (warmup.calls, warmup.steady) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steady"),
+    [
+        ([0.01] * 9, False),  # less than two windows of five calls
+        ([0.01] * 10, True),
+        ([0.02] * 5 + [0.01] * 5, False),
+        ([0.0104] * 5 + [0.01] * 5, True),
+        ([0.01] * 5 + [0.02] * 5, True),  # slower is a neighbour, not a warm-up
+        ([9.0] + [0.01] * 20, True),  # a slow first call is forgotten
+        ([0.001] * 60, False),  # two windows of 50 ms are wanted
+        ([0.001] * 100, True),
+    ],
+)
+def test_steady_when_two_adjacent_windows_agree(seconds: list[float], steady: bool) -> None:
+    assert is_steady(seconds) is steady
+
+
+@pytest.mark.parametrize(
+    ("per_call_s", "calls"), [(1e-3, 1), (1e-4, 1), (9e-5, 2), (1e-5, 10), (1e-6, 100)]
+)
+def test_calls_are_grouped_only_as_far_as_the_timer_asks(per_call_s: float, calls: int) -> None:
+    machine = Machine(timer_s=1e-7)
+    assert calls_per_sample(per_call_s, clock=machine, share=0.001) == calls
+    machine.groupable = False
+    assert calls_per_sample(per_call_s, clock=machine, share=0.001) == 1
+
+
+def test_both_sides_are_grouped_alike_by_the_faster() -> None:
+    machine = Machine(timer_s=1e-7)
+    sampling = run(lambda: 1e-3, lambda: 2e-5, machine)
+    assert sampling.calls_per_sample == 5
+    assert set(machine.taken[-4 * len(sampling.quads) :]) == {5}
+
+
+def test_time_outside_samples_is_told() -> None:
+    assert run(lambda: 1e-3, lambda: 1e-3).bookkeeping_share == pytest.approx(0, abs=1e-9)
+    sampling = run(lambda: 1e-3, lambda: 1e-3, Machine(overhead_s=1e-3))
+    assert sampling.bookkeeping_share == pytest.approx(0.5)
+
+
+def test_no_garbage_is_collected_within_a_sample() -> None:
+    enabled: set[bool] = set()
+
+    def call() -> float:
+        enabled.add(gc.isenabled())
+        return 1e-3
+
+    run(call, call)
+    assert enabled == {False}
+    assert gc.isenabled()
+
+
+def test_what_a_side_raises_comes_through_and_the_collector_returns() -> None:
+    calls = itertools.count()
+
+    def fails_late() -> float:
+        if next(calls) > 20:
+            raise RuntimeError("late")
+        return 1e-3
+
+    with pytest.raises(RuntimeError, match="late"):
+        run(lambda: 1e-3, fails_late)
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("target_half_width", 0), ("budget_s", math.inf), ("min_quads", 1), ("max_quads", 5)],
+)
+def test_settings_are_checked(setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=r"target_half_width|budget_s|min_quads"):
+        replace(SamplerSettings(), **{setting: value})
+
+
+def test_this_machine_sees_twice_the_work() -> None:
+    a = torch.randn(192, 192)
+
+    def once() -> torch.Tensor:
+        return a @ a
+
+    def twice() -> torch.Tensor:
+        return a @ (a @ a)
+
+    sampling = sample(
+        once, twice, clock=make_clock("cpu"), settings=SamplerSettings(budget_s=1.5), seed=1
+    )
+    assert verdict(estimate(sampling), beyond=0.1) == "slower"
+    assert sampling.bookkeeping_share < 0.3
+    assert sampling.timer_s * 1000 <= sampling.calls_per_sample * sampling.quads[0].seconds[0] * 2

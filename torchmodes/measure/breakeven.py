@@ -1,0 +1,69 @@
+"""After how many calls a mode has paid its preparation back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torchmodes.measure.statistics import Effect
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Calls after which the extra preparation is paid back.
+
+    Attributes
+    ----------
+    calls : float or None
+        Estimate; None: by the estimate it never pays.
+    low, high : float or None
+        95 % interval; `high` is None where the interval is open (it may never pay), both are None
+        where it never pays, or where there is no interval.
+    never : bool
+        Whether the whole interval says that it is no faster.
+    """
+
+    calls: float | None
+    low: float | None
+    high: float | None
+    never: bool
+
+
+def break_even(measured: Effect, *, baseline_s: float, extra_s: float) -> BreakEven:
+    """Divide the extra preparation by the time that a call saves.
+
+    A call saves baseline × (1 − 1 / speed-up), so the interval of the speed-up gives that of the
+    calls; the baseline's median enters as it is.
+
+    Parameters
+    ----------
+    measured : Effect
+        The candidate's speed-up.
+    baseline_s : float
+        Median seconds per call of the baseline.
+    extra_s : float
+        Seconds of preparation and first call beyond the baseline's; zero or less is paid at once
+        by a candidate that is faster.
+
+    Raises
+    ------
+    ValueError
+        When `baseline_s` is not positive.
+    """
+    if not baseline_s > 0:
+        raise ValueError(f"baseline_s: {baseline_s} must be positive")
+
+    def calls(log_speed_up: float | None) -> float | None:
+        if log_speed_up is None or log_speed_up <= 0:
+            return None
+        saved_s = -baseline_s * math.expm1(-log_speed_up)
+        needed = max(0.0, extra_s) / saved_s if saved_s > 0 else math.inf
+        return needed if math.isfinite(needed) else None
+
+    estimate = calls(measured.centre)
+    return BreakEven(
+        calls=estimate,
+        low=calls(measured.high),
+        high=calls(measured.low),
+        never=estimate is None and (measured.high is None or measured.high <= 0),
+    )

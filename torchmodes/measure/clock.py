@@ -1,0 +1,218 @@
+"""Clocks: how long calls take, by host time and, on an accelerator, by its own events too.
+
+Every engine is timed alike, ONNX Runtime and TensorRT included. An accelerator is synchronised
+before the first stamp and after every call, so that a sample holds whole calls, and grouping calls
+into one sample does not change what is measured. Host time is the one that counts: engines that
+work on streams of their own are invisible to events on PyTorch's current stream.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise, repeat
+from types import ModuleType
+from typing import Any, Literal, Protocol
+
+import torch
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One sample, in seconds per call.
+
+    Attributes
+    ----------
+    host_s : float
+        From before the (first) call until its work is done.
+    device_s : float or None
+        By events around each call on the current stream; None on a CPU. On an idle stream it
+        includes the gaps in which the device waits for the host to launch.
+    """
+
+    host_s: float
+    device_s: float | None
+
+
+class Clock(Protocol):
+    """What times calls.
+
+    Attributes
+    ----------
+    name : str
+        What is read, for the record.
+    timer_s : float
+        The finest time it can tell apart.
+    groupable : bool
+        Whether one sample may hold several calls.
+    """
+
+    name: str
+    timer_s: float
+    groupable: bool
+
+    def time(self, call: Call, calls: int) -> Timing:
+        """Time `calls` calls; the last output stays alive until the clock has stopped."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked of it."""
+        ...
+
+
+class CpuClock:
+    """Host time of calls that run on the CPU."""
+
+    name = "perf_counter"
+    groupable = True
+
+    def __init__(self) -> None:
+        self.timer_s = timer_resolution_s()
+
+    def time(self, call: Call, calls: int) -> Timing:
+        """Time `calls` calls; see `Clock`."""
+        output = None
+        began = time.perf_counter_ns()
+        for _ in repeat(None, calls):
+            output = call()
+        ended = time.perf_counter_ns()
+        del output
+        return Timing(host_s=(ended - began) * 1e-9 / calls, device_s=None)
+
+    def synchronize(self) -> None:
+        """Return at once: a call on the CPU is done when it returns."""
+
+
+class AcceleratorClock:
+    """Synchronised host time, and the device's events on the current stream.
+
+    Parameters
+    ----------
+    backend : module
+        `torch.cuda` or `torch.mps`: what has `Event` and `synchronize`.
+    name : str
+        What is read, for the record.
+    flushed : tensor, optional
+        Overwritten before each sample, outside the timed region: a buffer larger than the L2 cache
+        lets each call find it cold (as nvbench's cold measurements do).
+    """
+
+    def __init__(
+        self, backend: ModuleType, *, name: str, flushed: torch.Tensor | None = None
+    ) -> None:
+        self.name = name
+        self.groupable = flushed is None  # only the first call of a group would find it cold
+        self.timer_s = timer_resolution_s()
+        self._backend = backend
+        self._flushed = flushed
+        self._events: list[tuple[Any, Any]] = []
+
+    def time(self, call: Call, calls: int) -> Timing:
+        """Time `calls` calls; see `Clock`."""
+        event = self._backend.Event
+        while len(self._events) < calls:
+            self._events.append((event(enable_timing=True), event(enable_timing=True)))
+        events = self._events[:calls]
+        if self._flushed is not None:
+            self._flushed.zero_()
+        synchronize = self._backend.synchronize
+        synchronize()
+        output = None
+        began = time.perf_counter_ns()
+        for start, end in events:
+            start.record()
+            output = call()
+            end.record()
+            synchronize()
+        ended = time.perf_counter_ns()
+        del output
+        device_ms = sum(start.elapsed_time(end) for start, end in events)
+        return Timing(host_s=(ended - began) * 1e-9 / calls, device_s=device_ms * 1e-3 / calls)
+
+    def synchronize(self) -> None:
+        """Wait for every stream of the current device."""
+        self._backend.synchronize()
+
+
+def make_clock(device: Literal["cpu", "cuda", "mps"], *, flush_l2: bool = False) -> Clock:
+    """Return the clock for a device.
+
+    Raises
+    ------
+    ValueError
+        When PyTorch cannot use the device, or it has no L2 cache that can be flushed.
+    """
+    if flush_l2 and device != "cuda":
+        raise ValueError(f"flush_l2: only a CUDA device's cache can be flushed, not {device!r}")
+    if device == "cpu":
+        return CpuClock()
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("device: 'cuda' was asked for, but PyTorch finds no CUDA device")
+        flushed = _twice_the_l2_cache() if flush_l2 else None
+        name = "perf_counter, synchronised, and CUDA events" + (", L2 flushed" if flush_l2 else "")
+        return AcceleratorClock(torch.cuda, name=name, flushed=flushed)
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise ValueError("device: 'mps' was asked for, but PyTorch finds no MPS device")
+        return AcceleratorClock(torch.mps, name="perf_counter, synchronised, and MPS events")
+    raise ValueError(f"device: {device!r} is none of 'cpu', 'cuda', 'mps'")
+
+
+def _twice_the_l2_cache() -> torch.Tensor:
+    size = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
+    return torch.empty(2 * size, dtype=torch.uint8, device="cuda")
+
+
+def timer_resolution_s(readings: int = 2000) -> float:
+    """Measure the finest time that two readings of the host's timer tell apart.
+
+    The larger of the smallest step between two different readings and of the typical time that a
+    reading takes: below either, a duration is the timer's own.
+    """
+    stamps = [time.perf_counter_ns() for _ in range(readings)]
+    steps = [later - earlier for earlier, later in pairwise(stamps)]
+    smallest = min((step for step in steps if step > 0), default=1)
+    return max(smallest, statistics.median(steps)) * 1e-9
+
+
+def empty_sample_s(clock: Clock, samples: int = 100) -> float:
+    """Measure what the clock reports for a call that does nothing: its own share of a sample.
+
+    It is not subtracted. On a CPU it is some hundred nanoseconds; on an accelerator it is mostly
+    the synchronisation that any user waiting for a result pays.
+    """
+    return statistics.median(clock.time(_do_nothing, 1).host_s for _ in range(samples))
+
+
+def _do_nothing() -> None:
+    return None
+
+
+@contextmanager
+def collector_paused() -> Generator[Call]:
+    """Keep Python's garbage collector out of the samples, and restore it afterwards.
+
+    Yields
+    ------
+    callable
+        Collects what has piled up since; to be called between samples, never within one. What was
+        alive before is set aside (`gc.freeze`), so that this takes microseconds.
+    """
+    enabled, frozen_before = gc.isenabled(), gc.get_freeze_count()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield gc.collect
+    finally:
+        if frozen_before == 0:  # what somebody else froze stays frozen
+            gc.unfreeze()
+        if enabled:
+            gc.enable()

@@ -1,0 +1,162 @@
+"""What an NVIDIA GPU says of itself: clocks, temperature, power, and what holds it back.
+
+Read by NVML before and after a measurement. Where there is no GPU, no driver, or a figure that this
+GPU does not tell, the answer is None and says why; nothing here raises for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+THROTTLE_REASONS = {
+    0x001: "idle",
+    0x002: "application clocks setting",
+    0x004: "power cap",
+    0x008: "hardware slowdown",
+    0x010: "sync boost",
+    0x020: "thermal slowdown (software)",
+    0x040: "thermal slowdown (hardware)",
+    0x080: "power brake",
+    0x100: "display clock setting",
+    0x200: "board limit",
+    0x400: "reliability",
+}
+"""NVML's bits of clock event reasons (nvml.h), in words."""
+HARMLESS = frozenset({"idle"})
+"""Reasons that say nothing against a measurement."""
+
+
+class NvmlUnavailable(Exception):
+    """NVML cannot be asked; the message says why."""
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """One GPU at one moment. Figures that could not be had are None.
+
+    Attributes
+    ----------
+    reason : str or None
+        Why there are no figures at all.
+    throttle_reasons : tuple of str or None
+        What holds the clocks down now, in words; empty when nothing does.
+    throttled : bool or None
+        Whether any of them is more than being idle.
+    """
+
+    reason: str | None
+    name: str | None = None
+    uuid: str | None = None
+    driver: str | None = None
+    sm_clock_mhz: int | None = None
+    sm_clock_max_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    utilisation_percent: int | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    throttled: bool | None = None
+
+
+def gpu_state(index: int = 0) -> GpuState:
+    """Return the state of a GPU now.
+
+    Parameters
+    ----------
+    index : int
+        PyTorch's index of the device, which CUDA_VISIBLE_DEVICES may have renumbered.
+    """
+    try:
+        with nvml_device(index) as (nvml, handle):
+            return _read(nvml, handle)
+    except NvmlUnavailable as unavailable:
+        return GpuState(reason=str(unavailable))
+
+
+@contextmanager
+def nvml_device(index: int) -> Generator[tuple[Any, Any]]:
+    """Open NVML and yield the module and the handle of PyTorch's device `index`.
+
+    Raises
+    ------
+    NvmlUnavailable
+        When the Python binding, the driver, or the device is missing.
+    """
+    try:
+        import pynvml
+    except ImportError:
+        raise NvmlUnavailable("the package nvidia-ml-py is not installed") from None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise NvmlUnavailable(f"NVML does not start: {error}") from None
+    try:
+        try:
+            handle = _handle(pynvml, index)
+        except pynvml.NVMLError as error:
+            raise NvmlUnavailable(f"NVML does not find GPU {index}: {error}") from None
+        yield pynvml, handle
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _handle(nvml: Any, index: int) -> Any:
+    """Find by UUID the GPU that PyTorch calls `index`; without CUDA in PyTorch, by NVML's order."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return nvml.nvmlDeviceGetHandleByIndex(index)
+    uuid = str(torch.cuda.get_device_properties(index).uuid)
+    return nvml.nvmlDeviceGetHandleByUUID(uuid if "-" in uuid[:4] else f"GPU-{uuid}")
+
+
+def _read(nvml: Any, handle: Any) -> GpuState:
+    def ask(question: Callable[[], T]) -> T | None:
+        """Return the answer, or None from a GPU or driver that does not give this one."""
+        try:
+            return question()
+        except nvml.NVMLError:
+            return None
+
+    def milliwatts(question: Callable[[Any], int]) -> float | None:
+        answer = ask(lambda: question(handle))
+        return None if answer is None else answer / 1000
+
+    mask = ask(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+    if mask is None:  # drivers before 535 know it by its old name
+        mask = ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+    reasons = None if mask is None else throttle_reasons(mask)
+    return GpuState(
+        reason=None,
+        name=ask(lambda: nvml.nvmlDeviceGetName(handle)),
+        uuid=ask(lambda: nvml.nvmlDeviceGetUUID(handle)),
+        driver=ask(nvml.nvmlSystemGetDriverVersion),
+        sm_clock_mhz=ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+        sm_clock_max_mhz=ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
+        memory_clock_mhz=ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
+        temperature_c=ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+        power_w=milliwatts(nvml.nvmlDeviceGetPowerUsage),
+        power_limit_w=milliwatts(nvml.nvmlDeviceGetEnforcedPowerLimit),
+        utilisation_percent=ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        throttle_reasons=reasons,
+        throttled=None if reasons is None else bool(set(reasons) - HARMLESS),
+    )
+
+
+def throttle_reasons(mask: int) -> tuple[str, ...]:
+    """Decode NVML's bit mask of clock event reasons; a bit that is not known is given as a number.
+
+    Examples
+    --------
+    >>> throttle_reasons(0x24)
+    ('power cap', 'thermal slowdown (software)')
+    """
+    known = tuple(words for bit, words in THROTTLE_REASONS.items() if mask & bit)
+    rest = mask & ~sum(THROTTLE_REASONS)
+    return (*known, f"unknown ({rest:#x})") if rest else known

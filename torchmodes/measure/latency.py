@@ -1,0 +1,187 @@
+"""Latencies of one side, and how much its machine drifted: figures that describe, not compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, stdtrit
+
+from torchmodes.measure.statistics import CONFIDENCE
+
+BATCHES = 10
+"""Stretches of a run whose medians tell how far its median can be trusted."""
+DRIFT_THRESHOLD = 0.05
+"""A change of the baseline over the run that is worth a warning: 5 %."""
+_DRIFT_POINTS = 50
+_DRIFT_SIGNIFICANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds per call of one side; a percentile is None where the sample cannot support it."""
+
+    n: int
+    median_s: float
+    mean_s: float
+    min_s: float
+    max_s: float
+    standard_deviation_s: float
+    p50_s: float
+    p90_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the baseline's own time changed while the case was measured.
+
+    Attributes
+    ----------
+    change : float or None
+        Relative, from the beginning to the end of the run; None with fewer than three quads.
+    drifting : bool
+        Whether the change is significant (p < 0.01) and larger than 5 %.
+    """
+
+    change: float | None
+    drifting: bool
+
+
+def latency(samples_s: ArrayLike, *, calls_per_sample: int = 1) -> Latency:
+    """Summarise one side's samples, none left out.
+
+    Parameters
+    ----------
+    samples_s : array-like
+        Seconds per call, of any shape.
+    calls_per_sample : int
+        With more than one call to a sample the tails of the single calls are averaged away:
+        p90 and above are then None.
+
+    Raises
+    ------
+    ValueError
+        When there is no sample.
+    """
+    samples = _flat(samples_s)
+    p90, p95, p99 = (
+        float(np.quantile(samples, q))
+        if calls_per_sample == 1 and _supports(samples.size, q)
+        else None
+        for q in (0.9, 0.95, 0.99)
+    )
+    median = float(np.median(samples))
+    return Latency(
+        n=samples.size,
+        median_s=median,
+        mean_s=float(samples.mean()),
+        min_s=float(samples.min()),
+        max_s=float(samples.max()),
+        standard_deviation_s=float(samples.std(ddof=1)) if samples.size > 1 else 0.0,
+        p50_s=median,
+        p90_s=p90,
+        p95_s=p95,
+        p99_s=p99,
+    )
+
+
+def _flat(samples_s: ArrayLike) -> NDArray[np.float64]:
+    samples = np.asarray(samples_s, dtype=np.float64).ravel()
+    if samples.size == 0:
+        raise ValueError("samples_s: there is no sample")
+    return samples
+
+
+def _supports(n: int, quantile: float) -> bool:
+    """Tell whether five samples or more are expected beyond the quantile."""
+    return n * (1 - quantile) >= 5 - 1e-9
+
+
+def throughput(samples_s: ArrayLike, *, items_per_call: int) -> float:
+    """Return items per second at the median latency."""
+    return items_per_call / float(np.median(_flat(samples_s)))
+
+
+def median_interval(samples_s: ArrayLike) -> tuple[float, float] | None:
+    """Return a 95 % interval of the median latency, by batch means.
+
+    Calls are no independent samples of a machine that drifts. So the run is cut into ten stretches,
+    and Student's t is put on the logarithms of their medians (batch means; Law and Kelton). It
+    speaks of this run on this machine: another day's median may lie outside.
+
+    Parameters
+    ----------
+    samples_s : array-like
+        Seconds per call in the order taken.
+
+    Returns
+    -------
+    tuple of float or None
+        Seconds, or None with fewer than 20 samples.
+    """
+    samples = _flat(samples_s)
+    if samples.size < 2 * BATCHES:
+        return None
+    medians = np.log([np.median(batch) for batch in np.array_split(samples, BATCHES)])
+    reach = float(stdtrit(BATCHES - 1, (1 + CONFIDENCE) / 2)) * medians.std(ddof=1)
+    centre = float(np.log(np.median(samples)))
+    width = float(reach / math.sqrt(BATCHES))
+    return math.exp(centre - width), math.exp(centre + width)
+
+
+def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:
+    """Tell how the baseline's own time changed over the run.
+
+    The slope is Theil and Sen's (the median of all slopes between two points), its significance is
+    Mann and Kendall's; both shrug off outliers. Long runs are first reduced to 50 medians.
+
+    Parameters
+    ----------
+    baseline_s : array-like, shape (quads, 2)
+        Seconds per call.
+    at_s : sequence of float
+        When each quad began, in seconds.
+    """
+    level = np.log(np.asarray(baseline_s, dtype=np.float64)).mean(axis=1)
+    began = np.asarray(at_s, dtype=np.float64)
+    if level.size != began.size:
+        raise ValueError(f"at_s: {began.size} times for {level.size} quads")
+    if level.size < 3 or began[-1] <= began[0]:
+        return Drift(change=None, drifting=False)
+    points = min(_DRIFT_POINTS, level.size)
+    y = np.array([np.median(part) for part in np.array_split(level, points)])
+    x = np.array([np.median(part) for part in np.array_split(began, points)])
+    earlier, later = np.triu_indices(points, k=1)
+    rise, run = y[later] - y[earlier], x[later] - x[earlier]
+    slope = float(np.median(rise[run > 0] / run[run > 0]))
+    change = math.expm1(slope * (began[-1] - began[0]))
+    concordance = abs(float(np.sign(rise).sum()))
+    spread = math.sqrt(points * (points - 1) * (2 * points + 5) / 18)
+    chance = 2 * float(ndtr(-max(0.0, concordance - 1) / spread))
+    return Drift(
+        change=change,
+        drifting=chance < _DRIFT_SIGNIFICANCE and abs(math.log1p(change)) > DRIFT_THRESHOLD,
+    )
+
+
+def slowed(medians_s: Sequence[float], *, factor: float = 1.25) -> tuple[bool, ...]:
+    """Flag the cases that ran on a slowed machine.
+
+    Every case of a group measures the same baseline, so the medians of those are comparable.
+
+    Parameters
+    ----------
+    medians_s : sequence of float
+        The baseline's median seconds per call in each case of one group.
+    factor : float
+        How far above the group's median is too far.
+    """
+    if not medians_s:
+        return ()
+    usual = float(np.median(medians_s))
+    return tuple(median > factor * usual for median in medians_s)

@@ -1,0 +1,312 @@
+"""Sample a baseline and a candidate, interleaved call by call, until the interval is narrow."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from torchmodes.measure.clock import Call, Clock, Timing, collector_paused, empty_sample_s
+from torchmodes.measure.statistics import effect
+from torchmodes.measure.stopping import StoppingRule
+
+Order = Literal["ABBA", "BAAB"]
+Four = tuple[float, float, float, float]
+
+WINDOW_CALLS = 5
+WINDOW_S = 0.05
+STEADY_TOLERANCE = 0.05
+"""By how much an earlier window may be slower than a later one that still counts as alike."""
+FEWEST_QUADS = 3
+OVERRUN = 4
+"""Slow calls may run for this many budgets to complete `FEWEST_QUADS`."""
+_COLLECT_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How long and how finely to sample.
+
+    Attributes
+    ----------
+    target_half_width : float
+        Relative half-width of the 95 % interval to reach; 0.01 is ± 1 %.
+    budget_s, warmup_budget_s : float
+        Seconds of sampling and of warm-up, at the most. A quad that began is finished, and calls
+        too slow for three quads in the budget get up to four budgets for those three.
+    min_quads, max_quads : int
+        Quads before the width is first looked at, and quads at which to stop anyway.
+    timer_resolution_share : float
+        The largest part of a sample that the timer's resolution may be. Calls are grouped into one
+        sample only as far as this asks for.
+    """
+
+    target_half_width: float = 0.01
+    budget_s: float = 10.0
+    warmup_budget_s: float = 5.0
+    min_quads: int = 10
+    max_quads: int = 5000
+    timer_resolution_share: float = 0.001
+
+    def __post_init__(self) -> None:
+        """Refuse settings under which no sample could be taken."""
+        for name in ("target_half_width", "budget_s", "warmup_budget_s", "timer_resolution_share"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: {getattr(self, name)} must be positive and finite")
+        if not 2 <= self.min_quads <= self.max_quads:
+            raise ValueError(
+                f"min_quads: {self.min_quads} must be at least 2 and at most "
+                f"max_quads ({self.max_quads})"
+            )
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """What ran before the first sample: calls of each side, and whether both became steady."""
+
+    calls: int
+    seconds: float
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Quad:
+    """Four samples taken together.
+
+    Attributes
+    ----------
+    order : str
+        ``ABBA`` or ``BAAB``; A is the baseline, B the candidate.
+    seconds, device_seconds : tuple of float
+        Seconds per call in that order, by the host and by the device's events (None on a CPU).
+    at_s : float
+        When it began, in seconds after sampling began.
+    """
+
+    order: Order
+    seconds: Four
+    device_seconds: Four | None
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Every sample of a case, and how it went.
+
+    Attributes
+    ----------
+    quads : tuple of Quad
+        In the order taken; none is dropped.
+    calls_per_sample : int
+        Calls that one sample averages.
+    warmup : Warmup
+    converged : bool
+        Whether the target half-width was reached.
+    stopped_by : str
+        ``width``, ``budget`` or ``max_quads``.
+    seconds : float
+        From the first sample to the last.
+    bookkeeping_share : float
+        Part of `seconds` spent outside samples: synchronising, looking, collecting garbage.
+    clock : str
+        What was read.
+    timer_s, empty_sample_s : float
+        Resolution of the timer, and what it reports for a call that does nothing.
+    """
+
+    quads: tuple[Quad, ...]
+    calls_per_sample: int
+    warmup: Warmup
+    converged: bool
+    stopped_by: Literal["width", "budget", "max_quads"]
+    seconds: float
+    bookkeeping_share: float
+    clock: str
+    timer_s: float
+    empty_sample_s: float
+
+
+def sample(
+    baseline: Call,
+    candidate: Call,
+    *,
+    clock: Clock,
+    settings: SamplerSettings,
+    seed: int,
+    now: Callable[[], float] = time.monotonic,
+) -> Sampling:
+    """Warm both sides up, then take quads until the interval is narrow or the budget is spent.
+
+    Parameters
+    ----------
+    baseline, candidate : callable
+        One call of each; their outputs live until the clock has stopped.
+    clock : Clock
+    settings : SamplerSettings
+    seed : int
+        Of the order of the quads.
+    now : callable
+        Seconds of a monotonic clock, for the budgets.
+
+    Raises
+    ------
+    Exception
+        What either side raises; the garbage collector is restored first.
+    """
+    with collector_paused() as collect:
+        own_share_s = empty_sample_s(clock)
+        warmup, per_call_s = warm_up(baseline, candidate, clock=clock, settings=settings, now=now)
+        calls = calls_per_sample(per_call_s, clock=clock, share=settings.timer_resolution_share)
+        collect()
+        rule = StoppingRule(
+            target_half_width=settings.target_half_width, min_quads=settings.min_quads
+        )
+        quads: list[Quad] = []
+        ratios: list[float] = []
+        began = collected = now()
+        stopped_by: Literal["width", "budget", "max_quads"] | None = None
+        for order in orders(seed):
+            quad = _quad(order, baseline, candidate, clock, calls, at_s=now() - began)
+            quads.append(quad)
+            ratios.append(_log_ratio(quad))
+            elapsed = now() - began
+            stopped_by = _stop(len(quads), elapsed, rule.enough(ratios), settings)
+            if stopped_by:
+                break
+            if now() - collected > _COLLECT_EVERY_S:
+                collect()
+                collected = now()
+        seconds = now() - began
+    assert stopped_by is not None
+    sampled = calls * sum(sum(quad.seconds) for quad in quads)
+    half_width = effect(ratios).half_width
+    return Sampling(
+        quads=tuple(quads),
+        calls_per_sample=calls,
+        warmup=warmup,
+        converged=half_width is not None and half_width < settings.target_half_width,
+        stopped_by=stopped_by,
+        seconds=seconds,
+        bookkeeping_share=max(0.0, 1 - sampled / seconds) if seconds > 0 else 0.0,
+        clock=clock.name,
+        timer_s=clock.timer_s,
+        empty_sample_s=own_share_s,
+    )
+
+
+def orders(seed: int) -> Iterator[Order]:
+    """Yield the orders of quads: at random, but one of each in every two."""
+    draw = random.Random(seed)
+    while True:
+        pair: list[Order] = ["ABBA", "BAAB"]
+        draw.shuffle(pair)
+        yield from pair
+
+
+def _quad(
+    order: Order, baseline: Call, candidate: Call, clock: Clock, calls: int, *, at_s: float
+) -> Quad:
+    timings = [clock.time(baseline if side == "A" else candidate, calls) for side in order]
+    first, second, third, fourth = (timing.host_s for timing in timings)
+    return Quad(
+        order=order,
+        seconds=(first, second, third, fourth),
+        device_seconds=_device_seconds(timings),
+        at_s=at_s,
+    )
+
+
+def _device_seconds(timings: Sequence[Timing]) -> Four | None:
+    times = [timing.device_s for timing in timings if timing.device_s is not None]
+    if len(times) < len(timings):
+        return None
+    first, second, third, fourth = times
+    return first, second, third, fourth
+
+
+def _log_ratio(quad: Quad) -> float:
+    """Return what `statistics.log_ratios` would for one quad, cheaply enough for the loop."""
+    outer, inner = quad.seconds[0] * quad.seconds[3], quad.seconds[1] * quad.seconds[2]
+    ratio = math.log(outer / inner) / 2
+    return ratio if quad.order == "ABBA" else -ratio
+
+
+def _stop(
+    quads: int, elapsed_s: float, narrow: bool, settings: SamplerSettings
+) -> Literal["width", "budget", "max_quads"] | None:
+    if narrow:
+        return "width"
+    if quads >= settings.max_quads:
+        return "max_quads"
+    if elapsed_s < settings.budget_s:
+        return None
+    affordable = elapsed_s * (quads + 1) / quads <= OVERRUN * settings.budget_s
+    return None if quads < FEWEST_QUADS and affordable else "budget"
+
+
+def warm_up(
+    baseline: Call,
+    candidate: Call,
+    *,
+    clock: Clock,
+    settings: SamplerSettings,
+    now: Callable[[], float] = time.monotonic,
+) -> tuple[Warmup, float]:
+    """Call both sides in turn until both are steady, or the warm-up's budget is spent.
+
+    Returns
+    -------
+    Warmup
+    float
+        Seconds per call of the faster side, once warm.
+    """
+    began = now()
+    times: tuple[list[float], list[float]] = ([], [])
+    next_look, steady = 2 * WINDOW_CALLS, False
+    while not steady:
+        for call, side in zip((baseline, candidate), times, strict=True):
+            side.append(clock.time(call, 1).host_s)
+        if len(times[0]) >= next_look:
+            next_look = math.ceil(next_look * 1.1)
+            steady = all(is_steady(side) for side in times)
+        if now() - began >= settings.warmup_budget_s:
+            break
+    warmup = Warmup(calls=len(times[0]), seconds=now() - began, steady=steady)
+    return warmup, min(median(side[-WINDOW_CALLS:]) for side in times)
+
+
+def is_steady(seconds: Sequence[float]) -> bool:
+    """Tell whether the last calls are no faster than those just before: two adjacent windows agree.
+
+    Becoming faster is what warming up looks like; becoming slower is a neighbour or a throttling
+    machine, which pairing deals with. So the rule is one-sided, as the far wider tolerance of
+    pyperf's calibration of warm-ups is to that side: the earlier window's median must not exceed
+    the later one's by more than 5 %. A window holds at least 5 calls and 50 ms.
+
+    Parameters
+    ----------
+    seconds : sequence of float
+        Of all calls of one side so far, in order.
+    """
+    size, spanned = 0, 0.0
+    while size < len(seconds) // 2 and (size < WINDOW_CALLS or spanned < WINDOW_S):
+        size += 1
+        spanned += seconds[-size]
+    if size < WINDOW_CALLS or spanned < WINDOW_S:
+        return False
+    later, earlier = seconds[-size:], seconds[-2 * size : -size]
+    return median(earlier) <= median(later) * (1 + STEADY_TOLERANCE)
+
+
+def calls_per_sample(per_call_s: float, *, clock: Clock, share: float) -> int:
+    """Return how many calls make a sample long enough for the timer, and no more.
+
+    Longer groups would let the machine drift between baseline and candidate.
+    """
+    if not clock.groupable or per_call_s <= 0:
+        return 1
+    return max(1, math.ceil(clock.timer_s / (share * per_call_s)))

@@ -1,0 +1,328 @@
+"""The speed-up of a candidate over its baseline: estimate, interval, verdict, multiplicity.
+
+The unit of every inference is the quad (four samples taken together), never the call. The method,
+with its sources and a table of its measured coverage, is told in docs/measuring.md. Nothing here
+needs PyTorch: the report derives its figures from stored samples with these same functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr, stdtrit
+
+Verdict = Literal["faster", "slower", "same", "unresolved"]
+
+CONFIDENCE = 0.95
+TRIM = 0.2
+"""Share of quads set aside at either end; Wilcox recommends it for heavy tails."""
+
+_LONGEST_MEMORY = 0.95
+"""Cap on an estimated autocorrelation, so that a short run's interval stays finite."""
+_LARGEST_EXPONENT = 700.0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A speed-up estimated from quads; logarithms are natural and positive where it is faster.
+
+    Attributes
+    ----------
+    quads : int
+        Number of quads it rests on.
+    centre, low, high : float
+        Log speed-up: 20 % trimmed mean and 95 % interval. The bounds are None with one quad.
+    standard_error, degrees_of_freedom : float
+        Of `centre`, corrected for autocorrelation; what the tests are made from.
+    autocorrelation : float
+        Between successive (winsorised) quads, lag 1; None with fewer than three quads.
+    autocorrelated : bool
+        Whether that is positive beyond chance (above 2/√quads) and above 0.1.
+    speed_up, speed_up_low, speed_up_high : float
+        The same as ratios: baseline time / candidate time. None where no float holds them.
+    half_width : float
+        Of the interval, relative: 0.01 says ± 1 %. None with one quad.
+    """
+
+    quads: int
+    centre: float
+    low: float | None
+    high: float | None
+    standard_error: float | None
+    degrees_of_freedom: float | None
+    autocorrelation: float | None
+    autocorrelated: bool
+    speed_up: float | None
+    speed_up_low: float | None
+    speed_up_high: float | None
+    half_width: float | None
+
+
+def sides(
+    orders: Sequence[str], seconds: Sequence[Sequence[float]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Part quads into baseline and candidate samples.
+
+    Parameters
+    ----------
+    orders : sequence of str
+        ``"ABBA"`` or ``"BAAB"`` for each quad; A is the baseline, B the candidate.
+    seconds : array-like, shape (quads, 4)
+        Seconds per call, in the order taken.
+
+    Returns
+    -------
+    baseline, candidate : ndarray, shape (quads, 2)
+        Each side's two samples of each quad, in the order taken.
+    """
+    unknown = set(orders) - {"ABBA", "BAAB"}
+    if unknown:
+        raise ValueError(f"order: {sorted(unknown)[0]!r} is neither 'ABBA' nor 'BAAB'")
+    taken = np.asarray(seconds, dtype=np.float64).reshape(len(orders), 4)
+    outer, inner = taken[:, [0, 3]], taken[:, [1, 2]]
+    baseline_outside = np.array([order == "ABBA" for order in orders], dtype=bool)[:, None]
+    return np.where(baseline_outside, outer, inner), np.where(baseline_outside, inner, outer)
+
+
+def log_ratios(baseline_s: ArrayLike, candidate_s: ArrayLike) -> NDArray[np.float64]:
+    """Return each quad's log speed-up: mean log baseline minus mean log candidate.
+
+    Parameters
+    ----------
+    baseline_s, candidate_s : array-like, shape (quads, 2)
+        Seconds per call.
+
+    Returns
+    -------
+    ndarray, shape (quads,)
+        Positive where the candidate is faster.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ, or a time is not a positive finite number.
+    """
+    baseline = np.asarray(baseline_s, dtype=np.float64)
+    candidate = np.asarray(candidate_s, dtype=np.float64)
+    if baseline.ndim != 2 or baseline.shape != candidate.shape:
+        raise ValueError(
+            f"baseline_s and candidate_s must both have the shape (quads, 2), "
+            f"not {baseline.shape} and {candidate.shape}"
+        )
+    for name, times in (("baseline_s", baseline), ("candidate_s", candidate)):
+        if not np.all(np.isfinite(times) & (times > 0)):
+            raise ValueError(f"{name}: every time must be a positive finite number of seconds")
+    return np.log(baseline).mean(axis=1) - np.log(candidate).mean(axis=1)
+
+
+def effect(ratios: ArrayLike) -> Effect:
+    """Estimate the speed-up from quads' log-ratios, given in the order they were taken.
+
+    The centre is the 20 % trimmed mean; its interval is Student's t with the winsorised variance
+    (Tukey and McLaughlin 1963; Yuen 1974), on an effective number of quads where successive ones
+    are alike.
+
+    Parameters
+    ----------
+    ratios : array-like, shape (quads,)
+        Log-ratios, as `log_ratios` returns them.
+
+    Raises
+    ------
+    ValueError
+        When there is no quad, or a value is not finite.
+    """
+    values = np.asarray(ratios, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
+        raise ValueError("ratios: at least one quad is needed, and every value must be finite")
+    n = values.size
+    ordered = np.sort(values)
+    trimmed = int(TRIM * n)
+    kept = n - 2 * trimmed
+    centre = float(ordered[trimmed : n - trimmed].mean())
+    if n == 1:
+        return _effect(n, centre, None, None, None)
+
+    if ordered[trimmed] == ordered[n - trimmed - 1]:
+        winsorised, kept = (
+            values,
+            n,
+        )  # most quads are equal: the variance of the rest must not be lost
+    else:
+        winsorised = np.clip(values, ordered[trimmed], ordered[n - trimmed - 1])
+    deviations = (
+        winsorised - ordered[n // 2]
+    )  # first from one of them: equal quads give exact zeros
+    deviations -= deviations.mean()
+    squares = float(deviations @ deviations)
+    correlations = _autocorrelations(deviations, squares)
+    inflation = _variance_inflation(correlations, n)
+    standard_error = math.sqrt(squares / (kept * (kept - 1)) * inflation)
+    degrees_of_freedom = max(1.0, kept / inflation - 1)
+    return _effect(
+        n,
+        centre,
+        standard_error,
+        degrees_of_freedom,
+        float(correlations[0]) if n > 2 else None,
+    )
+
+
+def _effect(
+    n: int,
+    centre: float,
+    standard_error: float | None,
+    degrees_of_freedom: float | None,
+    autocorrelation: float | None,
+) -> Effect:
+    low = high = half_width = None
+    if standard_error is not None and degrees_of_freedom is not None:
+        reach = float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2)) * standard_error
+        low, high, half_width = centre - reach, centre + reach, _expm1(reach)
+    return Effect(
+        quads=n,
+        centre=centre,
+        low=low,
+        high=high,
+        standard_error=standard_error,
+        degrees_of_freedom=degrees_of_freedom,
+        autocorrelation=autocorrelation,
+        autocorrelated=autocorrelation is not None and autocorrelation > max(0.1, 2 / math.sqrt(n)),
+        speed_up=_exp(centre),
+        speed_up_low=_exp(low),
+        speed_up_high=_exp(high),
+        half_width=half_width,
+    )
+
+
+def _exp(exponent: float | None) -> float | None:
+    """Return e to the exponent, or None where no float holds it."""
+    if exponent is None or exponent > _LARGEST_EXPONENT:
+        return None
+    return math.exp(exponent)
+
+
+def _expm1(exponent: float) -> float | None:
+    return math.expm1(exponent) if exponent <= _LARGEST_EXPONENT else None
+
+
+def _autocorrelations(deviations: NDArray[np.float64], squares: float) -> NDArray[np.float64]:
+    """Return the autocorrelations at the lags 1 … √n."""
+    n = deviations.size
+    lags = range(1, max(2, math.isqrt(n) + 1))
+    if squares == 0:
+        return np.zeros(len(lags))
+    return np.array([deviations[lag:] @ deviations[:-lag] / squares for lag in lags])
+
+
+def _variance_inflation(correlations: NDArray[np.float64], n: int) -> float:
+    """Return by how much dependence between quads multiplies the variance of their centre.
+
+    The larger of two estimates: a first-order autoregression, (1 + r) / (1 − r), which is all that
+    a short run can tell, and one plus twice the leading positive autocorrelations (Geyer 1992),
+    which sees slower noise in a long run. Both are corrected for the downward bias of sample
+    autocorrelations, (1 + 4ρ)/n (Kendall 1954), and neither narrows an interval.
+    """
+    bias = np.full(correlations.size, 1 / n)
+    bias[0] += 3 * correlations[0] / n if correlations.size else 0
+    unbiased = np.minimum(correlations + bias, _LONGEST_MEMORY)
+    first = max(0.0, float(unbiased[0]))
+    positive = unbiased > 0
+    leading = unbiased.size if positive.all() else int(np.argmin(positive))
+    return max((1 + first) / (1 - first), 1 + 2 * float(unbiased[:leading].sum()))
+
+
+def noise_floor(same_twice: Effect) -> float | None:
+    """Return the largest effect that an A/A case leaves possible: max(|low|, |high|), a logarithm.
+
+    Parameters
+    ----------
+    same_twice : Effect
+        Of a case that compares eager with a second eager instance.
+
+    Returns
+    -------
+    float or None
+        None where the case had too few quads for an interval.
+    """
+    if same_twice.low is None or same_twice.high is None:
+        return None
+    return max(abs(same_twice.low), abs(same_twice.high))
+
+
+def margin(*, minimum_effect: float, floor: float | None = None) -> float:
+    """Return the effect (a logarithm) that an interval must clear before anything is claimed.
+
+    Parameters
+    ----------
+    minimum_effect : float
+        The smallest relative speed-up that matters to the user; 0.01 is 1 %.
+    floor : float, optional
+        The group's `noise_floor`. An A/A case has none: it is judged by the minimum effect alone.
+    """
+    if not 0 <= minimum_effect < math.inf:
+        raise ValueError(f"minimum_effect: {minimum_effect} must be zero or more, and finite")
+    return max(floor or 0.0, math.log1p(minimum_effect))
+
+
+def verdict(measured: Effect, *, beyond: float) -> Verdict:
+    """Say what the interval allows to be said.
+
+    ``faster`` or ``slower`` when the whole interval lies beyond the margin ``beyond`` (from
+    `margin`), ``same`` when it lies wholly within, else ``unresolved``.
+    """
+    if measured.low is None or measured.high is None:
+        return "unresolved"
+    if measured.low > beyond:
+        return "faster"
+    if measured.high < -beyond:
+        return "slower"
+    if -beyond <= measured.low and measured.high <= beyond:
+        return "same"
+    return "unresolved"
+
+
+def p_value(measured: Effect, *, beyond: float) -> float:
+    """Return how surprising the effect is if its true size is no more than the margin.
+
+    The one-sided tail of Student's t at (|centre| − margin) / standard error, doubled because the
+    direction is read off the data. So it is below 0.05 exactly when the 95 % interval clears the
+    margin. It is 1 where there is no interval.
+    """
+    if measured.standard_error is None or measured.degrees_of_freedom is None:
+        return 1.0
+    excess = abs(measured.centre) - beyond
+    if measured.standard_error == 0:
+        return 0.0 if excess > 0 else 1.0
+    tail = float(stdtr(measured.degrees_of_freedom, -excess / measured.standard_error))
+    return min(1.0, 2 * tail)
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Adjust the p-values of all cases of a run for their number (Holm 1979).
+
+    Returns
+    -------
+    tuple of float
+        In the order given; claiming only the cases at or below 0.05 keeps the chance of one or
+        more false claims in the whole run at or below 5 %, whatever their dependence.
+    """
+    count = len(p_values)
+    adjusted = [0.0] * count
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (count - rank) * p_values[index]))
+        adjusted[index] = largest
+    return tuple(adjusted)
+
+
+def survivor(claimed: Verdict, *, adjusted_p: float) -> Verdict:
+    """Return the verdict that stands among many cases: a claim that Holm rejects is withdrawn."""
+    if claimed in ("faster", "slower") and adjusted_p > 1 - CONFIDENCE:
+        return "unresolved"
+    return claimed
