@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,12 @@ class Engine(base.Engine):
         graphs = counters["stats"]["unique_graphs"]
         facts = {
             "graphs": graphs,
-            "graph_breaks": dict(counters["graph_break"]),
+            # Not counters["graph_break"]: that one misses branches that depend on data.
+            "graph_breaks": dict(
+                Counter(
+                    _in_short(found.reason) for found in torch._dynamo.utils.graph_break_reasons
+                )
+            ),
             "recompiles": sum(count - 1 for count in compiles.values()),
             "cudagraph_skips": counters["inductor"]["cudagraph_skips"],
         }
@@ -103,6 +109,15 @@ class Engine(base.Engine):
         (directory / "graph.txt").write_text("\n\n".join(graphs), encoding="utf-8")
         (directory / "graph_breaks.txt").write_text(str(explained), encoding="utf-8")
         return ["counters.json", "graph.txt", "graph_breaks.txt"]
+
+
+def _in_short(reason: str) -> str:
+    """Give what a graph break is and its explanation, without hints and addresses."""
+    if reason.startswith("generic_jump"):
+        return f"branch that depends on the data of a tensor ({reason})"
+    what, *more = (line.strip() for line in reason.splitlines())
+    explanation = [line.removeprefix("Explanation: ") for line in more[:1]]
+    return ": ".join([what, *explanation])
 
 
 def _missing_compiler() -> base.Unsupported | None:
