@@ -29,4 +29,13 @@ rule all:
         "reports/summary.md",
         "results/summary.csv",
         TRACES,
-        PLOTS,
+        rules.draw_plots.output,
+        "results/accepted.json" if CONFIG.strict else [],
+
+
+onsuccess:
+    print_summary()
+
+
+onerror:
+    print_summary()

@@ -8,17 +8,17 @@ rule benchmark_case:
         "results/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.json",
     log:
         "logs/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
-    params:
-        case=parameters_of,
-        code=code_of("scripts/benchmark_case.py", "torchmodes.measure.case"),
-        software=SOFTWARE,
+    conda:
+        "../envs/torch.yaml"
     threads: MEASURED_THREADS
     resources:
         machine=100,
         mem_mb=4000,
         runtime=MINUTES,
         gpu=gpus_of,
-    conda:
-        "../envs/torch.yaml"
+    params:
+        case=parameters_of,
+        code=code_of("scripts/benchmark_case.py", "torchmodes.measure.case"),
+        software=SOFTWARE,
     script:
         "../scripts/benchmark_case.py"

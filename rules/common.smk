@@ -39,7 +39,6 @@ METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.m
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]
 PROFILES = [f"{case.profile}/summary.json" for case in PROFILED]
 TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
-PLOTS = [f"results/plots/{name}.svg" for name in ("speed_up", "latency", "losses", "throughput", "cost", "break_even")]
 
 
 wildcard_constraints:
@@ -50,7 +49,6 @@ wildcard_constraints:
     precision="[a-z0-9]+",
     batch_size="[1-9][0-9]*",
     run="[^/]+",
-    plot="[a-z_]+",
 
 
 def case_of(wildcards):
@@ -124,5 +122,17 @@ def gpus_of(wildcards):
 def profile_of(wildcards):
     """Return the trace behind a TensorBoard run."""
     if wildcards.run not in RUNS:
-        raise WorkflowError(f"no profiled case has the run {wildcards.run}; there are {', '.join(RUNS)}")
+        raise WorkflowError(
+            f"no profiled case has the run {wildcards.run}; there are {', '.join(RUNS)}"
+        )
     return f"{RUNS[wildcards.run].profile}/trace.json.gz"
+
+
+def print_summary():
+    """Tell on the terminal how every case came out, once all are there."""
+    records, metrics = map(Path, RECORDS), [Path(path) for path in METRICS]
+    if all(map(Path.exists, [*map(Path, RECORDS), *metrics])):
+        from torchmodes.report.data import load_report_data
+        from torchmodes.report.terminal import print_summary
+
+        print_summary(load_report_data([*records], metrics, [], CONFIG.model_dump()))

@@ -6,12 +6,12 @@ rule prepare_housing:
         "results/data/housing.csv",
     log:
         "logs/data/prepare_housing.log",
+    conda:
+        "../envs/data.yaml"
     params:
         data=CONFIG.data.model_dump(),
         seed=CONFIG.seed,
         code=code_digest("scripts/prepare_housing.py"),
-    conda:
-        "../envs/data.yaml"
     script:
         "../scripts/prepare_housing.py"
 
@@ -24,11 +24,11 @@ rule compute_statistics:
         "results/data/statistics.json",
     log:
         "logs/data/compute_statistics.log",
+    conda:
+        "../envs/data.yaml"
     params:
         data=CONFIG.data.model_dump(),
         seed=CONFIG.seed,
         code=code_digest("scripts/compute_statistics.py"),
-    conda:
-        "../envs/data.yaml"
     script:
         "../scripts/compute_statistics.py"

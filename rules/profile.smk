@@ -9,18 +9,18 @@ rule profile_case:
         summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
     log:
         "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
-    params:
-        case=parameters_of,
-        profile=CONFIG.profile.model_dump(exclude={"cases"}),
-        code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
-        software=SOFTWARE,
+    conda:
+        "../envs/torch.yaml"
     threads: MEASURED_THREADS
     resources:
         mem_mb=4000,
         runtime=MINUTES,
         gpu=gpus_of,
-    conda:
-        "../envs/torch.yaml"
+    params:
+        case=parameters_of,
+        profile=CONFIG.profile.model_dump(exclude={"cases"}),
+        code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
+        software=SOFTWARE,
     script:
         "../scripts/profile_case.py"
 

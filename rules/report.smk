@@ -5,43 +5,73 @@ rule summarize_records:
     output:
         csv=report(
             "results/summary.csv",
-            category="Results",
-            labels={"what": "all cases", "kind": "table"},
+            category="Speed",
+            labels={"figure": "All cases (table)"},
             caption="captions/summary.rst",
         ),
         parquet="results/summary.parquet",
     log:
         "logs/report/summarize_records.log",
-    params:
-        code=code_digest("scripts/summarize_records.py"),
     conda:
         "../envs/report.yaml"
+    params:
+        code=code_digest("scripts/summarize_records.py"),
     script:
         "../scripts/summarize_records.py"
 
 
-rule draw_plot:
-    """One figure of the report, as a file."""
+rule draw_plots:
+    """The figures of the report, as files."""
     input:
         records=RECORDS,
         metrics=METRICS,
         histories=HISTORIES,
     output:
-        report(
-            "results/plots/{plot}.svg",
-            category="Results",
-            labels={"what": "{plot}", "kind": "figure"},
-            caption="captions/plot.rst",
+        speed_up=report(
+            "results/plots/speed_up.svg",
+            category="Speed",
+            labels={"figure": "Speed-up over eager"},
+            caption="captions/speed_up.rst",
+        ),
+        latency=report(
+            "results/plots/latency.svg",
+            category="Speed",
+            labels={"figure": "Distribution of latencies"},
+            caption="captions/latency.rst",
+        ),
+        throughput=report(
+            "results/plots/throughput.svg",
+            category="Speed",
+            labels={"figure": "Items per second"},
+            caption="captions/throughput.rst",
+        ),
+        cost=report(
+            "results/plots/cost.svg",
+            category="Cost",
+            labels={"figure": "Cold start and memory"},
+            caption="captions/cost.rst",
+        ),
+        break_even=report(
+            "results/plots/break_even.svg",
+            category="Cost",
+            labels={"figure": "Break-even"},
+            caption="captions/break_even.rst",
+        ),
+        losses=report(
+            "results/plots/losses.svg",
+            category="Numerics",
+            labels={"figure": "Loss curves"},
+            caption="captions/losses.rst",
         ),
     log:
-        "logs/report/draw_plot/{plot}.log",
-    params:
-        config=CONFIG.model_dump(),
-        code=code_digest("scripts/draw_plot.py"),
+        "logs/report/draw_plots.log",
     conda:
         "../envs/report.yaml"
+    params:
+        config=CONFIG.model_dump(),
+        code=code_digest("scripts/draw_plots.py"),
     script:
-        "../scripts/draw_plot.py"
+        "../scripts/draw_plots.py"
 
 
 rule write_report:
@@ -56,10 +86,27 @@ rule write_report:
         markdown="reports/summary.md",
     log:
         "logs/report/write_report.log",
+    conda:
+        "../envs/report.yaml"
     params:
         config=CONFIG.model_dump(),
         code=code_digest("scripts/write_report.py"),
-    conda:
-        "../envs/report.yaml"
     script:
         "../scripts/write_report.py"
+
+
+rule accept_results:
+    """Asked for when `strict` is true: fails when a case failed or came out wrong."""
+    input:
+        records=RECORDS,
+        metrics=METRICS,
+    output:
+        "results/accepted.json",
+    log:
+        "logs/report/accept_results.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=code_digest("scripts/accept_results.py"),
+    script:
+        "../scripts/accept_results.py"

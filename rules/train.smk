@@ -5,15 +5,15 @@ rule build_operators:
         build="results/operators/build.json",
     log:
         "logs/operators/build_operators.log",
-    params:
-        code=code_digest("scripts/build_operators.py", files=OPERATOR_SOURCES),
-        software=SOFTWARE,
+    conda:
+        "../envs/torch.yaml"
     threads: 2
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../envs/torch.yaml"
+    params:
+        code=code_digest("scripts/build_operators.py", files=OPERATOR_SOURCES),
+        software=SOFTWARE,
     script:
         "../scripts/build_operators.py"
 
@@ -29,11 +29,8 @@ rule train_model:
         model=directory("results/training/{mode}/model"),
     log:
         "logs/training/{mode}.log",
-    params:
-        case=parameters_of,
-        epochs=CONFIG.training.epochs,
-        code=code_of("scripts/train_model.py", "torchmodes.training.job"),
-        software=SOFTWARE,
+    conda:
+        "../envs/torch.yaml"
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: the metrics state rows per second.
@@ -41,7 +38,10 @@ rule train_model:
         mem_mb=3000,
         runtime=MINUTES,
         gpu=gpus_of,
-    conda:
-        "../envs/torch.yaml"
+    params:
+        case=parameters_of,
+        epochs=CONFIG.training.epochs,
+        code=code_of("scripts/train_model.py", "torchmodes.training.job"),
+        software=SOFTWARE,
     script:
         "../scripts/train_model.py"

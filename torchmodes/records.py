@@ -150,9 +150,13 @@ class Cost(Part):
 class Energy(Part):
     """Energy of the candidate, measured in a block of its own."""
 
-    joules_per_item: float | None
-    source: str | None
+    joules: float | None
+    seconds: float | None
+    source: str | None = Field(description="what counted")
     reason: str | None = Field(description="why there is no figure")
+    calls: int | None
+    items: int | None
+    joules_per_item: float | None
 
 
 class Failure(Part):

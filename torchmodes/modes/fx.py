@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from torchmodes.modes import CUSTOM_OPERATORS, base
@@ -51,5 +50,4 @@ class Engine(base.Engine):
         (directory / "graph.txt").write_text(description.text, encoding="utf-8")
         description.table.to_csv(directory / "graph.csv", index=False)
         (directory / "code.py").write_text(description.code, encoding="utf-8")
-        torch.save(self.graph_module.state_dict(), directory / "graph_weights.pt")
-        return ["graph.txt", "graph.csv", "code.py", "graph_weights.pt"]
+        return ["graph.txt", "graph.csv", "code.py"]

@@ -1,4 +1,4 @@
-"""Draw one figure of the report into a file of its own."""
+"""Draw each figure of the report into a file of its own."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,4 +17,5 @@ with job_log(snakemake.log[0]):
         profiles=[],
         config=snakemake.params.config,
     )
-    save(render(snakemake.wildcards.plot, data), Path(snakemake.output[0]))
+    for name, path in snakemake.output.items():
+        save(render(name, data), Path(path))

@@ -1,0 +1,58 @@
+"""A workflow that is stopped leaves no process and no half-written record behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from workflow.conftest import Workflow
+from workflow.test_faults import write_config
+
+pytestmark = pytest.mark.workflow
+HANGING = "results/benchmark/inference/cpu/house_price/hangs/fp32-b64.json"
+
+
+def start_and_wait_for_the_hang(workflow: Workflow) -> subprocess.Popen[bytes]:
+    write_config(workflow.folder)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "snakemake", "--cores", "2", HANGING),
+            *("--configfile", "config/smoke.yaml", "faults.yaml"),
+            *("--config", 'measurement={"time_limit_s": 500.0}'),
+        ],
+        cwd=workflow.folder,
+        env=workflow.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    baseline = workflow.folder / HANGING.replace("hangs", "eager")
+    deadline = time.monotonic() + 120
+    while not baseline.exists():
+        assert time.monotonic() < deadline, "the baseline was never measured"
+        assert process.poll() is None, "snakemake ended early"
+        time.sleep(0.5)
+    time.sleep(6)  # by now the hanging case has begun
+    assert any("torchmodes.measure" in line for line in workflow.left_over())
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_workflow(fresh: Workflow, number: signal.Signals) -> None:
+    process = start_and_wait_for_the_hang(fresh)
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)  # as Ctrl-C does: the whole group
+    else:
+        process.send_signal(number)
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 20
+    while (remaining := fresh.left_over()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert remaining == []
+    assert not (fresh.folder / HANGING).exists()
+    assert not list(Path(fresh.folder / "results").rglob(".*.json.*"))

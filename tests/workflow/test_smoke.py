@@ -1,0 +1,196 @@
+"""The whole pipeline on the smoke configuration: what it leaves, and when it works again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+from workflow.conftest import Workflow
+
+from torchmodes.records import read_record, read_records
+
+pytestmark = pytest.mark.workflow
+RECORD = "results/benchmark/training/cpu/house_price/{}/fp32-b256.json"
+MODES = ["eager", "compiled-eager", "fx", "fx-custom-op", "torchscript"]
+
+
+def records(workflow: Workflow):
+    return read_records((workflow.folder / "results/benchmark").rglob("*.json"))
+
+
+def test_it_leaves_every_file_the_readme_promises(finished: Workflow) -> None:
+    for name in (
+        "reports/report.html",
+        "reports/summary.md",
+        "results/summary.csv",
+        "results/summary.parquet",
+        "results/data/housing.csv",
+        "results/data/statistics.json",
+        "results/operators/torchmodes_ops.so",
+        *(RECORD.format(mode) for mode in MODES),
+        *(f"results/training/{mode}/metrics.json" for mode in MODES),
+        "results/training/fx/model/graph.txt",
+        "results/training/torchscript/model/model.pt",
+        "results/tensorboard/training-house_price-eager-fp32-b256/torchmodes.pt.trace.json.gz",
+    ):
+        assert (finished.folder / name).stat().st_size > 0, name
+
+
+def test_every_case_is_measured_with_samples_interval_and_verdict(finished: Workflow) -> None:
+    for record in records(finished):
+        assert record.status == "ok", record.in_brief()
+        assert record.statistics is not None
+        assert record.samples is not None
+        assert len(record.samples.quads) == record.statistics.quads >= 5
+        assert record.verdict in ("faster", "slower", "same", "unresolved")
+        assert record.run.torch_threads == record.run.threads
+
+
+def test_nothing_else_runs_while_a_case_is_measured(finished: Workflow) -> None:
+    spans = sorted(
+        (datetime.fromisoformat(r.run.started_at), datetime.fromisoformat(r.run.finished_at))
+        for r in records(finished)
+    )
+    assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
+
+
+def test_every_mode_trains_to_the_same_loss_curve(finished: Workflow) -> None:
+    curves = {
+        mode: [
+            float(line.split(",")[2])
+            for line in (finished.folder / f"results/training/{mode}/history.csv")
+            .read_text()
+            .splitlines()[1:]
+        ]
+        for mode in MODES
+    }
+    for mode, curve in curves.items():
+        assert curve == pytest.approx(curves["eager"], rel=1e-3), mode
+
+
+def test_the_torchscript_archive_predicts_in_a_process_that_has_only_torch(
+    finished: Workflow,
+) -> None:
+    code = (
+        "import sys, torch; sys.modules['torchmodes'] = None;"
+        "print(torch.jit.load('model.pt')(torch.zeros(1, 5)).item())"
+    )
+    folder = finished.folder / "results/training/torchscript/model"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-W", "ignore", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    float(ran.stdout)
+
+
+def test_a_second_run_has_nothing_to_do(finished: Workflow) -> None:
+    assert "Nothing to be done" in finished.smoke().stdout
+
+
+def test_editing_a_plot_measures_nothing_again(finished: Workflow) -> None:
+    with (finished.folder / "torchmodes/report/plots.py").open("a") as file:
+        file.write("\n# edited\n")
+    planned = set(finished.planned())
+    assert "write_report" in planned
+    assert planned <= {"write_report", "draw_plots", "summarize_records"}
+
+
+def test_editing_the_sampler_measures_every_case_again_but_trains_nothing(
+    finished: Workflow,
+) -> None:
+    with (finished.folder / "torchmodes/measure/sampler.py").open("a") as file:
+        file.write("\n# edited\n")
+    planned = finished.planned()
+    assert planned.count("benchmark_case") == len(records(finished))
+    assert not {"train_model", "profile_case", "build_operators"} & set(planned)
+
+
+def test_changing_an_option_of_one_mode_runs_that_mode_again_and_nothing_else(
+    finished: Workflow,
+) -> None:
+    finished.edit(
+        "config/smoke.yaml", "backend: aot_eager }", "backend: aot_eager, fullgraph: true }"
+    )
+    ran = finished.smoke("--dry-run", "--reason")
+    named = [line for line in ran.stdout.splitlines() if "output: results/benchmark" in line]
+    assert len(named) == 1, ran.stdout
+    assert "compiled-eager" in named[0]
+    assert finished.planned().count("train_model") == 1
+
+
+def test_one_record_can_be_asked_for_alone(fresh: Workflow) -> None:
+    target = RECORD.format("torchscript")
+    ran = fresh.smoke(target)
+    assert ran.returncode == 0, ran.stdout
+    record = read_record(fresh.folder / target)
+    assert record.status == "ok"
+    assert record.statistics is not None
+    assert record.statistics.noise_floor is not None
+    made = {path.parent.parent.name for path in fresh.folder.glob("results/benchmark/*/*/*/*/*")}
+    assert made == {"house_price"}
+    assert not (fresh.folder / "results/training").exists()
+
+
+def test_three_mistakes_are_told_at_once_before_anything_runs(fresh: Workflow) -> None:
+    fresh.edit("config.yaml", "epochs: 40", "epochs: many")
+    fresh.edit("config.yaml", "source: synthetic", "sorce: synthetic")
+    fresh.edit("config/smoke.yaml", "modes: [eager, fx]", "modes: [eagr, fx]")
+    began = time.monotonic()
+    ran = fresh.smoke()
+    assert ran.returncode != 0
+    assert time.monotonic() - began < 10
+    for message in (
+        "data.sorce: unknown key; did you mean 'source'?",
+        "training.epochs: should be a valid integer (found 'many')",
+        "benchmark[1].modes[0]: unknown mode 'eagr'; did you mean 'eager'?",
+    ):
+        assert message in ran.stdout
+    assert "Traceback" not in ran.stdout
+    assert not (fresh.folder / "results/data").exists()
+
+
+def test_a_csv_without_a_column_is_one_clear_error(fresh: Workflow) -> None:
+    (fresh.folder / "mine.csv").write_text("area,rooms,price\n" + "1,2,3\n4,5,6\n" * 100)
+    (fresh.folder / "mine.yaml").write_text(
+        "data: {source: mine.csv, features: [area, room], target: price}\n"
+    )
+    ran = fresh.run("--configfile", "config/smoke.yaml", "mine.yaml")
+    assert ran.returncode != 0
+    assert "mine.csv" in ran.stdout
+    assert "room" in ran.stdout
+    assert "did you mean" in ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+def test_a_mode_that_cannot_run_is_a_record_with_reason_and_remedy(fresh: Workflow) -> None:
+    (fresh.folder / "extra.yaml").write_text(
+        json.dumps(
+            {
+                "modes": {"graphs": {"engine": "compile", "backend": "cudagraphs"}},
+                "benchmark": [
+                    {
+                        "task": "inference",
+                        "models": ["house_price"],
+                        "modes": ["graphs"],
+                        "batch_sizes": [4],
+                        "devices": ["cpu"],
+                    }
+                ],
+            }
+        )
+    )
+    target = "results/benchmark/inference/cpu/house_price/graphs/fp32-b4.json"
+    ran = fresh.run(target, "--configfile", "config/smoke.yaml", "extra.yaml")
+    assert ran.returncode == 0, ran.stdout
+    record = read_record(fresh.folder / target)
+    assert record.status == "unsupported"
+    assert "CUDA graphs" in (record.reason or "")
+    assert record.remedy
