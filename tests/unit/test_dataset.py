@@ -1,0 +1,342 @@
+"""Reading a table with its faults, splitting it, statistics, tensors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from torchmodes.training.dataset import (
+    Statistics,
+    fit_statistics,
+    fit_table,
+    load_statistics,
+    load_tensors,
+    read_table,
+    save_statistics,
+    save_training_stats,
+    split_indices,
+)
+from torchmodes.training.generate import generate_housing, write_housing
+
+HEADER = "Income,Address,Rooms,Price"
+FEATURES = ["Income", "Rooms"]
+SHARES = {"validation": 0.1, "test": 0.2, "seed": 7}
+
+
+def row(number: int, *, income: str = "", address: str = "", rooms: str = "") -> str:
+    """One record: as in real tables, the address spans two lines."""
+    income = income or f"{50_000 + 1000 * number}.5"
+    address = address or f'"{number} Main St. Apt. 6,\nLake ""K"", CA 48958"'
+    return f"{income},{address},{rooms or number % 7},{1e5 + 2e3 * number}"
+
+
+def rows(count: int = 30) -> list[str]:
+    return [row(number) for number in range(count)]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(lines: list[str], *, end: str = "\n", encoding: str = "utf-8") -> Path:
+        path = tmp_path / "homes.csv"
+        text = "\n".join(lines) + "\n"
+        path.write_bytes(text.replace("\n", end).encode(encoding))
+        return path
+
+    return write
+
+
+def read(path: Path) -> pd.DataFrame:
+    return read_table(path, features=FEATURES, target="Price")
+
+
+def fault(path: Path, **columns) -> str:
+    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+        read_table(path, **{"features": FEATURES, "target": "Price"} | columns)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(path), "FILE")
+
+
+# --- reading
+
+
+def test_only_the_columns_asked_for_are_read_in_the_order_asked(write):
+    path = write([HEADER, *rows()])
+    frame = read_table(path, features=["Rooms", "Income"], target="Price")
+    assert list(frame.columns) == ["Rooms", "Income", "Price"]
+    assert set(frame.dtypes) == {np.dtype("float64")}
+    assert len(frame) == 30
+    assert frame.iloc[1].tolist() == [1.0, 51_000.5, 102_000.0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+def test_byte_order_mark_line_ends_and_blank_lines_do_not_matter(write, encoding, end):
+    plain = read(write([HEADER, *rows()]))
+    other = read(write(["", HEADER, *rows(), "", ""], end=end, encoding=encoding))
+    pd.testing.assert_frame_equal(other, plain)
+
+
+def test_spaces_around_numbers_and_exponents_are_read(write):
+    frame = read(write([HEADER, *rows(), row(1, income=" 1e3 ", rooms='" 2"')]))
+    assert frame.iloc[-1].tolist()[:2] == [1000.0, 2.0]
+
+
+# --- faults of the file
+
+
+def test_missing_file_and_folder(tmp_path):
+    message = fault(tmp_path / "none.csv")
+    assert message.startswith("FILE: no such file in ")
+    assert message.endswith("data.source must name a CSV file")
+    assert fault(tmp_path).startswith("FILE: is a folder")
+
+
+@pytest.mark.parametrize("lines", [[], ["", ""]], ids=["empty", "blank"])
+def test_empty_file(write, lines):
+    assert fault(write(lines)) == (
+        "FILE: the file is empty; it needs a header line and rows below it"
+    )
+
+
+def test_too_few_rows(write):
+    assert "has no rows below its header" in fault(write([HEADER]))
+    assert "has only 19 rows; at least 20" in fault(write([HEADER, *rows(19)]))
+    assert len(read(write([HEADER, *rows(20)]))) == 20
+
+
+def test_wrong_encoding_names_line_and_byte(write):
+    lines = [HEADER, *rows(), row(30, address="Café")]
+    message = fault(write(lines, encoding="latin-1"))
+    position = "\n".join(lines).encode("latin-1").index(b"\xe9")
+    assert message.startswith(f"FILE, line 62: byte {position} (0xe9) is not UTF-8;")
+    assert "Windows-1252" in message
+    assert "UTF-16: save it as UTF-8" in fault(write(lines, encoding="utf-16"))
+
+
+# --- faults of the header
+
+
+def test_missing_column_says_what_was_meant_and_what_there_is(write):
+    path = write([HEADER, *rows()])
+    message = fault(path, features=["Income", "Romms"])
+    assert message.startswith(
+        "FILE, line 1: has no column 'Romms'; did you mean 'Rooms'? "
+        "The columns are Income, Address, Rooms, Price"
+    )
+    nothing_alike = fault(path, features=["xyz"])
+    assert nothing_alike.endswith("no column 'xyz'; known: Income, Address, Rooms, Price")
+    assert "no column 'price'; did you mean 'Price'?" in fault(path, target="price")
+
+
+def test_another_separator_is_recognised(write):
+    message = fault(write([HEADER.replace(",", ";"), "1;a;2;3"]))
+    assert message.endswith("its fields are separated by ';': save it with commas")
+
+
+def test_repeated_column_name_matters_only_where_it_is_used(write):
+    lines = [HEADER + ",Rooms,Note,Note", *[f"{line},1,a,b" for line in rows()]]
+    path = write(lines)
+    assert "2 columns are called 'Rooms'" in fault(path)
+    assert len(read_table(path, features=["Income"], target="Price")) == 30
+
+
+def test_target_among_the_features():
+    with pytest.raises(ValueError, match=r"data\.target: 'Price' stands among data\.features"):
+        read_table(Path("homes.csv"), features=["Income", "Price"], target="Price")
+
+
+# --- faults of a value: the true line of the file
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("five", "'five' is not a number"),
+        ("$5", "'$5' is not a number"),
+        ("1_000", "'1_000' is not a number"),
+        ('"1,000"', "'1,000' is not a number"),
+        (" ", "the value is missing"),
+        ("NA", "the value is missing"),
+        ("nan", "'nan' is not a finite number"),
+        ("-inf", "'-inf' is not a finite number"),
+        ("1e999", "'1e999' is not a finite number"),
+    ],
+)
+def test_a_bad_value_is_located_by_line_and_column(write, text, told):
+    # Header, then 10 records of two lines each: the eleventh begins on line 22. Its rooms stand
+    # behind the line end in its address, on line 23.
+    lines = [HEADER, *rows()]
+    before = fault(write([*lines[:11], row(10, income=text), *lines[12:]]))
+    assert before.startswith(f"FILE, line 22, column 'Income': {told}")
+    behind = fault(write([*lines[:11], row(10, rooms=text), *lines[12:]]))
+    assert behind.startswith(f"FILE, line 23, column 'Rooms': {told}")
+    windows = fault(write([*lines[:11], row(10, rooms=text), *lines[12:]], end="\r\n"))
+    assert windows == behind
+
+
+@pytest.mark.parametrize(("change", "count"), [(lambda r: r + ",9", 5), (lambda r: "1,2,3", 3)])
+def test_ragged_row(write, change, count):
+    lines = [HEADER, *rows()]
+    lines[5] = change(lines[5])
+    assert fault(write(lines)).startswith(f"FILE, line 10: {count} fields, where the header has 4;")
+
+
+@pytest.mark.parametrize("after", [19, 0], ids=["midway", "last"])
+def test_unclosed_quote_is_located_where_its_record_begins(write, after):
+    lines = [HEADER, *rows(10), row(10, address='"11 Main St.'), *rows(after)]
+    message = fault(write(lines))
+    assert message.startswith("FILE, line 22: the record that begins here cannot be read")
+    assert 'a quote (") opened and not closed' in message
+
+
+def test_constant_column(write):
+    lines = [HEADER, *(row(number, rooms="3") for number in range(30))]
+    assert fault(write(lines)) == (
+        "FILE: column 'Rooms' is constant (every value is 3) and holds no information; "
+        "take it out of data.features"
+    )
+
+
+# --- split
+
+
+def test_split_covers_every_row_once():
+    split = split_indices(1003, validation=0.1, test=0.2, seed=7)
+    assert (len(split.train), len(split.validation), len(split.test)) == (702, 100, 201)
+    together = np.concatenate([split.train, split.validation, split.test])
+    assert sorted(together) == list(range(1003))
+
+
+def test_split_follows_the_seed():
+    split = split_indices(12, validation=0.25, test=0.25, seed=42)
+    again = split_indices(12, validation=0.25, test=0.25, seed=42)
+    other = split_indices(12, validation=0.25, test=0.25, seed=43)
+    assert split.train.tolist() == again.train.tolist() != other.train.tolist()
+
+
+def test_a_split_that_leaves_a_part_empty_is_refused():
+    with pytest.raises(ValueError, match=r"leave 1 of 30 rows for test; each part needs 2"):
+        split_indices(30, validation=0.1, test=0.03, seed=0)
+    with pytest.raises(ValueError, match=r"leave 0 of 30 rows for training"):
+        split_indices(30, validation=0.7, test=0.5, seed=0)
+
+
+# --- statistics and tensors
+
+
+@pytest.fixture
+def table(write) -> Path:
+    return write([HEADER, *rows(60)])
+
+
+@pytest.fixture
+def fitted(table) -> Statistics:
+    return fit_table(table, features=FEATURES, target="Price", **SHARES)
+
+
+def test_statistics_come_from_the_training_split_alone(table, fitted):
+    frame = read(table)
+    split = split_indices(len(frame), **SHARES)
+    train = frame.iloc[split.train]
+    for column in (*fitted.features, fitted.target):
+        assert column.mean == pytest.approx(train[column.name].mean())
+        assert column.standard_deviation == pytest.approx(train[column.name].std(ddof=0))
+        assert (column.minimum, column.maximum) == (
+            train[column.name].min(),
+            train[column.name].max(),
+        )
+    frame.iloc[np.concatenate([split.validation, split.test])] = 1e9
+    assert fit_statistics(frame, split.train) == (*fitted.features, fitted.target)
+
+
+def test_a_column_constant_in_the_training_split_is_refused():
+    frame = pd.DataFrame({"a": [1.0, 1.0, 1.0, 5.0]})
+    with pytest.raises(ValueError, match="column 'a': its standard deviation over the 3 training"):
+        fit_statistics(frame, np.arange(3))
+    with pytest.raises(ValueError, match="cannot be scaled"):
+        fit_statistics(pd.DataFrame({"a": [1e308, -1e308]}), np.arange(2))
+
+
+def test_statistics_survive_json_to_the_last_digit(fitted, tmp_path):
+    assert Statistics.from_json(fitted.to_json()) == fitted
+    path = tmp_path / "new" / "statistics.json"
+    save_statistics(fitted, path)
+    assert load_statistics(path) == fitted
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": [], "target": {"name": "x"}}'])
+def test_other_json_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "statistics.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"statistics\.json: these are no statistics of a table"):
+        load_statistics(path)
+
+
+def test_missing_statistics_say_how_to_make_them(tmp_path):
+    with pytest.raises(ValueError, match=r"no such file; `snakemake --cores 4 "):
+        load_statistics(tmp_path / "statistics.json")
+
+
+def test_units_are_known_for_the_housing_table_only(tmp_path, fitted):
+    assert fitted.target.unit is None
+    path = tmp_path / "housing.csv"
+    frame = generate_housing(rows=100, seed=0)
+    write_housing(frame, path)
+    housing = fit_table(path, features=list(frame)[:-1], target="Price", **SHARES)
+    assert housing.target.unit == "dollars"
+
+
+def test_tensors_are_z_scores(table, fitted, tmp_path):
+    save_statistics(fitted, tmp_path / "statistics.json")
+    tensors = load_tensors(table, tmp_path / "statistics.json", device="cpu")
+    shapes = {name: tuple(tensor.shape) for name, tensor in vars(tensors).items()}
+    assert shapes == {
+        "x_train": (42, 2),
+        "y_train": (42, 1),
+        "x_validation": (6, 2),
+        "y_validation": (6, 1),
+        "x_test": (12, 2),
+        "y_test": (12, 1),
+    }
+    assert {tensor.dtype for tensor in vars(tensors).values()} == {torch.float32}
+    assert all(tensor.is_contiguous() for tensor in vars(tensors).values())
+    for train in (tensors.x_train, tensors.y_train):
+        torch.testing.assert_close(train.mean(0), torch.zeros(train.shape[1]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(train.std(0, correction=0), torch.ones(train.shape[1]))
+    frame = read(table)
+    split = split_indices(len(frame), **SHARES)
+    dollars = fitted.target_from_z(tensors.y_test)
+    assert dollars.flatten().tolist() == pytest.approx(frame["Price"].iloc[split.test].tolist())
+
+
+def test_predictions_in_half_precision_come_back_in_dollars_unrounded(fitted):
+    z = torch.tensor([0.5], dtype=torch.bfloat16, requires_grad=True)
+    dollars = 0.5 * fitted.target.standard_deviation + fitted.target.mean
+    assert fitted.target_from_z(z).item() == pytest.approx(dollars, rel=1e-12)
+    assert fitted.target_from_z(0.5) == pytest.approx(dollars, rel=1e-12)
+    assert fitted.target_from_z(np.array([0.5])) == pytest.approx(dollars, rel=1e-12)
+
+
+def test_statistics_of_another_table_are_refused(table, fitted, tmp_path):
+    save_statistics(fitted, tmp_path / "statistics.json")
+    table.write_text(table.read_text().replace("50000.5", "50000.6"))
+    with pytest.raises(ValueError, match="describes another table than"):
+        load_tensors(table, tmp_path / "statistics.json", device="cpu")
+
+
+def test_training_stats_load_without_unpickling_code(fitted, tmp_path):
+    save_training_stats(fitted, tmp_path / "training_stats.pt")
+    stats = torch.load(tmp_path / "training_stats.pt", weights_only=True)
+    assert stats["features"] == FEATURES
+    assert stats["target"] == "Price"
+    assert stats["x_mean"].tolist() == [column.mean for column in fitted.features]
+    assert stats["x_std"].tolist() == [column.standard_deviation for column in fitted.features]
+    assert stats["y_max"].tolist() == [asdict(fitted)["target"]["maximum"]]
+    assert stats["table_sha256"] == fitted.table_sha256

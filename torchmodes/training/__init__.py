@@ -1,0 +1,1 @@
+"""The house-price table, and training on it."""
