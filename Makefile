@@ -25,6 +25,9 @@ lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
 	$(BIN)/ty check
 	$(BIN)/snakemake --lint
 
+bench: .venv/ready ## the measuring engine, measured: ten minutes
+	$(BIN)/python -m benchmarks.engine $(ARGS)
+
 report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html
 	$(SNAKEMAKE) --report reports/snakemake.html
 
@@ -52,4 +55,4 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test lint report app lock clean help
+.PHONY: run smoke test lint bench report app lock clean help

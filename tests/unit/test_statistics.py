@@ -196,6 +196,11 @@ def test_verdict_needs_the_whole_interval(low: float, high: float, said: str) ->
     assert verdict(with_interval(low, high), beyond=0.02) == said
 
 
+def test_a_wide_floor_makes_nothing_the_same() -> None:
+    assert verdict(with_interval(-0.04, 0.04), beyond=0.8) == "same"
+    assert verdict(with_interval(-0.2, 0.2), beyond=0.8) == "unresolved"
+
+
 def test_p_value_is_the_doubled_tail_beyond_the_margin() -> None:
     measured = with_interval(0.03, 0.05)
     t = (0.04 - 0.02) / measured.standard_error

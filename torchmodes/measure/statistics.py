@@ -21,6 +21,8 @@ Verdict = Literal["faster", "slower", "same", "unresolved"]
 CONFIDENCE = 0.95
 TRIM = 0.2
 """Share of quads set aside at either end; Wilcox recommends it for heavy tails."""
+WIDEST_SAME = math.log1p(0.05)
+"""No larger difference is called the same, however noisy the machine is: 5 %, as a logarithm."""
 
 _LONGEST_MEMORY = 0.95
 """Cap on an estimated autocorrelation, so that a short run's interval stays finite."""
@@ -274,7 +276,8 @@ def verdict(measured: Effect, *, beyond: float) -> Verdict:
     """Say what the interval allows to be said.
 
     ``faster`` or ``slower`` when the whole interval lies beyond the margin ``beyond`` (from
-    `margin`), ``same`` when it lies wholly within, else ``unresolved``.
+    `margin`), ``same`` when it lies wholly within, else ``unresolved``. Where the noise floor has
+    pushed the margin above `WIDEST_SAME`, only an interval within that is called the same.
     """
     if measured.low is None or measured.high is None:
         return "unresolved"
@@ -282,7 +285,8 @@ def verdict(measured: Effect, *, beyond: float) -> Verdict:
         return "faster"
     if measured.high < -beyond:
         return "slower"
-    if -beyond <= measured.low and measured.high <= beyond:
+    alike = min(beyond, WIDEST_SAME)
+    if -alike <= measured.low and measured.high <= alike:
         return "same"
     return "unresolved"
 
