@@ -19,6 +19,7 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/benchmark.smk"
 include: "rules/profile.smk"
+include: "rules/studies.smk"
 include: "rules/report.smk"
 
 
@@ -29,6 +30,7 @@ rule all:
         "reports/summary.md",
         "results/summary.csv",
         TRACES,
+        STUDIES,
         rules.draw_plots.output,
         "results/accepted.json" if CONFIG.strict else [],
 

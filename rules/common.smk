@@ -21,6 +21,11 @@ except InvalidConfig as error:
 AUTO_DEVICE = find_device()
 CASES = expand_grids(CONFIG.benchmark, auto=AUTO_DEVICE)
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
+COMPILED = [
+    case
+    for case in expand_grids(CONFIG.studies.compile_cost, auto=AUTO_DEVICE)
+    if not case.is_baseline
+]
 RUNS = {case.run: case for case in PROFILED}
 
 # Measured jobs use the cores that were asked for, but never more than there are.
@@ -33,11 +38,13 @@ MINUTES = 2 + math.ceil(CONFIG.measurement.time_limit_s / 60)
 SOFTWARE = {name: version(name) for name in ("torch", "numpy")}
 
 TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
+OPERATORS = "results/operators/torchmodes_ops.so"
 OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/operators/source").iterdir())
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]
 PROFILES = [f"{case.profile}/summary.json" for case in PROFILED]
+STUDIES = ["results/studies/compile_cost.json"] if COMPILED else []
 TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
 
 
@@ -94,12 +101,15 @@ def code_of(script, target):
     return digest
 
 
+def needs_operators(case):
+    """Whether a case's mode uses the custom operators."""
+    mode = CONFIG.modes.get(case.mode)
+    return mode is not None and uses_custom_operators(mode.model_dump())
+
+
 def operators_of(wildcards):
     """Return the custom operators where a mode uses them."""
-    mode = CONFIG.modes.get(wildcards.mode)
-    if mode is None or not uses_custom_operators(mode.model_dump()):
-        return []
-    return "results/operators/torchmodes_ops.so"
+    return OPERATORS if needs_operators(case_of(wildcards)) else []
 
 
 def table_of(wildcards):
@@ -115,8 +125,8 @@ def aa_of(wildcards):
 
 
 def gpus_of(wildcards):
-    """Return how many GPUs a case occupies."""
-    return 1 if case_of(wildcards).device == "cuda" else 0
+    """Return how many GPUs a case occupies; None asks a scheduler for nothing, unlike 0."""
+    return 1 if case_of(wildcards).device == "cuda" else None
 
 
 def profile_of(wildcards):

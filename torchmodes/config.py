@@ -213,6 +213,14 @@ class Profile(Section):
     with_stack: bool = Field(True, description="record Python call stacks (bigger traces)")
 
 
+class Studies(Section):
+    """Questions that one case cannot answer."""
+
+    compile_cost: list[Grid] = Field(
+        [], description="cases whose cold start is compared with one from a filled compile cache"
+    )
+
+
 class Config(Section):
     """The whole of ``config.yaml``."""
 
@@ -224,6 +232,7 @@ class Config(Section):
     training: Training
     benchmark: list[Grid] = Field(description="blocks of cases to measure", min_length=1)
     profile: Profile
+    studies: Studies
     measurement: Measurement
 
 
@@ -276,6 +285,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     blocks |= {
         f"profile.cases[{i}]": b
         for i, b in enumerate(_blocks(_mapping(raw, "profile").get("cases")))
+    }
+    blocks |= {
+        f"studies.compile_cost[{i}]": b
+        for i, b in enumerate(_blocks(_mapping(raw, "studies").get("compile_cost")))
     }
     for where, block in blocks.items():
         # Where there are no models or modes at all, that is the fault: not every name of one.

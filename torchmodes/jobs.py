@@ -16,6 +16,17 @@ from torchmodes.measure.supervise import run_supervised
 PRELOAD = ("torch", "torch._dynamo", "torch._inductor.compile_fx")
 """What the fork server imports once; every process that runs a model needs it."""
 
+COMPILE_CACHE = Path(".cache")
+"""Shared by jobs that do not measure the cold start: training and profiling."""
+
+
+def shared_compile_cache() -> dict[str, str]:
+    """Return the environment in which compiled code is kept for the next job of this folder."""
+    return {
+        "TORCHINDUCTOR_CACHE_DIR": str((COMPILE_CACHE / "inductor").resolve()),
+        "TRITON_CACHE_DIR": str((COMPILE_CACHE / "triton").resolve()),
+    }
+
 
 def run_job(
     target: str,

@@ -95,6 +95,24 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
     return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
 
 
+def start(argument: dict[str, Any]) -> dict[str, Any]:
+    """Start a case and measure nothing but that: preparation and first call, in seconds.
+
+    Parameters
+    ----------
+    argument
+        A job (see `torchmodes.subjects.Job.of`) with ``table``.
+    """
+    job = Job.of(argument)
+    configure_process(job)
+    if refusal := unsupported(job):
+        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+    with grad_context(job):
+        subject = subject_of(job, argument["table"])
+        _, first_call_s = _first_call(subject, job)
+    return {"status": "ok", "prepare_s": subject.prepare_s, "first_call_s": first_call_s}
+
+
 def _make(job: Job, table: list[str]) -> Made:
     """Build a subject and run its first calls."""
     subject = subject_of(job, table)

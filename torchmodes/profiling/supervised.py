@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchmodes.jobs import run_job
+from torchmodes.jobs import run_job, shared_compile_cache
 from torchmodes.records import write_atomically
 
 
@@ -59,6 +59,7 @@ def profile_supervised(
             "operators_table": str(operators_table),
         },
         log=log,
+        environment=shared_compile_cache(),
     )
     told = {"case": parameters["case"], **parts}
     write_atomically(summary, json.dumps(told, indent=1) + "\n")

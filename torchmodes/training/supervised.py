@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes.environment import describe_environment
-from torchmodes.jobs import run_job
+from torchmodes.jobs import run_job, shared_compile_cache
 from torchmodes.records import write_atomically
 
 METRICS = (
@@ -76,6 +76,7 @@ def train_supervised(
             "model": str(model),
         },
         log=log,
+        environment=shared_compile_cache(),
     )
     told = {
         "mode": parameters["case"]["mode"],

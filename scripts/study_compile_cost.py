@@ -1,0 +1,22 @@
+"""Start cases with an empty and with a filled compile cache; write results/studies/."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmodes.joblog import job_log
+from torchmodes.records import write_atomically
+from torchmodes.studies.compile_cost import study_compile_cost
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    study = study_compile_cost(
+        snakemake.params.cases,
+        threads=snakemake.threads,
+        table=list(snakemake.input.table),
+        operators=snakemake.input.get("operators") or None,
+        log=Path(snakemake.log[0]),
+    )
+    write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")
