@@ -1,0 +1,174 @@
+"""Functions to run under supervision: one for each way in which a case can end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def echo(argument: dict[str, Any]) -> dict[str, Any]:
+    return argument
+
+
+def not_finite(argument: dict[str, Any]) -> dict[str, Any]:
+    return {"median": float("nan"), "samples": [1.0, float("inf"), (2.0, float("-inf"))]}
+
+
+def not_json(argument: dict[str, Any]) -> object:
+    return object()
+
+
+def surroundings(argument: dict[str, Any]) -> dict[str, Any]:
+    print("told on standard output")
+    print("told on standard error", file=sys.stderr)
+    return {
+        "pid": os.getpid(),
+        "session": os.getsid(0),
+        "cwd": str(Path.cwd()),
+        "environment": dict(os.environ),
+        "sys_path": sys.path,
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "temporary": tempfile.gettempdir(),
+        "input": sys.stdin.read(),
+        "threads": psutil.Process().num_threads(),
+        "modules": [name for name in sys.modules if name.startswith("torchmodes")],
+        "set_by_import": os.environ.get("SET_BY_IMPORT"),
+    }
+
+
+def oom_score(argument: dict[str, Any]) -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
+def raises(argument: dict[str, Any]) -> None:
+    raise RuntimeError("the first line\n\n  the second line\nthe third line")
+
+
+def raises_without_message(argument: dict[str, Any]) -> None:
+    raise KeyboardInterrupt
+
+
+def runs_out_of_memory(argument: dict[str, Any]) -> None:
+    bytearray(1 << 60)
+
+
+def leaves(argument: dict[str, Any]) -> None:
+    sys.exit(3)
+
+
+def exits(argument: dict[str, Any]) -> None:
+    os._exit(3)
+
+
+def segfaults(argument: dict[str, Any]) -> None:
+    ctypes.string_at(8)
+
+
+def kills_itself(argument: dict[str, Any]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs(argument: dict[str, Any]) -> None:
+    _note(argument)
+    time.sleep(600)
+
+
+def hangs_deaf(argument: dict[str, Any]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def hangs_in_c(argument: dict[str, Any]) -> None:
+    # PyDLL holds the interpreter's lock: no Python code runs in this process any more.
+    ctypes.PyDLL(None).sleep(600)
+
+
+def eats_memory(argument: dict[str, Any]) -> None:
+    eaten = []
+    while True:
+        eaten.append(b"x" * 20_000_000)
+        time.sleep(0.01)
+
+
+def holds(argument: dict[str, Any]) -> None:
+    """Hold some memory for a moment, free it, and hold less."""
+    held = b"x" * argument["bytes"]
+    del held
+
+
+def child_holds(argument: dict[str, Any]) -> None:
+    code = f"import time; held = b'x' * {argument['bytes']}; time.sleep(1)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def holds_while_a_small_child_runs(argument: dict[str, Any]) -> None:
+    held = b"x" * argument["bytes"]
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(0.6)"], check=True)
+    del held
+
+
+def prints_garbage(argument: dict[str, Any]) -> str:
+    sys.stdout.flush()
+    os.write(1, bytes(range(256)) * 400 + b'\n{"value": "a lie"}\n')
+    return "the truth"
+
+
+def closes_output(argument: dict[str, Any]) -> str:
+    print("not yet flushed", end="")
+    sys.stdout.close()
+    os.close(2)
+    return "still here"
+
+
+def prints(argument: dict[str, Any]) -> str:
+    print("into a full disk")
+    return "unreachable"
+
+
+def cannot_write_its_value(argument: dict[str, Any]) -> str:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    return "x" * 1_000_000
+
+
+def starts_runaways(argument: dict[str, Any]) -> str:
+    """Start a child in a session of its own, whose child is an orphan and deaf to SIGTERM."""
+    note = argument["note"]
+    grandchild = (
+        "import os, pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "pathlib.Path(sys.argv[1]).open('a').write(f'{os.getpid()}\\n'); time.sleep(600)"
+    )
+    code = (
+        "import os, pathlib, subprocess, sys, time;"
+        "pathlib.Path(sys.argv[1]).open('a').write(f'{os.getpid()}\\n');"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1]],"
+        " start_new_session=True);"
+        "time.sleep(float(sys.argv[3]))"
+    )
+    stays_s = "600" if argument.get("stays") else "0"
+    subprocess.Popen(
+        [sys.executable, "-c", code, note, grandchild, stays_s], start_new_session=True
+    )
+    while len(Path(note).read_text().split() if Path(note).exists() else []) < 2:
+        time.sleep(0.01)
+    _note(argument)
+    if argument.get("stays"):
+        time.sleep(600)
+    return "done"
+
+
+def _note(argument: dict[str, Any]) -> None:
+    if "note" in argument:
+        with Path(argument["note"]).open("a") as note:
+            note.write(f"{os.getpid()}\n")
+        Path(argument["note"] + ".ready").touch()

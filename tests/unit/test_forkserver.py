@@ -1,0 +1,297 @@
+"""One process imports; every case is a clean fork of it, and it is gone with its workflow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "targets"))
+
+from supervision import (
+    all_gone,
+    job_command,
+    noted,
+    outcome_of,
+    server_of,
+    start_workflow,
+    wait_until,
+)
+
+from torchmodes.measure.forkserver import ServerUnavailableError, Service
+from torchmodes.measure.processes import Process
+from torchmodes.measure.supervise import Outcome, run_supervised, workflow_process
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def run(target: str, argument: dict[str, Any] | None = None, **parameters: Any) -> Outcome:
+        module = "" if ":" in target else "faulty_targets:"
+        parameters = {"log": tmp_path / "case.log", "time_limit_s": 30.0, **parameters}
+        return run_supervised(module + target, argument or {}, **parameters)
+
+    return run
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Write a module, under a name of its own, that can be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def module(source: str) -> str:
+        name = f"module_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(source)
+        return name
+
+    return module
+
+
+COUNTS_IMPORTS = """
+import os, pathlib, time
+with pathlib.Path(__file__).with_suffix(".imports").open("a") as imports:
+    imports.write(f"{os.getpid()}\\n")
+time.sleep(0.5)
+"""
+
+
+def imports(name: str, tmp_path: Path) -> list[str]:
+    return (tmp_path / f"{name}.imports").read_text().split()
+
+
+# --- One server, clean children --------------------------------------------------------------
+
+
+def test_the_modules_are_imported_once(run: Run, module: Callable, tmp_path: Path) -> None:
+    name = module(COUNTS_IMPORTS)
+    first, second = (run("surroundings", preload=[name]) for _ in range(2))
+    assert len(imports(name, tmp_path)) == 1
+    assert first.start_method == second.start_method == "fork"  # what `auto` chooses
+    assert first.value["pid"] != second.value["pid"]
+    assert first.import_s == second.import_s >= 0.5
+    assert second.start_s < 0.5
+
+
+def test_jobs_that_start_at_once_end_up_with_one_server(tmp_path: Path) -> None:
+    (tmp_path / "counted.py").write_text(COUNTS_IMPORTS)
+    folders = [tmp_path / str(i) for i in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    jobs = [job_command(folder, "echo", {}, preload=["counted"]) for folder in folders]
+    workflow = start_workflow(tmp_path, *jobs, path=tmp_path)
+    assert workflow.wait(30) == 0
+    assert [outcome_of(folder)["start_method"] for folder in folders] == ["fork"] * 4
+    assert len(imports("counted", tmp_path)) == 1
+
+
+def test_a_child_is_clean(run: Run) -> None:
+    seen = run("surroundings", start="fork", preload=["numpy"]).value
+    assert seen["threads"] == 1
+    # Nothing of this package comes from the server: it may have been edited since that started.
+    assert "torchmodes.measure.preloaded" not in seen["modules"]
+    assert "torchmodes.measure.child" in seen["modules"]
+    assert "TORCH_WARM_POOL" not in seen["environment"]
+
+
+def test_what_an_import_sets_in_the_environment_counts(run: Run, module: Callable) -> None:
+    name = module("import os; os.environ.setdefault('SET_BY_IMPORT', 'by the module')")
+    assert run("surroundings", preload=[name]).value["set_by_import"] == "by the module"
+    chosen = run("surroundings", preload=[name], environment={"SET_BY_IMPORT": "by the caller"})
+    assert chosen.value["set_by_import"] == "by the caller"
+
+
+def test_a_variable_read_while_importing_has_a_server_of_its_own(
+    run: Run, module: Callable, tmp_path: Path
+) -> None:
+    name = module(COUNTS_IMPORTS)
+    for level in ("1", "2", "1"):
+        run("echo", preload=[name], environment={"TORCH_SOMETHING": level})
+    run("echo", preload=[name], environment={"TORCH_SOMETHING": "1", "MY_OWN": "x"})
+    assert len(imports(name, tmp_path)) == 2
+
+
+def test_another_code_of_this_package_has_a_server_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(("json",), {}, Process(1, 2.0))
+    name = service.name()
+    assert name == Service(("json",), {}, Process(1, 2.0)).name()
+    monkeypatch.setattr("torchmodes.measure.keeper.__file__", __file__)
+    assert service.name() != name
+
+
+def test_a_crash_of_a_child_leaves_the_server_alone(run: Run, module: Callable) -> None:
+    name = module("import os; os.environ['SET_BY_IMPORT'] = str(os.getpid())")
+    server = run("surroundings", preload=[name]).value["set_by_import"]
+    for target, kind in (("segfaults", "killed"), ("kills_itself", "killed"), ("exits", "lost")):
+        assert run(target, preload=[name]).kind == kind
+    assert run("surroundings", preload=[name]).value["set_by_import"] == server
+
+
+def test_a_child_is_the_first_to_go_when_memory_runs_out(run: Run) -> None:
+    assert run("oom_score", start="fork", preload=["json"]).value == 1000
+
+
+def test_a_job_that_is_killed_leaves_the_server_to_the_others(tmp_path: Path) -> None:
+    (tmp_path / "counted.py").write_text(COUNTS_IMPORTS)
+    note = tmp_path / "note"
+    argument = {"note": str(note), "stays": True}
+    first = job_command(tmp_path, "starts_runaways", argument, preload=["counted"])
+    second_folder = tmp_path / "second"
+    second_folder.mkdir()
+    second = job_command(second_folder, "echo", {}, preload=["counted"])
+    workflow = start_workflow(tmp_path, first, then=[second], path=tmp_path)
+    found = noted(note)
+    (job,) = psutil.Process(workflow.pid).children()
+    job.kill()
+    workflow.wait(20)
+    assert all_gone(found)
+    assert outcome_of(second_folder)["start_method"] == "fork"
+    assert len(imports("counted", tmp_path)) == 1
+
+
+# --- A server that cannot be -----------------------------------------------------------------
+
+
+def test_a_module_that_is_missing_is_an_outcome_until_it_is_there(
+    run: Run, module: Callable, tmp_path: Path
+) -> None:
+    missing = f"module_{tmp_path.name}"
+    outcome = run("echo", start="fork", preload=[missing])
+    assert (outcome.kind, outcome.error_type) == ("raised", "ModuleNotFoundError")
+    assert outcome.message == f"No module named '{missing}'"
+    assert outcome.traceback is not None
+    assert outcome.traceback in (tmp_path / "case.log").read_text()
+    assert run("echo", start="fork", preload=[module("")]).kind == "returned"
+
+
+def test_a_module_may_not_bring_this_package_along(run: Run, module: Callable) -> None:
+    name = module("import torchmodes.measure.outcome")
+    outcome = run("echo", start="fork", preload=[name])
+    assert (outcome.kind, outcome.error_type) == ("raised", "ValueError")
+    assert f"preload: {name} imports torchmodes.measure.outcome" in outcome.message
+
+
+def test_a_server_with_threads_does_not_fork(
+    run: Run, module: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = module(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(99,), daemon=True).start()"
+    )
+    with pytest.raises(ServerUnavailableError, match="started 1 threads: no fork is safe"):
+        run("echo", start="fork", preload=[name])
+    outcome = run("echo", {"x": 1}, start="auto", preload=[name])
+    assert (outcome.value, outcome.start_method) == ({"x": 1}, "fresh")
+    assert "no fork is safe; the case has a fresh process instead" in caplog.text
+
+
+def test_an_import_that_hangs_in_the_server_is_given_up(
+    run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("torchmodes.measure.supervise.START_LIMIT_S", 1.0)
+    name = module("import time; time.sleep(600)")
+    with pytest.raises(ServerUnavailableError, match="still importing at the time limit"):
+        run("echo", start="fork", preload=[name])
+    wait_until(lambda: f"{name}.py" in (tmp_path / "case.log").read_text(), within_s=3)
+
+
+# --- The server ends -------------------------------------------------------------------------
+
+
+def test_a_case_whose_server_is_killed_is_lost_and_the_next_has_a_new_one(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    argument = {"note": str(note), "stays": True}
+    first = job_command(tmp_path, "starts_runaways", argument, start="fork")
+    second_folder = tmp_path / "second"
+    second_folder.mkdir()
+    second = job_command(second_folder, "echo", {}, start="fork")
+    workflow = start_workflow(tmp_path, first, then=[second])
+    found = noted(note)
+    server = server_of(workflow.pid)
+    assert server is not None
+    server.kill()
+    workflow.wait(20)
+    assert outcome_of(tmp_path)["kind"] == "lost"
+    assert outcome_of(tmp_path)["message"] == "ended because the fork server did"
+    assert all_gone(found)
+    assert outcome_of(second_folder)["kind"] == "returned"
+
+
+def family(workflow: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the server of a workflow and all its descendants."""
+    server = wait_until(lambda: server_of(workflow.pid), within_s=30)
+    return [server, *server.children(recursive=True)]
+
+
+@pytest.mark.parametrize("start", ["fork", "fresh"])
+def test_server_and_case_end_with_the_workflow_even_by_kill_9(tmp_path: Path, start: str) -> None:
+    note = tmp_path / "note"
+    argument = {"note": str(note), "stays": True}
+    job = job_command(tmp_path, "starts_runaways", argument, start=start)
+    workflow = start_workflow(tmp_path, job)
+    found = noted(note)
+    if start == "fork":
+        found += family(workflow)
+        assert len(found) == 3 + 5  # noted; server, keeper, and those that were noted
+    workflow.kill()
+    workflow.wait()
+    wait_until(lambda: all_gone(found), within_s=1.5)
+    # The job outlives Snakemake and hears of it.
+    wait_until((tmp_path / "outcome.json").exists, within_s=5)
+    assert outcome_of(tmp_path)["message"] == "ended because the workflow did"
+
+
+def test_the_server_ends_with_a_workflow_that_just_finishes(tmp_path: Path) -> None:
+    workflow = start_workflow(tmp_path, job_command(tmp_path, "echo", {}, start="fork"), wait_s=0.5)
+    server = wait_until(lambda: server_of(workflow.pid), within_s=30)
+    assert workflow.wait(30) == 0
+    wait_until(lambda: all_gone([server]), within_s=1.5)
+
+
+def test_a_server_that_still_imports_ends_with_the_workflow(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(600)")
+    job = job_command(tmp_path, "echo", {}, start="fork", preload=["slow"])
+    workflow = start_workflow(tmp_path, job, path=tmp_path)
+    server = wait_until(lambda: server_of(workflow.pid), within_s=30)
+    workflow.kill()
+    workflow.wait()
+    wait_until(lambda: all_gone([server]), within_s=2)
+
+
+def test_without_snakemake_the_calling_process_is_the_workflow() -> None:
+    assert workflow_process().pid == os.getpid()
+
+
+# --- PyTorch, preloaded ----------------------------------------------------------------------
+
+TORCH = ("torch", "torch._dynamo")
+
+
+def test_torch_multiplies_on_several_threads_in_a_fork(run: Run) -> None:
+    outcome = run("torch_targets:multiply", start="fork", preload=TORCH, threads=2)
+    assert outcome.kind == "returned", outcome.message
+    assert outcome.value["close"]
+    assert outcome.value["os_threads"] > 1
+    assert not outcome.value["cuda_initialised"]
+    assert not outcome.value["cuda_in_bad_fork"]
+
+
+def test_torch_compiles_in_a_fork_and_its_compilers_are_counted(run: Run) -> None:
+    outcome = run(
+        "torch_targets:compile_function", start="fork", preload=TORCH, threads=2, time_limit_s=200
+    )
+    assert outcome.kind == "returned", outcome.message
+    assert outcome.value["close"]
+    assert outcome.value["graphs"] == 1
+    assert outcome.value["libraries"] > 0  # in the case's own cache
+    assert outcome.peak_children_bytes > 50_000_000  # the C++ compiler

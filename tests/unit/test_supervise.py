@@ -1,0 +1,441 @@
+"""Whatever a case does, run_supervised comes back, says what happened and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+TARGETS = Path(__file__).parent / "targets"
+sys.path.insert(0, str(TARGETS))
+
+from supervision import (  # noqa: E402
+    ROOT,
+    all_gone,
+    noted,
+    outcome_of,
+    private_folders,
+    start_job,
+    wait_until,
+)
+
+from torchmodes.measure import keeper, processes  # noqa: E402
+from torchmodes.measure.outcome import conclude  # noqa: E402
+from torchmodes.measure.supervise import Outcome, is_snakemake, run_supervised  # noqa: E402
+
+MB = 1_000_000
+Run = Callable[..., Outcome]
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
+starts = pytest.mark.parametrize("start", ["fresh", pytest.param("fork", marks=needs_linux)])
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give the test a temporary folder of its own, and see that no case leaves anything there."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield
+    assert private_folders() == set()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a function of faulty_targets."""
+
+    def run(target: str, argument: dict[str, Any] | None = None, **parameters: Any) -> Outcome:
+        parameters = {"log": tmp_path / "case.log", "time_limit_s": 30.0, **parameters}
+        return run_supervised(f"faulty_targets:{target}", argument or {}, **parameters)
+
+    return run
+
+
+# --- It returns ------------------------------------------------------------------------------
+
+
+@starts
+def test_a_value_comes_back(run: Run, start: str) -> None:
+    outcome = run("echo", {"text": "grün", "list": [1, 2.5, None]}, start=start)
+    assert outcome.kind == "returned"
+    assert outcome.value == {"text": "grün", "list": [1, 2.5, None]}
+    assert (outcome.error_type, outcome.message, outcome.traceback) == (None, None, None)
+    assert outcome.start_method == start
+    assert 0 <= outcome.wall_s < 1
+    assert 0 < outcome.start_s < 10
+    assert 0 < outcome.rss_at_start_bytes <= outcome.peak_rss_bytes
+
+
+def test_a_number_that_is_not_finite_becomes_null(run: Run) -> None:
+    outcome = run("not_finite")
+    assert outcome.value == {"median": None, "samples": [1.0, None, [2.0, None]]}
+
+
+@starts
+def test_the_case_has_the_surroundings_of_its_caller(
+    run: Run, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "ein Ördner mit Leerzeichen"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setenv("OF_THE_CALLER", "ü")
+    monkeypatch.setenv("REPLACED", "no")
+    log = place / "new" / "the log.txt"
+    seen = run(
+        "surroundings", start=start, log=log, environment={"REPLACED": "yes"}, threads=3
+    ).value
+    assert seen["cwd"] == str(place)
+    assert seen["sys_path"] == sys.path
+    assert (seen["executable"], seen["prefix"]) == (sys.executable, sys.prefix)
+    assert seen["input"] == ""
+    assert seen["session"] == seen["pid"]  # Ctrl-C at the terminal is not for the case
+    assert seen["environment"]["OF_THE_CALLER"] == "ü"
+    assert seen["environment"]["REPLACED"] == "yes"
+    assert seen["environment"]["OMP_NUM_THREADS"] == "3"
+    assert "told on standard output" in log.read_text()
+    assert "told on standard error" in log.read_text()
+
+
+@starts
+def test_the_temporary_folder_and_the_caches_are_private(run: Run, start: str) -> None:
+    first, second = (run("surroundings", start=start).value for _ in range(2))
+    for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        places = [Path(seen["environment"][name]) for seen in (first, second)]
+        assert places[0] != places[1]
+        assert not any(place.exists() for place in places)
+    assert first["temporary"] == first["environment"]["TMPDIR"]
+
+
+def test_a_cache_of_the_callers_choice_stays(run: Run, tmp_path: Path) -> None:
+    chosen = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    seen = run("surroundings", environment=chosen).value
+    assert seen["environment"]["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
+    assert tmp_path.exists()
+
+
+@starts
+def test_garbage_on_standard_output_is_not_the_value(run: Run, start: str, tmp_path: Path) -> None:
+    assert run("prints_garbage", start=start).value == "the truth"
+    assert bytes(range(256)) in (tmp_path / "case.log").read_bytes()
+
+
+@starts
+def test_a_closed_output_does_not_matter(run: Run, start: str) -> None:
+    assert run("closes_output", start=start).value == "still here"
+
+
+# --- It fails --------------------------------------------------------------------------------
+
+
+@starts
+def test_an_exception_is_told(run: Run, start: str, tmp_path: Path) -> None:
+    outcome = run("raises", start=start)
+    assert (outcome.kind, outcome.value, outcome.error_type) == ("raised", None, "RuntimeError")
+    assert outcome.message == "the first line\nthe second line"
+    assert "in raises" in outcome.traceback
+    assert "torchmodes" not in outcome.traceback
+    assert outcome.traceback in (tmp_path / "case.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "error_type", "message"),
+    [
+        ("runs_out_of_memory", "MemoryError", "MemoryError"),
+        ("raises_without_message", "KeyboardInterrupt", "KeyboardInterrupt"),
+        ("leaves", "SystemExit", "the target ended the process: SystemExit(3)"),
+        ("not_json", "TypeError", "Object of type object is not JSON serializable"),
+        ("nowhere", "AttributeError", "module 'faulty_targets' has no attribute 'nowhere'"),
+        ("cannot_write_its_value", "OSError", "[Errno 27] File too large"),
+    ],
+)
+def test_every_exception_is_an_outcome(
+    run: Run, target: str, error_type: str, message: str
+) -> None:
+    outcome = run(target)
+    assert (outcome.kind, outcome.error_type, outcome.message) == ("raised", error_type, message)
+
+
+def test_a_module_that_is_missing_is_an_outcome(run: Run) -> None:
+    outcome = run("echo", start="fresh", preload=["not_installed"])
+    assert (outcome.kind, outcome.error_type) == ("raised", "ModuleNotFoundError")
+    assert outcome.message == "No module named 'not_installed'"
+
+
+@needs_linux  # for /dev/full
+def test_a_log_on_a_full_disk_is_an_outcome(run: Run) -> None:
+    outcome = run("prints", log=Path("/dev/full"))
+    assert (outcome.kind, outcome.error_type) == ("raised", "OSError")
+    assert "No space left on device" in outcome.message
+
+
+@starts
+def test_an_exit_without_a_result_is_lost(run: Run, start: str) -> None:
+    outcome = run("exits", start=start)
+    assert (outcome.kind, outcome.error_type) == ("lost", "NoResult")
+    assert outcome.message == "exited with status 3 without a result"
+
+
+@starts
+def test_a_segmentation_fault_is_told_with_its_place(run: Run, start: str, tmp_path: Path) -> None:
+    outcome = run("segfaults", start=start)
+    assert (outcome.kind, outcome.error_type) == ("killed", "SIGSEGV")
+    assert outcome.message == "killed by SIGSEGV (segmentation fault)"
+    assert "in segfaults" in outcome.traceback
+    assert "in segfaults" in (tmp_path / "case.log").read_text()
+
+
+@starts
+def test_a_kill_is_told(run: Run, start: str) -> None:
+    outcome = run("kills_itself", start=start)
+    assert (outcome.kind, outcome.error_type) == ("killed", "SIGKILL")
+    assert outcome.message == "killed by SIGKILL, not at one of its own limits"
+
+
+def test_a_kill_by_the_kernel_for_want_of_memory_is_told(tmp_path: Path) -> None:
+    case = keeper.Case(str(tmp_path), "fresh", 1, 1, None, {}, [], "", None)
+    ending = keeper.Ending("exited", None, int(signal.SIGKILL), 1.0, 0, 0, 0, [], oom_killed=True)
+    outcome = conclude(ending, case, requested_at=0.0, import_s=0.0)
+    assert "probably out of memory" in outcome.message
+
+
+# --- It goes on for too long, or takes too much ----------------------------------------------
+
+
+@starts
+@pytest.mark.parametrize("target", ["hangs", "hangs_in_c", "hangs_deaf"])
+def test_a_hang_ends_at_the_time_limit(run: Run, target: str, start: str) -> None:
+    outcome = run(target, start=start, time_limit_s=0.3)
+    assert (outcome.kind, outcome.error_type) == ("timed_out", "TimeLimit")
+    assert outcome.message == "still running after 0.3 s: ended"
+    assert 0.3 <= outcome.wall_s < 0.3 + keeper.GRACE_S + 2
+    if target != "hangs_deaf":  # SIGTERM makes the interpreter say where it is
+        assert f"in {target}" in outcome.traceback
+
+
+def test_an_import_that_hangs_ends_at_its_own_limit(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "never_imported.py").write_text("import time; time.sleep(600)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("torchmodes.measure.supervise.START_LIMIT_S", 1.0)
+    outcome = run("echo", start="fresh", preload=["never_imported"])
+    assert (outcome.kind, outcome.error_type) == ("timed_out", "TimeLimit")
+    assert outcome.message == "still importing after 1 s: ended"
+    assert "never_imported.py" in outcome.traceback
+
+
+@starts
+def test_a_memory_hog_ends_at_the_memory_limit(run: Run, start: str) -> None:
+    outcome = run("eats_memory", start=start, memory_limit_bytes=300 * MB)
+    assert (outcome.kind, outcome.error_type) == ("killed", "MemoryLimit")
+    assert outcome.message.endswith("of memory, its limit is 0.30 GB: ended")
+    assert outcome.peak_rss_bytes > 300 * MB
+    assert "in eats_memory" in outcome.traceback
+
+
+@starts
+def test_the_memory_of_a_child_counts(run: Run, start: str) -> None:
+    outcome = run("child_holds", {"bytes": 400 * MB}, start=start, memory_limit_bytes=200 * MB)
+    assert (outcome.kind, outcome.error_type) == ("killed", "MemoryLimit")
+
+
+# --- Memory is measured ----------------------------------------------------------------------
+
+
+@starts
+def test_the_peak_is_the_true_one_also_when_freed(run: Run, start: str) -> None:
+    outcome = run("holds", {"bytes": 200 * MB}, start=start)
+    taken = outcome.peak_rss_bytes - outcome.rss_at_start_bytes
+    assert taken == pytest.approx(200 * MB, rel=0.02)  # Linux counts by the batch, per core
+    assert outcome.peak_children_bytes == 0
+
+
+@starts
+def test_the_peak_of_a_child_is_told_apart(run: Run, start: str) -> None:
+    outcome = run("child_holds", {"bytes": 200 * MB}, start=start)
+    assert 200 * MB <= outcome.peak_children_bytes < 240 * MB
+    assert outcome.peak_rss_bytes < 100 * MB
+
+
+@starts
+def test_a_small_child_of_a_large_case_is_small(run: Run, start: str) -> None:
+    outcome = run("holds_while_a_small_child_runs", {"bytes": 300 * MB}, start=start)
+    assert outcome.peak_rss_bytes > 300 * MB
+    assert outcome.peak_children_bytes < 50 * MB
+
+
+@needs_linux  # elsewhere the mark cannot be reset
+@starts
+def test_what_an_import_held_for_a_moment_is_not_the_cases(
+    run: Run, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large_import.py").write_text(f"held = b'x' * {300 * MB}; del held")
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = run("echo", start=start, preload=["large_import"])
+    assert outcome.peak_rss_bytes < 100 * MB
+
+
+@needs_linux
+def test_a_callers_own_memory_is_not_the_cases(run: Run) -> None:
+    held = bytearray(500 * MB)
+    assert run("echo", start="fresh").peak_rss_bytes < 100 * MB
+    assert len(held) == 500 * MB
+
+
+# --- Nothing is left -------------------------------------------------------------------------
+
+
+@starts
+@pytest.mark.parametrize("stays", [False, True])
+def test_no_process_survives_the_case(run: Run, start: str, stays: bool, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    argument = {"note": str(note), "stays": stays}
+    outcome = run("starts_runaways", argument, start=start, time_limit_s=2 if stays else 30)
+    assert outcome.kind == ("timed_out" if stays else "returned")
+    assert len(note.read_text().split()) == 3
+    assert not any(psutil.pid_exists(int(pid)) for pid in note.read_text().split())
+
+
+@starts
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_case_ends_with_its_client(tmp_path: Path, start: str, number: signal.Signals) -> None:
+    note = tmp_path / "note"
+    argument = {"note": str(note), "stays": True}
+    job = start_job(tmp_path, "starts_runaways", argument, start=start)
+    found = noted(note)
+    job.send_signal(number)
+    job.wait(10)
+    wait_until(lambda: all_gone(found), within_s=2)
+    wait_until(lambda: private_folders() == set(), within_s=2)
+
+
+@starts
+def test_a_case_whose_keeper_is_killed_is_lost(tmp_path: Path, start: str) -> None:
+    note = tmp_path / "note"
+    argument = {"note": str(note), "stays": True}
+    with start_job(tmp_path, "starts_runaways", argument, start=start):
+        found = noted(note)
+        keeping = found[-1].parent()
+        assert keeping is not None
+        keeping.kill()
+    outcome = outcome_of(tmp_path)
+    assert (outcome["kind"], outcome["error_type"]) == ("lost", "SupervisorLost")
+    assert outcome["message"] == "ended because its keeper did"
+    wait_until(lambda: all_gone(found), within_s=2)
+
+
+@needs_linux
+@starts
+def test_the_case_ends_also_when_client_and_keeper_are_killed_at_once(
+    tmp_path: Path, start: str
+) -> None:
+    note = tmp_path / "note"
+    job = start_job(tmp_path, "hangs", {"note": str(note)}, start=start)
+    found = noted(note)
+    keeping = found[-1].parent()
+    assert keeping is not None
+    keeping.suspend()  # it shall not notice that the client ends
+    job.kill()
+    job.wait()
+    keeping.kill()
+    wait_until(lambda: all_gone(found), within_s=2)
+    for folder in private_folders():  # nobody was left to remove it
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("client_dies", [False, True])
+def test_it_works_where_only_psutil_knows_processes(tmp_path: Path, client_dies: bool) -> None:
+    """As on macOS: no /proc, no pidfd, no subreaper, no fork server."""
+    package = tmp_path / "package"
+    shutil.copytree(ROOT / "torchmodes" / "measure", package / "torchmodes" / "measure")
+    shutil.copy(ROOT / "torchmodes" / "__init__.py", package / "torchmodes")
+    module = package / "torchmodes" / "measure" / "processes.py"
+    there, elsewhere = 'LINUX = sys.platform == "linux"', "LINUX = False"
+    assert there in module.read_text()
+    module.write_text(module.read_text().replace(there, elsewhere))
+    note = tmp_path / "note"
+    argument = {"note": str(note), "stays": True}
+    case = {"package": package, "time_limit_s": 2 if not client_dies else 60}
+    with start_job(tmp_path, "starts_runaways", argument, **case) as job:
+        found = noted(note)
+        if client_dies:
+            job.kill()
+    wait_until(lambda: all_gone(found), within_s=5)
+    if not client_dies:
+        assert outcome_of(tmp_path)["kind"] == "timed_out"
+        assert outcome_of(tmp_path)["start_method"] == "fresh"
+    wait_until(lambda: private_folders() == set(), within_s=2)
+
+
+# --- What is asked for is checked ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"target": "no_colon"}, "target: 'no_colon' is not package.module:function"),
+        ({"target": "__main__:f"}, "target: '__main__:f' is not"),
+        ({"start": "spawn"}, "start: 'spawn' is not one of auto, fork, fresh"),
+        ({"time_limit_s": 0}, "time_limit_s: 0 is not above 0"),
+        ({"memory_limit_bytes": -1}, "memory_limit_bytes: -1 is not above 0"),
+        ({"threads": 0}, "threads: 0 is not above 0"),
+        ({"preload": ["torchmodes.models"]}, "preload: torchmodes.models may be edited"),
+        ({"argument": {"x": float("nan")}}, "Out of range float values"),
+    ],
+)
+def test_a_wrong_parameter_is_refused(
+    parameters: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    case = {"target": "m:f", "argument": {}, "log": tmp_path / "log", "time_limit_s": 1}
+    with pytest.raises(ValueError, match=message):
+        run_supervised(**{**case, **parameters})
+
+
+def test_a_fork_is_refused_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LINUX", False)
+    with pytest.raises(ValueError, match="start: 'fork' needs Linux"):
+        run_supervised("m:f", {}, log=tmp_path / "log", time_limit_s=1, start="fork")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/venv/bin/python3.12 /venv/bin/snakemake --cores 4", True),
+        ("python -X dev -B -m snakemake --cores 4", True),
+        ("/usr/bin/snakemake -n", True),
+        ("python -m pytest tests/snakemake", False),
+        ("python -c snakemake", False),
+        ("python run.py snakemake", False),
+        ("vim Snakefile snakemake", False),
+        ("timeout 10 snakemake --cores 4", False),
+        ("", False),
+    ],
+)
+def test_snakemake_is_known_by_its_command_line(command: str, expected: bool) -> None:
+    assert is_snakemake(command.split()) is expected
+
+
+def test_counting_kills_for_want_of_memory_needs_no_cgroups(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert processes.oom_kills() >= 0
+    monkeypatch.setattr(processes, "Path", lambda *parts: tmp_path.joinpath("nowhere"))
+    assert processes.oom_kills() == 0
+
+
+def test_a_process_is_known_for_good() -> None:
+    own = processes.identify(os.getpid())
+    assert own == processes.identify(os.getpid())
+    assert own != processes.identify(os.getppid())
+    assert processes.identify(2**22 + 1) is None
