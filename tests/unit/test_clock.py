@@ -87,6 +87,12 @@ def test_output_outlives_the_stop_stamp(log: list[str]) -> None:
     assert log == ["stamp", "stamp", "output freed"]
 
 
+def test_grouped_calls_are_averaged_exactly(log: list[str]) -> None:
+    cpu = clocks.CpuClock()
+    log.clear()  # stamps are 1 µs apart from now on
+    assert cpu.time(lambda: None, 4).host_s == pytest.approx(250e-9)
+
+
 def test_accelerator_is_synchronised_before_the_first_and_the_last_stamp(log: list[str]) -> None:
     made = accelerator(log)
     timing = made.time(lambda: log.append("call"), 1)

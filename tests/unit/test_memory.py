@@ -17,6 +17,8 @@ def test_bytes_of_files_and_folders_are_added(tmp_path: Path) -> None:
     assert artefact_bytes([tmp_path / "model.onnx", tmp_path / "model.onnx.data"]) == 1010
     assert artefact_bytes([tmp_path]) == 1310
     assert artefact_bytes([tmp_path, tmp_path / "model.onnx"]) == 1310, "no file counts twice"
+    (tmp_path / "same").symlink_to(tmp_path / "package", target_is_directory=True)
+    assert artefact_bytes([tmp_path / "same", tmp_path / "package"]) == 300
     assert artefact_bytes([]) == 0
 
 

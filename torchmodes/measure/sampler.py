@@ -307,6 +307,7 @@ def calls_per_sample(per_call_s: float, *, clock: Clock, share: float) -> int:
 
     Longer groups would let the machine drift between baseline and candidate.
     """
-    if not clock.groupable or per_call_s <= 0:
+    if not clock.groupable:
         return 1
-    return max(1, math.ceil(clock.timer_s / (share * per_call_s)))
+    # A call that the timer cannot see counts as one tick: 1000 of them make a sample.
+    return max(1, math.ceil(clock.timer_s / (share * max(per_call_s, clock.timer_s))))

@@ -150,16 +150,12 @@ def effect(ratios: ArrayLike) -> Effect:
     if n == 1:
         return _effect(n, centre, None, None, None)
 
-    if ordered[trimmed] == ordered[n - trimmed - 1]:
-        winsorised, kept = (
-            values,
-            n,
-        )  # most quads are equal: the variance of the rest must not be lost
-    else:
-        winsorised = np.clip(values, ordered[trimmed], ordered[n - trimmed - 1])
-    deviations = (
-        winsorised - ordered[n // 2]
-    )  # first from one of them: equal quads give exact zeros
+    winsorised = np.clip(values, ordered[trimmed], ordered[n - trimmed - 1])
+    if winsorised.min() == winsorised.max():
+        # Most quads are equal (a coarse timer): the variance of the others must not be lost.
+        winsorised, kept = values, n
+    # From one of them, not from zero: equal quads must give deviations of exactly zero.
+    deviations = winsorised - ordered[n // 2]
     deviations -= deviations.mean()
     squares = float(deviations @ deviations)
     correlations = _autocorrelations(deviations, squares)
