@@ -108,6 +108,15 @@ def test_the_given_graph_is_left_alone_and_parameters_are_shared():
     assert not rewritten.training
 
 
+def test_a_layer_frozen_in_a_training_model_stays_frozen():
+    model = nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5)).train()
+    model[1].eval()
+    rewritten = rewrite(model)
+    assert rewritten.training
+    assert not model[1].training
+    assert not rewritten.get_submodule("1").training
+
+
 def test_a_module_called_twice_keeps_one_set_of_weights():
     class Twice(nn.Module):
         def __init__(self) -> None:

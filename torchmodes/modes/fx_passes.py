@@ -69,7 +69,6 @@ def use_custom_operators(graph_module: fx.GraphModule) -> fx.GraphModule:
             "torchmodes.operators.load_operators(library) first"
         )
     rewritten = fx.GraphModule(graph_module, copy.deepcopy(graph_module.graph))
-    rewritten.train(graph_module.training)
     for node in list(rewritten.graph.nodes):
         with rewritten.graph.inserting_before(node):
             if (layer := _linear_operands(rewritten, node)) is not None:
