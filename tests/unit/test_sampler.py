@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import binom
 
 from torchmodes.measure.clock import Timing, make_clock
@@ -298,17 +297,16 @@ def test_settings_are_checked(setting: str, value: float) -> None:
 
 
 def test_this_machine_sees_twice_the_work() -> None:
-    a = torch.randn(192, 192)
-
-    def once() -> torch.Tensor:
-        return a @ a
-
-    def twice() -> torch.Tensor:
-        return a @ (a @ a)
-
+    """On a busy machine it may not be resolved, but neither denied nor far off."""
     sampling = sample(
-        once, twice, clock=make_clock("cpu"), settings=SamplerSettings(budget_s=1.5), seed=1
+        lambda: sum(range(10_000)),
+        lambda: sum(range(20_000)),
+        clock=make_clock("cpu"),
+        settings=SamplerSettings(budget_s=1.5),
+        seed=1,
     )
-    assert verdict(estimate(sampling), beyond=0.1) == "slower"
-    assert sampling.bookkeeping_share < 0.3
-    assert sampling.timer_s * 1000 <= sampling.calls_per_sample * sampling.quads[0].seconds[0] * 2
+    said = estimate(sampling)
+    assert verdict(said, beyond=0.1) in ("slower", "unresolved")
+    assert 0.4 < said.speed_up < 0.6
+    shortest = min(min(quad.seconds) for quad in sampling.quads)
+    assert sampling.timer_s < 0.002 * sampling.calls_per_sample * shortest
