@@ -1,0 +1,42 @@
+"""A forked child and a fresh interpreter measure the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.engine import KNOWN_WORK, case_argument
+from torchmodes.measure.benchmark import benchmark_case
+from torchmodes.records import Record
+
+pytestmark = pytest.mark.workflow
+
+
+def measure(mode: dict[str, Any], start: str, log: Path, aa: Record | None = None) -> Record:
+    argument = case_argument(mode, name="mode", seed=3, budget_s=2.0)
+    argument["case"]["mode"] = "eager" if aa is None else "slowed"
+    argument["measurement"]["start"] = start
+    record = benchmark_case(argument, threads=1, log=log, aa=aa)
+    assert record.status == "ok", record.in_brief()
+    assert record.run.start_method == start
+    return record
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fork server exists on Linux only")
+def test_both_ways_give_the_same_verdicts_and_the_same_memory(tmp_path: Path) -> None:
+    slowed = {
+        "engine": "user",
+        "factory": f"{KNOWN_WORK}:repeat",
+        "options": {"percent": 50},
+    }
+    records = {}
+    for start in ("fork", "fresh"):
+        aa = measure({"engine": "eager"}, start, tmp_path / "log")
+        records[start] = measure(slowed, start, tmp_path / "log", aa)
+        assert aa.verdict in ("same", "unresolved")
+        assert records[start].verdict == "slower"
+    peaks = {start: r.cost.peak_host_bytes for start, r in records.items() if r.cost is not None}
+    assert abs(peaks["fork"] - peaks["fresh"]) < 50e6, peaks
