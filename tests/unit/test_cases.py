@@ -32,6 +32,7 @@ benchmark:
     batch_sizes: [1, 8]
     devices: [auto, cpu]
 profile: {}
+studies: {}
 measurement: {}
 """
 

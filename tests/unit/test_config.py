@@ -33,6 +33,7 @@ training: {model: house_price, modes: [eager, inductor]}
 benchmark:
   - {task: training, models: [house_price], modes: [eager, inductor], batch_sizes: [64]}
 profile: {}
+studies: {}
 measurement: {}
 """
 
@@ -170,7 +171,7 @@ def test_features_and_target_of_a_users_table_are_checked(raw):
 
 def test_an_empty_configuration_names_every_missing_section():
     told = faults_of({})
-    for section in ("data", "models", "modes", "training", "benchmark", "profile", "measurement"):
+    for section in ("data", "models", "modes", "training", "benchmark", "profile", "studies"):
         assert f"{section}: is missing" in told
 
 
@@ -232,7 +233,7 @@ def test_every_field_is_described_for_editors():
 def test_config_yaml_shows_every_setting():
     shown = yaml.safe_load(CONFIG_FILE.read_text())
     assert set(config.Config.model_fields) == set(shown)
-    for section in ("data", "training", "profile", "measurement"):
+    for section in ("data", "training", "profile", "studies", "measurement"):
         model = config.Config.model_fields[section].annotation
         assert set(model.model_fields) == set(shown[section]), section
     assert set(config.Grid.model_fields) == set(shown["benchmark"][0])

@@ -1,0 +1,226 @@
+"""Compare the project's training loop with the usual ``Dataset`` behind a ``DataLoader``.
+
+    python -m benchmarks.training_loop
+
+Both loops train the same model from the same weights on the same rows with the same optimiser step
+(forward, mean squared error, backward, Adam), shuffle anew in each epoch and drop a last, smaller
+batch. They differ in one thing: where a batch comes from. Here it is taken by index from tensors
+that lie on the device; there a ``TensorDataset`` gives one row at a time, which the ``DataLoader``
+collates to a batch and the loop moves to the device.
+
+Single steps of the two are interleaved in one process, in quads of balanced random order, and
+compared with the project's own statistics (docs/measuring.md). A step that begins an epoch pays for
+its beginning too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader, TensorDataset
+
+from torchmodes.config import HOUSING_FEATURES, Data, Device, MlpModel, Training
+from torchmodes.devices import find_device, usable_cores
+from torchmodes.measure.clock import make_clock
+from torchmodes.measure.sampler import SamplerSettings, Sampling, sample
+from torchmodes.measure.statistics import Effect, effect, log_ratios, sides
+from torchmodes.models import build_model
+from torchmodes.training.dataset import Tensors, fit_table, load_tensors, save_statistics
+from torchmodes.training.generate import generate_housing, write_housing
+from torchmodes.training.loop import batches, make_optimizer, make_step
+
+Step = Callable[[], torch.Tensor]
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Samples of both loops; a call is one optimiser step, its batch included.
+
+    Attributes
+    ----------
+    losses
+        Mean training loss of one more epoch of each loop after the measurement, the usual one
+        first: both have learnt the same.
+    """
+
+    sampling: Sampling
+    losses: tuple[float, float]
+
+    def effect(self) -> Effect:
+        """Return how many times faster the project's loop is, with its interval."""
+        return effect(log_ratios(*self.sides()))
+
+    def sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return seconds per step of the usual loop and of the project's."""
+        quads = self.sampling.quads
+        return sides([quad.order for quad in quads], [quad.seconds for quad in quads])
+
+
+def main() -> None:
+    """Measure and print; end with exit code 1 where the ratio is not the one that is required."""
+    arguments = parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = make_tensors(
+            Path(folder), rows=arguments.rows, seed=arguments.seed, device=arguments.device
+        )
+    found = compare(
+        tensors,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        seed=arguments.seed,
+        device=arguments.device,
+        settings=SamplerSettings(
+            target_half_width=arguments.half_width,
+            budget_s=arguments.budget,
+            warmup_budget_s=arguments.budget / 4,
+        ),
+    )
+    show(found, batch_size=arguments.batch_size, workers=arguments.workers)
+    low = found.effect().speed_up_low
+    if arguments.at_least and (low is None or low < arguments.at_least):
+        sys.exit(f"the interval does not lie above {arguments.at_least:g}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Time an optimiser step end to end: the project's training loop against the"
+        " usual Dataset behind a DataLoader, over the same model and data.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--rows", type=int, default=20_000, help="rows of the generated table")
+    add("--batch-size", type=int, default=2048, help="rows per optimiser step")
+    add("--workers", type=int, default=0, help="worker processes of the DataLoader")
+    add("--device", default=find_device(), choices=get_args(Device), help="where to train")
+    add("--threads", type=int, default=usable_cores(), help="threads PyTorch computes with")
+    add("--budget", type=float, default=30.0, help="seconds of samples at the most")
+    add("--half-width", type=float, default=0.01, help="stop at this relative half-width")
+    add("--at-least", type=float, help="end with exit code 1 unless the interval is above this")
+    add("--seed", type=int, default=42, help="of data, weights and order")
+    return parser.parse_args()
+
+
+def make_tensors(folder: Path, *, rows: int, seed: int, device: str) -> Tensors:
+    """Generate the house-price table and return it as the workflow would."""
+    table, statistics = folder / "housing.csv", folder / "statistics.json"
+    write_housing(generate_housing(rows=rows, seed=seed), table)
+    data = Data()
+    fitted = fit_table(
+        table,
+        features=data.features,
+        target=data.target,
+        validation=data.validation,
+        test=data.test,
+        seed=seed,
+    )
+    save_statistics(fitted, statistics)
+    return load_tensors(table, statistics, device=device)
+
+
+def compare(
+    tensors: Tensors,
+    *,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    device: Device,
+    settings: SamplerSettings,
+) -> Comparison:
+    """Sample single steps of both loops, interleaved."""
+    x, y = tensors.x_train, tensors.y_train
+    loader = DataLoader(
+        TensorDataset(x.cpu(), y.cpu()),
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device == "cuda",
+        generator=torch.Generator().manual_seed(seed),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    usual = make_loop(lambda: loader, seed=seed, device=device)
+    ours = make_loop(
+        lambda: batches(x, y, batch_size=batch_size, generator=generator), seed=seed, device=device
+    )
+    sampling = sample(usual, ours, clock=make_clock(device), settings=settings, seed=seed)
+    usual_loss, our_loss = (
+        torch.stack([step() for _ in range(len(loader))]).mean().item() for step in (usual, ours)
+    )
+    return Comparison(sampling, losses=(usual_loss, our_loss))
+
+
+def make_loop(take_epoch: Callable[[], Batches], *, seed: int, device: Device) -> Step:
+    """Return a function that takes the next batch, epoch after epoch, and trains one step with it.
+
+    Parameters
+    ----------
+    take_epoch
+        Begins an epoch and gives its batches.
+    seed
+        Of the weights.
+    device
+        Where the model is.
+    """
+    model = build_model(
+        MlpModel(family="mlp").model_dump(),
+        seed=seed,
+        batch_size=1,
+        device=device,
+        features=len(HOUSING_FEATURES),
+    ).module.train()
+    learning_rate = Training.model_fields["learning_rate"].default
+    step = make_step(model, make_optimizer(model, learning_rate=learning_rate))
+    endless = itertools.chain.from_iterable(take_epoch() for _ in itertools.repeat(None))
+
+    def next_step() -> torch.Tensor:
+        x, y = next(endless)
+        return step(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
+
+    return next_step
+
+
+def show(found: Comparison, *, batch_size: int, workers: int) -> None:
+    """Print both loops and their ratio."""
+    table = Table(title="An optimiser step end to end, with its batch")
+    table.add_column("loop", no_wrap=True)
+    for heading in ("median ms", "quartiles", "rows/s", "training loss"):
+        table.add_column(heading, justify="right")
+    names = (f"DataLoader, {workers} workers", "batches by index")
+    for name, seconds, loss in zip(names, found.sides(), found.losses, strict=True):
+        low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75])
+        table.add_row(
+            name,
+            f"{median * 1e3:.2f}",
+            f"{low * 1e3:.2f} to {high * 1e3:.2f}",
+            f"{batch_size / median:,.0f}",
+            f"{loss:.4f}",
+        )
+    measured, sampling = found.effect(), found.sampling
+    console = Console()
+    console.print(table)
+    console.print(
+        f"ratio: [bold]{measured.speed_up:.2f}[/] times faster, 95 % interval"
+        f" {measured.speed_up_low:.2f} to {measured.speed_up_high:.2f}"
+        f" ({measured.quads} quads of steps in {sampling.seconds:.0f} s, batch {batch_size},"
+        f" {torch.get_num_threads()} threads)",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The digest of the code behind a result: it follows imports, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from torchmodes import provenance
+from torchmodes.modes import ENGINES
+from torchmodes.provenance import code_digest, file_digest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = "scripts/measure.py"
+PROJECT = {
+    SCRIPT: "from torchmodes.measure import sampler\n",
+    "torchmodes/__init__.py": "",
+    "torchmodes/measure/__init__.py": "",
+    "torchmodes/measure/sampler.py": "from torchmodes.measure.clock import now\nimport math\n",
+    "torchmodes/measure/clock.py": "def now():\n    import torchmodes.devices\n",
+    "torchmodes/devices.py": "from torchmodes.measure import sampler  # a circle\n",
+    "torchmodes/plots.py": "import torchmodes.devices\n",
+    "torchmodes/engines/fast.py": "from torchmodes.engines import base\n",
+    "torchmodes/engines/base.py": "",
+    "torchmodes/engines/slow.py": "",
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Stand a small project in this one's place."""
+    write(tmp_path, PROJECT)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    provenance._imports.cache_clear()
+    yield tmp_path
+    provenance._imports.cache_clear()
+
+
+def write(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def changes(root, name, *modules):
+    """Tell whether the script's digest changes with one more line in a file."""
+    before = code_digest(SCRIPT, *modules)
+    with (root / name).open("a") as file:
+        file.write("\nA_NEW_LINE = 1\n")
+    provenance._imports.cache_clear()  # as for another start of the workflow
+    return code_digest(SCRIPT, *modules) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        SCRIPT,
+        "torchmodes/measure/sampler.py",
+        "torchmodes/measure/clock.py",
+        "torchmodes/devices.py",
+    ],
+    ids=["the script", "imported", "imported by that", "imported inside a function"],
+)
+def test_an_edit_of_what_the_script_runs_through_changes_the_digest(project, name):
+    assert changes(project, name)
+
+
+@pytest.mark.parametrize("name", ["torchmodes/plots.py", "torchmodes/engines/fast.py"])
+def test_an_edit_of_anything_else_does_not(project, name):
+    assert not changes(project, name)
+
+
+def test_modules_chosen_by_name_count_with_all_they_import(project):
+    chosen = "torchmodes.engines.fast"
+    assert changes(project, "torchmodes/engines/fast.py", chosen)
+    assert changes(project, "torchmodes/engines/base.py", chosen)
+    assert not changes(project, "torchmodes/engines/slow.py", chosen)
+
+
+def test_the_users_own_files_count(project):
+    mine = project / "mine.py"
+    missing = code_digest(SCRIPT, files=[mine])
+    mine.write_text("one")
+    first = code_digest(SCRIPT, files=[mine])
+    mine.write_text("two")
+    assert len({missing, first, code_digest(SCRIPT, files=[mine]), code_digest(SCRIPT)}) == 4
+
+
+def test_the_digest_is_sixteen_digits_that_do_not_depend_on_where_the_project_lies(
+    project, tmp_path, monkeypatch
+):
+    before = code_digest(SCRIPT)
+    elsewhere = tmp_path / "elsewhere"
+    write(elsewhere, PROJECT)
+    monkeypatch.setattr(provenance, "ROOT", elsewhere)
+    assert code_digest(SCRIPT) == before
+    assert len(before) == 16
+    assert int(before, 16) >= 0
+
+
+def test_file_digest_is_sha_256(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert file_digest(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+# --- This project ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy_of_this_project(tmp_path, monkeypatch):
+    for folder in ("torchmodes", "scripts"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    provenance._imports.cache_clear()
+    yield tmp_path
+    provenance._imports.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "stale"),
+    [
+        ("torchmodes/measure/sampler.py", True),
+        ("torchmodes/measure/statistics.py", True),
+        ("torchmodes/measure/supervise.py", True),
+        ("torchmodes/subjects.py", True),
+        ("torchmodes/models/base.py", True),
+        ("torchmodes/modes/compile.py", True),
+        ("torchmodes/modes/user.py", False),
+        ("torchmodes/report/plots.py", False),
+        ("torchmodes/profiling/trace.py", False),
+    ],
+)
+def test_what_makes_a_measurement_of_torch_compile_stale(copy_of_this_project, name, stale):
+    def digest():
+        provenance._imports.cache_clear()
+        return code_digest(
+            "scripts/benchmark_case.py", "torchmodes.measure.case", ENGINES["compile"]
+        )
+
+    before = digest()
+    with (copy_of_this_project / name).open("a") as file:
+        file.write("\nA_NEW_LINE = 1\n")
+    assert (digest() != before) == stale
