@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def job_log(path: str | Path) -> Iterator[logging.Logger]:
+def job_log(path: str | Path) -> Generator[logging.Logger]:
     """Log to a file; tell the user's mistakes in one line and keep every traceback in the log.
 
     Raises

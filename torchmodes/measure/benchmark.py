@@ -102,7 +102,7 @@ def record_of(
     return Record(
         case=parameters["case"],
         parameters=dict(parameters),
-        run=run,  # ty: ignore[invalid-argument-type]
+        run=run,
         environment=describe_environment(),
         **parts,
     )

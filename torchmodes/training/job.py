@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchmodes.training.dataset import load_statistics, load_tensors, save_training_stats
 
 from torchmodes.subjects import Job, configure_process, training_step, unsupported
+from torchmodes.training.dataset import load_statistics, load_tensors, save_training_stats
 from torchmodes.training.loop import Epoch, batches, quality, train
 
 HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from torchmodes.training.dataset import Tensors
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
