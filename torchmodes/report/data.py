@@ -1,0 +1,242 @@
+"""What the report is made of: records, trainings and profiles, loaded and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from torchmodes.cases import Case, parse_case
+from torchmodes.provenance import file_digest
+from torchmodes.records import Record, read_records
+from torchmodes.report.conditions import Machine, machine_of
+from torchmodes.report.judging import Judged, Subject, judge
+
+HISTORY_COLUMNS = ["epoch", "train_loss", "validation_loss", "seconds"]
+OPERATORS_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """The house-price model trained in one mode.
+
+    Attributes
+    ----------
+    mode, status, reason, remedy
+        As in a record.
+    metrics
+        ``metrics.json`` as it is.
+    history
+        One row per epoch: epoch, train_loss, validation_loss (mean squared error of the z-scored
+        target) and seconds; no rows where the status is not ``ok``.
+    """
+
+    mode: str
+    status: str
+    reason: str | None
+    remedy: str | None
+    metrics: Mapping[str, Any]
+    history: pd.DataFrame
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The environment it ran in; empty where it was not written."""
+        return self.metrics.get("environment") or {}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Files that explain one case.
+
+    Attributes
+    ----------
+    traces
+        Chrome traces, for Perfetto.
+    operators
+        Where the time went, the most expensive first; None where there is no table.
+    facts
+        Plain values of ``summary.json``.
+    """
+
+    case: Case
+    traces: tuple[Path, ...]
+    operators: pd.DataFrame | None
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study of the run: its name and what its file holds."""
+
+    name: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the report is made of; made by `load_report_data` or `make_report_data`."""
+
+    cases: tuple[Judged, ...]
+    trainings: tuple[TrainingRun, ...]
+    profiles: tuple[Profile, ...]
+    config: Mapping[str, Any]
+    studies: tuple[Study, ...] = ()
+    data_digest: str | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        """The records alone."""
+        return [judged.record for judged in self.cases]
+
+    @property
+    def machines(self) -> list[Machine]:
+        """The machines that the results come from, in order."""
+        of_trainings = (machine_of(run.environment) for run in self.trainings if run.environment)
+        return sorted({*(judged.machine for judged in self.cases), *of_trainings})
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """What the cases are about, in order."""
+        return list(dict.fromkeys(judged.subject for judged in self.cases))
+
+    @property
+    def environments(self) -> list[Mapping[str, Any]]:
+        """The environments of all records and trainings."""
+        found = [record.environment for record in self.records]
+        return [e for e in (*found, *(run.environment for run in self.trainings)) if e]
+
+    def about(self, subject: Subject) -> ReportData:
+        """Return the same with the cases of one subject only."""
+        return replace(self, cases=tuple(c for c in self.cases if c.subject == subject))
+
+
+def load_report_data(
+    records: Sequence[Path],
+    trainings: Sequence[Path] = (),
+    profiles: Sequence[Path] = (),
+    config: Mapping[str, Any] | None = None,
+    *,
+    studies: Sequence[Path] = (),
+    table: Path | None = None,
+) -> ReportData:
+    """Read everything the report needs.
+
+    Parameters
+    ----------
+    records
+        Record files of benchmarked cases.
+    trainings
+        Files or folders of ``results/training/{mode}/``; each folder is read once.
+    profiles
+        Files or folders of ``results/profile/{case}/``; each folder is read once.
+    config
+        The configuration of the run, shown as it is.
+    studies
+        Files ``results/studies/{study}.json``.
+    table
+        The data file the models were trained on; its digest is shown.
+
+    Raises
+    ------
+    CorruptRecord
+        When a record is not whole and valid.
+    ValueError
+        When another file is not what it should be; the message names it.
+    """
+    return make_report_data(
+        read_records(records),
+        trainings=[_read_training(folder) for folder in _folders(trainings)],
+        profiles=_read_profiles(_folders(profiles)),
+        config=config or {},
+        studies=[Study(path.stem, _read_object(path)) for path in sorted(map(Path, studies))],
+        data_digest=None if table is None else file_digest(table),
+    )
+
+
+def make_report_data(
+    records: Iterable[Record],
+    *,
+    trainings: Iterable[TrainingRun] = (),
+    profiles: Iterable[Profile] = (),
+    config: Mapping[str, Any] | None = None,
+    studies: Iterable[Study] = (),
+    data_digest: str | None = None,
+) -> ReportData:
+    """Judge records and put them together with what else there is."""
+    return ReportData(
+        cases=judge(records),
+        trainings=tuple(sorted(trainings, key=lambda run: (run.mode != "eager", run.mode))),
+        profiles=tuple(sorted(profiles, key=lambda profile: profile.case)),
+        config=config or {},
+        studies=tuple(studies),
+        data_digest=data_digest,
+    )
+
+
+def _folders(paths: Sequence[Path]) -> list[Path]:
+    """Return the folders that files lie in, each once; a folder stands for itself."""
+    return sorted({path if path.is_dir() else path.parent for path in map(Path, paths)})
+
+
+def _read_training(folder: Path) -> TrainingRun:
+    metrics = _read_object(folder / "metrics.json")
+    for key in ("mode", "status"):
+        if not isinstance(metrics.get(key), str):
+            raise ValueError(f"{folder / 'metrics.json'}: {key!r} is missing")
+    return TrainingRun(
+        mode=metrics["mode"],
+        status=metrics["status"],
+        reason=metrics.get("reason"),
+        remedy=metrics.get("remedy"),
+        metrics=metrics,
+        history=_read_history(folder / "history.csv"),
+    )
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    try:
+        history = pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as a table ({error})") from None
+    if missing := [name for name in HISTORY_COLUMNS if name not in history.columns]:
+        raise ValueError(f"{path}: column {', '.join(missing)} is missing")
+    return history
+
+
+def _read_profiles(folders: Iterable[Path]) -> list[Profile]:
+    found = []
+    for folder in folders:
+        operators, summary = folder / "operators.csv", folder / "summary.json"
+        facts = _read_object(summary) if summary.exists() else {}
+        found.append(
+            Profile(
+                case=parse_case(folder.as_posix()),
+                traces=tuple(sorted([*folder.glob("*trace.json"), *folder.glob("*trace.json.gz")])),
+                operators=_read_operators(operators) if operators.exists() else None,
+                facts={k: v for k, v in facts.items() if isinstance(v, str | int | float)},
+            )
+        )
+    return found
+
+
+def _read_operators(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, nrows=OPERATORS_SHOWN)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as a table ({error})") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error}); delete it and run snakemake again"
+        ) from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a JSON object; delete it and run snakemake again")
+    return content

@@ -1,0 +1,335 @@
+"""How fast: speed-ups with their intervals, distributions of latencies, items per second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from torchmodes.measure.latency import median_interval
+from torchmodes.measure.statistics import sides
+from torchmodes.records import Interval
+from torchmodes.report.advice import Group, group_cases, statistics_of
+from torchmodes.report.data import ReportData
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    group_title,
+    in_order,
+    label_rows,
+    label_width,
+    stack,
+    value_beside,
+)
+from torchmodes.report.judging import Judged
+from torchmodes.report.quantities import duration, rate, ratio_digits, ratio_range, time_unit
+from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
+
+_ROW = 0.33
+_TALL_ROW = 0.5
+_RATIO_STEPS: tuple[tuple[float, ...], ...] = (
+    tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),
+    tuple(round(0.7 + 0.05 * i, 2) for i in range(15)),
+    tuple(round(0.5 + 0.1 * i, 1) for i in range(16)),
+    (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0),
+    (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
+    (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0),
+)
+"""Round ratios, from fine to coarse."""
+_MOST_TICKS = 5
+_DENSITY_POINTS = 40
+_DENSITY_BINS = 200
+
+
+def draw_speed_up(data: ReportData) -> Figure:
+    """Draw a forest plot: each case's speed-up over eager with its interval, floors shaded."""
+    groups = _groups(data)
+    panels = [Panel(group_title(g), _ROW * len(_shown(g))) for g in groups]
+    figure, axes = stack(
+        panels, left=label_width(c for g in groups for c in _shown(g)), right=1.5, legend_rows=2
+    )
+    limits = _ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
+    for ax, group in zip(axes, groups, strict=True):
+        cases = _shown(group)
+        label_rows(ax, cases)
+        ax.set_xscale("log")
+        ax.set_xlim(*limits)
+        _ratio_ticks(ax, limits)
+        _shade(ax, cases)
+        for row, judged in enumerate(cases):
+            _forest_row(ax, row, judged)
+        ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
+        ax.set_xlabel("times as fast as eager (log scale; 95 % interval)")
+    settled = Line2D([], [], color=INK, marker="o", markersize=5.5, label="faster or slower")
+    open_case = Line2D(*([], []), color=INK, marker="o", markersize=5.5, markerfacecolor=SURFACE)
+    open_case.set_label("same or unresolved")
+    bottom_legend(
+        figure,
+        [
+            settled,
+            open_case,
+            Patch(facecolor=FLOOR, label="noise floor of this machine"),
+            Patch(facecolor=MARGIN, label="smallest effect that counts"),
+        ],
+        columns=2,
+    )
+    return figure
+
+
+def draw_latency(data: ReportData) -> Figure:
+    """Draw the distribution of every sample: the mode above its line, eager beside it below."""
+    groups = _groups(data)
+    panels = [Panel(group_title(g), _TALL_ROW * len(_shown(g))) for g in groups]
+    figure, axes = stack(
+        panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=2
+    )
+    for ax, group in zip(axes, groups, strict=True):
+        _latency_panel(ax, group)
+    grey = Patch(facecolor=BASELINE, alpha=0.35, label="eager, measured alternately")
+    bottom_legend(
+        figure,
+        [
+            Patch(facecolor=MUTED, label="the mode's samples"),
+            grey,
+            Line2D([], [], color=INK, linewidth=3.2, label="median, 95 % interval"),
+            Line2D([], [], color=MUTED, linewidth=0.9, label="middle 90 % of samples"),
+        ],
+        columns=2,
+    )
+    return figure
+
+
+def draw_throughput(data: ReportData) -> Figure:
+    """Draw items per second of each mode, joined to eager's in the same process."""
+    groups = _groups(data)
+    panels = [Panel(group_title(g), _ROW * len(_shown(g))) for g in groups]
+    figure, axes = stack(
+        panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=1
+    )
+    for ax, group in zip(axes, groups, strict=True):
+        cases = _shown(group)
+        label_rows(ax, cases)
+        highest = 0.0
+        for row, judged in enumerate(cases):
+            own = statistics_of(judged).throughput_per_s
+            eager = group.batch_size / statistics_of(judged).baseline.median_s
+            highest = max(highest, own, eager)
+            seen = look(judged.case.mode)
+            ax.plot([eager, own], [row, row], color=seen.colour, linewidth=2.2, alpha=0.5)
+            ax.plot(eager, row, "|", color=BASELINE, markersize=11, markeredgewidth=1.8)
+            ax.plot(
+                *([own], [row]),
+                marker=seen.marker,
+                color=seen.colour,
+                markersize=7,
+                markeredgecolor=SURFACE,
+                markeredgewidth=0.7,
+            )
+            value_beside(ax, row, f"{rate(own)}/s")
+        ax.set_xlim(0, highest * 1.06)
+        factor, unit = (1e3, "1,000 ") if highest >= 1e4 else (1.0, "")
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        ax.xaxis.set_major_formatter(lambda value, _, f=factor: f"{value / f:g}")
+        ax.set_xlabel(f"{unit}{cases[0].record.item}s per second")
+    bottom_legend(
+        figure,
+        [
+            Line2D(
+                *([], []),
+                color=BASELINE,
+                marker="|",
+                linestyle="none",
+                markersize=10,
+                markeredgewidth=1.8,
+                label="eager in the same process",
+            ),
+            Line2D([], [], color=MUTED, marker="o", linestyle="none", label="the mode"),
+        ],
+        columns=2,
+    )
+    return figure
+
+
+def _groups(data: ReportData) -> list[Group]:
+    return [group for group in group_cases(data.cases) if _shown(group)]
+
+
+def _shown(group: Group) -> list[Judged]:
+    return in_order(judged for judged in group.cases if judged.measured)
+
+
+def _ratio_limits(intervals: Sequence[Interval]) -> tuple[float, float]:
+    """Return limits that hold every estimate and interval, with 1 and some air inside."""
+    values = [v for i in intervals for v in (i.estimate, i.low, i.high) if v is not None and v > 0]
+    low, high = min([0.95, *values]), max([1.05, *values])
+    air = (high / low) ** 0.06
+    return low / air, high * air
+
+
+def _ratio_ticks(ax: Axes, limits: tuple[float, float]) -> None:
+    """Put round ratios on a logarithmic axis, as many as there is room for."""
+    inside = [[r for r in step if limits[0] <= r <= limits[1]] for step in _RATIO_STEPS]
+    reaching = [step[0] <= limits[0] * 1.1 and step[-1] >= limits[1] / 1.1 for step in _RATIO_STEPS]
+    chosen = next(
+        (
+            ticks
+            for ticks, reaches in zip(inside, reaching, strict=True)
+            if reaches and len(ticks) <= _MOST_TICKS
+        ),
+        inside[-1],
+    )
+    ax.xaxis.set_major_locator(FixedLocator(chosen))
+    ax.xaxis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _shade(ax: Axes, cases: Sequence[Judged]) -> None:
+    """Shade what counts as no effect: the margin, and the noise floor within it."""
+    for attribute, colour in (("margin", MARGIN), ("noise_floor", FLOOR)):
+        widths = [getattr(statistics_of(judged), attribute) for judged in cases]
+        for width, rows in groupby(range(len(cases)), key=widths.__getitem__):
+            if width:
+                alike = list(rows)
+                first, last = alike[0], alike[-1]
+                left, right = 1 / (1 + width), 1 + width
+                ax.fill(
+                    [left, right, right, left],
+                    [first - 0.5, first - 0.5, last + 0.5, last + 0.5],
+                    color=colour,
+                    linewidth=0,
+                )
+
+
+def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
+    speed_up, seen = statistics_of(judged).speed_up, look(judged.case.mode)
+    low, high = ax.get_xlim()
+    ax.plot(
+        [speed_up.low or low, speed_up.high or high],
+        [row, row],
+        color=seen.colour,
+        linewidth=12,
+        alpha=0.4,
+        solid_capstyle="butt",
+    )
+    settled = judged.verdict in ("faster", "slower")
+    ax.plot(
+        *([speed_up.estimate], [row]),
+        marker=seen.marker,
+        color=seen.colour,
+        markersize=5.5,
+        markerfacecolor=seen.colour if settled else SURFACE,
+        markeredgecolor=seen.colour,
+        markeredgewidth=1.4,
+    )
+    value_beside(ax, row - 0.2, f"{ratio_digits(speed_up.estimate)}×", strong=settled)
+    value_beside(ax, row + 0.22, f"{ratio_range(speed_up)} {judged.verdict or ''}", size=7.5)
+
+
+def _latency_panel(ax: Axes, group: Group) -> None:
+    cases = _shown(group)
+    label_rows(ax, cases)
+    pairs = [_samples(judged) for judged in cases]
+    low, high = _visible_range(pairs)
+    factor, unit = time_unit(high)
+    beyond = 0
+    for row, (judged, (baseline, candidate)) in enumerate(zip(cases, pairs, strict=True)):
+        seen = look(judged.case.mode)
+        _density(ax, row, baseline, (low, high), factor, colour=BASELINE, down=True)
+        _density(ax, row, candidate, (low, high), factor, colour=seen.colour, down=False)
+        middle = np.quantile(candidate, [0.05, 0.95]) / factor
+        ax.plot(middle, [row, row], color=MUTED, linewidth=0.9)
+        median = float(np.median(candidate))
+        if (interval := median_interval(candidate)) is not None:
+            ax.plot(
+                np.array(interval) / factor,
+                *([[row, row]]),
+                color=INK,
+                linewidth=3.2,
+                solid_capstyle="butt",
+            )
+        ax.plot(
+            *([median / factor], [row]),
+            marker="o",
+            color=INK,
+            markerfacecolor=SURFACE,
+            markersize=4.2,
+            markeredgewidth=1.2,
+        )
+        value_beside(ax, row - 0.13, duration(median), strong=True)
+        hidden = int((candidate > high).sum())
+        beyond += hidden
+        value_beside(
+            ax, row + 0.19, f"n = {candidate.size:,}" + (f" ({hidden} →)" if hidden else ""), size=7
+        )
+    ax.set_xlim(low / factor, high / factor)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    per = "step" if group.subject.task == "training" else "call"
+    ax.set_xlabel(f"{unit} per {per}" + ("   (→: samples beyond the axis)" if beyond else ""))
+
+
+def _samples(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return every sample of the baseline and of the mode, in seconds per call."""
+    samples = judged.record.samples
+    assert samples is not None
+    baseline, candidate = sides(
+        [quad.order for quad in samples.quads], [quad.seconds for quad in samples.quads]
+    )
+    return baseline.ravel(), candidate.ravel()
+
+
+def _visible_range(
+    pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> tuple[float, float]:
+    """Return limits in seconds; the far tail of the slowest samples may lie beyond.
+
+    The axis goes past every side's 95th percentile by as much as that lies above the median, so
+    that one hiccup of the machine does not squeeze all modes into a corner.
+    """
+    both = [side for pair in pairs for side in pair]
+    low = min(side.min() for side in both)
+    reaches = [np.quantile(side, [0.5, 0.95]) for side in both]
+    high = max(
+        min(float(2 * tail - middle), float(side.max()))
+        for side, (middle, tail) in zip(both, reaches, strict=True)
+    )
+    air = 0.04 * (high - low) or 0.05 * high
+    return float(max(0, low - air)), float(high + air)
+
+
+def _density(
+    ax: Axes,
+    row: int,
+    samples: NDArray[np.float64],
+    limits: tuple[float, float],
+    factor: float,
+    *,
+    colour: str,
+    down: bool,
+) -> None:
+    """Draw half a violin over the visible samples; nothing where they are all alike."""
+    visible = samples[samples <= limits[1]]
+    if visible.size < 5 or np.ptp(visible) == 0:
+        return
+    counts, edges = np.histogram(visible, _DENSITY_BINS)
+    quartiles = np.quantile(visible, [0.25, 0.75])
+    spread = min(float(visible.std()), float(np.ptp(quartiles)) / 1.34) or float(visible.std())
+    bandwidth = 0.9 * spread * visible.size**-0.2  # Silverman (1986), equation 3.31
+    smooth = gaussian_filter1d(counts.astype(float), bandwidth / (edges[1] - edges[0]))
+    points = np.linspace(visible.min(), visible.max(), _DENSITY_POINTS)
+    density = np.interp(points, (edges[1:] + edges[:-1]) / 2, smooth)
+    reach = 0.42 * density / density.max() * (1 if down else -1)
+    ax.fill(
+        np.concatenate([points, points[[-1, 0]]]) / factor,
+        np.concatenate([row + reach, [row, row]]),
+        color=colour,
+        alpha=0.3 if down else 0.85,
+        linewidth=0,
+    )

@@ -1,0 +1,234 @@
+"""What a mode costs before it pays, and when it has paid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from torchmodes.report.advice import Group, group_cases, statistics_of
+from torchmodes.report.data import ReportData
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    group_title,
+    in_order,
+    label_rows,
+    label_width,
+    mode_handle,
+    stack,
+    value_beside,
+)
+from torchmodes.report.judging import Judged
+from torchmodes.report.quantities import duration, size, size_unit, time_unit
+from torchmodes.report.style import INK, MUTED, SURFACE, look
+
+_ROW = 0.3
+_FEWEST_CALLS = 1e4
+_MOST_CALLS = 1e9
+_POINTS = 40
+_SHOWN_LOSS = 50.0
+
+
+def draw_cost(data: ReportData) -> Figure:
+    """Draw cold seconds (preparation and first call) and peak memory of each case."""
+    groups = [group for group in group_cases(data.cases) if costed(group)]
+    panels = [
+        Panel(f"{group_title(group)}: {what}", _ROW * len(costed(group)))
+        for group in groups
+        for what in ("cold start", "peak memory")
+    ]
+    figure, axes = stack(
+        panels, left=label_width(c for g in groups for c in costed(g)), right=0.8, legend_rows=2
+    )
+    for index, group in enumerate(groups):
+        _cold_panel(axes[2 * index], costed(group))
+        _memory_panel(axes[2 * index + 1], costed(group))
+    bottom_legend(
+        figure,
+        [
+            Patch(facecolor=MUTED, alpha=0.45, label="preparation"),
+            Patch(facecolor=MUTED, label="first call"),
+            Patch(facecolor=MUTED, label="process (on a GPU: allocated)"),
+            Patch(facecolor=SURFACE, edgecolor=MUTED, label="largest compiler child"),
+        ],
+        columns=2,
+    )
+    return figure
+
+
+def draw_break_even(data: ReportData) -> Figure:
+    """Draw cumulative seconds against calls, and the time saved or lost against eager."""
+    groups = [group for group in group_cases(data.cases) if paying(group)]
+    panels = [
+        panel
+        for group in groups
+        for panel in (
+            Panel(f"{group_title(group)}: total time", 1.9),
+            Panel("time saved against eager (crossing 0: paid back)", 1.5),
+        )
+    ]
+    modes = sorted(
+        {c.case.mode for g in groups for c in (*paying(g), *_eager(g))}, key=_eager_first
+    )
+    columns = 3
+    figure, axes = stack(panels, left=0.72, right=0.2, legend_rows=math.ceil(len(modes) / columns))
+    for index, group in enumerate(groups):
+        _break_even_panels(axes[2 * index], axes[2 * index + 1], group)
+    bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=columns)
+    return figure
+
+
+def costed(group: Group) -> list[Judged]:
+    """Return the measured cases whose cold seconds are known."""
+    return in_order(c for c in group.cases if c.measured and c.cold_s is not None)
+
+
+def paying(group: Group) -> list[Judged]:
+    """Return the cases whose cold seconds and eager's are known."""
+    return [
+        c
+        for c in in_order(group.competitors)
+        if c.cold_s is not None
+        and c.record.cost
+        and c.record.cost.baseline_first_call_s is not None
+    ]
+
+
+def _eager(group: Group) -> list[Judged]:
+    return [group.baseline] if group.baseline else []
+
+
+def _eager_first(mode: str) -> tuple[bool, str]:
+    return mode != "eager", mode
+
+
+def _cold_panel(ax: Axes, cases: list[Judged]) -> None:
+    label_rows(ax, cases)
+    longest = max(judged.cold_s or 0 for judged in cases)
+    factor, unit = time_unit(longest)
+    for row, judged in enumerate(cases):
+        cost, colour = judged.record.cost, look(judged.case.mode).colour
+        assert cost is not None
+        prepare, first = (cost.prepare_s or 0) / factor, (cost.first_call_s or 0) / factor
+        ax.barh(row, prepare, height=0.62, color=colour, alpha=0.45)
+        ax.barh(row, first, left=prepare, height=0.62, color=colour)
+        value_beside(ax, row, duration(judged.cold_s))
+    _from_zero(ax, longest / factor)
+    ax.set_xlabel(f"cold start in {unit} (one start each)")
+
+
+def _memory_panel(ax: Axes, cases: list[Judged]) -> None:
+    label_rows(ax, cases)
+    children = [(c.record.cost.peak_children_bytes or 0) if c.record.cost else 0 for c in cases]
+    largest = max([*(judged.memory_bytes or 0 for judged in cases), *children])
+    factor, unit = size_unit(largest or 1)
+    for row, (judged, child) in enumerate(zip(cases, children, strict=True)):
+        colour = look(judged.case.mode).colour
+        height = 0.34 if child else 0.62
+        ax.barh(
+            row - (0.17 if child else 0), (judged.memory_bytes or 0) / factor, height, color=colour
+        )
+        if child:
+            ax.barh(
+                *(row + 0.18, child / factor, 0.26),
+                facecolor=SURFACE,
+                edgecolor=colour,
+                linewidth=1,
+            )
+        value_beside(ax, row, size(judged.memory_bytes))
+    _from_zero(ax, largest / factor)
+    ax.set_xlabel(f"peak memory in {unit}, above the start (one reading each)")
+
+
+def _from_zero(ax: Axes, highest: float) -> None:
+    ax.set_xlim(0, highest * 1.04 or 1)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _break_even_panels(total: Axes, saved: Axes, group: Group) -> None:
+    cases = paying(group)
+    last = _last_call(cases)
+    calls = np.unique(np.geomspace(1, last, _POINTS).round())
+    baseline_s = float(np.median([statistics_of(c).baseline.median_s for c in cases]))
+    first_s = float(np.median([c.record.cost.baseline_first_call_s for c in cases]))  # ty: ignore
+    eager = first_s + (calls - 1) * baseline_s
+    total.plot(calls, eager, color=look("eager").colour, linewidth=2.4)
+    for judged in cases:
+        seen, statistics = look(judged.case.mode), statistics_of(judged)
+        own = (judged.cold_s or 0) + (calls - 1) * baseline_s / statistics.speed_up.estimate
+        total.plot(calls, own, color=seen.colour, linestyle=seen.line)
+        saved.plot(calls, 100 * (1 - own / eager), color=seen.colour, linestyle=seen.line)
+        _mark_break_even(saved, judged, last)
+    for ax in (total, saved):
+        ax.set_xscale("log")
+        ax.set_xlim(1, last)
+        ax.xaxis.set_major_locator(LogLocator(10, numticks=8))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.grid()
+        ax.set_xlabel("steps" if group.subject.task == "training" else "calls")
+    total.set_yscale("log")
+    total.yaxis.set_major_locator(LogLocator(10, numticks=6))
+    total.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _seconds(value)))
+    total.yaxis.set_minor_locator(NullLocator())
+    top = max(5.0, *(100 * (1 - 1 / statistics_of(c).speed_up.estimate) for c in cases))
+    saved.set_ylim(-_SHOWN_LOSS, top * 1.25)
+    saved.axhline(0, color=INK, linewidth=0.9)
+    saved.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value)))
+    saved.set_ylabel("time saved", labelpad=1)
+
+
+def _mark_break_even(ax: Axes, judged: Judged, last: float) -> None:
+    """Mark where a mode that is faster has paid its start back, with the interval."""
+    cost = judged.record.cost
+    if judged.verdict != "faster" or cost is None or cost.break_even_calls is None:
+        return
+    even, colour = cost.break_even_calls, look(judged.case.mode).colour
+    ax.plot(
+        [max(1, even.low or 1), even.high or last], [0, 0], color=colour, linewidth=4, alpha=0.6
+    )
+    ax.plot(
+        *([max(1, even.estimate)], [0]),
+        marker=look(judged.case.mode).marker,
+        color=colour,
+        markersize=7,
+        markeredgecolor=SURFACE,
+        zorder=4,
+        clip_on=False,
+    )
+
+
+def _last_call(cases: list[Judged]) -> float:
+    """Return how far the axis of calls goes: ten times beyond the last break-even."""
+    evens = [
+        c.record.cost.break_even_calls.estimate
+        for c in cases
+        if c.verdict == "faster" and c.record.cost and c.record.cost.break_even_calls
+    ]
+    furthest = 10 * max(evens, default=0)
+    return float(10 ** math.ceil(math.log10(min(_MOST_CALLS, max(_FEWEST_CALLS, furthest)))))
+
+
+def _power(value: float) -> str:
+    """Write a power of ten in words that need no superscript."""
+    for factor, unit in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:g}{unit}"
+    return f"{value:g}"
+
+
+def _seconds(value: float) -> str:
+    """Write a power of ten of seconds; whole seconds stay seconds, so that a scale reads evenly."""
+    if value >= 1:
+        return f"{value:,.0f} s"
+    return f"{value * 1e3:g} ms" if value >= 1e-3 else f"{value * 1e6:g} µs"
+
+
+def _signed(share: float) -> str:
+    sign = "" if round(share) == 0 else "+" if share > 0 else "−"
+    return f"{sign}{abs(share):.0f} %"

@@ -1,0 +1,100 @@
+"""Loss curves of all modes over each other: where they are right, they coincide."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from torchmodes.report.data import ReportData, TrainingRun
+from torchmodes.report.figures.panels import Panel, bottom_legend, mode_handle, stack
+from torchmodes.report.style import SURFACE, look
+
+_WIDEST, _THINNEST = 7.0, 1.2
+_MARKS = 5
+
+
+def draw_losses(data: ReportData) -> Figure:
+    """Draw training and validation loss per epoch, and each mode's distance from eager.
+
+    Curves that coincide would hide each other: the first is drawn widest and each next one thinner
+    on top of it, and each carries its markers at epochs of its own.
+    """
+    runs = trained(data)
+    reference = next((run for run in runs if run.mode == "eager"), None)
+    compared = [run for run in runs if run is not reference] if reference else []
+    panels = [Panel("training loss", 1.6), Panel("validation loss", 1.6)]
+    if compared:
+        panels.append(Panel("training loss: relative difference from eager", 1.4))
+    columns = 3
+    figure, axes = stack(panels, left=0.78, right=0.2, legend_rows=math.ceil(len(runs) / columns))
+    for ax, column in zip(axes, ("train_loss", "validation_loss"), strict=False):
+        _loss_panel(ax, runs, column)
+    if reference is not None and compared:
+        _distance_panel(axes[2], reference, compared)
+    for ax in axes:
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        ax.grid()
+    bottom_legend(figure, [mode_handle(run.mode) for run in runs], columns=columns)
+    return figure
+
+
+def trained(data: ReportData) -> list[TrainingRun]:
+    """Return the trainings that have a history."""
+    return [run for run in data.trainings if run.status == "ok" and len(run.history)]
+
+
+def distance_from(reference: TrainingRun, run: TrainingRun) -> np.ndarray:
+    """Return |loss − reference's| / reference's per common epoch, of the training loss."""
+    both = reference.history.merge(run.history, on="epoch", suffixes=("_reference", ""))
+    expected = both["train_loss_reference"].to_numpy(dtype=float)
+    return np.abs(both["train_loss"].to_numpy(dtype=float) - expected) / np.abs(expected)
+
+
+def _loss_panel(ax: Axes, runs: list[TrainingRun], column: str) -> None:
+    widths = np.linspace(_WIDEST, _THINNEST, len(runs)) if len(runs) > 1 else [1.8]
+    for index, (run, width) in enumerate(zip(runs, widths, strict=True)):
+        seen = look(run.mode)
+        epochs = len(run.history)
+        every = max(1, epochs // _MARKS)
+        ax.plot(
+            run.history["epoch"],
+            run.history[column],
+            color=seen.colour,
+            linewidth=width,
+            solid_capstyle="round",
+            marker=seen.marker,
+            markevery=(round(index * every / len(runs)), every),
+            markersize=max(5.0, width + 1.5),
+            markeredgecolor=SURFACE,
+            markeredgewidth=0.7,
+        )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=6))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_ylabel("MSE, z-scored")
+
+
+def _distance_panel(ax: Axes, reference: TrainingRun, runs: list[TrainingRun]) -> None:
+    largest = 0.0
+    for run in runs:
+        distance, seen = distance_from(reference, run), look(run.mode)
+        largest = max(largest, float(distance.max(initial=0)))
+        ax.plot(
+            run.history["epoch"].iloc[: len(distance)],
+            distance,
+            color=seen.colour,
+            linestyle=seen.line,
+            clip_on=False,
+        )
+    ax.set_yscale("symlog", linthresh=1e-8)
+    ax.set_ylim(0, max(1e-6, largest * 3))
+    ax.yaxis.set_major_locator(FixedLocator([0, 1e-8, 1e-6, 1e-4, 1e-2, 1]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}" if value else "0"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_ylabel("|difference|")

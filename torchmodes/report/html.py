@@ -1,0 +1,80 @@
+"""The report as one page: self-contained, offline, for screen and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from torchmodes.records import write_atomically
+from torchmodes.report import particulars, quantities, style, words
+from torchmodes.report.data import ReportData
+from torchmodes.report.sections import SECTIONS, Facets
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(data: ReportData, path: Path) -> None:
+    """Write the report; links to traces are relative to where it lies."""
+    write_atomically(Path(path), render_report(data, path=Path(path)))
+
+
+def render_report(data: ReportData, *, path: Path = Path("reports/report.html")) -> str:
+    """Return the report as HTML: the same data give the same text.
+
+    Parameters
+    ----------
+    data
+        What `torchmodes.report.data.load_report_data` returns.
+    path
+        Where the page will lie.
+    """
+    templates = _templates()
+    shown = [
+        (section, content)
+        for section in SECTIONS
+        if (content := section.content(data, path)) is not None
+    ]
+    return templates.get_template("base.html.j2").render(
+        data=data,
+        words=words,
+        particulars=particulars,
+        colour_of=_colour_of,
+        svg=Markup,
+        slash=Markup("/<wbr>"),
+        sections=shown,
+        facets=Facets.of(data),
+        finished_at=max((r.run.finished_at for r in data.records), default=None),
+        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+    )
+
+
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_filters())
+    return environment
+
+
+def _filters() -> Mapping[str, Any]:
+    """Return the quantities' writers, by the names they have."""
+    names = (
+        *("duration", "size", "ratio", "ratio_range", "percent", "calls", "rate"),
+        *("deviation", "figure", "plural"),
+    )
+    return {name: getattr(quantities, name) for name in names}
+
+
+def _colour_of(mode: str) -> str:
+    """Return the CSS variable of a mode's colour."""
+    colours = {colour: name for name, colour in style.variables().items()}
+    return f"var(--{colours[style.look(mode).colour]})"

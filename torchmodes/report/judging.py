@@ -1,0 +1,154 @@
+"""Records judged together: verdicts after Holm's correction, machines told apart, slow jobs found.
+
+A record knows its own verdict. What only the whole run can tell is added here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torchmodes.cases import Case
+from torchmodes.measure.latency import slowed
+from torchmodes.measure.statistics import holm, survivor
+from torchmodes.records import Record, Verdict
+from torchmodes.report.conditions import Machine, machine_of
+
+
+@dataclass(frozen=True, order=True)
+class Subject:
+    """What a reader decides about: one model doing one task on one device of one machine."""
+
+    machine: Machine
+    task: str
+    device: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One record among the others of its run.
+
+    Attributes
+    ----------
+    verdict
+        The verdict that stands after Holm's correction; None where the case is not ``ok``.
+    adjusted_p
+        Holm's p-value; None for an A/A case and where the case is not ``ok``.
+    slowed_by
+        How many times longer the baseline took than it usually does in this case's group, where
+        that is enough to say that the machine was slowed; else None.
+    """
+
+    record: Record
+    machine: Machine
+    verdict: Verdict | None
+    adjusted_p: float | None
+    slowed_by: float | None
+
+    @property
+    def case(self) -> Case:
+        """The case."""
+        return self.record.identity
+
+    @property
+    def subject(self) -> Subject:
+        """What the case is about."""
+        return Subject(self.machine, self.case.task, self.case.device, self.case.model)
+
+    @property
+    def name(self) -> str:
+        """Mode, and precision where it is not the baseline's: ``inductor bf16``."""
+        case = self.case
+        return case.mode if case.precision == "fp32" else f"{case.mode} {case.precision}"
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the case's own verdict did not survive the comparison of many cases."""
+        return self.verdict != self.record.verdict
+
+    @property
+    def competes(self) -> bool:
+        """Whether it ran, came out right, did something, and is not the baseline itself."""
+        return self.measured and not self.case.is_baseline and self.record.no_effect is None
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are figures of it that may be published."""
+        return self.record.status == "ok" and self.record.statistics is not None
+
+    @property
+    def cold_s(self) -> float | None:
+        """Seconds from the built model to the end of the first call."""
+        cost = self.record.cost
+        if cost is None or cost.prepare_s is None or cost.first_call_s is None:
+            return None
+        return cost.prepare_s + cost.first_call_s
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Peak memory where it is scarce: allocated on the GPU for CUDA, else resident."""
+        cost = self.record.cost
+        if cost is None:
+            return None
+        return cost.cuda_allocated_bytes if self.case.device == "cuda" else cost.peak_host_bytes
+
+
+def judge(records: Iterable[Record]) -> tuple[Judged, ...]:
+    """Judge records together, in the order of their machines and cases.
+
+    Holm's family is every case of the run that is compared with a baseline; an A/A case is none.
+    """
+    pairs = sorted(
+        ((machine_of(record.environment), record) for record in records),
+        key=lambda pair: (pair[0], pair[1].identity),
+    )
+    family = [record for _, record in pairs if _is_claim(record)]
+    p_values = [r.statistics.p_value for r in family if r.statistics]
+    adjusted = dict(
+        zip(map(id, family), holm([1.0 if p is None else p for p in p_values]), strict=True)
+    )
+    slow = _slowed(pairs)
+    return tuple(
+        Judged(
+            record=record,
+            machine=machine,
+            verdict=_standing(record, adjusted.get(id(record))),
+            adjusted_p=adjusted.get(id(record)),
+            slowed_by=slow.get(id(record)),
+        )
+        for machine, record in pairs
+    )
+
+
+def _is_claim(record: Record) -> bool:
+    return (
+        record.status == "ok"
+        and record.statistics is not None
+        and not record.identity.is_baseline
+        and record.no_effect is None
+    )
+
+
+def _standing(record: Record, adjusted_p: float | None) -> Verdict | None:
+    if record.verdict is None or adjusted_p is None:
+        return record.verdict
+    return survivor(record.verdict, adjusted_p=adjusted_p)
+
+
+def _slowed(pairs: list[tuple[Machine, Record]]) -> dict[int, float]:
+    """Find the records whose baseline took much longer than in the rest of their group."""
+    groups: dict[tuple[Machine, Case], list[tuple[Record, float]]] = defaultdict(list)
+    for machine, record in pairs:
+        if record.statistics is not None:
+            median = record.statistics.baseline.median_s
+            groups[machine, record.identity.baseline].append((record, median))
+    found = {}
+    for members in groups.values():
+        medians = [median for _, median in members]
+        usual = sorted(medians)[len(medians) // 2]
+        for (record, median), is_slow in zip(members, slowed(medians), strict=True):
+            if is_slow:
+                found[id(record)] = median / usual
+    return found

@@ -1,0 +1,126 @@
+"""What was not measured, or not well enough: why, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torchmodes.report.advice import statistics_of
+from torchmodes.report.data import ReportData, TrainingRun
+from torchmodes.report.judging import Judged
+from torchmodes.report.quantities import percent, ratio_digits, ratio_range
+
+Kind = Literal["failed", "wrong", "unsupported", "no effect", "unresolved", "unconverged"]
+KINDS: tuple[Kind, ...] = (
+    "failed",
+    "wrong",
+    "unsupported",
+    "no effect",
+    "unresolved",
+    "unconverged",
+)
+MEANINGS: dict[Kind, str] = {
+    "failed": "The case ended with an error.",
+    "wrong": "It ran, but its output is outside tolerance: no speed-up is published.",
+    "unsupported": "The mode cannot run this case, for a reason known before or told by PyTorch.",
+    "no effect": "The mode did nothing, so it is not compared.",
+    "unresolved": "The interval neither excludes an effect nor shows one.",
+    "unconverged": "The interval is wider than asked for when the time budget ended.",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why a figure is missing or weak."""
+
+    kind: Kind
+    case: str
+    reason: str
+    remedy: str
+    traceback: str | None = None
+    log: str | None = None
+
+
+def problems(data: ReportData) -> list[Problem]:
+    """Return every problem of a run, the worst kinds first."""
+    found = [problem for judged in data.cases for problem in _of_case(judged)]
+    found += [problem for run in data.trainings for problem in _of_training(run)]
+    return sorted(found, key=lambda problem: KINDS.index(problem.kind))
+
+
+def bad(found: Sequence[Problem]) -> list[Problem]:
+    """Return the problems that ``strict: true`` does not accept."""
+    return [problem for problem in found if problem.kind in ("failed", "wrong")]
+
+
+def _of_case(judged: Judged) -> Iterator[Problem]:
+    record, name = judged.record, str(judged.case)
+    if record.status != "ok":
+        failure = record.failure
+        yield Problem(
+            record.status,
+            name,
+            _first(record.reason, failure.message if failure else None, "no reason was recorded"),
+            record.remedy or "",
+            failure.traceback if failure else None,
+            failure.log if failure else None,
+        )
+        return
+    if record.no_effect is not None:
+        yield Problem("no effect", name, record.no_effect, "choose another mode")
+    elif judged.verdict == "unresolved" and not judged.case.is_baseline:
+        yield Problem("unresolved", name, _unresolved(judged), _settle(judged))
+    if record.statistics is not None and not record.statistics.converged:
+        yield Problem("unconverged", name, _width(judged), _more_time())
+
+
+def _of_training(run: TrainingRun) -> Iterator[Problem]:
+    for kind in ("failed", "wrong", "unsupported"):
+        if run.status == kind:
+            reason = run.reason or "no reason was recorded"
+            yield Problem(kind, f"training of the model in {run.mode}", reason, run.remedy or "")
+
+
+def _unresolved(judged: Judged) -> str:
+    statistics = statistics_of(judged)
+    if judged.withdrawn and judged.adjusted_p is not None:
+        return (
+            f"{judged.record.verdict} when looked at alone, but not among all cases of the run"
+            f" (Holm's p = {judged.adjusted_p:.2g})"
+        )
+    if statistics.noise_floor is None:
+        return "the group's A/A case has no result, so there is no noise floor to judge against"
+    if statistics.speed_up.low is None or statistics.speed_up.high is None:
+        return "too few quads for an interval"
+    low, high = 1 / (1 + statistics.margin), 1 + statistics.margin
+    return (
+        f"the interval {ratio_range(statistics.speed_up)} is not clear of what counts as no effect"
+        f" ({ratio_digits(low)} to {ratio_digits(high)})"
+    )
+
+
+def _settle(judged: Judged) -> str:
+    statistics = statistics_of(judged)
+    if statistics.noise_floor is None:
+        return "put right the A/A case of the group"
+    if not statistics.converged:
+        return _more_time()
+    if statistics.noise_floor >= statistics.margin:
+        return "measure on a quieter machine: its noise floor hides effects of this size"
+    return "lower measurement.target_half_width"
+
+
+def _more_time() -> str:
+    return "raise measurement.budget_s, or measure on a quieter machine"
+
+
+def _width(judged: Judged) -> str:
+    half_width = statistics_of(judged).half_width
+    if half_width is None:
+        return "too few quads for an interval"
+    return f"half-width {percent(half_width)} after {statistics_of(judged).quads:,} quads"
+
+
+def _first(*texts: str | None) -> str:
+    return next(text for text in texts if text)

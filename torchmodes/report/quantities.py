@@ -1,0 +1,135 @@
+"""Quantities as people read them: a number, its unit, and no more digits than it deserves."""
+
+from __future__ import annotations
+
+import math
+
+from torchmodes.records import Interval
+
+DASH = "–"
+NOTHING = "—"
+TIMES = "×"
+_SPACE = "\N{NARROW NO-BREAK SPACE}"
+_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+_COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time, such as ``6.94 ms``; from two minutes on in minutes, then in hours."""
+    if seconds is None:
+        return NOTHING
+    if seconds >= 7200:
+        return f"{digits(seconds / 3600)}{_SPACE}h"
+    if seconds >= 120:
+        return f"{digits(seconds / 60)}{_SPACE}min"
+    factor, unit = time_unit(seconds)
+    return f"{digits(seconds / factor)}{_SPACE}{unit}"
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """Return the unit that suits a time, as its seconds and its symbol."""
+    return _unit(seconds, _TIME_UNITS)
+
+
+def size(count: int | float | None) -> str:
+    """Write a number of bytes in decimal units, such as ``735 MB``."""
+    if count is None:
+        return NOTHING
+    factor, unit = size_unit(count)
+    return f"{digits(count / factor)}{_SPACE}{unit}"
+
+
+def size_unit(count: float) -> tuple[float, str]:
+    """Return the unit that suits a number of bytes, as its bytes and its symbol."""
+    return _unit(count, _SIZE_UNITS)
+
+
+def ratio(value: float | None) -> str:
+    """Write a speed-up, such as ``1.153×``: three decimals, because verdicts turn on the third."""
+    return NOTHING if value is None else f"{ratio_digits(value)}{TIMES}"
+
+
+def ratio_digits(value: float) -> str:
+    """Write a ratio without its sign."""
+    return f"{value:.3f}" if 0.1 <= value < 10 else digits(value)
+
+
+def ratio_range(interval: Interval) -> str:
+    """Write the bounds of a speed-up, such as ``1.147–1.159``."""
+    low = "0" if interval.low is None else ratio_digits(interval.low)
+    high = "∞" if interval.high is None else ratio_digits(interval.high)
+    return f"{low}{DASH}{high}"
+
+
+def percent(value: float | None) -> str:
+    """Write a share, such as ``1.2 %``."""
+    return NOTHING if value is None else f"{digits(100 * value, significant=2)}{_SPACE}%"
+
+
+def calls(count: float | None) -> str:
+    """Write a number of calls to three digits, such as ``12,500`` or ``1.25 million``."""
+    if count is None:
+        return NOTHING
+    if math.ceil(count) <= 1:
+        return "1"
+    for factor, unit in _COUNT_UNITS:
+        if count >= factor:
+            return f"{digits(count / factor)}{_SPACE}{unit}"
+    return f"{_significant(math.ceil(count), 3):,.0f}"
+
+
+def call_range(interval: Interval) -> str:
+    """Write the bounds of a number of calls, such as ``11,900–13,100``."""
+    low = "1" if interval.low is None else calls(interval.low)
+    return f"{low}{DASH}{'never' if interval.high is None else calls(interval.high)}"
+
+
+def rate(per_second: float | None) -> str:
+    """Write items per second to three digits, such as ``357,000``."""
+    if per_second is None:
+        return NOTHING
+    return digits(per_second) if per_second < 1000 else f"{_significant(per_second, 3):,.0f}"
+
+
+def deviation(value: float | None) -> str:
+    """Write a numerical error, such as ``3.1e-07`` or ``0``."""
+    if value is None:
+        return NOTHING
+    return "0" if value == 0 else f"{value:.2g}"
+
+
+def figure(value: float | None) -> str:
+    """Write a plain number to four digits, or whole, with thousands separated."""
+    if value is None:
+        return NOTHING
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def plural(count: int, noun: str, plural_noun: str | None = None) -> str:
+    """Write a number of things, such as ``1 case`` or ``12 cases``."""
+    return f"{count:,} {noun if count == 1 else plural_noun or noun + 's'}"
+
+
+def listing(words: list[str]) -> str:
+    """Join words as in a sentence: ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def digits(value: float, *, significant: int = 3) -> str:
+    """Write a number to some significant digits, never in scientific notation above 1e-4."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = _significant(value, significant)
+    decimals = max(0, significant - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:.{significant}g}" if decimals > 6 else f"{rounded:,.{decimals}f}"
+
+
+def _significant(value: float, count: int) -> float:
+    return 0.0 if value == 0 else round(value, count - 1 - math.floor(math.log10(abs(value))))
+
+
+def _unit(value: float, units: tuple[tuple[float, str], ...]) -> tuple[float, str]:
+    return next((unit for unit in units if abs(value) >= unit[0]), units[-1])

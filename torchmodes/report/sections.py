@@ -1,0 +1,269 @@
+"""The report's sections: which there are, and what each shows of the data.
+
+A section with nothing to show is left out, and the numbers of the others close up. To add one, add
+an entry to `SECTIONS` and a template of its name.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from torchmodes.report import words
+from torchmodes.report.advice import Advice, Pick, advise, group_cases, picks
+from torchmodes.report.conditions import conditions, is_version
+from torchmodes.report.data import ReportData
+from torchmodes.report.figures.losses import distance_from, trained
+from torchmodes.report.judging import Judged, Subject
+from torchmodes.report.plots import PLOTS, inline_svg, render
+from torchmodes.report.problems import KINDS, MEANINGS, problems
+from torchmodes.report.studies import findings
+from torchmodes.report.tables import judged_table
+
+_FEW_GROUPS = 8
+_GIT = {"git.revision": "git revision", "git.dirty": "uncommitted changes"}
+_CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: its anchor (and template), its title, and what it shows; None: leave it out."""
+
+    name: str
+    title: str
+    content: Callable[[ReportData, Path], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class InlineFigure:
+    """A figure as it stands in the page."""
+
+    svg: str
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The advice for every batch size of one subject, and the picks across them."""
+
+    subject: Subject
+    advices: tuple[Advice, ...]
+    picks: tuple[Pick, ...]
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Which fields of their cases a run's tables must show, and what all cases have in common."""
+
+    varying: tuple[str, ...]
+    common: str
+
+    @staticmethod
+    def of(data: ReportData) -> Facets:
+        """Part the fields of a case into those that vary in a run and the others."""
+        values = {name: {getattr(j.case, name) for j in data.cases} for name in _CASE_FACETS}
+        common = [_said(name, *found) for name, found in values.items() if len(found) == 1]
+        return Facets(
+            tuple(name for name, found in values.items() if len(found) > 1), " · ".join(common)
+        )
+
+
+_CAPTIONS = {
+    "speed_up": (
+        "Baseline time / candidate time with its 95 % interval. Filled: faster or slower."
+        " Hollow: same or unresolved."
+    ),
+    "latency": (
+        "Every sample, a mode above its line and eager, measured alternately with it, below."
+        " Absolute times wander with the machine; compare modes by their speed-up."
+    ),
+    "throughput": "Items per second at the median latency, joined to eager's in the same process.",
+    "cost": "Preparation and first call with empty compile caches, and the memory at its peak.",
+    "break_even": (
+        "Start and calls added up. Above 0 % a mode has saved time over all;"
+        " a marker shows where one that is faster gets there, its bar the 95 % interval."
+    ),
+    "losses": (
+        "Curves that coincide are drawn one inside the other, the first mode widest."
+        " The last panel shows how far each is from eager."
+    ),
+}
+
+
+def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
+    """Show what to ship per group, and the picks per subject."""
+    found = answers(data)
+    return {"answers": found, "many": sum(len(a.advices) for a in found) > _FEW_GROUPS}
+
+
+def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show the table of all cases, and the figures of speed."""
+    if not data.cases:
+        return None
+    csv = judged_table(data.cases).to_csv(index=False, lineterminator="\n").encode()
+    return {
+        "facets": {
+            name: sorted({getattr(judged.case, name) for judged in data.cases})
+            for name in Facets.of(data).varying
+        },
+        "verdicts": sorted({words.verdict(judged) for judged in data.cases}),
+        "csv": base64.b64encode(csv).decode("ascii"),
+        "figures": _figures_by_subject(data, ("speed_up", "throughput", "latency")),
+    }
+
+
+def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show what each mode costs, and when it has paid."""
+    costed = [judged for judged in data.cases if judged.record.cost is not None]
+    if not costed:
+        return None
+    return {"cases": costed, "figures": _figures_by_subject(data, ("cost", "break_even"))}
+
+
+def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show numerics per case, and how training came out in every mode."""
+    compared = [judged for judged in data.cases if judged.record.numerics is not None]
+    if not compared and not data.trainings:
+        return None
+    return {
+        "cases": compared,
+        "trainings": data.trainings,
+        "target": data.config.get("data", {}).get("target"),
+        "losses": inline_figure("losses", data, prefix="losses") if trained(data) else None,
+        "agreement": loss_agreement(data),
+    }
+
+
+def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
+    """Link the traces and show the most expensive operators."""
+    if not data.profiles:
+        return None
+    shown = [
+        (
+            profile,
+            [Path(os.path.relpath(trace, page.parent)).as_posix() for trace in profile.traces],
+        )
+        for profile in data.profiles
+    ]
+    return {"profiles": shown}
+
+
+def section_studies(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show the findings of the studies."""
+    found = findings(data)
+    return {"findings": found} if found else None
+
+
+def section_missing(data: ReportData, _: Path) -> dict[str, Any]:
+    """Show everything that was not measured, or not well enough."""
+    found = problems(data)
+    kinds = [(k, MEANINGS[k], [p for p in found if p.kind == k]) for k in KINDS]
+    return {"kinds": [entry for entry in kinds if entry[2]]}
+
+
+def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
+    """Show under which conditions the run was made, and how to make it again."""
+    found = conditions(data.environments)
+    revision = next((c for c in found if c.name == "git.revision"), None)
+    measured = next((j for j in data.cases if j.measured), None)
+    return {
+        "conditions": [c for c in found if not is_version(c) and not c.name.startswith("git.")],
+        "versions": [c for c in found if is_version(c)],
+        "git": [(_GIT[c.name], c.text) for c in found if c.name in _GIT],
+        "differing": [c.name for c in found if c.differs],
+        "revision": revision.values[0] if revision and len(revision.values) == 1 else None,
+        "example": (measured or data.cases[0]).case.record if data.cases else None,
+        "config": yaml.safe_dump(dict(data.config), sort_keys=False, allow_unicode=True),
+        "digest": data.data_digest,
+        "warnings": case_warnings(data),
+    }
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("ship", "Ship this", section_ship),
+    Section("compare", "Compare", section_compare),
+    Section("cost", "Cost", section_cost),
+    Section("right", "Right", section_right),
+    Section("why", "Why", section_why),
+    Section("studies", "Studies", section_studies),
+    Section("missing", "Not measured", section_missing),
+    Section("reproduce", "Reproduce", section_reproduce),
+)
+
+
+def answers(data: ReportData) -> list[Answers]:
+    """Return the advice and the picks for every subject."""
+    found = []
+    for subject in data.subjects:
+        advices = tuple(map(advise, group_cases(data.about(subject).cases)))
+        found.append(Answers(subject, advices, tuple(picks(advices))))
+    return found
+
+
+def loss_agreement(data: ReportData) -> str | None:
+    """Say how far the training losses of the modes are from eager's."""
+    runs = trained(data)
+    reference = next((run for run in runs if run.mode == "eager"), None)
+    if reference is None or len(runs) < 2:
+        return None
+    furthest = {
+        run.mode: float(distance_from(reference, run).max(initial=0.0))
+        for run in runs
+        if run is not reference
+    }
+    mode = max(furthest, key=lambda name: furthest[name])
+    if furthest[mode] == 0:
+        return "In every epoch, every mode has exactly eager's training loss."
+    return (
+        f"In no epoch is any mode's training loss further than {furthest[mode]:.1e} (relative)"
+        f" from eager's; {mode} comes furthest."
+    )
+
+
+def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
+    """Return each warning with the cases it is about, the most frequent first."""
+    found: dict[str, list[str]] = {}
+    for judged in data.cases:
+        for warning in judged.record.warnings:
+            found.setdefault(warning, []).append(str(judged.case))
+        if judged.slowed_by is not None:
+            text = f"eager took {judged.slowed_by:.1f} times as long as in the rest of the group"
+            found.setdefault(text, []).append(str(judged.case))
+    return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+
+
+def inline_figure(
+    name: str, data: ReportData, *, prefix: str, cases: Sequence[Judged] = ()
+) -> InlineFigure:
+    """Draw a figure to stand in the page."""
+    label = words.figure_label(name, PLOTS[name].title, cases)
+    svg = inline_svg(render(name, data), prefix=prefix, label=label)
+    return InlineFigure(svg, PLOTS[name].title, _CAPTIONS[name])
+
+
+def _figures_by_subject(
+    data: ReportData, names: Sequence[str]
+) -> list[tuple[Subject, list[InlineFigure]]]:
+    """Draw figures for each subject that has data for them."""
+    shown = []
+    for number, subject in enumerate(data.subjects):
+        part = data.about(subject)
+        figures = [
+            inline_figure(name, part, prefix=f"{name}-{number}", cases=part.cases)
+            for name in names
+            if PLOTS[name].has_data(part)
+        ]
+        if figures:
+            shown.append((subject, figures))
+    return shown
+
+
+def _said(name: str, value: Any) -> str:
+    return f"batch {value:,}" if name == "batch_size" else str(value)

@@ -1,0 +1,133 @@
+"""One style for every figure: colours that colour-blind readers can tell apart, text as text.
+
+A mode looks the same everywhere, because its look depends on its name alone. Colour is never the
+only sign: marker and line differ too, and every row is labelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+WIDTH_INCHES = 5.0
+"""Narrow, so that the text stays readable when a phone scales a figure to its screen."""
+
+INK = "#1b2430"
+MUTED = "#566170"
+GRID = "#dfe4ea"
+FLOOR = "#cfd6de"
+MARGIN = "#e9edf2"
+SURFACE = "#fffffe"
+BASELINE = "#39424e"
+"""Eager, with which everything is compared, is drawn in a dark grey."""
+
+PALETTE = {
+    "blue": "#0b5cad",
+    "sky": "#2a93d4",
+    "green": "#0f946a",
+    "gold": "#b18400",
+    "vermilion": "#c4480a",
+    "pink": "#c05f9f",
+    "violet": "#7d2a8c",
+}
+"""Seven hues, checked in pairs under simulated deuter-, prot- and tritanopia (Machado 2009)."""
+
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h")
+_LINES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1.5, 2)), (0, (1.5, 1.5)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a mode is drawn."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+_KNOWN = {
+    "eager": Look(BASELINE, "o", "-"),
+    "inductor": Look(PALETTE["blue"], "s", "-"),
+    "inductor-step": Look(PALETTE["sky"], "D", (0, (6, 2))),
+    "fx": Look(PALETTE["green"], "^", "-"),
+    "fx-custom-op": Look(PALETTE["gold"], "v", (0, (6, 2))),
+    "torchscript": Look(PALETTE["vermilion"], "P", "-"),
+}
+_RC: dict[Any, Any] = {
+    "font.size": 9.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 9.0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "hatch.color": SURFACE,
+    "hatch.linewidth": 1.0,
+    "figure.facecolor": SURFACE,
+    "savefig.facecolor": SURFACE,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "torchmodes",
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def figure_style() -> Generator[None]:
+    """Draw and save in the report's style, leaving matplotlib's settings as they were."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        for key, value in _RC.items():
+            mpl.rcParams[key] = value
+        yield
+
+
+def look(mode: str) -> Look:
+    """Return how a mode is drawn: the same for the same name in every figure of every run."""
+    if mode in _KNOWN:
+        return _KNOWN[mode]
+    digest = hashlib.sha256(mode.encode()).digest()
+    colours = list(PALETTE.values())
+    return Look(
+        colours[digest[0] % len(colours)],
+        _MARKERS[digest[1] % len(_MARKERS)],
+        _LINES[digest[2] % len(_LINES)],
+    )
+
+
+def variables() -> dict[str, str]:
+    """Return the name of the CSS variable for each colour, so that a page can give it others."""
+    named = {"ink": INK, "muted": MUTED, "grid": GRID, "floor": FLOOR, "margin": MARGIN}
+    named |= {"surface": SURFACE, "baseline": BASELINE, **PALETTE}
+    return {f"figure-{name}": colour for name, colour in named.items()}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG; the same figure gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with figure_style():
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": "torchmodes"})

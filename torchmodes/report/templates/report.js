@@ -1,0 +1,103 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+
+  // Theme: the system's, until the reader chooses; the choice is kept where the browser allows it.
+  const button = document.getElementById("theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem("torchmodes-theme");
+  } catch {
+    chosen = null; // files opened from disk may have no storage
+  }
+  const paint = () => {
+    const dark = chosen ? chosen === "dark" : system.matches;
+    root.dataset.theme = dark ? "dark" : "light";
+    button.setAttribute("aria-pressed", String(dark));
+    button.querySelector(".label").textContent = dark ? "Light" : "Dark";
+    button.title = dark ? "Show in light colours" : "Show in dark colours";
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    chosen = root.dataset.theme === "dark" ? "light" : "dark";
+    try {
+      localStorage.setItem("torchmodes-theme", chosen);
+    } catch {
+      // the choice then lasts as long as the page
+    }
+    paint();
+  });
+  system.addEventListener("change", paint);
+  paint();
+
+  // Sorting: by number where every filled cell of a column is one; empty cells stay at the end.
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    return (cell.dataset.value ?? cell.textContent).trim();
+  };
+  const sortBy = (table, head, column) => {
+    const direction = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    const body = table.tBodies[0];
+    const rows = [...body.rows].map((row) => ({ row, value: valueOf(row, column) }));
+    const filled = rows.filter(({ value }) => value !== "" && value !== "—");
+    const empty = rows.filter(({ value }) => value === "" || value === "—");
+    const numeric = filled.every(({ value }) => Number.isFinite(Number(value)));
+    filled.sort((a, b) =>
+      direction * (numeric ? a.value - b.value : a.value.localeCompare(b.value)));
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+    body.append(...[...filled, ...empty].map(({ row }) => row));
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      const sorter = document.createElement("button");
+      sorter.type = "button";
+      sorter.textContent = head.textContent;
+      sorter.addEventListener("click", () => sortBy(table, head, column));
+      head.replaceChildren(sorter);
+    });
+  }
+
+  // Filtering of the table of all cases.
+  const form = document.getElementById("filters");
+  const cases = document.getElementById("cases");
+  if (form && cases) {
+    const rows = [...cases.tBodies[0].rows];
+    const filter = () => {
+      const wanted = Object.fromEntries(new FormData(form));
+      const text = (wanted.text ?? "").trim().toLowerCase();
+      let shown = 0;
+      for (const row of rows) {
+        const fits = Object.entries(wanted).every(
+          ([name, value]) => name === "text" || value === "" || row.dataset[name] === value);
+        row.hidden = !(fits && row.textContent.toLowerCase().includes(text));
+        shown += row.hidden ? 0 : 1;
+      }
+      const all = rows.length;
+      document.getElementById("shown").textContent =
+        shown === all ? `${all} case${all === 1 ? "" : "s"}` : `${shown} of ${all} cases`;
+    };
+    form.hidden = false;
+    form.addEventListener("input", filter);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("reset", () => setTimeout(filter));
+  }
+
+  // The section being read is marked in the navigation.
+  const links = new Map(
+    [...document.querySelectorAll("nav.sections a")].map((a) => [a.hash.slice(1), a]));
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+    }
+  }, { rootMargin: "-20% 0px -70% 0px" });
+  document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
+
+  // On paper everything is open.
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
+})();

@@ -1,0 +1,128 @@
+"""The end of a run on the terminal: the answers, every case, and what failed, loudly."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from torchmodes.report import words
+from torchmodes.report.advice import Advice, advise, group_cases, statistics_of
+from torchmodes.report.data import ReportData
+from torchmodes.report.judging import Judged
+from torchmodes.report.problems import Problem, bad, problems
+from torchmodes.report.quantities import duration, plural, ratio, ratio_range
+
+_STYLES = {
+    "faster": "green",
+    "slower": "dark_orange",
+    "same": "default",
+    "unresolved": "yellow",
+    "no effect": "yellow",
+    "unsupported": "dim",
+    "failed": "bold red",
+    "wrong": "bold red",
+}
+
+
+def print_summary(data: ReportData, console: Console | None = None) -> None:
+    """Print the answer and a table for each group, then failures, then how the run ends.
+
+    Parameters
+    ----------
+    data
+        What `torchmodes.report.data.load_report_data` returns.
+    console
+        Where to print; by default standard output.
+    """
+    console = console or Console(highlight=False)
+    groups = group_cases(data.cases)
+    for group in groups:
+        console.print()
+        console.print(_group_table(advise(group), several=len(data.machines) > 1))
+    if not groups:
+        console.print("No case was benchmarked.")
+    console.print()
+    console.print(_counts(data))
+    failed = bad(problems(data))
+    if failed:
+        console.print(_failures(failed))
+    console.print(exit_information(data))
+
+
+def exit_code(data: ReportData) -> int:
+    """Return 1 where ``strict`` is true and something failed or came out wrong, else 0."""
+    return int(bool(data.config.get("strict")) and bool(bad(problems(data))))
+
+
+def exit_information(data: ReportData) -> str:
+    """Say how the run ends and where its report is."""
+    failed = len(bad(problems(data)))
+    report = "The report: reports/report.html"
+    if not failed:
+        return report
+    told = f"{plural(failed, 'result')} failed or came out wrong"
+    ends = (
+        "strict is true, so the run ends with exit code 1"
+        if exit_code(data)
+        else "with strict: true the run would end with exit code 1"
+    )
+    return f"{told}; {ends}. {report}"
+
+
+def _group_table(advice: Advice, *, several: bool) -> Table:
+    group = advice.group
+    where = f" on {group.subject.machine}" if several else ""
+    title = Text(f"{words.subject(group.subject)} · batch {group.batch_size:,}{where}", "bold")
+    table = Table(
+        title=title,
+        caption=Text(f"{words.headline(advice)}. {words.reason(advice)}"),
+        caption_style="default",
+        caption_justify="left",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    table.add_column("mode", overflow="fold", min_width=14)
+    table.add_column("result", no_wrap=True)
+    for name in ("speed-up", "95 % interval", "latency", "cold start"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for judged in group.cases:
+        table.add_row(*_row(judged))
+    return table
+
+
+def _row(judged: Judged) -> list[Text]:
+    verdict = words.verdict(judged)
+    sign = f"{words.SIGNS[verdict]} " if verdict in words.SIGNS else ""
+    cells = [Text(judged.name), Text(f"{sign}{verdict}", _STYLES.get(verdict, "default"))]
+    if not judged.measured:
+        return cells
+    statistics = statistics_of(judged)
+    return [
+        *cells,
+        Text(ratio(statistics.speed_up.estimate)),
+        Text(ratio_range(statistics.speed_up)),
+        Text(duration(statistics.candidate.median_s)),
+        Text(duration(judged.cold_s)),
+    ]
+
+
+def _counts(data: ReportData) -> Text:
+    return Text(words.counts(data.cases) + ".")
+
+
+def _failures(failed: list[Problem]) -> Panel:
+    told = Text("\n\n").join(_failure(problem) for problem in failed)
+    return Panel(told, title=f"{len(failed)} failed or wrong", border_style="bold red")
+
+
+def _failure(problem: Problem) -> Text:
+    told = Text(problem.case, "bold")
+    told.append(f"\n  {problem.kind}: {problem.reason}", "default")
+    if problem.remedy:
+        told.append(f"\n  {problem.remedy}", "default")
+    return told

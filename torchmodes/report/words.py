@@ -1,0 +1,295 @@
+"""Every sentence of the report that depends on what was measured.
+
+Words are chosen by verdicts and figures alone: swap the figures of two modes and their sentences
+swap. Nothing is said that no record holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from torchmodes.report.advice import Advice, Group, Pick, distinguishable, statistics_of
+from torchmodes.report.judging import Judged, Subject
+from torchmodes.report.quantities import (
+    NOTHING,
+    call_range,
+    calls,
+    deviation,
+    duration,
+    listing,
+    percent,
+    plural,
+    rate,
+    ratio,
+    ratio_digits,
+    ratio_range,
+    size,
+)
+
+SIGNS = {"faster": "▲", "slower": "▼", "same": "=", "unresolved": "?"}
+"""A sign beside each verdict, so that colour is not the only one."""
+
+AIMS = {
+    "latency": "Lowest latency",
+    "throughput": "Highest throughput",
+    "start": "Fastest start",
+    "memory": "Smallest memory",
+}
+
+
+def headline(advice: Advice) -> str:
+    """Return the answer for one group in a few words."""
+    match advice.answer:
+        case "faster":
+            assert advice.best is not None
+            return f"Ship {advice.best.name}"
+        case "eager":
+            return "Eager is fine"
+        case "unresolved":
+            return "Keep eager for now"
+        case "alone":
+            return "Nothing to compare eager with"
+        case "nothing":
+            return "No result"
+
+
+def reason(advice: Advice) -> str:
+    """Return why that is the answer, in one or two sentences."""
+    group = advice.group
+    match advice.answer:
+        case "faster":
+            assert advice.best is not None
+            return f"{_gain(advice.best)} {evidence(advice.best)}"
+        case "eager":
+            return (
+                f"No mode is faster by more than the {percent(group.margin)} that count here."
+                f" {_each(group.competitors)}"
+            )
+        case "unresolved":
+            return (
+                f"No mode was shown to be faster. {_each(group.competitors)}"
+                " More samples (measurement.budget_s) or a quieter machine may settle what is open."
+            )
+        case "alone":
+            return f"Eager ran; {_others(group, 'no other mode was measured')}."
+        case "nothing":
+            return f"Of {plural(len(group.cases), 'case')}, {_others(group, 'none ran')}."
+
+
+def evidence(judged: Judged) -> str:
+    """State what the speed-up of a case rests on, beside the number itself."""
+    return (
+        f"{_side_by_side(judged)} Measured alternately,"
+        f" in {plural(statistics_of(judged).quads, 'quad')} of four samples."
+    )
+
+
+def runner_up(advice: Advice) -> str | None:
+    """Say which mode comes second, whether the run can tell the two apart, and what it saves."""
+    best, second = advice.best, advice.runner_up
+    if best is None or second is None:
+        return None
+    apart = (
+        "the intervals lie apart"
+        if distinguishable(best, second)
+        else "the intervals overlap, so this run does not rank the two"
+    )
+    said = f"{second.name}, {_speed_up(second)}; {apart}."
+    if best.cold_s and second.cold_s is not None and second.cold_s < best.cold_s:
+        said += f" It starts in {duration(second.cold_s)} instead of {duration(best.cold_s)}."
+    return said
+
+
+def best_fp32(advice: Advice) -> str | None:
+    """Name the fastest mode in full precision where the answer has another one."""
+    if advice.best_fp32 is None:
+        return None
+    return f"{advice.best_fp32.name}, {_speed_up(advice.best_fp32)}"
+
+
+def still_open(advice: Advice) -> str | None:
+    """Name the unresolved modes that may be faster than what is advised."""
+    if advice.answer != "faster" or not advice.open_cases:
+        return None
+    return (
+        "Not ruled out, because unresolved: "
+        + listing(
+            [f"{c.name} ({ratio_range(statistics_of(c).speed_up)})" for c in advice.open_cases]
+        )
+        + "."
+    )
+
+
+def noise(group: Group) -> str:
+    """State the noise floor, and the effect that had to be exceeded."""
+    if group.noise_floor is None:
+        return "No noise floor was measured: the A/A case has no result."
+    return (
+        f"Eager against eager may differ by {percent(group.noise_floor)} here;"
+        f" a claim has to exceed {percent(group.margin)}."
+        if group.margin is not None
+        else f"Eager against eager may differ by {percent(group.noise_floor)} here."
+    )
+
+
+def latency(judged: Judged) -> str:
+    """State the latency beside the baseline's, which was measured alternately."""
+    statistics = statistics_of(judged)
+    own = f"{duration(statistics.candidate.median_s)} a {call(judged.case.task)}"
+    if judged.case.is_baseline:
+        return own
+    return f"{own}, eager beside it {duration(statistics.baseline.median_s)}"
+
+
+def cold_start(judged: Judged) -> str:
+    """State the seconds until the first call has returned, eager's beside them."""
+    cost = judged.record.cost
+    if cost is None or judged.cold_s is None:
+        return NOTHING
+    said = duration(judged.cold_s)
+    if judged.case.is_baseline or cost.baseline_first_call_s is None:
+        return said
+    eager = duration(cost.baseline_first_call_s)
+    return f"{said} until the first {call(judged.case.task)} is done, eager {eager}"
+
+
+def memory(judged: Judged) -> str:
+    """State the peak memory, and what compilers took beside it."""
+    cost = judged.record.cost
+    if cost is None or judged.memory_bytes is None:
+        return NOTHING
+    where = "allocated on the GPU" if judged.case.device == "cuda" else "above the process's start"
+    said = f"{size(judged.memory_bytes)} {where}, at the peak"
+    if cost.peak_children_bytes:
+        said += f"; its largest child process {size(cost.peak_children_bytes)}"
+    return said
+
+
+def break_even(judged: Judged) -> str:
+    """Say after how many calls the start is paid back; never where nothing is gained."""
+    if judged.case.is_baseline or not judged.measured:
+        return NOTHING
+    if judged.verdict == "slower":
+        return "never"
+    if judged.verdict != "faster":
+        return "not established"
+    even = judged.record.cost.break_even_calls if judged.record.cost else None
+    if even is None:
+        return "not known"
+    if even.estimate <= 1:
+        return f"at the first {call(judged.case.task)}"
+    return f"{calls(even.estimate)} {call(judged.case.task)}s ({call_range(even)})"
+
+
+def numerics(judged: Judged) -> str:
+    """State how far the output is from the baseline's, and how far it may be."""
+    found = judged.record.numerics
+    if found is None:
+        return NOTHING
+    what = "losses" if found.compared == "losses" else "output"
+    return (
+        f"{what} {'within' if found.within_tolerance else 'outside'} tolerance:"
+        f" relative L2 {deviation(found.relative_l2)}, allowed {deviation(found.tolerance)}"
+    )
+
+
+def verdict(judged: Judged) -> str:
+    """Return the status of a case, or its verdict where it is ok."""
+    if judged.record.status != "ok":
+        return judged.record.status
+    if judged.record.no_effect is not None:
+        return "no effect"
+    return judged.verdict or "no verdict"
+
+
+def pick(found: Pick) -> tuple[str, str, str]:
+    """Return the title, the case and the value of a pick."""
+    judged = found.case
+    values = {
+        "latency": f"{duration(found.value)} a {call(judged.case.task)}",
+        "throughput": f"{rate(found.value)} {judged.record.item}s/s",
+        "start": duration(found.value),
+        "memory": size(found.value),
+    }
+    return AIMS[found.aim], f"{judged.name}, batch {judged.case.batch_size:,}", values[found.aim]
+
+
+def counts(cases: Sequence[Judged]) -> str:
+    """Say how many cases there are and how they ended: ``6 cases: 5 ok, 1 failed``."""
+    found = Counter(judged.record.status for judged in cases)
+    order = ("ok", "wrong", "failed", "unsupported")
+    ended = ", ".join(f"{found[status]:,} {status}" for status in order if found[status])
+    return f"{plural(len(cases), 'case')}: {ended}" if cases else "no case"
+
+
+def subject(found: Subject) -> str:
+    """Name a subject: ``house_price · training · cpu``."""
+    return f"{found.model} · {found.task} · {found.device}"
+
+
+def call(task: str) -> str:
+    """Return what one call of a task is."""
+    return "step" if task == "training" else "call"
+
+
+def figure_label(name: str, title: str, cases: Sequence[Judged]) -> str:
+    """Describe a figure for those who do not see it."""
+    if name == "speed_up":
+        told = "; ".join(f"{c.name} {_speed_up(c)}, {verdict(c)}" for c in cases if c.measured)
+        return f"{title}: {told}."
+    return f"{title}. The tables of this page hold its figures."
+
+
+def _gain(judged: Judged) -> str:
+    interval = statistics_of(judged).speed_up
+    return (
+        f"{judged.name} is {ratio(interval.estimate)} as fast as eager,"
+        f" 95 % interval {ratio_range(interval)}."
+    )
+
+
+def _side_by_side(judged: Judged) -> str:
+    statistics, per = statistics_of(judged), call(judged.case.task)
+    return (
+        f"One {per} takes {duration(statistics.candidate.median_s)}"
+        f" where eager takes {duration(statistics.baseline.median_s)}."
+    )
+
+
+def _speed_up(judged: Judged) -> str:
+    interval = statistics_of(judged).speed_up
+    return f"{ratio(interval.estimate)} ({ratio_range(interval)})"
+
+
+def _each(cases: Sequence[Judged]) -> str:
+    """Name every competitor with its verdict and speed-up."""
+    told = [
+        f"{c.name} {_is(c)} ({ratio_digits(statistics_of(c).speed_up.estimate)}×)" for c in cases
+    ]
+    return listing(told) + "."
+
+
+def _is(judged: Judged) -> str:
+    return {"same": "is the same", "unresolved": "is unresolved"}.get(
+        verdict(judged), f"is {verdict(judged)}"
+    )
+
+
+def _others(group: Group, otherwise: str) -> str:
+    """Say how the cases ended that gave nothing to compare."""
+    others = Counter(verdict(c) for c in group.cases if not c.competes and c is not group.baseline)
+    ended = [f"{count:,} {_ended(how, count)}" for how, count in others.items()]
+    return listing(ended) if ended else otherwise
+
+
+def _ended(how: str, count: int) -> str:
+    """Return the predicate that goes with how some cases ended."""
+    was = "was" if count == 1 else "were"
+    predicates = {
+        "failed": "failed",
+        "wrong": "came out wrong",
+        "no effect": "did nothing",
+        "unsupported": f"{was} unsupported",
+    }
+    return predicates.get(how, f"{was} left without a verdict")
