@@ -25,6 +25,9 @@ lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
 	$(BIN)/ty check
 	$(BIN)/snakemake --lint
 
+check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)
+	$(BIN)/python -m torchmodes.models.check $(ARGS)
+
 bench: .venv/ready ## the measuring engine, measured: ten minutes
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
@@ -55,4 +58,4 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test lint bench report app lock clean help
+.PHONY: run smoke test lint check bench report app lock clean help

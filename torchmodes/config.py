@@ -19,7 +19,9 @@ Task = Literal["training", "inference"]
 Device = Literal["cpu", "cuda", "mps"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
+Weights = Literal["random", "pretrained"]
 
+WEIGHTS = "random: drawn from the seed; pretrained: as published, from a folder or the cache"
 BASELINE_MODE = "eager"
 BASELINE_PRECISION: Precision = "fp32"
 SYNTHETIC = "synthetic"
@@ -93,6 +95,30 @@ class MlpModel(Section):
     hidden: list[Count] = Field([256, 256], description="units of each hidden layer", min_length=1)
 
 
+class TorchvisionModel(Section):
+    """An image classifier of torchvision; one item is an image."""
+
+    family: Literal["torchvision"]
+    name: str = Field(description="a name of torchvision.models, such as resnet50 or vit_b_16")
+    weights: Weights = Field("random", description=WEIGHTS)
+    image_size: Count = Field(224, description="height and width of an image, pixels")
+
+
+class TransformersModel(Section):
+    """A text model of transformers, on whole sequences; one item is a sequence of tokens."""
+
+    family: Literal["transformers"]
+    source: str = Field(
+        description="a configuration name such as gpt2, a folder, or an identifier of the hub"
+    )
+    weights: Weights = Field("random", description=WEIGHTS)
+    head: Literal[
+        "base", "causal-lm", "masked-lm", "sequence-classification", "token-classification"
+    ] = Field("base", description="what the output is: hidden states, or the logits of a head")
+    sequence_length: Count = Field(128, description="tokens of a sequence")
+    options: dict[str, Any] = Field({}, description="changes to the configuration, as n_layer: 2")
+
+
 class UserModel(Section):
     """A model of yours; one item is whatever a batch counts."""
 
@@ -109,7 +135,9 @@ class UserModel(Section):
     item: str = Field("item", description="what one element of a batch is: image, row, sequence")
 
 
-Model = Annotated[MlpModel | UserModel, Field(discriminator="family")]
+Model = Annotated[
+    MlpModel | TorchvisionModel | TransformersModel | UserModel, Field(discriminator="family")
+]
 
 
 class EagerMode(Section):

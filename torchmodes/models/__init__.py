@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,9 +14,11 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "mlp": "torchmodes.models.mlp",
+    "torchvision": "torchmodes.models.torchvision",
+    "transformers": "torchmodes.models.transformers",
     "user": "torchmodes.models.user",
 }
-"""The module of each family; it has a function ``build``."""
+"""The module of each family; it has a function ``build``, and ``download`` where weights exist."""
 
 
 def build_model(
@@ -42,3 +46,38 @@ def build_model(
     """
     family = importlib.import_module(FAMILIES[spec["family"]])
     return family.build(spec, seed=seed, batch_size=batch_size, features=features).to(device)
+
+
+def download_weights(spec: Mapping[str, Any]) -> None:
+    """Fetch pretrained weights into their cache, where a model asks for some that are not there.
+
+    Nothing else goes to the network: a model is built from what the machine has.
+
+    Raises
+    ------
+    ValueError
+        When they cannot be had.
+    """
+    family = importlib.import_module(FAMILIES[spec["family"]])
+    if hasattr(family, "download"):
+        family.download(spec)
+
+
+def weights_stamp(spec: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Tell the state of a model's own folder, so that new weights make its results stale.
+
+    It costs no import and reads no file, for the workflow asks it at every start.
+
+    Returns
+    -------
+    list of tuple
+        Name, bytes and time of change (ns) of each file directly in the folder that `source`
+        names; nothing where it names none.
+    """
+    if spec["family"] != "transformers":
+        return []
+    folder = Path(spec["source"]).expanduser()
+    if not (folder / "config.json").is_file():
+        return []
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class Inputs:
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
         """Apply a function to every tensor."""
-        return Inputs(
-            *torch.utils._pytree.tree_map_only(torch.Tensor, function, (self.args, self.kwargs))
-        )
+        return Inputs(*_pytree.tree_map_only(torch.Tensor, function, (self.args, self.kwargs)))
 
     def call(self, function: Callable[..., Any]) -> Any:
         """Call a function with these arguments."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree
 
 from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.user_code import load_function
@@ -19,7 +21,7 @@ def build(
     Raises
     ------
     ValueError
-        When the factory does not return a module.
+        When the factory does not return a module, or the inputs are not a batch of that size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -28,5 +30,33 @@ def build(
             raise ValueError(
                 f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module"
             )
-        inputs = Inputs.of(load_function(spec["inputs"])(batch_size))
-    return BuiltModel(module=module.eval(), inputs=inputs, item=spec["item"], batch_size=batch_size)
+        value = load_function(spec["inputs"])(batch_size)
+    return BuiltModel(
+        module=module.eval(),
+        inputs=_checked(value, batch_size, told_as=f"{spec['inputs']}({batch_size})"),
+        item=spec["item"],
+        batch_size=batch_size,
+    )
+
+
+def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:
+    """Wrap what the user's inputs function returned, if a model can be called with it."""
+    if not isinstance(value, (torch.Tensor, tuple, list, Mapping, Inputs)):
+        raise ValueError(
+            f"{told_as} returned {type(value).__name__}; it must return a tensor, a tuple of"
+            " positional arguments, or a dict of keyword arguments"
+        )
+    if isinstance(value, Mapping) and (other := [key for key in value if not isinstance(key, str)]):
+        raise ValueError(f"{told_as} returned a dict with the key {other[0]!r}, no argument's name")
+    inputs = Inputs.of(value)
+    leaves = _pytree.tree_leaves((inputs.args, inputs.kwargs))
+    shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if not shapes:
+        raise ValueError(f"{told_as} returned no tensor at all")
+    # Any dimension will do: a recurrent network may have time before the batch.
+    if not any(batch_size in shape for shape in shapes):
+        raise ValueError(
+            f"{told_as} returned no tensor with a dimension of {batch_size}, its batch size; it"
+            f" returned {', '.join(map(str, shapes))}"
+        )
+    return inputs
