@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from torchmodes.faults import InvalidConfig, located, meant
@@ -43,6 +44,19 @@ class Section(BaseModel):
     """One section of the configuration: unknown keys and silent conversions are faults."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, given: Any) -> Any:
+        """Read numbers given as text: inside ``--config 'training={…}'`` Snakemake keeps text."""
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            key: _read(value)
+            if key in cls.model_fields and not _takes_text(cls.model_fields[key].annotation)
+            else value
+            for key, value in given.items()
+        }
 
 
 class Data(Section):
@@ -84,7 +98,7 @@ class Training(Section):
     model: str = Field("house_price", description="a model of family mlp")
     modes: list[str] = Field(description="modes to train in", min_length=1)
     batch_size: Count = Field(2048, description="rows per optimiser step")
-    epochs: Count = Field(40, description="passes over the training split")
+    epochs: Count = Field(60, description="passes over the training split")
     learning_rate: Positive = Field(0.01, description="Adam's step size")
 
 
@@ -144,6 +158,13 @@ class EagerMode(Section):
     """Plain PyTorch."""
 
     engine: Literal["eager"]
+    context: Literal["inference_mode", "no_grad", "grad"] = Field(
+        "inference_mode", description="inference: what a call does about gradients"
+    )
+    channels_last: bool = Field(False, description="weights and images in NHWC")
+    autocast: bool = Field(
+        False, description="bf16, fp16: by torch.autocast, with weights that stay in fp32"
+    )
 
 
 class CompileMode(Section):
@@ -159,6 +180,13 @@ class CompileMode(Section):
     scope: Literal["model", "step"] = Field(
         "model", description="training: compile the model, or the whole optimiser step"
     )
+    freezing: bool = Field(False, description="inference, inductor: weights become constants")
+    after: Literal["trace", "export"] | None = Field(
+        None, description="inference: compile what torch.jit.trace or torch.export made"
+    )
+    fallback: list[str] = Field(
+        [], description="inference: backends to try in turn where one fails; the record tells which"
+    )
 
 
 class FxMode(Section):
@@ -167,7 +195,8 @@ class FxMode(Section):
     engine: Literal["fx"]
     passes: list[str] = Field(
         [],
-        description="`custom-operators`, or path/to/file.py:function (GraphModule → GraphModule)",
+        description="`fuse-conv-bn`, `custom-operators`, or path/to/file.py:function, which takes"
+        " a GraphModule and returns one",
     )
 
 
@@ -176,6 +205,93 @@ class TorchScriptMode(Section):
 
     engine: Literal["torchscript"]
     method: Literal["script", "trace"] = Field("script", description="torch.jit.script or trace")
+    freeze: bool = Field(False, description="inference: torch.jit.freeze, weights become constants")
+    optimize_for_inference: bool = Field(
+        False, description="inference: torch.jit.optimize_for_inference, which freezes too"
+    )
+
+
+class ExportMode(Section):
+    """torch.export; inference."""
+
+    engine: Literal["export"]
+    strict: bool = Field(False, description="trace Python by TorchDynamo instead of running it")
+
+
+class AotInductorMode(Section):
+    """torch.export, compiled ahead of time by AOTInductor; inference."""
+
+    engine: Literal["aotinductor"]
+    max_autotune: bool = Field(False, description="try several kernels for matrix products")
+
+
+class OnnxRuntimeMode(Section):
+    """torch.onnx.export, executed by ONNX Runtime; inference."""
+
+    engine: Literal["onnxruntime"]
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="execution provider; auto: that of the case's device"
+    )
+    opset: int | None = Field(None, description="ONNX operator set; null: the exporter's", ge=18)
+
+
+class OpenVinoMode(Section):
+    """OpenVINO, installed apart; inference on a CPU."""
+
+    engine: Literal["openvino"]
+
+
+class BatchProfile(Section):
+    """Batch sizes that one TensorRT engine accepts; the case's own is what it is tuned for."""
+
+    min: Count = Field(1, description="smallest batch size")
+    max: Count = Field(description="largest batch size")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BatchProfile:
+        if self.min >= self.max:
+            raise ValueError(f"min ({self.min}) must be less than max ({self.max})")
+        return self
+
+
+class TensorRtMode(Section):
+    """Torch-TensorRT, installed apart (docs/tensorrt.md); inference on CUDA."""
+
+    engine: Literal["tensorrt"]
+    frontend: Literal["dynamo", "torch_compile"] = Field(
+        "dynamo", description="ahead of time, or as a backend of torch.compile"
+    )
+    half: Literal["weights", "autocast"] = Field(
+        "weights", description="bf16, fp16: lower the weights, or let Torch-TensorRT choose"
+    )
+    batch_profile: BatchProfile | None = Field(
+        None, description="dynamo: batch sizes to accept; null: that of the case alone"
+    )
+    min_block_size: Count = Field(5, description="fewest operators worth an engine of their own")
+    optimization_level: int | None = Field(
+        None, description="TensorRT's builder: 0 builds fastest, 5 runs fastest", ge=0, le=5
+    )
+
+
+class QuantizeMode(Section):
+    """Linear layers in int8; inference. Ask for the precision int8."""
+
+    engine: Literal["quantize"]
+    method: Literal["dynamic", "weight-only"] = Field(
+        "dynamic", description="int8 weights and activations, or int8 weights alone"
+    )
+    library: Literal["torch", "torchao"] = Field(
+        "torch", description="torch.ao.quantization (CPU, dynamic) or torchao"
+    )
+    compile: bool = Field(False, description="torch.compile the result, as torchao advises")
+
+    @model_validator(mode="after")
+    def _possible(self) -> QuantizeMode:
+        if self.library == "torch" and self.method == "weight-only":
+            raise ValueError("method weight-only needs `library: torchao`")
+        if self.library == "torch" and self.compile:
+            raise ValueError("compile needs `library: torchao`; torch.compile skips torch's int8")
+        return self
 
 
 class UserMode(Section):
@@ -190,7 +306,18 @@ class UserMode(Section):
 
 
 Mode = Annotated[
-    EagerMode | CompileMode | FxMode | TorchScriptMode | UserMode, Field(discriminator="engine")
+    EagerMode
+    | CompileMode
+    | FxMode
+    | TorchScriptMode
+    | ExportMode
+    | AotInductorMode
+    | OnnxRuntimeMode
+    | OpenVinoMode
+    | TensorRtMode
+    | QuantizeMode
+    | UserMode,
+    Field(discriminator="engine"),
 ]
 ENGINES = [
     get_args(mode.model_fields["engine"].annotation)[0] for mode in get_args(get_args(Mode)[0])
@@ -262,6 +389,27 @@ class Config(Section):
     profile: Profile
     studies: Studies
     measurement: Measurement
+
+
+def _takes_text(annotation: Any) -> bool:
+    """Whether text may stand somewhere in a value of this type."""
+    if annotation is str or annotation is Any or isinstance(annotation, str):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return True  # it reads its own values
+    return any(map(_takes_text, get_args(annotation)))
+
+
+def _read(value: Any) -> Any:
+    """Read text, also in a list, as YAML does."""
+    if isinstance(value, list):
+        return [_read(member) for member in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
 
 
 def parse_config(raw: Mapping[str, Any]) -> Config:

@@ -118,6 +118,7 @@ def _only_model(annotation: Any) -> type[BaseModel] | None:
 def _member(annotation: Any, tag: str) -> type[BaseModel] | None:
     """Return the union member whose discriminator has the value `tag`."""
     for member in _models(annotation):
-        if any(tag in get_args(field.annotation) for field in member.model_fields.values()):
+        # A discriminator has one value; an option may list the same word among several.
+        if any(get_args(field.annotation) == (tag,) for field in member.model_fields.values()):
             return member
     return None

@@ -101,7 +101,7 @@ def test_all_faults_are_told_together_with_place_and_suggestion(raw):
 
 
 def test_the_message_counts_the_mistakes_and_lists_each(raw):
-    raw["sed"], raw["strict"] = 1, "yes"
+    raw["sed"], raw["strict"] = 1, "perhaps"
     with pytest.raises(InvalidConfig, match=r"has 2 mistakes:\n  .*\n  .*\n") as caught:
         parse_config(raw)
     for fault in caught.value.faults:
@@ -112,8 +112,8 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
     ("path", "value", "fault"),
     [
         ("seed", -1, "seed: should be greater than or equal to 0 (found -1)"),
-        ("seed", "7", "seed: should be a valid integer (found '7')"),
-        ("strict", "yes", "strict: should be a valid boolean (found 'yes')"),
+        ("seed", "seven", "seed: should be a valid integer (found 'seven')"),
+        ("strict", "perhaps", "strict: should be a valid boolean (found 'perhaps')"),
         ("training.epochs", True, "training.epochs: should be a valid integer (found True)"),
         ("training.epochs", 0, "training.epochs: should be greater than or equal to 1 (found 0)"),
         ("measurement.budget_s", float("inf"), "measurement.budget_s: should be a finite number"),
@@ -251,3 +251,12 @@ def test_config_yaml_explains_every_key_where_it_first_stands():
         if (key := re.match(r"\s*(?:- )?(\w+):", line)) and key[1] in fields:
             explained.setdefault(key[1], "#" in line or above.lstrip().startswith("#"))
     assert [key for key, told in explained.items() if not told] == []
+
+
+def test_text_from_the_command_line_is_read_where_no_text_can_stand(raw):
+    raw["training"]["epochs"] = "7"
+    raw["strict"] = "true"
+    raw["benchmark"][0]["batch_sizes"] = ["1", "8"]
+    config = parse_config(raw)
+    assert (config.training.epochs, config.strict) == (7, True)
+    assert config.benchmark[0].batch_sizes == [1, 8]

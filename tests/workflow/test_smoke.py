@@ -140,7 +140,7 @@ def test_one_record_can_be_asked_for_alone(fresh: Workflow) -> None:
 
 
 def test_three_mistakes_are_told_at_once_before_anything_runs(fresh: Workflow) -> None:
-    fresh.edit("config.yaml", "epochs: 40", "epochs: many")
+    fresh.edit("config.yaml", "epochs: 60", "epochs: many")
     fresh.edit("config.yaml", "source: synthetic", "sorce: synthetic")
     fresh.edit("config/smoke.yaml", "modes: [eager, fx]", "modes: [eagr, fx]")
     began = time.monotonic()
