@@ -272,6 +272,12 @@ class TensorRtMode(Section):
         None, description="TensorRT's builder: 0 builds fastest, 5 runs fastest", ge=0, le=5
     )
 
+    @model_validator(mode="after")
+    def _possible(self) -> TensorRtMode:
+        if self.batch_profile and self.frontend == "torch_compile":
+            raise ValueError("batch_profile needs `frontend: dynamo`")
+        return self
+
 
 class QuantizeMode(Section):
     """Linear layers in int8; inference. Ask for the precision int8."""

@@ -6,7 +6,10 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,7 +17,7 @@ import torch
 
 from torchmodes.measure import gpu, memory, processes
 from torchmodes.measure.assess import assess
-from torchmodes.measure.clock import make_clock
+from torchmodes.measure.clock import Call, Clock, Timing, make_clock
 from torchmodes.measure.energy import make_meter, measure_energy
 from torchmodes.measure.numerics import Numerics, compare, compare_losses
 from torchmodes.measure.sampler import SamplerSettings, sample
@@ -23,7 +26,6 @@ from torchmodes.subjects import (
     Subject,
     configure_process,
     copy_output,
-    grad_context,
     subject_of,
     synchronize,
     unsupported,
@@ -31,6 +33,8 @@ from torchmodes.subjects import (
 
 LOSSES_COMPARED = 20
 """Optimiser steps whose losses must agree, from the same weights on the same batches."""
+AA_BUDGETS = 3
+"""The A/A case may sample three times as long: every verdict of its group rests on its width."""
 ENERGY_BLOCK_S = 2.0
 
 
@@ -48,6 +52,32 @@ class Made:
         return self.subject.prepare_s + self.first_call_s
 
 
+class ContextClock:
+    """A clock that enters the context of what it times, outside of the time it takes.
+
+    Parameters
+    ----------
+    clock
+        What times the calls.
+    subjects
+        Whose calls are timed, each in its own context.
+    """
+
+    def __init__(self, clock: Clock, *subjects: Subject) -> None:
+        self.name, self.timer_s, self.groupable = clock.name, clock.timer_s, clock.groupable
+        self._clock = clock
+        self._contexts = {subject.call: subject.context for subject in subjects}
+
+    def time(self, call: Call, calls: int) -> Timing:
+        """Time `calls` calls; see `torchmodes.measure.clock.Clock`."""
+        with self._contexts.get(call, nullcontext)():
+            return self._clock.time(call, calls)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked of it."""
+        self._clock.synchronize()
+
+
 def measure(argument: dict[str, Any]) -> dict[str, Any]:
     """Measure a case and return the parts of its record that only this process knows.
 
@@ -63,35 +93,35 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     settings = parameters["measurement"]
-    with grad_context(job):
-        resident = processes.own_memory().resident_bytes
-        candidate = _make(job, argument["table"])
-        cost = {
-            "build_s": candidate.subject.build_s,
-            "prepare_s": candidate.subject.prepare_s,
-            "first_call_s": candidate.first_call_s,
-            "peak_host_bytes": max(0, processes.own_memory().peak_bytes - resident),
-            "parameter_bytes": candidate.subject.built.parameter_bytes,
-            **asdict(memory.device_memory(job.case.device)),
+    resident = processes.own_memory().resident_bytes
+    candidate = _make(job, argument["table"])
+    cost = {
+        "build_s": candidate.subject.build_s,
+        "prepare_s": candidate.subject.prepare_s,
+        "first_call_s": candidate.first_call_s,
+        "peak_host_bytes": max(0, processes.own_memory().peak_bytes - resident),
+        "parameter_bytes": candidate.subject.built.parameter_bytes,
+        **asdict(memory.device_memory(job.case.device)),
+    }
+    baseline = _make(job.baseline(), argument["table"])
+    cost["baseline_first_call_s"] = baseline.first_call_s
+    numerics = _compare(job, baseline.output, candidate.output)
+    parts: dict[str, Any] = {
+        "item": candidate.subject.built.item,
+        "numerics": numerics,
+        "cost": cost,
+        "torch_threads": torch.get_num_threads(),
+    }
+    if numerics["within_tolerance"]:
+        parts |= _sample(job, settings, argument["noise_floor"], baseline, candidate)
+    else:
+        parts |= {
+            "status": "wrong",
+            "reason": numerics["reason"],
+            "remedy": "do not use this mode for this model, or report the difference upstream",
         }
-        baseline = _make(job.baseline(), argument["table"])
-        cost["baseline_first_call_s"] = baseline.first_call_s
-        numerics = _compare(job, baseline.output, candidate.output)
-        parts: dict[str, Any] = {
-            "item": candidate.subject.built.item,
-            "numerics": numerics,
-            "cost": cost,
-            "torch_threads": torch.get_num_threads(),
-        }
-        if numerics["within_tolerance"]:
-            parts |= _sample(job, settings, argument["noise_floor"], baseline, candidate)
-        else:
-            parts |= {
-                "status": "wrong",
-                "reason": numerics["reason"],
-                "remedy": "do not use this mode for this model, or report the difference upstream",
-            }
-        facts = candidate.subject.engine.facts()
+    cost["artefact_bytes"] = _bytes_of(candidate.subject.engine.artefacts())
+    facts = candidate.subject.engine.facts()
     return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
 
 
@@ -107,8 +137,8 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    with grad_context(job):
-        subject = subject_of(job, argument["table"])
+    subject = subject_of(job, argument["table"])
+    with subject.context():
         _, first_call_s = _first_call(subject, job)
     return {"status": "ok", "prepare_s": subject.prepare_s, "first_call_s": first_call_s}
 
@@ -116,10 +146,11 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
 def _make(job: Job, table: list[str]) -> Made:
     """Build a subject and run its first calls."""
     subject = subject_of(job, table)
-    first, first_call_s = _first_call(subject, job)
-    if job.case.task == "inference":
-        return Made(subject, copy_output(first), first_call_s)
-    losses = [first, *(subject.call() for _ in range(LOSSES_COMPARED - 1))]
+    with subject.context():
+        first, first_call_s = _first_call(subject, job)
+        if job.case.task == "inference":
+            return Made(subject, copy_output(first), first_call_s)
+        losses = [first, *(subject.call() for _ in range(LOSSES_COMPARED - 1))]
     return Made(subject, [float(loss) for loss in losses], first_call_s)
 
 
@@ -129,6 +160,11 @@ def _first_call(subject: Subject, job: Job) -> tuple[Any, float]:
     output = subject.call()
     synchronize(job.case.device)
     return output, time.perf_counter() - start
+
+
+def _bytes_of(artefacts: Sequence[Path]) -> int | None:
+    """Return the size of what must be shipped; None where the mode has no artefact."""
+    return sum(path.stat().st_size for path in artefacts) if artefacts else None
 
 
 def _compare(job: Job, baseline: Any, candidate: Any) -> dict[str, Any]:
@@ -153,10 +189,14 @@ def _sample(
     sampling = sample(
         baseline.subject.call,
         candidate.subject.call,
-        clock=make_clock(case.device, flush_l2=settings["flush_l2"]),
+        clock=ContextClock(
+            make_clock(case.device, flush_l2=settings["flush_l2"]),
+            baseline.subject,
+            candidate.subject,
+        ),
         settings=SamplerSettings(
             target_half_width=settings["target_half_width"],
-            budget_s=settings["budget_s"],
+            budget_s=settings["budget_s"] * (AA_BUDGETS if case.is_baseline else 1),
             warmup_budget_s=settings["warmup_budget_s"],
             min_quads=settings["min_quads"],
         ),
@@ -164,12 +204,13 @@ def _sample(
     )
     used = load.since()
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
-    energy = measure_energy(
-        candidate.subject.call,
-        seconds=ENERGY_BLOCK_S,
-        items_per_call=case.batch_size,
-        meter=make_meter(case.device),
-    )
+    with candidate.subject.context():
+        energy = measure_energy(
+            candidate.subject.call,
+            seconds=ENERGY_BLOCK_S,
+            items_per_call=case.batch_size,
+            meter=make_meter(case.device),
+        )
     return assess(
         case,
         sampling,

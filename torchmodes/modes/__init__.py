@@ -15,6 +15,12 @@ ENGINES = {
     "compile": "torchmodes.modes.compile",
     "fx": "torchmodes.modes.fx",
     "torchscript": "torchmodes.modes.torchscript",
+    "export": "torchmodes.modes.export",
+    "aotinductor": "torchmodes.modes.aotinductor",
+    "onnxruntime": "torchmodes.modes.onnxruntime",
+    "openvino": "torchmodes.modes.openvino",
+    "tensorrt": "torchmodes.modes.tensorrt",
+    "quantize": "torchmodes.modes.quantize",
     "user": "torchmodes.modes.user",
 }
 """The module of each engine; its class is ``Engine``."""
@@ -22,8 +28,13 @@ ENGINES = {
 CUSTOM_OPERATORS = "custom-operators"
 """The FX pass that needs the compiled operators."""
 
+FUSE_CONV_BN = "fuse-conv-bn"
+"""The FX pass that folds batch norms into the convolutions before them."""
 
-def create_engine(options: Mapping[str, Any], *, operators: Path | None = None) -> Engine:
+
+def create_engine(
+    options: Mapping[str, Any], *, operators: Path | None = None, precision: str = "fp32"
+) -> Engine:
     """Create the engine of a mode.
 
     Parameters
@@ -32,9 +43,11 @@ def create_engine(options: Mapping[str, Any], *, operators: Path | None = None) 
         The mode's section of the configuration, as a dictionary.
     operators
         The shared library of the custom operators, where the mode uses them.
+    precision
+        Of the case.
     """
     module = importlib.import_module(ENGINES[options["engine"]])
-    return module.Engine(options, operators=operators)
+    return module.Engine(options, operators=operators, precision=precision)
 
 
 def uses_custom_operators(options: Mapping[str, Any]) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree
 
 from torchmodes.cases import Case
 
@@ -24,16 +28,79 @@ class Unsupported:
     remedy: str
 
 
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """Return the tensors of any nesting of containers, in order."""
+    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's class and the first line that it says."""
+    told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {told[:300]}" if told else type(error).__name__
+
+
+def inference_only(case: Case, options: Mapping[str, Any], *names: str) -> Unsupported | None:
+    """Refuse a training case whose mode sets one of the named options."""
+    if case.task == "training":
+        for name in names:
+            if options[name]:
+                return Unsupported(
+                    f"{name} is for inference", f"train in a mode that does not set {name}"
+                )
+    return None
+
+
 class Engine:
-    """A way of executing a module. Eager is this class as it stands; engines change what differs.
+    """A way of executing a module; an engine changes what differs from calling the module.
 
     One engine serves one case in one process: what it did (graphs, breaks) is read from
     process-wide counters.
+
+    Parameters
+    ----------
+    options
+        The mode's section of the configuration, as a dictionary.
+    operators
+        The shared library of the custom operators, where the mode uses them.
+    precision
+        Of the case. The module comes in it, unless the engine `lowers_precision` itself.
     """
 
-    def __init__(self, options: Mapping[str, Any], *, operators: Path | None = None) -> None:
+    trains = False
+    """Whether it can execute an optimiser step; `torchmodes.config.ENGINES_THAT_TRAIN` says the
+    same without importing PyTorch."""
+
+    precisions: frozenset[str] = frozenset({"fp32", "tf32", "bf16", "fp16"})
+    """Number formats that the engine can be asked for."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        operators: Path | None = None,
+        precision: str = "fp32",
+    ) -> None:
         self.options = options
         self.operators = operators
+        self.precision = precision
+
+    @property
+    def lowers_precision(self) -> bool:
+        """Whether module and inputs come in fp32 and the engine lowers them itself."""
+        return False
+
+    def context(self) -> AbstractContextManager[Any]:
+        """Return a new context in which an inference case calls what `prepare` returned."""
+        return torch.inference_mode()
+
+    @cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="torchmodes-")
+
+    @property
+    def directory(self) -> Path:
+        """A private folder for what the engine writes; it goes with the engine."""
+        return Path(self._temporary.name)
 
     def supports(self, case: Case, *, family: str) -> Unsupported | None:
         """Say before any work why the case cannot run, or None when nothing is known against it."""
@@ -74,8 +141,19 @@ class Engine:
         return make_step(self.prepare(module, (batch[0],), {}))
 
     def facts(self) -> dict[str, Any]:
-        """Tell what was done, after it ran, as JSON values; ``no_effect`` says that it was nothing."""
+        """Tell what was done, after it ran, as JSON values.
+
+        ``no_effect`` says, where it was nothing, how that came about.
+        """
         return {}
+
+    def artefacts(self) -> list[Path]:
+        """Return the files to ship where the mode runs without the model's class.
+
+        They exist after the call; an engine may write them here. Empty where the mode needs the
+        class, as eager does.
+        """
+        return []
 
     def export(self, directory: Path) -> list[str]:
         """Write what makes the mode worth a look into a directory; return the files' names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +14,80 @@ from torch import nn
 
 from torchmodes.cases import Case
 from torchmodes.modes import base
+from torchmodes.modes.torchscript import trace
+
+REMEDIES = {
+    "openvino": "pip install openvino",
+    "openxla": "install torch_xla",
+    "tensorrt": "use the engine tensorrt with frontend: torch_compile",
+    "tvm": "pip install apache-tvm",
+}
+"""How to get the backends that come with other packages."""
+LISTED_ANYWAY = {"openxla": "torch_xla", "tvm": "tvm"}
+"""Backends that PyTorch lists whether or not their package, named here, is installed."""
 
 
 class Engine(base.Engine):
     """Compiles the model, or in training the whole optimiser step (``scope: step``)."""
 
+    trains = True
     compiled: Callable[..., Any]
     example: tuple[tuple[Any, ...], dict[str, Any]]
+    backend: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.attempts: list[dict[str, str | None]] = []
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Refuse what PyTorch would skip silently or cannot build."""
-        backend, mode = self.options["backend"], self.options["mode"]
-        known = torch._dynamo.list_backends(exclude_tags=())
-        if backend not in known:
-            installed = ", ".join(torch._dynamo.list_backends())
-            return base.Unsupported(
-                f"torch.compile has no backend {backend!r}",
-                f"use one of {installed}, or install it",
-            )
+        if refusal := base.inference_only(case, self.options, "freezing", "after", "fallback"):
+            return refusal
+        refusals = [self._refusal(backend, device=case.device) for backend in self._chain()]
+        # A chain is there to get past a backend that cannot.
+        return refusals[0] if all(refusals) else None
+
+    def _chain(self) -> list[str]:
+        return [self.options["backend"], *self.options["fallback"]]
+
+    def _refusal(self, backend: str, *, device: str) -> base.Unsupported | None:
+        first = backend == self.options["backend"]
+        mode = self.options["mode"] if first else "default"
+        freezing = first and self.options["freezing"]
+        if refusal := _unknown_backend(backend):
+            return refusal
         if mode != "default" and backend != "inductor":
             return base.Unsupported(
                 f"mode {mode!r} belongs to the backend inductor, not {backend}", "use mode: default"
             )
-        graphs = backend == "cudagraphs" or mode == "reduce-overhead"
-        if graphs and case.device != "cuda":
+        if freezing and backend != "inductor":
             return base.Unsupported(
-                f"CUDA graphs do not exist on {case.device}: PyTorch skips them silently",
+                f"freezing belongs to the backend inductor, not {backend}", "use freezing: false"
+            )
+        graphs = backend == "cudagraphs" or mode == "reduce-overhead"
+        if graphs and device != "cuda":
+            return base.Unsupported(
+                f"CUDA graphs do not exist on {device}: PyTorch skips them silently",
                 "run the case on cuda, or use backend: inductor with mode: default",
             )
-        if backend == "inductor" and case.device == "cpu":
-            return _missing_compiler()
+        if backend == "inductor" and device == "cpu":
+            return missing_compiler()
         return None
 
     def prepare(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Callable[..., Any]:
-        """Wrap the module; compilation happens at the first call."""
+        """Wrap the module; it is compiled at the first call, or here if there is a fallback."""
         self.example = (args, kwargs)
-        self.compiled = self._compile(module)
+        match self.options["after"]:
+            case "trace":
+                module = trace(module, args, kwargs)
+            case "export":
+                module = torch.export.export(module, args, kwargs).module()
+        if self.options["fallback"]:
+            self.compiled = self._first_that_works(module)
+        else:
+            self.compiled = self._compile(module, self.options["backend"])
         return self.compiled
 
     def prepare_step(
@@ -63,27 +100,52 @@ class Engine(base.Engine):
         if self.options["scope"] == "model":
             return super().prepare_step(module, batch, make_step)
         self.example = (batch, {})
-        self.compiled = self._compile(make_step(module))
+        self.compiled = self._compile(make_step(module), self.options["backend"])
         return self.compiled
 
-    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        mode = self.options["mode"]
-        self.source = function
+    def _compile(self, function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+        self.source, self.backend = function, backend
+        first = backend == self.options["backend"]
+        mode = self.options["mode"] if first else "default"
+        if first and self.options["freezing"]:
+            # Not by torch.compile(options=…): TorchDynamo reads the setting before they apply.
+            torch._inductor.config.freezing = True
         return torch.compile(
             function,
-            backend=self.options["backend"],
+            backend=backend,
             mode=None if mode == "default" else mode,
             dynamic=self.options["dynamic"],
             fullgraph=self.options["fullgraph"],
         )
 
+    def _first_that_works(self, module: nn.Module) -> Callable[..., Any]:
+        """Compile and call with one backend after another until none of it fails."""
+        args, kwargs = self.example
+        device = base.tensors_of(self.example)[0].device.type
+        for backend in self._chain():
+            if refusal := self._refusal(backend, device=device):
+                self.attempts.append({"backend": backend, "failed": refusal.reason})
+                continue
+            _forget()
+            compiled = self._compile(module, backend)
+            try:
+                with self.context():
+                    compiled(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next one is tried
+                cause = getattr(error, "inner_exception", error)
+                self.attempts.append({"backend": backend, "failed": base.first_line(cause)})
+                continue
+            self.attempts.append({"backend": backend, "failed": None})
+            return compiled
+        told = "; ".join(f"{tried['backend']}: {tried['failed']}" for tried in self.attempts)
+        raise RuntimeError(f"no backend of the fallback chain works ({told})")
+
     def facts(self) -> dict[str, Any]:
         """Read Dynamo's counters: graphs, breaks with their reasons, recompiles, skips."""
         counters = torch._dynamo.utils.counters
         compiles = torch._dynamo.convert_frame.FRAME_COMPILE_COUNTER
-        graphs = counters["stats"]["unique_graphs"]
-        facts = {
-            "graphs": graphs,
+        facts: dict[str, Any] = {
+            "graphs": counters["stats"]["unique_graphs"],
             # Not counters["graph_break"]: that one misses branches that depend on data.
             "graph_breaks": dict(
                 Counter(
@@ -93,9 +155,24 @@ class Engine(base.Engine):
             "recompiles": sum(count - 1 for count in compiles.values()),
             "cudagraph_skips": counters["inductor"]["cudagraph_skips"],
         }
-        if graphs == 0:
-            facts["no_effect"] = "torch.compile captured no graph: eager code ran"
+        if self.attempts:
+            facts |= {"fallback": self.attempts, "ended_on": self.backend}
+        if nothing := self._nothing_done(facts):
+            facts["no_effect"] = nothing
         return facts
+
+    def _nothing_done(self, facts: dict[str, Any]) -> str | None:
+        """Say how what was asked for came to nothing, or return None."""
+        if facts["graphs"] == 0:
+            return "torch.compile captured no graph: eager code ran"
+        if self.attempts and self.backend == "eager":
+            return "the fallback chain ended on eager: its kernels are eager's"
+        replayed = self.backend == "cudagraphs" or self.options["mode"] == "reduce-overhead"
+        if replayed and facts["cudagraph_skips"] >= facts["graphs"]:
+            return "every CUDA graph was skipped: the kernels were launched one by one"
+        if self.backend == "openvino" and _kernels_by_inductor():
+            return "OpenVINO failed, and its backend silently ran TorchInductor instead"
+        return None
 
     def export(self, directory: Path) -> list[str]:
         """Write the counters, and the graphs and breaks that ``torch._dynamo.explain`` finds.
@@ -120,7 +197,26 @@ def _in_short(reason: str) -> str:
     return ": ".join([what, *explanation])
 
 
-def _missing_compiler() -> base.Unsupported | None:
+def _forget() -> None:
+    """Forget what was compiled and counted so far."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch._dynamo.utils.graph_break_reasons.clear()
+
+
+def _unknown_backend(name: str) -> base.Unsupported | None:
+    known = set(torch._dynamo.list_backends(exclude_tags=()))
+    known -= {name for name, package in LISTED_ANYWAY.items() if find_spec(package) is None}
+    if name in known:
+        return None
+    common = ", ".join(sorted(known & set(torch._dynamo.list_backends())))
+    return base.Unsupported(
+        f"torch.compile has no backend {name!r} here",
+        REMEDIES.get(name, f"use one of {common}, or install the package that has it"),
+    )
+
+
+def missing_compiler() -> base.Unsupported | None:
     """Inductor writes C++ for a CPU and needs a compiler for it."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
@@ -133,3 +229,9 @@ def _missing_compiler() -> base.Unsupported | None:
             "install one (Debian: apt-get install g++; macOS: xcode-select --install) or set CXX",
         )
     return None
+
+
+def _kernels_by_inductor() -> int:
+    from torch._inductor import metrics
+
+    return metrics.generated_kernel_count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,13 +10,25 @@ import torch
 from torch import nn
 
 from torchmodes.cases import Case
-from torchmodes.modes.base import Unsupported
+from torchmodes.modes.base import Engine, Unsupported
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def unsupported_precision(case: Case) -> Unsupported | None:
-    """Say why this machine should not run a case in its precision, or None."""
+def unsupported_precision(
+    case: Case, *, precisions: Collection[str] = Engine.precisions
+) -> Unsupported | None:
+    """Say why a case should not run in its precision on this machine, or None.
+
+    Parameters
+    ----------
+    case
+        The case.
+    precisions
+        Those that its engine can be asked for.
+    """
+    if case.precision not in precisions:
+        return _not_among(case, precisions)
     if case.precision == "tf32" and case.device != "cuda":
         return Unsupported(
             f"tf32 is a format of NVIDIA tensor cores; {case.device} has none", "use fp32 or bf16"
@@ -31,12 +43,20 @@ def unsupported_precision(case: Case) -> Unsupported | None:
         )
     if case.precision == "fp16" and case.task == "training":
         return Unsupported("fp16 training needs loss scaling, which is not done here", "use bf16")
+    return None
+
+
+def _not_among(case: Case, precisions: Collection[str]) -> Unsupported:
     if case.precision == "int8":
         return Unsupported(
             f"the mode {case.mode!r} does not quantise",
             "choose a mode whose engine quantises to int8",
         )
-    return None
+    known = ", ".join(sorted(precisions))
+    return Unsupported(
+        f"the mode {case.mode!r} does not compute in {case.precision}",
+        f"ask for the precision {known}" if len(precisions) == 1 else f"ask for one of {known}",
+    )
 
 
 def cast(

@@ -13,7 +13,6 @@ from torchmodes.subjects import (
     Job,
     Subject,
     configure_process,
-    grad_context,
     subject_of,
     synchronize,
     unsupported,
@@ -49,8 +48,8 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     settings = argument["profile"]
-    with grad_context(job):
-        subject = subject_of(job, argument["table"])
+    subject = subject_of(job, argument["table"])
+    with subject.context():
         for _ in range(UNPROFILED_CALLS):
             subject.call()
         unprofiled_s = _seconds_per_call(subject, job.case.device, settings["active"])

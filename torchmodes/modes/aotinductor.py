@@ -1,0 +1,59 @@
+"""AOTInductor: torch.export, compiled ahead of time to a package that needs no Python class."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchmodes.cases import Case
+from torchmodes.modes import base
+from torchmodes.modes.compile import missing_compiler
+from torchmodes.modes.export import count_operators
+
+
+class Engine(base.Engine):
+    """Runs the package's compiled code; weights are inside it."""
+
+    package: Path
+    operators_exported: int
+    compile_s: float
+    load_s: float
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """Ask for a C++ compiler: the package is a shared library, on CUDA too."""
+        return missing_compiler()
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Export, compile, package and load."""
+        program = torch.export.export(module, args, kwargs)
+        self.operators_exported = count_operators(program)
+        start = time.perf_counter()
+        path = torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(self.directory / "model.pt2"),
+            inductor_configs={"max_autotune": True} if self.options["max_autotune"] else None,
+        )
+        compiled_at = time.perf_counter()
+        loaded = torch._inductor.aoti_load_package(path)
+        self.package = Path(path)
+        self.compile_s, self.load_s = compiled_at - start, time.perf_counter() - compiled_at
+        return loaded
+
+    def facts(self) -> dict[str, Any]:
+        """Tell what was compiled and how long it took; loading is all that a server pays."""
+        return {
+            "operators_exported": self.operators_exported,
+            "compile_s": self.compile_s,
+            "load_s": self.load_s,
+        }
+
+    def artefacts(self) -> list[Path]:
+        """Return the package that `torch._inductor.aoti_load_package` reads."""
+        return [self.package]

@@ -1,0 +1,262 @@
+"""ONNX Runtime: torch.onnx.export, executed by one of its providers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchmodes.cases import Case
+from torchmodes.modes import base
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+class Engine(base.Engine):
+    """Runs an ONNX file; tensors go in and come out by DLPack, without a copy."""
+
+    session: Any
+    opset: int
+    export_s: float
+    session_s: float
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """Refuse devices without a provider, and what a provider would do elsewhere."""
+        if missing := [package for package in PACKAGES if find_spec(package) is None]:
+            return base.Unsupported(
+                f"{', '.join(missing)} not installed", f"pip install {' '.join(missing)}"
+            )
+        if case.device == "mps":
+            return base.Unsupported(
+                "ONNX Runtime has no provider for MPS", "run the case on cpu or cuda"
+            )
+        wanted = self._provider(case.device)
+        if (wanted == "cpu") != (case.device == "cpu"):
+            return base.Unsupported(
+                f"provider: {wanted} does not run on {case.device}", "use provider: auto"
+            )
+        if case.device == "cpu" and case.precision in ("bf16", "fp16"):
+            return base.Unsupported(
+                f"ONNX Runtime's CPU provider has no {case.precision} kernels for most operators",
+                "use fp32, or run the case on cuda",
+            )
+        return self._missing_provider(wanted)
+
+    def _provider(self, device: str) -> str:
+        provider = self.options["provider"]
+        return device if provider == "auto" else provider
+
+    def _missing_provider(self, wanted: str) -> base.Unsupported | None:
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        if PROVIDERS[wanted] in available:
+            return None
+        return base.Unsupported(
+            f"the installed onnxruntime has no {PROVIDERS[wanted]}",
+            "pip uninstall onnxruntime; pip install onnxruntime-gpu"
+            + (" tensorrt" if wanted == "tensorrt" else ""),
+        )
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Export to a private folder, check the file, open a session."""
+        import onnx
+
+        start = time.perf_counter()
+        program = torch.onnx.export(
+            module,
+            args,
+            kwargs=kwargs,
+            dynamo=True,
+            opset_version=self.options["opset"],
+            verbose=False,
+        )
+        assert program is not None
+        program.save(self.model, external_data=True)
+        onnx.checker.check_model(str(self.model))
+        self.opset = program.model.opset_imports[""]
+        self.export_s = time.perf_counter() - start
+        device = base.tensors_of((args, kwargs))[0].device
+        start = time.perf_counter()
+        if device.type == "cuda":
+            call = self._on_cuda(device, args, kwargs)
+        else:
+            self.session = self._open("cpu", {})
+            call = self._on_cpu(args, kwargs)
+        self.session_s = time.perf_counter() - start
+        return call
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file; its weights lie beside it in ``model.onnx.data``."""
+        return self.directory / "model.onnx"
+
+    def _open(self, provider: str, options: dict[str, str]) -> Any:
+        """Open a session that computes with `provider`, or raise."""
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.inter_op_num_threads = 1
+        # Its threads would wait for the next call by spinning, and slow the baseline's turn.
+        settings.add_session_config_entry("session.force_spinning_stop", "1")
+        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        wanted = PROVIDERS[provider]
+        session = onnxruntime.InferenceSession(
+            self.model, settings, providers=[(wanted, options)] if options else [wanted]
+        )
+        session.disable_fallback()
+        if session.get_providers()[0] != wanted:
+            raise RuntimeError(
+                f"ONNX Runtime could not load {wanted} (its log says why) and would have run"
+                f" {session.get_providers()[0]} instead"
+            )
+        return session
+
+    def _on_cpu(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
+        from onnxruntime import OrtValue
+
+        name_inputs = named_inputs(
+            [given.name for given in self.session.get_inputs()], args, kwargs
+        )
+        outputs = [output.name for output in self.session.get_outputs()]
+        run = self.session.run_with_ort_values
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            feed = {
+                name: OrtValue.from_dlpack(tensor.contiguous())
+                for name, tensor in name_inputs(args, kwargs)
+            }
+            found = [torch.from_dlpack(value) for value in run(outputs, feed)]
+            return found[0] if len(found) == 1 else found
+
+        return call
+
+    def _on_cuda(
+        self, device: torch.device, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Bind tensors of the device, on a stream that waits for PyTorch's and is waited for.
+
+        PyTorch's default stream is 0, which ONNX Runtime takes for “none given”: hence a stream of
+        its own, ordered by events instead of by waiting on the host.
+        """
+        from onnxruntime import OrtValue, RunOptions
+
+        index = device.index or 0
+        stream = torch.cuda.Stream(device)
+        provider = self._provider("cuda")
+        self.session = self._open(provider, self._cuda_options(provider, index, stream))
+        name_inputs = named_inputs(
+            [given.name for given in self.session.get_inputs()], args, kwargs
+        )
+        outputs = [output.name for output in self.session.get_outputs()]
+        unsynchronised = RunOptions()
+        unsynchronised.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            binding = self.session.io_binding()
+            for name, tensor in name_inputs(args, kwargs):
+                binding.bind_ortvalue_input(name, OrtValue.from_dlpack(tensor.contiguous()))
+            for name in outputs:
+                binding.bind_output(name, "cuda", index)
+            current = torch.cuda.current_stream(device)
+            stream.wait_stream(current)
+            self.session.run_with_iobinding(binding, unsynchronised)
+            current.wait_stream(stream)
+            found = [torch.from_dlpack(value) for value in binding.get_outputs()]
+            return found[0] if len(found) == 1 else found
+
+        return call
+
+    def _cuda_options(self, provider: str, index: int, stream: torch.cuda.Stream) -> dict[str, str]:
+        """Return the provider's options; https://onnxruntime.ai/docs/execution-providers."""
+        options = {"device_id": str(index), "user_compute_stream": str(stream.cuda_stream)}
+        tf32 = self.precision == "tf32"
+        if provider == "cuda":
+            return options | {"use_tf32": "1" if tf32 else "0"}
+        if not tf32:
+            # The provider has no option for it; TensorRT's builder reads this variable.
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        return options | {
+            "trt_fp16_enable": "1" if self.precision == "fp16" else "0",
+            "trt_bf16_enable": "1" if self.precision == "bf16" else "0",
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(self.directory),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(self.directory),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Tell operator set, sizes, threads, and how many nodes each provider computes."""
+        nodes: Counter[str] = Counter()
+        for part in self.session.get_provider_graph_assignment_info():
+            nodes[part.ep_name] += len(part.get_nodes())
+        facts: dict[str, Any] = {
+            "opset": self.opset,
+            "file_bytes": {path.name: path.stat().st_size for path in self.artefacts()},
+            "provider": self.session.get_providers()[0],
+            "nodes": dict(nodes),
+            "intra_op_threads": self.session.get_session_options().intra_op_num_threads,
+            "export_s": self.export_s,
+            "session_s": self.session_s,
+        }
+        if engines := list(self.directory.glob("*.engine")):
+            facts["engine_bytes"] = sum(path.stat().st_size for path in engines)
+        if facts["provider"] not in nodes:
+            facts["no_effect"] = f"{facts['provider']} took no node: {', '.join(nodes)} ran them"
+        return facts
+
+    def artefacts(self) -> list[Path]:
+        """Return the ONNX file and that of its weights, if it has one."""
+        weights = self.model.with_name("model.onnx.data")
+        return [self.model, weights] if weights.exists() else [self.model]
+
+
+def named_inputs(
+    names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[tuple[Any, ...], dict[str, Any]], list[tuple[str, torch.Tensor]]]:
+    """Return a function that pairs the tensors of a call with an ONNX model's input names.
+
+    Parameters
+    ----------
+    names
+        The model's inputs: positional ones in order, keywords by their own names.
+    args, kwargs
+        Example inputs: tensors, and constants that the exported model contains.
+
+    Raises
+    ------
+    ValueError
+        When the tensors are not those the model takes, such as tensors in a list.
+    """
+    positions = [i for i, value in enumerate(args) if isinstance(value, torch.Tensor)]
+    keywords = [key for key, value in kwargs.items() if isinstance(value, torch.Tensor)]
+    positional = [name for name in names if name not in keywords]
+    if len(positional) != len(positions) or not set(keywords) <= set(names):
+        raise ValueError(
+            f"the ONNX model takes {', '.join(names)}; the call gives {len(positions)} positional"
+            f" tensors and {', '.join(keywords) or 'no keywords'}"
+        )
+    places = list(zip(positional, positions, strict=True))
+
+    def pair(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
+        return [
+            *((name, args[position]) for name, position in places),
+            *((key, kwargs[key]) for key in keywords),
+        ]
+
+    return pair
