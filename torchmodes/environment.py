@@ -64,10 +64,10 @@ def describe_environment(*, variables: Iterable[str] = VARIABLES) -> dict[str, A
     -------
     dict
         ``machine`` (sizes in bytes, load as the 1-minute mean of runnable processes), ``os``,
-        ``python``, ``versions`` of the installed packages, ``torch_build``, ``gpu``, ``variables``
-        and ``git`` of the working folder.
+        ``python``, ``versions`` of the installed packages, ``torch_build``, ``gpu``, ``variables``,
+        ``git`` of the working folder, and the `fingerprint` of it all.
     """
-    return {
+    described = {
         "machine": describe_machine(),
         "os": _operating_system(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -77,6 +77,7 @@ def describe_environment(*, variables: Iterable[str] = VARIABLES) -> dict[str, A
         "variables": relevant_variables(os.environ, variables),
         "git": git_state(Path.cwd()),
     }
+    return described | {"fingerprint": fingerprint(described)}
 
 
 def fingerprint(environment: Mapping[str, Any]) -> str:

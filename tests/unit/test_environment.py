@@ -29,6 +29,7 @@ def test_the_description_is_json_and_names_every_part(described):
     assert json.loads(json.dumps(described, allow_nan=False)) == described
     assert set(described) == {
         *("machine", "os", "python", "versions", "torch_build", "gpu", "variables", "git"),
+        "fingerprint",
     }
     assert set(described["machine"]) == {
         *("host", "cpu", "architecture", "cores_usable", "cores_physical", "memory_bytes"),
@@ -71,6 +72,7 @@ def changed(described, *keys, value):
 
 def test_fingerprint_is_sixteen_hexadecimal_digits_and_repeats(described):
     assert fingerprint(described) == fingerprint(json.loads(json.dumps(described)))
+    assert described["fingerprint"] == fingerprint(described)
     assert int(fingerprint(described), 16) >= 0
     assert len(fingerprint(described)) == 16
 
