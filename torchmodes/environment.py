@@ -30,19 +30,9 @@ PACKAGES = (
     *("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "scipy", "snakemake"),
 )
 VARIABLES = (
-    *(
-        "OMP_*",
-        "GOMP_*",
-        "KMP_*",
-        "MKL_*",
-        "OPENBLAS_*",
-        "BLIS_*",
-        "VECLIB_*",
-        "ONEDNN_*",
-        "DNNL_*",
-    ),
+    *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "BLIS_*", "VECLIB_*", "ONEDNN_*"),
     *("TORCH*", "PYTORCH_*", "ATEN_*", "TRITON_*", "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_*"),
-    *("MALLOC_*", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "CC", "CXX"),
+    *("DNNL_*", "MALLOC_*", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "CC", "CXX"),
 )
 """Patterns of the environment variables that change what PyTorch computes with."""
 
