@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from torchmodes.cases import Case, case_from, case_parameters, expand_grids
+from torchmodes.cases import Case, case_from, case_parameters, expand_grids, job_parameters
 from torchmodes.config import SYNTHETIC, parse_config
 from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
@@ -47,6 +47,12 @@ PROFILES = [f"{case.profile}/summary.json" for case in PROFILED]
 STUDIES = ["results/studies/compile_cost.json"] if COMPILED else []
 TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
 
+if len(RUNS) < len(PROFILED):
+    raise WorkflowError(
+        "two profiled cases have the same TensorBoard run name; rename a model or a mode: "
+        + ", ".join(sorted({case.run for case in PROFILED if RUNS[case.run] != case}))
+    )
+
 
 wildcard_constraints:
     task="training|inference",
@@ -79,6 +85,12 @@ def parameters_of(wildcards):
         return case_parameters(CONFIG, case_of(wildcards))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+
+
+def job_parameters_of(wildcards):
+    """Return what of the configuration a job depends on that measures nothing."""
+    parameters_of(wildcards)  # tells an unknown model or mode
+    return job_parameters(CONFIG, case_of(wildcards))
 
 
 def code_of(script, target):

@@ -17,7 +17,7 @@ rule profile_case:
         runtime=MINUTES,
         gpu=gpus_of,
     params:
-        case=parameters_of,
+        case=job_parameters_of,
         profile=CONFIG.profile.model_dump(exclude={"cases"}),
         code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
         software=SOFTWARE,

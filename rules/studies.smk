@@ -15,7 +15,7 @@ rule study_compile_cost:
         mem_mb=4000,
         runtime=MINUTES,
     params:
-        cases=[case_parameters(CONFIG, case) for case in COMPILED],
+        cases=[job_parameters(CONFIG, case) for case in COMPILED],
         code=code_digest(
             "scripts/study_compile_cost.py",
             "torchmodes.measure.case",

@@ -39,7 +39,7 @@ rule train_model:
         runtime=MINUTES,
         gpu=gpus_of,
     params:
-        case=parameters_of,
+        case=job_parameters_of,
         epochs=CONFIG.training.epochs,
         code=code_of("scripts/train_model.py", "torchmodes.training.job"),
         software=SOFTWARE,

@@ -160,3 +160,17 @@ def case_parameters(config: Config, case: Case) -> dict[str, Any]:
     if case.task == "training":
         parameters["learning_rate"] = config.training.learning_rate
     return parameters
+
+
+LIMITS = ("time_limit_s", "memory_limit_mb", "start")
+"""What of `measurement` also bounds jobs that measure nothing."""
+
+
+def job_parameters(config: Config, case: Case) -> dict[str, Any]:
+    """Return what a training, a profile or a start of `case` depends on.
+
+    As `case_parameters`, but an edit of how cases are sampled leaves these jobs alone.
+    """
+    parameters = case_parameters(config, case)
+    limits = {name: parameters["measurement"][name] for name in LIMITS}
+    return parameters | {"measurement": limits}

@@ -216,9 +216,10 @@ class Record(Part):
         told = self.status if self.reason is None else f"{self.status}: {self.reason}"
         if self.status == "ok" and self.statistics is not None:
             speed_up = self.statistics.speed_up
-            told = (
-                f"{speed_up.estimate:.3f}× [{speed_up.low:.3f}, {speed_up.high:.3f}] {self.verdict}"
+            bounds = ", ".join(
+                "?" if b is None else f"{b:.3f}" for b in (speed_up.low, speed_up.high)
             )
+            told = f"{speed_up.estimate:.3f}× [{bounds}] {self.verdict}"
         return f"{self.identity}  {told}"
 
     @property

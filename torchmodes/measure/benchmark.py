@@ -48,6 +48,7 @@ def benchmark_case(
     Record
         Always: a crash, a kill or a hang is a record with status ``failed``.
     """
+    environment = describe_environment()  # before: the load at the start is not the case's own
     started_at = datetime.now(UTC)
     parts, outcome = run_job(
         "torchmodes.measure.case:measure",
@@ -60,7 +61,14 @@ def benchmark_case(
         },
         log=log,
     )
-    return record_of(parts, outcome, parameters, threads=threads, started_at=started_at)
+    return record_of(
+        parts,
+        outcome,
+        parameters,
+        threads=threads,
+        started_at=started_at,
+        environment=environment,
+    )
 
 
 def noise_floor(aa: Record | None) -> float | None:
@@ -78,6 +86,7 @@ def record_of(
     *,
     threads: int,
     started_at: datetime,
+    environment: Mapping[str, Any],
 ) -> Record:
     """Join what a case's process told and how it ended into its record."""
     cost = parts.get("cost")
@@ -103,6 +112,6 @@ def record_of(
         case=parameters["case"],
         parameters=dict(parameters),
         run=run,
-        environment=describe_environment(),
+        environment={**environment, **parts.pop("environment", {})},
         **parts,
     )

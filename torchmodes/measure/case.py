@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import torch
 
+from torchmodes.environment import torch_build
 from torchmodes.measure import gpu, memory, processes
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
@@ -111,6 +112,7 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         "numerics": numerics,
         "cost": cost,
         "torch_threads": torch.get_num_threads(),
+        "environment": {"torch_build": torch_build()},  # whole only where PyTorch is imported
     }
     if numerics["within_tolerance"]:
         parts |= _sample(job, settings, argument["noise_floor"], baseline, candidate)

@@ -47,10 +47,9 @@ class Engine(base.Engine):
         traced = fx.symbolic_trace(module)
         self.nodes_traced = len(traced.graph.nodes)
         for name in self.options["passes"]:
-            before = str(traced)  # modules and code
+            before = _nodes_and_modules(traced)
             traced = self._rewrite(traced, name)
-            traced.recompile()  # a pass that edits in place may have left the code as it was
-            if str(traced) == before:
+            if _nodes_and_modules(traced) == before:
                 self.passes_without_effect.append(name)
         traced.graph.lint()
         traced.recompile()

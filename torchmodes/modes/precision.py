@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree
 
 from torchmodes.cases import Case
 from torchmodes.modes.base import Engine, Unsupported
@@ -70,7 +71,7 @@ def cast(
     def convert(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, convert, (args, kwargs))
+    args, kwargs = _pytree.tree_map_only(torch.Tensor, convert, (args, kwargs))
     return module.to(dtype), args, kwargs
 
 
@@ -88,24 +89,26 @@ def in_precision(call: Callable[..., Any], precision: str) -> Callable[..., Any]
     """
     if precision != "tf32":
         return call
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
 
     def with_tf32(*args: Any, **kwargs: Any) -> Any:
-        for backend in backends:
-            backend.fp32_precision = "tf32"
+        _set_fp32_precision("tf32")
         try:
             return call(*args, **kwargs)
         finally:
-            for backend in backends:
-                backend.fp32_precision = "ieee"
+            _set_fp32_precision("ieee")
 
     return with_tf32
 
 
 def forbid_tf32() -> None:
     """Make fp32 mean fp32 on CUDA, whatever the version's default is."""
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    _set_fp32_precision("ieee")
+
+
+def _set_fp32_precision(precision: str) -> None:
+    torch.backends.cuda.matmul.fp32_precision = precision
+    # PyTorch puts `conv` there at run time, where a type checker does not see it.
+    torch.backends.cudnn.conv.fp32_precision = precision  # ty: ignore[missing-attribute]
 
 
 def _cpu_computes_fp16() -> bool:

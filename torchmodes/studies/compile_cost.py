@@ -42,11 +42,12 @@ def study_compile_cost(
         ``cases``: for each its identity, ``status``, ``reason``, and in seconds ``cold_s`` and
         ``warm_s`` (preparation and first call; null where it did not start); ``environment``.
     """
+    environment = describe_environment()
     rows = [
         _start_twice(parameters, threads=threads, table=table, operators=operators, log=log)
         for parameters in cases
     ]
-    return {"cases": rows, "environment": describe_environment()}
+    return {"cases": rows, "environment": environment}
 
 
 def _start_twice(

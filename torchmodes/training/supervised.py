@@ -64,6 +64,7 @@ def train_supervised(
     """
     model.mkdir(parents=True, exist_ok=True)
     history.write_text(",".join(HISTORY) + "\n", encoding="utf-8")
+    environment = describe_environment()
     parts, _ = run_job(
         "torchmodes.training.job:train_model",
         {
@@ -87,7 +88,7 @@ def train_supervised(
         **{name: parts.get(name) for name in METRICS},
         "artefacts": parts.get("artefacts", []),
         "facts": parts.get("facts", {}),
-        "environment": describe_environment(),
+        "environment": environment,
     }
     write_atomically(metrics, json.dumps(told, indent=1) + "\n")
     return told
