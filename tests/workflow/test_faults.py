@@ -38,6 +38,8 @@ def write_config(folder: Path) -> None:
                 "devices": ["cpu"],
             }
         ],
+        "training": {"modes": ["eager"]},
+        "profile": {"cases": []},
         "measurement": {"time_limit_s": 20.0, "memory_limit_mb": 2000},
     }
     (folder / "faults.yaml").write_text(json.dumps(config))
