@@ -81,6 +81,8 @@ rule write_report:
         metrics=METRICS,
         histories=HISTORIES,
         profiles=PROFILES,
+        studies=STUDIES,
+        table=TABLE[0],
     output:
         html="reports/report.html",
         markdown="reports/summary.md",

@@ -16,6 +16,8 @@ with job_log(snakemake.log[0]):
         trainings=[Path(path) for path in snakemake.input.metrics],
         profiles=[Path(path) for path in snakemake.input.profiles],
         config=snakemake.params.config,
+        studies=[Path(path) for path in snakemake.input.studies],
+        table=Path(snakemake.input.table),
     )
     html.write_report(data, Path(snakemake.output.html))
     markdown.write_summary(data, Path(snakemake.output.markdown))
