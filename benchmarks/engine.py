@@ -28,7 +28,8 @@ from torchmodes.devices import usable_cores
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job
 from torchmodes.measure.benchmark import benchmark_case
-from torchmodes.records import Record, write_atomically
+from torchmodes.records import Record
+from torchmodes.writing import write_atomically
 
 KNOWN_WORK = Path(__file__).with_name("known_work.py")
 MODEL = {

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
 from torchmodes.measure.benchmark import benchmark_case
-from torchmodes.records import read_record, write_record
+from torchmodes.records import read_record, write_reserved
+from torchmodes.writing import reserve
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job_log(snakemake.log[0]):
+with job_log(snakemake.log[0]), reserve(Path(snakemake.output[0])) as reservation:
     aa = snakemake.input.get("aa")
     record = benchmark_case(
         snakemake.params.case,
@@ -20,5 +21,4 @@ with job_log(snakemake.log[0]):
         aa=read_record(Path(aa)) if aa else None,
         log=Path(snakemake.log[0]),
     )
-    write_record(record, Path(snakemake.output[0]))
-    print(record.in_brief())
+    print(write_reserved(record, reservation).in_brief())

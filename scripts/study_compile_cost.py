@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
-from torchmodes.records import write_atomically
 from torchmodes.studies.compile_cost import study_compile_cost
+from torchmodes.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

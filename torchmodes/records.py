@@ -6,7 +6,6 @@ never NaN or Infinity. Times are in seconds, sizes in bytes, ratios plain number
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from torchmodes.cases import Case
+from torchmodes.writing import Reservation, write_atomically
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "unsupported", "failed", "wrong"]
@@ -254,20 +254,34 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     return sorted((read_record(path) for path in paths), key=lambda record: record.identity)
 
 
+def as_json(record: Record) -> str:
+    """Return the text of a record's file."""
+    return record.model_dump_json(indent=1) + "\n"
+
+
 def write_record(record: Record, path: Path) -> None:
     """Write a record atomically: the path holds the old file or the whole new one."""
-    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    write_atomically(path, as_json(record))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content as one step, so that no reader or crash sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_reserved(record: Record, reservation: Reservation) -> Record:
+    """Write a record; where the disk is full, one that says so in the space that was reserved.
+
+    Returns
+    -------
+    Record
+        The one that was written.
+    """
+    reason = "the disk became full before the record was written"
+    remedy = "free some space, delete this record and run snakemake again"
+    full = Record(
+        case=record.case,
+        status="failed",
+        reason=reason,
+        remedy=remedy,
+        failure=Failure(type="OSError", message=reason, traceback=None, log=""),
+        parameters=record.parameters,
+        run=record.run,
+    )
+    written = reservation.write(as_json(record), otherwise=as_json(full))
+    return record if written else full

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes.jobs import run_job, shared_compile_cache
-from torchmodes.records import write_atomically
+from torchmodes.writing import write_atomically
 
 
 def profile_supervised(

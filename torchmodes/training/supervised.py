@@ -9,7 +9,7 @@ from typing import Any
 
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job, shared_compile_cache
-from torchmodes.records import write_atomically
+from torchmodes.writing import write_atomically
 
 METRICS = (
     "rmse",

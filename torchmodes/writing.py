@@ -1,0 +1,75 @@
+"""Writing results: whole or not at all, and a failure told even when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+RESERVED_BYTES = 64 * 1024
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content as one step, so that no reader or crash sees a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Space on the disk, taken before the work, in which at least the failure can be told."""
+
+    path: Path
+    space: Path
+
+    def write(self, text: str, *, otherwise: str) -> bool:
+        """Write the text, or where the disk is too full for it a shorter one.
+
+        Parameters
+        ----------
+        text
+            What should stand at the path.
+        otherwise
+            What stands there if that does not fit; at most `RESERVED_BYTES` as UTF-8.
+
+        Returns
+        -------
+        bool
+            Whether `text` was written.
+        """
+        try:
+            write_atomically(self.path, text)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            shorter = otherwise.encode("utf-8")[:RESERVED_BYTES]
+            with self.space.open("r+b") as file:  # the blocks are there already
+                file.write(shorter)
+                file.truncate()
+            self.space.replace(self.path)
+            return False
+        return True
+
+
+@contextmanager
+def reserve(path: Path) -> Generator[Reservation]:
+    """Take some space beside a path that will be written, and give it back at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    space = path.with_name(f".{path.name}.reserved")
+    space.write_bytes(b"\0" * RESERVED_BYTES)
+    try:
+        yield Reservation(path, space)
+    finally:
+        space.unlink(missing_ok=True)
