@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from torchmodes.cases import Case, parse_case
 from torchmodes.measure.breakeven import break_even
@@ -38,6 +41,7 @@ from torchmodes.records import (
     Status,
     Warmup,
 )
+from torchmodes.report.data import TrainingRun
 
 ENVIRONMENT: dict[str, Any] = {
     "machine": {
@@ -315,6 +319,44 @@ def house_price_records() -> list[Record]:
             seed=6,
         ),
     ]
+
+
+def make_training(mode: str, *, status: str = "ok", offset: float = 0.0) -> TrainingRun:
+    """Make a training of ten epochs whose losses are off eager's by a relative `offset`."""
+    epochs = np.arange(1, 11 if status == "ok" else 1)
+    loss = np.exp(-epochs / 3) + 0.01
+    history = {
+        "epoch": epochs,
+        "train_loss": loss * (1 + offset),
+        "validation_loss": 1.1 * loss * (1 + offset),
+        "seconds": np.full(epochs.size, 0.06),
+    }
+    ok = status == "ok"
+    metrics = {
+        "mode": mode,
+        "status": status,
+        "reason": None if ok else f"training is {status}",
+        "remedy": None if ok else "train in another mode",
+        "device": "cpu",
+        "rmse": 101_234.5 if ok else None,
+        "r2": 0.9171 if ok else None,
+        "train_rows_per_s": 310_000.0 if ok else None,
+        "seconds": 2.4 if ok else None,
+        "epochs": 10 if ok else None,
+        "artefacts": ["weights.pt"] if ok else [],
+        "environment": ENVIRONMENT,
+    }
+    return TrainingRun(
+        mode, status, metrics["reason"], metrics["remedy"], metrics, pd.DataFrame(history)
+    )
+
+
+def write_training(run: TrainingRun, folder: Path) -> Path:
+    """Write a training as the workflow would, and return the path of its metrics."""
+    folder.mkdir(parents=True)
+    run.history.to_csv(folder / "history.csv", index=False)
+    (folder / "metrics.json").write_text(json.dumps(run.metrics))
+    return folder / "metrics.json"
 
 
 def _sides(samples: Samples) -> tuple[np.ndarray, np.ndarray]:

@@ -43,9 +43,9 @@ class Group:
 
     @property
     def noise_floor(self) -> float | None:
-        """The floor that the group's cases were judged against, relative."""
+        """The floor that the group's cases were judged against, relative; else its A/A case's."""
         floors = [f for c in self.cases if (f := _floor(c)) is not None]
-        return max(floors, default=None)
+        return max(floors, default=_floor_shown(self.baseline))
 
     @property
     def margin(self) -> float | None:
@@ -124,12 +124,8 @@ def picks(advices: Sequence[Advice]) -> list[Pick]:
     memory among everything that was measured and does something.
     """
     shipped = [s for advice in advices if (s := advice.shipped) is not None]
-    measured = [
-        c
-        for advice in advices
-        for c in advice.group.cases
-        if c.competes or c is advice.group.baseline
-    ]
+    measured = [c for advice in advices if (c := advice.group.baseline) is not None]
+    measured += [c for advice in advices for c in advice.group.competitors]
     found = [
         _pick("latency", shipped, lambda c: statistics_of(c).candidate.median_s),
         _pick("throughput", shipped, lambda c: -statistics_of(c).throughput_per_s),
@@ -187,12 +183,22 @@ def _floor(judged: Judged) -> float | None:
     return None if statistics is None else statistics.noise_floor
 
 
+def _floor_shown(baseline: Judged | None) -> float | None:
+    """Return the largest relative effect that an A/A case leaves possible."""
+    if baseline is None:
+        return None
+    interval = statistics_of(baseline).speed_up
+    if not interval.low or not interval.high:
+        return None
+    return max(interval.high, 1 / interval.low) - 1
+
+
 def _pick(
     aim: Literal["latency", "throughput", "start", "memory"],
     cases: Sequence[Judged],
     cost: Callable[[Judged], float | None],
 ) -> Pick | None:
-    """Return the case with the smallest cost, if any case has one."""
+    """Return the case with the smallest cost, the first of equals, if any case has one."""
     costs = [(value, case) for case in cases if (value := cost(case)) is not None]
     if not costs:
         return None

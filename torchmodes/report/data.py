@@ -225,9 +225,10 @@ def _read_profiles(folders: Iterable[Path]) -> list[Profile]:
 
 def _read_operators(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, nrows=OPERATORS_SHOWN)
+        table = pd.read_csv(path, nrows=OPERATORS_SHOWN)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as a table ({error})") from None
+    return table.loc[:, (table != 0).any()]  # device times of a CPU profile are all zero
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torchmodes.report import words
 from torchmodes.report.advice import statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.judging import Judged
-from torchmodes.report.problems import problems
+from torchmodes.report.problems import all_well, problems
 from torchmodes.report.quantities import NOTHING, duration, ratio, ratio_range, size
 from torchmodes.report.sections import answers
 
@@ -129,7 +129,7 @@ def _trainings(data: ReportData) -> Iterable[str]:
 def _problems(data: ReportData) -> str:
     found = problems(data)
     if not found:
-        return "Every case ran, came out right, and was settled to the precision asked for."
+        return all_well(data)
     rows = [[f"`{p.case}`", p.kind, p.reason, p.remedy or NOTHING] for p in found]
     return _table(("case", "what", "reason", "what to do"), rows)
 

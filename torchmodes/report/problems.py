@@ -49,6 +49,13 @@ def problems(data: ReportData) -> list[Problem]:
     return sorted(found, key=lambda problem: KINDS.index(problem.kind))
 
 
+def all_well(data: ReportData) -> str:
+    """Say that there is no problem, in a run that has none."""
+    if not data.cases:
+        return "No case was benchmarked."
+    return "Every case ran, came out right, and was settled to the precision asked for."
+
+
 def bad(found: Sequence[Problem]) -> list[Problem]:
     """Return the problems that ``strict: true`` does not accept."""
     return [problem for problem in found if problem.kind in ("failed", "wrong")]

@@ -19,6 +19,8 @@ def duration(seconds: float | None) -> str:
     """Write a time, such as ``6.94 ms``; from two minutes on in minutes, then in hours."""
     if seconds is None:
         return NOTHING
+    if seconds == 0:
+        return f"0{_SPACE}s"
     if seconds >= 7200:
         return f"{digits(seconds / 3600)}{_SPACE}h"
     if seconds >= 120:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.judging import Judged, Subject
 from torchmodes.report.plots import PLOTS, inline_svg, render
-from torchmodes.report.problems import KINDS, MEANINGS, problems
+from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
 
@@ -165,7 +165,7 @@ def section_missing(data: ReportData, _: Path) -> dict[str, Any]:
     """Show everything that was not measured, or not well enough."""
     found = problems(data)
     kinds = [(k, MEANINGS[k], [p for p in found if p.kind == k]) for k in KINDS]
-    return {"kinds": [entry for entry in kinds if entry[2]]}
+    return {"kinds": [entry for entry in kinds if entry[2]], "all_well": all_well(data)}
 
 
 def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
         "differing": [c.name for c in found if c.differs],
         "revision": revision.values[0] if revision and len(revision.values) == 1 else None,
         "example": (measured or data.cases[0]).case.record if data.cases else None,
-        "config": yaml.safe_dump(dict(data.config), sort_keys=False, allow_unicode=True),
+        "config": _yaml(data.config) if data.config else None,
         "digest": data.data_digest,
         "warnings": case_warnings(data),
     }
@@ -263,6 +263,10 @@ def _figures_by_subject(
         if figures:
             shown.append((subject, figures))
     return shown
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
 def _said(name: str, value: Any) -> str:

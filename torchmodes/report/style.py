@@ -28,16 +28,25 @@ SURFACE = "#fffffe"
 BASELINE = "#39424e"
 """Eager, with which everything is compared, is drawn in a dark grey."""
 
-PALETTE = {
+_FIRST = {
     "blue": "#0b5cad",
     "sky": "#2a93d4",
     "green": "#0f946a",
     "gold": "#b18400",
     "vermilion": "#c4480a",
     "pink": "#c05f9f",
-    "violet": "#7d2a8c",
 }
-"""Seven hues, checked in pairs under simulated deuter-, prot- and tritanopia (Machado 2009)."""
+"""Hues checked in pairs under simulated deuter-, prot- and tritanopia (Machado 2009)."""
+_MORE = {
+    "violet": "#7d2a8c",
+    "teal": "#007f86",
+    "olive": "#6f7d00",
+    "brown": "#8a5230",
+    "magenta": "#b3246f",
+    "indigo": "#5a5fc7",
+}
+"""For modes that users name; such a mode differs from others by marker and line as well."""
+PALETTE = _FIRST | _MORE
 
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h")
 _LINES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1.5, 2)), (0, (1.5, 1.5)))
@@ -111,7 +120,7 @@ def look(mode: str) -> Look:
     if mode in _KNOWN:
         return _KNOWN[mode]
     digest = hashlib.sha256(mode.encode()).digest()
-    colours = list(PALETTE.values())
+    colours = [*_MORE.values(), _FIRST["pink"]]
     return Look(
         colours[digest[0] % len(colours)],
         _MARKERS[digest[1] % len(_MARKERS)],

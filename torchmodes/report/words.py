@@ -220,7 +220,7 @@ def counts(cases: Sequence[Judged]) -> str:
     found = Counter(judged.record.status for judged in cases)
     order = ("ok", "wrong", "failed", "unsupported")
     ended = ", ".join(f"{found[status]:,} {status}" for status in order if found[status])
-    return f"{plural(len(cases), 'case')}: {ended}" if cases else "no case"
+    return f"{plural(len(cases), 'case')}: {ended}" if cases else "No case was benchmarked"
 
 
 def subject(found: Subject) -> str:

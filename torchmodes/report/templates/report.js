@@ -11,16 +11,17 @@
   } catch {
     chosen = null; // files opened from disk may have no storage
   }
+  const isDark = () => (chosen ? chosen === "dark" : system.matches);
   const paint = () => {
-    const dark = chosen ? chosen === "dark" : system.matches;
-    root.dataset.theme = dark ? "dark" : "light";
+    const dark = isDark();
+    if (chosen) root.dataset.theme = chosen; // else the style sheet follows the system by itself
     button.setAttribute("aria-pressed", String(dark));
     button.querySelector(".label").textContent = dark ? "Light" : "Dark";
     button.title = dark ? "Show in light colours" : "Show in dark colours";
   };
   button.hidden = false;
   button.addEventListener("click", () => {
-    chosen = root.dataset.theme === "dark" ? "light" : "dark";
+    chosen = isDark() ? "light" : "dark";
     try {
       localStorage.setItem("torchmodes-theme", chosen);
     } catch {

@@ -1,0 +1,194 @@
+"""The report in a real browser: readable on a laptop and a phone, sortable, offline, quiet."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from record_factory import house_price_records, make_record, make_training
+
+from torchmodes.report.data import make_report_data
+from torchmodes.report.html import write_report
+
+pytestmark = pytest.mark.browser
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+LAPTOP, PHONE = (1440, 900), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.fail(
+            "the browser tests need Chromium, and none is on the PATH. Debian and Ubuntu:"
+            " apt-get install -y chromium; macOS: brew install --cask chromium;"
+            " or leave them out: pytest -m 'not browser'",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    case = "inference/cpu/a-model-with-a-rather-long-name/{}/fp32-b8"
+    records = [
+        *house_price_records(),
+        make_record(case.format("eager")),
+        make_record(case.format("fx"), status="failed"),
+        make_record(case.format("torchscript-trace-optimize-for-inference"), speed_up=2.2),
+    ]
+    trainings = [make_training("eager"), make_training("fx")]
+    write_report(make_report_data(records, trainings=trainings), path)
+    return path
+
+
+on_laptop_and_phone = pytest.mark.parametrize(
+    "opened", [LAPTOP, PHONE], ids=["laptop", "phone"], indirect=True
+)
+
+
+class Opened:
+    """A page, and everything it said or asked for while it was open."""
+
+    def __init__(self, page: Page, path: Path) -> None:
+        self.page = page
+        self.noise: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.noise.append(message.text))
+        page.on("pageerror", lambda error: self.noise.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.goto(path.as_uri())
+
+
+@pytest.fixture
+def opened(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Opened]:
+    width, height = getattr(request, "param", LAPTOP)
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
+    opened = Opened(page, report)
+    yield opened
+    page.close()
+    assert opened.noise == []
+    outside = [url for url in opened.requests if not url.startswith(("file:", "data:", "blob:"))]
+    assert outside == []
+
+
+def column(page: Page, number: int) -> list[str]:
+    """Return what is seen in a column of the table of all cases."""
+    cells = page.locator(f"#cases tbody tr:visible > :nth-child({number})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+@on_laptop_and_phone
+def test_nothing_overflows_sideways_and_the_answer_is_on_the_first_screen(opened: Opened) -> None:
+    page = opened.page
+    sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(sideways) == 0
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert page.evaluate(sideways) == 0
+    answer = page.locator(".answer").first.bounding_box()
+    assert answer is not None
+    assert answer["y"] < 500
+    assert page.locator(".plot svg").count() >= 6
+    for figure in page.locator(".plot svg:visible").all():
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["width"] > 300
+        assert box["x"] + box["width"] <= page.evaluate("document.documentElement.clientWidth")
+
+
+@on_laptop_and_phone
+def test_the_table_sorts_by_number_and_by_word_and_back(opened: Opened) -> None:
+    page = opened.page
+    speed_up = page.get_by_role("button", name="Speed-up").first
+    position = 1 + page.locator("#cases thead th").all_inner_texts().index("Speed-up")
+    speed_up.click()
+    rising = [float(t.rstrip("×")) for t in column(page, position) if t != "—"]
+    assert rising == sorted(rising)
+    assert column(page, position)[-1] == "—"
+    head = page.locator(f"#cases thead th:nth-child({position})")
+    assert head.get_attribute("aria-sort") == "ascending"
+    speed_up.press("Enter")  # by keyboard too
+    falling = [float(t.rstrip("×")) for t in column(page, position) if t != "—"]
+    assert falling == sorted(rising, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    page.locator("#cases").get_by_role("button", name="Mode", exact=True).click()
+    assert column(page, 1) == sorted(column(page, 1), key=str.lower)
+
+
+@on_laptop_and_phone
+def test_the_table_filters_by_facet_and_by_text_and_resets(opened: Opened) -> None:
+    page = opened.page
+    everything = len(column(page, 1))
+    page.get_by_label("Result").select_option("failed")
+    assert column(page, 1) == ["fx"]
+    assert page.locator("#shown").inner_text() == f"1 of {everything} cases"
+    page.get_by_role("button", name="Reset").click()
+    expect(page.locator("#shown")).to_have_text(f"{everything} cases")
+    page.get_by_label("Find").fill("INDUCTOR")
+    assert sorted(column(page, 1)) == ["inductor", "inductor-step"]
+    page.locator("#filters [name=mode]").select_option("inductor")
+    assert column(page, 1) == ["inductor"]
+
+
+def test_the_csv_downloads(opened: Opened) -> None:
+    with opened.page.expect_download() as waiting:
+        opened.page.get_by_text("Download all as CSV").click()
+    assert waiting.value.suggested_filename == "summary.csv"
+    assert waiting.value.path().read_text().startswith("task,device,model,mode")
+
+
+@on_laptop_and_phone
+def test_the_theme_follows_the_system_and_then_the_reader(opened: Opened) -> None:
+    page = opened.page
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(background)
+    assert dark != light
+    page.get_by_role("button", name="Light").click()
+    assert page.evaluate(background) == light
+    page.reload()
+    assert page.evaluate(background) == light, "the choice is kept"
+    ink = "getComputedStyle(document.querySelector('.plot svg text')).fill"
+    on_light = page.evaluate(ink)
+    page.get_by_role("button", name="Dark").click()
+    assert page.evaluate(background) == dark
+    assert page.evaluate(ink) != on_light, "figures change with the page"
+
+
+def test_the_keyboard_reaches_skip_link_and_controls_with_visible_focus(opened: Opened) -> None:
+    page = opened.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the answer"
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_it_prints_with_everything_open(opened: Opened) -> None:
+    pdf = opened.page.pdf(format="A4")
+    assert len(pdf) > 20_000
+    assert opened.page.evaluate(
+        "[...document.querySelectorAll('details')].every((details) => details.open)"
+    )
+
+
+def test_it_reads_without_scripts(browser: Browser, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False, color_scheme="dark")
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.get_by_text("Ship inductor-step").is_visible()
+    assert not page.locator("#filters").is_visible()
+    address = page.get_by_text("Download all as CSV").get_attribute("href") or ""
+    assert b"inductor-step" in base64.b64decode(address.partition("base64,")[2])
+    context.close()

@@ -1,0 +1,247 @@
+"""The page, the summary and the terminal, on every kind of run."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import re
+import time
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
+from rich.console import Console
+
+from torchmodes.records import Failure
+from torchmodes.report.data import Profile, ReportData, make_report_data
+from torchmodes.report.html import render_report, write_report
+from torchmodes.report.markdown import render_summary
+from torchmodes.report.terminal import exit_code, print_summary
+
+CASE = "training/cpu/house_price/{}/fp32-b2048"
+HOSTILE = "<script>alert('x')</script> | **bold** [red]not rich[/red]\nsecond line"
+VOID = {"meta", "link", "input", "br", "wbr", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """What a test asks of a page: headings, ids, sections, and that every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.headings: list[int] = []
+        self.ids: list[str] = []
+        self.sections: list[str] = []
+        self.unlabelled: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        values = dict(attrs)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "section":
+            self.sections.append(values["id"])
+        if tag == "svg" and not values.get("aria-label"):
+            self.unlabelled.append(tag)
+        if tag == "th" and "scope" not in values:
+            self.unlabelled.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def failed_run() -> ReportData:
+    return make_report_data([make_record(CASE.format(m), status="failed") for m in ("eager", "fx")])
+
+
+def two_machines() -> ReportData:
+    other = copy.deepcopy(ENVIRONMENT)
+    other["machine"]["host"] = "gpu-7"
+    other["gpu"] = {"name": "NVIDIA H100"}
+    elsewhere = make_record("inference/cuda/resnet50/inductor/fp32-b8", environment=other)
+    return make_report_data([*house_price_records(), elsewhere])
+
+
+RUNS = {
+    "default": lambda: make_report_data(
+        house_price_records(), trainings=[make_training("eager"), make_training("fx")]
+    ),
+    "eager alone": lambda: make_report_data([make_record(CASE.format("eager"))]),
+    "one mode without eager": lambda: make_report_data([make_record(CASE.format("fx"))]),
+    "all failed": failed_run,
+    "only unsupported": lambda: make_report_data(
+        [make_record(CASE.format(m), status="unsupported") for m in ("eager", "fx")]
+    ),
+    "no environment": lambda: make_report_data([make_record(CASE.format("fx"), environment={})]),
+    "trainings alone": lambda: make_report_data([], trainings=[make_training("fx")]),
+    "failed training": lambda: make_report_data(
+        [], trainings=[make_training("fx", status="failed")]
+    ),
+    "two machines": two_machines,
+    "nothing": lambda: make_report_data([]),
+}
+
+
+@cache
+def data_of(run: str) -> ReportData:
+    return RUNS[run]()
+
+
+@cache
+def page_of(run: str) -> str:
+    return render_report(data_of(run))
+
+
+def printed(data: ReportData) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    print_summary(data, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_run_makes_a_whole_page_a_summary_and_a_terminal_table(run: str) -> None:
+    data = data_of(run)
+    page = Page(page_of(run))
+    assert page.open == []
+    assert page.unlabelled == []
+    assert len(page.ids) == len(set(page.ids))
+    assert page.headings[0] == 1
+    steps = zip(page.headings, page.headings[1:], strict=False)
+    assert all(deeper <= level + 1 for level, deeper in steps)
+    assert {"ship", "missing", "reproduce"} <= set(page.sections)
+    for text in (render_summary(data), printed(data)):
+        assert "None" not in text
+        assert "nan" not in text
+
+
+@pytest.mark.parametrize(
+    ("run", "absent"),
+    [
+        ("default", {"why", "studies"}),
+        ("all failed", {"cost", "right", "why", "studies"}),
+        ("nothing", {"compare", "cost", "right", "why", "studies"}),
+    ],
+)
+def test_sections_with_nothing_to_show_are_left_out(run: str, absent: set[str]) -> None:
+    everything = {"ship", "compare", "cost", "right", "why", "studies", "missing", "reproduce"}
+    assert set(Page(page_of(run)).sections) == everything - absent
+
+
+def test_the_answer_comes_first_and_its_words_follow_the_records() -> None:
+    html = page_of("default")
+    assert html.index("Ship inductor-step") < html.index("Download all as CSV")
+    swapped = [
+        make_record(CASE.format("eager")),
+        make_record(CASE.format("inductor-step"), speed_up=0.8),
+        make_record(CASE.format("fx"), speed_up=1.3),
+    ]
+    html = render_report(make_report_data(swapped))
+    assert "Ship fx" in html
+    assert "Ship inductor-step" not in html
+
+
+def test_messages_are_escaped_everywhere() -> None:
+    failure = Failure(type="RuntimeError", message=HOSTILE, traceback=HOSTILE, log="logs/x.log")
+    records = [
+        make_record(CASE.format("eager"), warnings=[HOSTILE]),
+        make_record(CASE.format("a"), status="failed", reason=HOSTILE, failure=failure),
+        make_record(CASE.format("b"), status="unsupported", reason=HOSTILE, remedy=HOSTILE),
+        make_record(CASE.format("c"), no_effect=HOSTILE, facts={HOSTILE: HOSTILE}),
+    ]
+    data = make_report_data(records, config={"note": HOSTILE})
+    html = render_report(data)
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html
+    summary = render_summary(data)
+    assert "<script>" not in summary
+    table = [line for line in summary.splitlines() if line.startswith("|")]
+    assert all(len(re.findall(r"(?<!\\)\|", line)) in (5, 10) for line in table)
+    assert "[red]not rich[/red]" in " ".join(printed(data).split())
+
+
+def test_the_page_is_one_file_that_asks_for_nothing_else() -> None:
+    html = page_of("default")
+    loading = re.findall(r"""(?:src|href)=["']([^"'#][^"']*)""", html)
+    assert all(address.startswith("data:") for address in loading), loading
+    assert "@import" not in html
+    assert "url(http" not in html
+
+
+def test_the_csv_of_the_page_is_the_tidy_table() -> None:
+    html = page_of("default")
+    found = re.search(r"data:text/csv;charset=utf-8;base64,([^\"]+)", html)
+    assert found is not None
+    table = pd.read_csv(io.BytesIO(base64.b64decode(found[1])))
+    assert table["mode"].tolist() == [r.case.mode for r in data_of("default").records]
+
+
+def test_profiles_link_their_traces_relative_to_the_page(tmp_path: Path) -> None:
+    case = house_price_records()[0].identity
+    trace = tmp_path / "results/profile" / str(case) / "trace.json.gz"
+    operators = pd.DataFrame({"operator": ["aten::addmm"], "calls": [2], "self_cpu_s": [0.002]})
+    facts = {"status": "ok", "profiled_step_s": 0.012, "unprofiled_step_s": 0.010}
+    data = make_report_data(
+        house_price_records(), profiles=[Profile(case, (trace,), operators, facts)]
+    )
+    write_report(data, tmp_path / "reports/report.html")
+    html = (tmp_path / "reports/report.html").read_text(encoding="utf-8")
+    assert f'href="../results/profile/{case}/trace.json.gz"' in html
+    assert "aten::addmm" in html
+    assert "1.200 times as long" in html
+    assert "ui.perfetto.dev" in html
+
+
+def test_several_machines_are_told_first_and_never_mixed() -> None:
+    html = page_of("two machines")
+    assert html.index("come from 2 machines") < html.index("Ship this</h2>")
+    assert "gpu-7 (Example CPU 3.0 GHz, 2 cores + NVIDIA H100)" in html
+    assert "2 machines" in render_summary(data_of("two machines"))
+
+
+def test_the_same_data_give_the_same_page() -> None:
+    assert render_report(RUNS["default"]()) == page_of("default")
+
+
+def test_failures_are_loud_on_the_terminal_and_strict_decides_the_exit_code() -> None:
+    records = [make_record(CASE.format("eager")), make_record(CASE.format("fx"), status="failed")]
+    lenient = make_report_data(records, config={"strict": False})
+    strict = make_report_data(records, config={"strict": True})
+    assert (exit_code(lenient), exit_code(strict)) == (0, 1)
+    assert "1 failed or wrong" in printed(lenient)
+    assert "would end with exit code 1" in printed(lenient)
+    assert "the run ends with exit code 1" in " ".join(printed(strict).split())
+    assert exit_code(make_report_data(house_price_records(), config={"strict": True})) == 0
+
+
+def test_unsupported_cases_are_no_failure() -> None:
+    data = make_report_data(
+        [make_record(CASE.format("fx"), status="unsupported")], config={"strict": True}
+    )
+    assert exit_code(data) == 0
+    assert "failed or wrong" not in printed(data)
+
+
+def test_three_hundred_cases_stay_small_and_quick() -> None:
+    modes = ["eager", *(f"mode-{i}" for i in range(9))]
+    records = [
+        make_record(
+            f"inference/cpu/model-{m}/{mode}/fp32-b{b}", speed_up=1 + i / 20, quads=40, seed=i
+        )
+        for m in range(6)
+        for b in (1, 2, 4, 8, 16)
+        for i, mode in enumerate(modes)
+    ]
+    began = time.process_time()
+    html = render_report(make_report_data(records))
+    assert time.process_time() - began < 40  # half of that on a machine of its own
+    assert len(html.encode()) < 5_000_000

@@ -1,0 +1,162 @@
+"""Verdicts among all cases of a run, machines told apart, and the advice made of them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from record_factory import ENVIRONMENT, house_price_records, make_record
+
+from torchmodes.report.advice import advise, distinguishable, group_cases, picks
+from torchmodes.report.conditions import conditions, machine_of
+from torchmodes.report.judging import judge
+
+CASE = "training/cpu/house_price/{}/fp32-b2048"
+INFERENCE = "inference/cpu/resnet50/{}/fp32-b{}"
+
+
+def other_machine() -> dict:
+    environment = copy.deepcopy(ENVIRONMENT)
+    environment["machine"]["host"] = "bench-2"
+    return environment
+
+
+def named(judged) -> dict:
+    return {case.name: case for case in judged}
+
+
+def barely_faster(*, among: int) -> dict:
+    """A case whose own interval just clears the margin, among others that are the same."""
+    records = [make_record(CASE.format("fx"), speed_up=1.02, noise=0.028, seed=3)]
+    records += [make_record(CASE.format(f"same-{i}"), seed=10 + i) for i in range(among)]
+    return named(judge(records))
+
+
+def test_a_claim_stands_alone_but_is_withdrawn_among_many() -> None:
+    alone, among = barely_faster(among=0)["fx"], barely_faster(among=40)["fx"]
+    assert alone.record.verdict == among.record.verdict == "faster"
+    assert alone.verdict == "faster"
+    assert not alone.withdrawn
+    assert among.verdict == "unresolved"
+    assert among.withdrawn
+
+
+def test_the_aa_case_is_no_claim_and_joins_no_family() -> None:
+    judged = named(judge(house_price_records()))
+    assert judged["eager"].adjusted_p is None
+    assert judged["inductor"].adjusted_p is not None
+
+
+def test_a_mode_that_did_nothing_competes_no_more_than_one_that_failed() -> None:
+    judged = judge(
+        [
+            make_record(CASE.format("noop"), speed_up=1.3, no_effect="0 graphs"),
+            make_record(CASE.format("bad"), status="failed"),
+            make_record(CASE.format("eager")),
+        ]
+    )
+    assert not any(case.competes for case in judged)
+    (group,) = group_cases(judged)
+    assert advise(group).answer == "alone"
+
+
+def test_a_case_on_a_slowed_machine_is_flagged_against_its_own_group() -> None:
+    records = [make_record(CASE.format(f"m{i}"), seed=i) for i in range(4)]
+    slow = make_record(CASE.format("slow"), baseline_s=0.02, seed=9)
+    elsewhere = make_record(INFERENCE.format("m", 1), baseline_s=0.5)
+    judged = named(judge([*records, slow, elsewhere]))
+    assert judged["slow"].slowed_by == pytest.approx(0.02 / 0.007, rel=0.1)
+    assert [name for name, case in judged.items() if case.slowed_by] == ["slow"]
+
+
+def test_the_same_case_on_two_machines_is_two_groups() -> None:
+    records = [
+        make_record(CASE.format("fx"), environment=e) for e in (ENVIRONMENT, other_machine())
+    ]
+    assert [str(group.subject.machine).split()[0] for group in group_cases(judge(records))] == [
+        "bench-1",
+        "bench-2",
+    ]
+
+
+@pytest.mark.parametrize("environment", [{}, {"machine": None}, {"machine": {"cpu": None}}])
+def test_an_environment_may_lack_anything(environment: dict) -> None:
+    assert str(machine_of(environment)) == "a machine that the records do not describe"
+
+
+def test_conditions_that_differ_are_told_apart_from_readings_that_always_vary() -> None:
+    one = {"machine": {"load_at_start": 0.1}, "versions": {"torch": "2.14.1"}}
+    two = {"machine": {"load_at_start": 3.9}, "versions": {"torch": "2.13.0"}}
+    found = {condition.name: condition for condition in conditions([one, one, two])}
+    assert found["versions.torch"].text == "2.14.1; 2.13.0"
+    assert found["versions.torch"].differs
+    assert not found["machine.load_at_start"].differs
+
+
+def advice_of(**speed_ups: float):
+    records = [
+        make_record(CASE.format(mode), speed_up=speed_up, quads=150, seed=seed)
+        for seed, (mode, speed_up) in enumerate(speed_ups.items())
+    ]
+    (group,) = group_cases(judge(records))
+    return advise(group)
+
+
+def test_the_fastest_is_shipped_and_the_second_is_the_runner_up() -> None:
+    advice = advice_of(eager=1.0, a=1.1, b=1.3, c=0.9)
+    assert advice.answer == "faster"
+    assert advice.best is not None
+    assert advice.runner_up is not None
+    assert (advice.best.name, advice.runner_up.name) == ("b", "a")
+    assert distinguishable(advice.best, advice.runner_up)
+
+
+def test_eager_is_shipped_where_nothing_beats_the_floor() -> None:
+    advice = advice_of(eager=1.0, a=1.0, b=0.9)
+    assert advice.answer == "eager"
+    assert advice.shipped is not None
+    assert advice.shipped.name == "eager"
+
+
+def test_the_best_in_full_precision_is_named_beside_a_lower_one() -> None:
+    records = [
+        make_record(INFERENCE.format("int8", 1).replace("fp32", "int8"), speed_up=2.0),
+        make_record(INFERENCE.format("inductor", 1), speed_up=1.2),
+    ]
+    (group,) = group_cases(judge(records))
+    advice = advise(group)
+    assert advice.best is not None
+    assert advice.best_fp32 is not None
+    assert (advice.best.name, advice.best_fp32.name) == ("int8 int8", "inductor")
+
+
+def test_an_unresolved_case_that_may_be_faster_is_kept_open() -> None:
+    records = [
+        make_record(CASE.format("sure"), speed_up=1.1, quads=150),
+        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, quads=12),
+    ]
+    (group,) = group_cases(judge(records))
+    assert [case.name for case in advise(group).open_cases] == ["wide"]
+
+
+def test_picks_look_across_batch_sizes() -> None:
+    records = [
+        make_record(INFERENCE.format("eager", 1), baseline_s=0.07, peak_host_bytes=500),
+        make_record(INFERENCE.format("inductor", 1), baseline_s=0.07, speed_up=1.2),
+        make_record(INFERENCE.format("eager", 8), baseline_s=0.40, first_call_s=0.01),
+        make_record(INFERENCE.format("inductor", 8), baseline_s=0.40, speed_up=1.2),
+    ]
+    found = {pick.aim: pick.case for pick in picks([*map(advise, group_cases(judge(records)))])}
+    told = {aim: (case.name, case.case.batch_size) for aim, case in found.items()}
+    assert told == {
+        "latency": ("inductor", 1),
+        "throughput": ("inductor", 8),
+        "start": ("eager", 8),
+        "memory": ("eager", 1),
+    }
+
+
+def test_with_only_an_aa_case_the_floor_is_its_own() -> None:
+    (group,) = group_cases(judge([make_record(CASE.format("eager"))]))
+    assert group.noise_floor is not None
+    assert 0 < group.noise_floor < 0.03

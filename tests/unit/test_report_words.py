@@ -1,0 +1,195 @@
+"""Words follow verdicts and figures: swap the figures and the sentences swap."""
+
+from __future__ import annotations
+
+import pytest
+from record_factory import house_price_records, make_record, make_training
+
+from torchmodes.records import Interval, Record
+from torchmodes.report import particulars, words
+from torchmodes.report import quantities as q
+from torchmodes.report.advice import advise, group_cases
+from torchmodes.report.data import Study, make_report_data
+from torchmodes.report.judging import judge
+from torchmodes.report.problems import problems
+from torchmodes.report.sections import loss_agreement
+from torchmodes.report.studies import findings
+
+CASE = "training/cpu/house_price/{}/fp32-b2048"
+
+
+def advice_of(records: list[Record]):
+    (group,) = group_cases(judge(records))
+    return advise(group)
+
+
+def swapped(records: list[Record], one: str, other: str) -> list[Record]:
+    """The same records with the names of two modes exchanged."""
+    names = {one: other, other: one}
+    return [
+        record.model_copy(
+            update={
+                "case": record.case.model_copy(
+                    update={"mode": names.get(record.case.mode, record.case.mode)}
+                )
+            }
+        )
+        for record in records
+    ]
+
+
+def said(records: list[Record]) -> str:
+    advice = advice_of(records)
+    return " | ".join([words.headline(advice), words.reason(advice), words.runner_up(advice) or ""])
+
+
+def test_swapped_records_swap_the_words() -> None:
+    records = house_price_records()
+    before, after = said(records), said(swapped(records, "inductor-step", "fx-custom-op"))
+    assert "Ship inductor-step" in before
+    assert "Ship fx-custom-op" in after
+    assert before.replace("inductor-step", "fx-custom-op") == after
+
+
+@pytest.mark.parametrize(
+    ("speed_up", "noise", "quads", "headline", "word"),
+    [
+        (1.2, 0.02, 60, "Ship mode", "as fast as eager"),
+        (0.8, 0.02, 60, "Eager is fine", "mode is slower"),
+        (1.0, 0.01, 300, "Eager is fine", "mode is the same"),
+        (1.02, 0.3, 20, "Keep eager for now", "mode is unresolved"),
+    ],
+)
+def test_each_verdict_has_its_own_words(speed_up, noise, quads, headline, word) -> None:
+    mode = make_record(CASE.format("mode"), speed_up=speed_up, noise=noise, quads=quads)
+    advice = advice_of([make_record(CASE.format("eager")), mode])
+    assert words.headline(advice) == headline
+    assert word in words.reason(advice)
+    assert ("faster" in words.reason(advice)) == (headline != "Ship mode")
+
+
+def test_break_even_is_promised_only_where_something_is_gained() -> None:
+    told = {judged.name: words.break_even(judged) for judged in judge(house_price_records())}
+    assert "steps (" in told["inductor"]
+    assert told["fx-custom-op"] == "never"
+    assert told["fx"] == told["torchscript"] == "not established"
+    assert told["eager"] == q.NOTHING
+
+
+def test_a_break_even_without_an_upper_bound_says_so() -> None:
+    assert q.call_range(Interval(estimate=100, low=40, high=None)) == "40–never"
+
+
+def test_overlapping_intervals_are_not_ranked() -> None:
+    records = [
+        make_record(CASE.format(mode), speed_up=1.2, seed=seed)
+        for seed, mode in enumerate(["one", "two"])
+    ]
+    assert "does not rank" in (words.runner_up(advice_of(records)) or "")
+
+
+def test_a_faster_mode_is_not_said_to_be_alone_when_another_is_open() -> None:
+    records = [
+        make_record(CASE.format("sure"), speed_up=1.1, quads=150),
+        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, quads=12),
+    ]
+    assert "wide" in (words.still_open(advice_of(records)) or "")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "headline", "text"),
+    [
+        (["failed", "failed"], "No result", "2 failed"),
+        (["unsupported"], "No result", "1 was unsupported"),
+        (["ok", "wrong"], "Nothing to compare eager with", "1 came out wrong"),
+        (["ok"], "Nothing to compare eager with", "no other mode was measured"),
+    ],
+)
+def test_groups_without_a_comparison_read_well(statuses, headline, text) -> None:
+    records = [
+        make_record(CASE.format("eager" if i == 0 else f"m{i}"), status=status)
+        for i, status in enumerate(statuses)
+    ]
+    advice = advice_of(records)
+    assert words.headline(advice) == headline
+    assert text in words.reason(advice)
+
+
+def test_without_a_noise_floor_the_words_say_that_there_is_none() -> None:
+    record = make_record(CASE.format("fx"), speed_up=1.3, noise_floor=None)
+    (group,) = group_cases(judge([record]))
+    assert "No noise floor" in words.noise(group)
+    (problem,) = problems(make_report_data([record]))
+    assert problem.kind == "unresolved"
+    assert "no noise floor" in problem.reason
+
+
+def test_every_problem_is_listed_with_its_reason_the_worst_first() -> None:
+    records = [
+        *house_price_records(),
+        make_record(CASE.format("a"), status="unsupported", reason="no CUDA", remedy="buy one"),
+        make_record(CASE.format("b"), status="failed"),
+        make_record(CASE.format("c"), status="wrong"),
+        make_record(CASE.format("d"), no_effect="captured 0 graphs"),
+    ]
+    data = make_report_data(records, trainings=[make_training("fx", status="failed")])
+    found = [(problem.kind, problem.case.split("/")[-2:][0]) for problem in problems(data)]
+    assert [kind for kind, _ in found] == [
+        *("failed", "failed", "wrong", "unsupported", "no effect", "unresolved", "unconverged")
+    ]
+    assert ("unsupported", "no CUDA", "buy one") in {
+        (problem.kind, problem.reason, problem.remedy) for problem in problems(data)
+    }
+
+
+def test_loss_curves_are_compared_by_figures() -> None:
+    same = make_report_data([], trainings=[make_training("eager"), make_training("fx")])
+    off = make_report_data([], trainings=[make_training("eager"), make_training("fx", offset=2e-4)])
+    assert loss_agreement(same) == "In every epoch, every mode has exactly eager's training loss."
+    assert "2.0e-04" in (loss_agreement(off) or "")
+    assert loss_agreement(make_report_data([], trainings=[make_training("fx")])) is None
+
+
+def test_a_study_becomes_a_finding_of_its_own_figures() -> None:
+    case = {
+        "task": "inference",
+        "device": "cpu",
+        "model": "resnet50",
+        "mode": "inductor",
+        "precision": "fp32",
+        "batch_size": 1,
+    }
+    entry = {"case": case, "status": "ok", "reason": None, "cold_s": 24.0, "warm_s": 4.0}
+    data = make_report_data([], studies=[Study("compile_cost", {"cases": [entry]})])
+    (finding,) = findings(data)
+    assert (
+        "4.00\N{NARROW NO-BREAK SPACE}s instead of 24.0\N{NARROW NO-BREAK SPACE}s" in finding.text
+    )
+    assert finding.rows[0][3] == "6.000×"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (q.duration(0.00694), "6.94 ms"),
+        (q.duration(8.2e-5), "82.0 µs"),
+        (q.duration(0), "0 s"),
+        (q.duration(150), "2.50 min"),
+        (q.duration(9000), "2.50 h"),
+        (q.duration(None), "—"),
+        (q.size(735_000_000), "735 MB"),
+        (q.ratio(1.1534), "1.153×"),
+        (q.ratio(307.2), "307×"),
+        (q.percent(0.0123), "1.2 %"),
+        (q.calls(12_543), "12,500"),
+        (q.calls(1_250_000), "1.25 million"),
+        (q.rate(357_123), "357,000"),
+        (q.ratio_range(Interval(estimate=1, low=0.9, high=None)), "0.900–∞"),
+        (q.plural(1, "case"), "1 case"),
+        (q.listing(["a", "b", "c"]), "a, b and c"),
+        (particulars.facts({"graphs": 1, "graph_breaks": {}}), "graphs 1; graph breaks none"),
+        (particulars.cell("self_cpu_s", 0.002), "2.00 ms"),
+    ],
+)
+def test_quantities_have_units_and_few_digits(written: str, expected: str) -> None:
+    assert written.replace("\N{NARROW NO-BREAK SPACE}", " ") == expected
