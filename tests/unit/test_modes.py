@@ -444,15 +444,18 @@ def test_training_in_bf16_is_autocast():
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
 
 
+def tf32_allowed():
+    return {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
+
+
 def test_tf32_is_allowed_during_the_call_and_forbidden_again_even_after_a_fault():
-    matmul = torch.backends.cuda.matmul
     precision.forbid_tf32()
-    assert precision.in_precision(lambda: matmul.fp32_precision, "tf32")() == "tf32"
-    assert precision.in_precision(lambda: matmul.fp32_precision, "fp32")() == "ieee"
+    assert precision.in_precision(tf32_allowed, "tf32")() == {True}
+    assert precision.in_precision(tf32_allowed, "fp32")() == {False}
 
     def fail():
         raise RuntimeError("in the call")
 
     with pytest.raises(RuntimeError, match="in the call"):
         precision.in_precision(fail, "tf32")()
-    assert matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert tf32_allowed() == {False}

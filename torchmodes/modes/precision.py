@@ -91,24 +91,25 @@ def in_precision(call: Callable[..., Any], precision: str) -> Callable[..., Any]
         return call
 
     def with_tf32(*args: Any, **kwargs: Any) -> Any:
-        _set_fp32_precision("tf32")
+        _set_tf32(allowed=True)
         try:
             return call(*args, **kwargs)
         finally:
-            _set_fp32_precision("ieee")
+            _set_tf32(allowed=False)
 
     return with_tf32
 
 
 def forbid_tf32() -> None:
     """Make fp32 mean fp32 on CUDA, whatever the version's default is."""
-    _set_fp32_precision("ieee")
+    _set_tf32(allowed=False)
 
 
-def _set_fp32_precision(precision: str) -> None:
-    torch.backends.cuda.matmul.fp32_precision = precision
-    # PyTorch puts `conv` there at run time, where a type checker does not see it.
-    torch.backends.cudnn.conv.fp32_precision = precision  # ty: ignore[missing-attribute]
+def _set_tf32(*, allowed: bool) -> None:
+    # Not by the newer `fp32_precision`: torch.export and TorchInductor still read `allow_tf32`,
+    # which raises where only the other was set.
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _cpu_computes_fp16() -> bool:

@@ -20,6 +20,7 @@ class Engine(base.Engine):
 
     trains = True
     scripted: torch.jit.ScriptModule
+    archived: torch.jit.ScriptModule
     before: Counter[str] | None = None
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
@@ -48,6 +49,7 @@ class Engine(base.Engine):
             self.before = node_kinds(self.scripted)
         if self.options["freeze"]:
             self.scripted = torch.jit.freeze(self.scripted)
+        self.archived = self.scripted
         if self.options["optimize_for_inference"]:
             self.scripted = torch.jit.optimize_for_inference(self.scripted)
         return self.scripted
@@ -63,9 +65,13 @@ class Engine(base.Engine):
         return facts
 
     def artefacts(self) -> list[Path]:
-        """Save the archive that `torch.jit.load` reads where the model's class is not."""
+        """Save the archive that `torch.jit.load` reads where the model's class is not.
+
+        It holds the module before `optimize_for_inference`, to be optimised again after loading:
+        the constants in oneDNN's layout that this makes are lost in an archive.
+        """
         archive = self.directory / "model.pt"
-        torch.jit.save(self.scripted, archive)
+        torch.jit.save(self.archived, archive)
         return [archive]
 
     def export(self, directory: Path) -> list[str]:
