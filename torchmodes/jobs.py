@@ -20,6 +20,10 @@ COMPILE_CACHE = Path(".cache")
 """Shared by jobs that do not measure the cold start: training and profiling."""
 
 
+class SupervisorLost(RuntimeError):
+    """What watched over the process was killed, so its end tells nothing of the case."""
+
+
 def shared_compile_cache() -> dict[str, str]:
     """Return the environment in which compiled code is kept for the next job of this folder."""
     return {
@@ -56,6 +60,11 @@ def run_job(
         ``unsupported`` when the custom operators it needs could not be built.
     outcome
         How the process ended; None where it was not started.
+
+    Raises
+    ------
+    SupervisorLost
+        When the workflow or the fork server was killed meanwhile: no result, rather than a wrong one.
     """
     if refusal := operators_missing(argument["operators"]):
         return refusal, None
@@ -72,6 +81,8 @@ def run_job(
         threads=argument["threads"],
         environment=environment or {},
     )
+    if outcome.error_type == "SupervisorLost":
+        raise SupervisorLost(f"{outcome.message}; run snakemake again")
     if outcome.kind == "returned":
         assert isinstance(outcome.value, dict)
         return outcome.value, outcome

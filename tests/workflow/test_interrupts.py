@@ -13,17 +13,21 @@ import pytest
 from workflow.conftest import Workflow
 from workflow.test_faults import write_config
 
+from torchmodes.records import read_record
+
 pytestmark = pytest.mark.workflow
 HANGING = "results/benchmark/inference/cpu/house_price/hangs/fp32-b64.json"
 
 
-def start_and_wait_for_the_hang(workflow: Workflow) -> subprocess.Popen[bytes]:
+def start_and_wait_for_the_hang(
+    workflow: Workflow, *, time_limit_s: float
+) -> subprocess.Popen[bytes]:
     write_config(workflow.folder)
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "snakemake", "--cores", "2", HANGING),
             *("--configfile", "config/smoke.yaml", "faults.yaml"),
-            *("--config", 'measurement={"time_limit_s": 500.0}'),
+            *("--config", f'measurement={{"time_limit_s": {time_limit_s}}}'),
         ],
         cwd=workflow.folder,
         env=workflow.environment,
@@ -42,17 +46,31 @@ def start_and_wait_for_the_hang(workflow: Workflow) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_the_workflow(fresh: Workflow, number: signal.Signals) -> None:
-    process = start_and_wait_for_the_hang(fresh)
+def wait_until_nothing_is_left(workflow: Workflow) -> None:
+    deadline = time.monotonic() + 20
+    while (remaining := workflow.left_over()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert remaining == []
+    assert not list(Path(workflow.folder / "results").rglob(".*.json.*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_and_no_record_outlives_the_workflow(
+    fresh: Workflow, number: signal.Signals
+) -> None:
+    process = start_and_wait_for_the_hang(fresh, time_limit_s=500)
     if number is signal.SIGINT:
         os.killpg(process.pid, number)  # as Ctrl-C does: the whole group
     else:
         process.send_signal(number)
     process.wait(timeout=60)
-    deadline = time.monotonic() + 20
-    while (remaining := fresh.left_over()) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert remaining == []
+    wait_until_nothing_is_left(fresh)
     assert not (fresh.folder / HANGING).exists()
-    assert not list(Path(fresh.folder / "results").rglob(".*.json.*"))
+
+
+def test_on_sigterm_snakemake_lets_the_running_case_end(fresh: Workflow) -> None:
+    process = start_and_wait_for_the_hang(fresh, time_limit_s=20)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=120)
+    wait_until_nothing_is_left(fresh)
+    assert read_record(fresh.folder / HANGING).status == "failed"
