@@ -64,7 +64,7 @@ def run_job(
     Raises
     ------
     SupervisorLost
-        When the workflow or the fork server was killed meanwhile: no result, rather than a wrong one.
+        When the workflow or the fork server was killed meanwhile: no result, not a wrong one.
     """
     if refusal := operators_missing(argument["operators"]):
         return refusal, None
