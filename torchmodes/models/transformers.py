@@ -8,7 +8,8 @@ takes seconds.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ class TokensToTensor(nn.Module):
     attention keys that is of no use to a pass over whole sequences.
     """
 
+    model: PreTrainedModel
+
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         model.config.use_cache = False
@@ -86,10 +89,10 @@ def build(
         Naming the key at fault, with a remedy: an unknown source or option, a head the model does
         not have, a sequence that is too long, weights that are not on this machine.
     """
-    config = _configuration(spec)
-    _check_fits(spec, config)
-    with torch.random.fork_rng(devices=[]):
+    with offline(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        config = _configuration(spec)
+        _check_fits(spec, config)
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
     if model.main_input_name != "input_ids":
         raise ValueError(
@@ -132,6 +135,19 @@ def download(spec: Mapping[str, Any]) -> None:
     except Exception as error:  # the HTTP library's errors have no common name
         reason = " ".join(str(error).split())
         raise ValueError(f"cannot download {source!r} from the hub: {reason}") from error
+
+
+@contextmanager
+def offline() -> Generator[None]:
+    """Keep to the cache; under `local_files_only` alone the hub's client still asks it for news."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _configuration(spec: Mapping[str, Any]) -> PretrainedConfig:
@@ -250,6 +266,9 @@ def _absent(spec: Mapping[str, Any]) -> str:
     from transformers import CONFIG_MAPPING
 
     source = spec["source"]
+    if source.startswith(("/", ".", "~")):
+        needed = "config.json and weights" if spec["weights"] == "pretrained" else "config.json"
+        return f"source: {source!r} is no folder here with {needed}, as save_pretrained writes them"
     if spec["weights"] == "pretrained":
         what = f"weights: pretrained, but {source!r} is no folder with weights"
         hint = "or use weights: random"
@@ -258,9 +277,9 @@ def _absent(spec: Mapping[str, Any]) -> str:
         close = difflib.get_close_matches(source, CONFIG_MAPPING.keys(), n=1, cutoff=0.75)
         hint = f"did you mean {close[0]!r}?" if close else "or name another"
     return (
-        f"{what}, and not in the hub's cache {constants.HF_HUB_CACHE}; if it is on the hub (as"
-        " owner/name), `make check ARGS=--download` gets it where there is a network; or set"
-        f" HF_HOME to a folder whose hub/ has it; {hint}"
+        f"{what}, and not in the hub's cache {constants.HF_HUB_CACHE}; where there is a network,"
+        f" `hf download {source}` gets it (`make check ARGS=--download`: what any configured model"
+        f" lacks); or set HF_HOME to a folder whose hub/ has it; {hint}"
     )
 
 
