@@ -89,7 +89,9 @@ def _locate(
         if isinstance(part, int):
             text += f"[{part}]"
             value = value[part] if isinstance(value, list) and part < len(value) else None
-        elif isinstance(value, Mapping) and (part in value or last):
+        elif isinstance(value, Mapping) and (
+            part in value or (last and _member(annotation, part) is None)
+        ):
             text += f".{part}" if text else part
             value = value.get(part)
             if section is not None and part in section.model_fields:

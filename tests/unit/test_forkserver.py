@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,15 @@ from torchmodes.measure.supervise import Outcome, run_supervised, workflow_proce
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
 
 Run = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let cases have their private folders where the test's own are."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 @pytest.fixture
@@ -102,6 +112,14 @@ def test_a_child_is_clean(run: Run) -> None:
     assert "TORCH_WARM_POOL" not in seen["environment"]
 
 
+def test_a_temporary_folder_chosen_while_importing_is_not_the_childs(
+    run: Run, module: Callable
+) -> None:
+    name = module("import tempfile; tempfile.gettempdir()")
+    seen = run("surroundings", preload=[name]).value
+    assert seen["temporary"] == seen["environment"]["TMPDIR"]
+
+
 def test_what_an_import_sets_in_the_environment_counts(run: Run, module: Callable) -> None:
     name = module("import os; os.environ.setdefault('SET_BY_IMPORT', 'by the module')")
     assert run("surroundings", preload=[name]).value["set_by_import"] == "by the module"
@@ -141,7 +159,10 @@ def test_a_child_is_the_first_to_go_when_memory_runs_out(run: Run) -> None:
     assert run("oom_score", start="fork", preload=["json"]).value == 1000
 
 
-def test_a_job_that_is_killed_leaves_the_server_to_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keeper_too", [False, True])
+def test_a_job_that_is_killed_leaves_the_server_to_the_others(
+    tmp_path: Path, keeper_too: bool
+) -> None:
     (tmp_path / "counted.py").write_text(COUNTS_IMPORTS)
     note = tmp_path / "note"
     argument = {"note": str(note), "stays": True}
@@ -149,12 +170,19 @@ def test_a_job_that_is_killed_leaves_the_server_to_the_others(tmp_path: Path) ->
     second_folder = tmp_path / "second"
     second_folder.mkdir()
     second = job_command(second_folder, "echo", {}, preload=["counted"])
-    workflow = start_workflow(tmp_path, first, then=[second], path=tmp_path)
+    workflow = start_workflow(tmp_path, first, then=[second], wait_s=2, path=tmp_path)
     found = noted(note)
     (job,) = psutil.Process(workflow.pid).children()
+    keeping = found[-1].parent()
+    assert keeping is not None
+    if keeper_too:
+        keeping.suspend()  # it shall not notice that its client ends
     job.kill()
+    if keeper_too:
+        keeping.kill()
+    wait_until(lambda: all_gone(found), within_s=2)
+    assert workflow.poll() is None
     workflow.wait(20)
-    assert all_gone(found)
     assert outcome_of(second_folder)["start_method"] == "fork"
     assert len(imports("counted", tmp_path)) == 1
 
@@ -249,6 +277,19 @@ def test_server_and_case_end_with_the_workflow_even_by_kill_9(tmp_path: Path, st
     # The job outlives Snakemake and hears of it.
     wait_until((tmp_path / "outcome.json").exists, within_s=5)
     assert outcome_of(tmp_path)["message"] == "ended because the workflow did"
+
+
+def test_a_keeper_that_hangs_does_not_outlive_the_workflow(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    job = job_command(tmp_path, "hangs", {"note": str(note)}, start="fork")
+    workflow = start_workflow(tmp_path, job)
+    found = noted(note) + family(workflow)
+    keeping = found[0].parent()
+    assert keeping is not None
+    keeping.suspend()
+    workflow.kill()
+    workflow.wait()
+    wait_until(lambda: all_gone(found), within_s=2)
 
 
 def test_the_server_ends_with_a_workflow_that_just_finishes(tmp_path: Path) -> None:
