@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,6 +151,15 @@ def test_a_fused_batch_norm_is_gone_and_where_there_is_none_that_is_told(prepare
     facts = prepared("fx fused", "attention").engine.facts()
     assert facts["passes_without_effect"] == ["fuse-conv-bn"]
     assert facts["no_effect"] == "fuse-conv-bn changed neither a node nor a module"
+
+
+def test_the_example_of_a_users_own_pass_drops_what_does_nothing():
+    own = f"{Path(__file__).parents[2]}/examples/drop_dropout.py:drop_dropout"
+    made = run(mode("fx", passes=[own, "fuse-conv-bn"]), convolutions())
+    assert compare(made.expected, made.output, precision="fp32").within_tolerance
+    assert made.engine.facts() == {"nodes_traced": 8, "nodes": 6}
+    idle = run(mode("fx", passes=[own]), attention()).engine.facts()
+    assert "changed neither a node nor a module" in idle["no_effect"]
 
 
 def test_trace_then_compile_is_told_to_be_the_no_op_it_is():

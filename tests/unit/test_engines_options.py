@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from torchmodes.cases import expand
 from torchmodes.config import parse_config
 from torchmodes.faults import InvalidConfig
+from torchmodes.modes import ENGINES
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,3 +70,30 @@ def test_a_mode_that_cannot_train_is_told_where_it_is_asked_to():
     raw["training"]["modes"].append("ahead")
     with pytest.raises(InvalidConfig, match="'ahead' cannot train; engines that can: eager, comp"):
         parse_config(raw)
+
+
+def preset(name):
+    """Return a preset laid over config.yaml, as ``--configfile`` does."""
+    from snakemake.utils import update_config
+
+    merged = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(merged, yaml.safe_load((ROOT / "config" / name).read_text()))
+    return parse_config(merged)
+
+
+def test_the_gpu_grid_puts_tensorrt_beside_pytorch_and_its_compile_modes():
+    cases = {str(case) for case in expand(preset("gpu.yaml"), auto="cuda")}
+    compiled = ["inductor", "inductor-reduce-overhead", "inductor-max-autotune", "cudagraphs"]
+    asked = [("eager", "fp32"), ("tensorrt", "fp32"), ("tensorrt", "fp16")]
+    asked += [(mode, form) for mode in compiled for form in ("fp32", "tf32", "bf16", "fp16")]
+    for batch_size in (1, 8, 16, 32):
+        for mode, form in asked:
+            assert f"inference/cuda/resnet50/{mode}/{form}-b{batch_size}" in cases
+
+
+def test_the_full_grid_has_every_engine_and_every_model():
+    config = preset("full.yaml")
+    cases = expand(config, auto="cpu")
+    assert {config.modes[case.mode].engine for case in cases} == {*ENGINES} - {"user"}
+    assert {case.model for case in cases} == set(config.models)
+    assert {case.mode for case in cases} == set(config.modes)

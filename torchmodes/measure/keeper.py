@@ -168,13 +168,18 @@ def keep(
     try:
         ending = _watch(case, family, connection, watches, stop)
         ending.oom_killed = processes.oom_kills() > oom_kills
-        messages.send(connection, asdict(ending))
-    except ConnectionError:
-        stop.append("the client")
+        with suppress(ConnectionError):  # the client is gone
+            messages.send(connection, asdict(ending))
     finally:
         processes.end(family.living, grace_s=0)
-        if stop or messages.is_closed(connection):  # else the client still has to read the folder
-            shutil.rmtree(case.folder, ignore_errors=True)
+        _wait_until_left(connection, watches.get("the client"))
+        shutil.rmtree(case.folder, ignore_errors=True)
+
+
+def _wait_until_left(connection: socket.socket, client: Watch | None) -> None:
+    """Wait until the client has read what it wants from the folder, or is gone."""
+    while client is not None and not client.ended() and not messages.is_closed(connection):
+        select.select([connection], [], [], POLL_S)
 
 
 def _watch(

@@ -194,8 +194,8 @@ class Server:
 
 def _strays(keepers: Iterable[int]) -> set[int]:
     """List the descendants that no keeper keeps."""
-    kept = set(keepers).union(*(processes.descendants(pid) for pid in keepers))
-    return _living_descendants() - kept
+    living = _living_descendants()  # first: what a keeper starts meanwhile is not among them
+    return living.difference(keepers, *(processes.descendants(pid) for pid in keepers))
 
 
 def _living_descendants() -> set[int]:

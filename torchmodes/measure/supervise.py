@@ -239,20 +239,20 @@ def _run_forked(client: _Client, preload: tuple[str, ...]) -> Outcome:
         connection, import_s = forkserver.connect(service, limit_s=START_LIMIT_S, log=client.log)
     except PreloadError as error:
         return not_begun(error.fault, start_s=time.monotonic() - client.requested_at)
-    with connection:
+    with connection:  # while it is open the keeper leaves the folder alone
         ending = _hand_over(connection, replace(client, case=case))
-    return conclude(ending, case, requested_at=client.requested_at, import_s=import_s)
+        return conclude(ending, case, requested_at=client.requested_at, import_s=import_s)
 
 
 def _run_fresh(client: _Client) -> Outcome:
     connection, process = keeper.start_keeper(client.log)
-    with connection, process:  # leaving waits for the keeper
+    with process, connection:  # leaving closes the connection, then waits for the keeper
         try:
             messages.receive(connection)
             ending = _hand_over(connection, client)
         except EOFError:
             ending = _without_keeper(client.case)
-    return conclude(ending, client.case, requested_at=client.requested_at, import_s=0.0)
+        return conclude(ending, client.case, requested_at=client.requested_at, import_s=0.0)
 
 
 def _hand_over(connection: socket.socket, client: _Client) -> Ending:

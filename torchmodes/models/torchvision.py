@@ -88,9 +88,9 @@ def _cached_weights(name: str) -> WeightsEnum:
     file = cached_file(weights)
     if not file.is_file():
         raise ValueError(
-            f"weights: pretrained, but {file.name} of {name!r} is not in {file.parent}; get it by"
-            f" `make check ARGS=--download` where there is a network, or copy {weights.url} there,"
-            " or set TORCH_HOME to a folder whose hub/checkpoints has it, or use weights: random"
+            f"weights: pretrained, but {file.name} of {name!r} is not in {file.parent}\n"
+            "get it by `make check ARGS=--download` where there is a network, or set TORCH_HOME to"
+            " a folder whose hub/checkpoints has it, or use weights: random"
         )
     return weights
 

@@ -277,9 +277,10 @@ def _absent(spec: Mapping[str, Any]) -> str:
         close = difflib.get_close_matches(source, CONFIG_MAPPING.keys(), n=1, cutoff=0.75)
         hint = f"did you mean {close[0]!r}?" if close else "or name another"
     return (
-        f"{what}, and not in the hub's cache {constants.HF_HUB_CACHE}; where there is a network,"
-        f" `hf download {source}` gets it (`make check ARGS=--download`: what any configured model"
-        f" lacks); or set HF_HOME to a folder whose hub/ has it; {hint}"
+        f"{what}, and not in the hub's cache {constants.HF_HUB_CACHE}\n"
+        f"`hf download {source}` gets it where there is a network, `make check ARGS=--download`"
+        " what any configured model lacks; or set HF_HOME to a folder whose hub/ has it;"
+        f" {hint}"
     )
 
 

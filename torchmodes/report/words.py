@@ -22,7 +22,6 @@ from torchmodes.report.quantities import (
     plural,
     rate,
     ratio,
-    ratio_digits,
     ratio_range,
     size,
 )
@@ -264,10 +263,8 @@ def _speed_up(judged: Judged) -> str:
 
 def _each(cases: Sequence[Judged]) -> str:
     """Name every competitor with its verdict and speed-up."""
-    told = [
-        f"{c.name} {_is(c)} ({ratio_digits(statistics_of(c).speed_up.estimate)}×)" for c in cases
-    ]
-    return listing(told) + "."
+    told = [f"{c.name} {_is(c)}, {_speed_up(c)}" for c in cases]
+    return "; ".join(told) + "."
 
 
 def _is(judged: Judged) -> str:
