@@ -34,9 +34,6 @@ bench: .venv/ready ## the measuring engine, measured: ten minutes
 report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html
 	$(SNAKEMAKE) --report reports/snakemake.html
 
-app: .venv/ready ## the Streamlit app on the results
-	$(BIN)/streamlit run app/app.py
-
 lock: .venv/ready ## make requirements.lock anew from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header requirements.in --output-file requirements.lock
@@ -60,4 +57,4 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test lint check bench report app lock clean help
+.PHONY: run smoke test lint check bench report lock clean help
