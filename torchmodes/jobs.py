@@ -13,11 +13,16 @@ from typing import Any
 from torchmodes.measure.outcome import Outcome
 from torchmodes.measure.supervise import run_supervised
 
-PRELOAD = ("torch", "torch._dynamo", "torch._inductor.compile_fx", "scipy.special", "psutil")
-"""What the fork server imports once; every process that runs a model needs it.
-
-pandas is not among it: PyArrow starts a thread, and a process with threads must not be forked.
-"""
+PRELOAD = (
+    "torch",
+    "torch._dynamo",
+    "torch._inductor.compile_fx",
+    "torch.profiler",
+    "scipy.special",
+    "pandas",
+    "psutil",
+)
+"""What the fork server imports once; every process that runs a model needs it."""
 
 COMPILE_CACHE = Path(".cache")
 """Shared by jobs that do not measure the cold start: training and profiling."""

@@ -34,6 +34,7 @@ PRIVATE_TO_A_CASE = ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", ke
 WHILE_IMPORTING = {
     "TORCH_WARM_POOL": "0",  # or Inductor starts its compiler processes
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # or torch.cuda.is_available() initialises CUDA
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # or pandas' PyArrow starts a thread
 }
 ATTEMPTS = 3
 
