@@ -211,7 +211,7 @@ def _figure(value: float | None, form: str) -> str:
 
 def _described(error: Exception) -> str:
     """Say what went wrong in one line; our own messages need no class in front."""
-    text = " ".join(str(error).split())
+    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
 
 
