@@ -40,6 +40,7 @@ SOFTWARE = {name: version(name) for name in ("torch", "numpy")}
 TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
 OPERATORS = "results/operators/torchmodes_ops.so"
 OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/operators/source").iterdir())
+TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]

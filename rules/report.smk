@@ -92,7 +92,7 @@ rule write_report:
         "../envs/report.yaml"
     params:
         config=CONFIG.model_dump(),
-        code=code_digest("scripts/write_report.py"),
+        code=code_digest("scripts/write_report.py", files=TEMPLATES),
     script:
         "../scripts/write_report.py"
 

@@ -96,7 +96,7 @@ class Statistics(Part):
     converged: bool = Field(description="whether the target half-width was reached in the budget")
     noise_floor: float | None = Field(description="relative, from the group's A/A case")
     margin: float = Field(description="relative; the larger of noise floor and minimum effect")
-    p_value: float | None = Field(description="of an effect beyond the margin, one-sided")
+    p_value: float | None = Field(description="of an effect beyond the margin")
     baseline: Latency
     candidate: Latency
     throughput_per_s: float = Field(description="items per second of the candidate")
