@@ -140,7 +140,7 @@ def test_one_record_can_be_asked_for_alone(fresh: Workflow) -> None:
 
 
 def test_three_mistakes_are_told_at_once_before_anything_runs(fresh: Workflow) -> None:
-    fresh.edit("config.yaml", "epochs: 60", "epochs: many")
+    fresh.edit("config.yaml", "learning_rate: 0.01", "learning_rate: fast")
     fresh.edit("config.yaml", "source: synthetic", "sorce: synthetic")
     fresh.edit("config/smoke.yaml", "modes: [eager, fx]", "modes: [eagr, fx]")
     began = time.monotonic()
@@ -149,7 +149,7 @@ def test_three_mistakes_are_told_at_once_before_anything_runs(fresh: Workflow) -
     assert time.monotonic() - began < 10
     for message in (
         "data.sorce: unknown key; did you mean 'source'?",
-        "training.epochs: should be a valid integer (found 'many')",
+        "training.learning_rate: should be a valid number (found 'fast')",
         "benchmark[1].modes[0]: unknown mode 'eagr'; did you mean 'eager'?",
     ):
         assert message in ran.stdout
