@@ -119,7 +119,7 @@ def test_changing_an_option_of_one_mode_runs_that_mode_again_and_nothing_else(
     finished.edit(
         "config/smoke.yaml", "backend: aot_eager }", "backend: aot_eager, fullgraph: true }"
     )
-    ran = finished.smoke("--dry-run", "--reason")
+    ran = finished.smoke("--dry-run")
     named = [line for line in ran.stdout.splitlines() if "output: results/benchmark" in line]
     assert len(named) == 1, ran.stdout
     assert "compiled-eager" in named[0]
