@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from torchmodes.config import Mode
 from torchmodes.devices import usable_cores
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job
@@ -81,7 +83,7 @@ def case_argument(
             "batch_size": BATCH_SIZE,
         },
         "model": MODEL,
-        "mode": dict(mode),
+        "mode": TypeAdapter(Mode).validate_python(dict(mode)).model_dump(),
         "measurement": {
             "target_half_width": 0.01,
             "budget_s": budget_s,
@@ -179,14 +181,7 @@ def run(*, aa_cases: int, slowed_cases: int, budget_s: float, rounds: int) -> di
                 for seed in track(range(slowed_cases), f"(b) {percent} % more work")
             ]
             timed += slowed[percent]
-        inductor = {
-            "engine": "compile",
-            "backend": "inductor",
-            "mode": "default",
-            "dynamic": None,
-            "fullgraph": False,
-            "scope": "model",
-        }
+        inductor = {"engine": "compile"}
         timed.append(
             measure(
                 inductor, name="inductor", seed=0, budget_s=budget_s, log=log, aa=pairs[0].record
