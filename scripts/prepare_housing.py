@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchmodes.joblog import job_log
 from torchmodes.training.dataset import read_table
 from torchmodes.training.generate import generate_housing, write_housing
-
-from torchmodes.joblog import job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
