@@ -241,8 +241,8 @@ def test_a_fallback_chain_that_ends_nowhere_says_why_every_step_failed(broken_ba
 # --- Inductor, once ---------------------------------------------------------------------------
 
 
+@torch._inductor.config.patch(freezing=False)  # restored afterwards
 def test_freezing_makes_constants_of_the_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch._inductor.config, "freezing", False)  # restored afterwards
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     example = convolutions()
     made = run(mode("compile", freezing=True), example, calls=1)
