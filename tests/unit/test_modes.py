@@ -369,9 +369,9 @@ def test_cuda_graphs_are_not_refused_on_cuda():
         assert engine_of("aot_eager", **options).supports(case, family="mlp") is None
 
 
-def test_inductor_on_a_cpu_needs_a_compiler(monkeypatch, tmp_path):
+@torch._inductor.config.patch({"cpp.cxx": (None, "no-compiler")})
+def test_inductor_on_a_cpu_needs_a_compiler():
     engine = create_engine(INDUCTOR.model_dump())
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, str(tmp_path / "no-compiler")))
     refused = engine.supports(INFERENCE, family="mlp")
     assert "no C++ compiler" in refused.reason
     assert "g++" in refused.remedy
