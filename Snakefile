@@ -31,6 +31,7 @@ rule all:
         "results/summary.csv",
         TRACES,
         STUDIES,
+        STUDY_PLOTS,
         rules.draw_plots.output,
         "results/accepted.json" if CONFIG.strict else [],
 

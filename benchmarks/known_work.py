@@ -40,10 +40,12 @@ def repeat(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the model's forward pass followed by `percent` of its layers once more, discarded."""
 
+    repeated = list(model.layers[:percent])  # here: slicing a ModuleList builds a new one
+
     def call(x: torch.Tensor) -> torch.Tensor:
         output = model(x)
         again = x
-        for layer in model.layers[:percent]:
+        for layer in repeated:
             again = torch.relu(layer(again))
         return output
 

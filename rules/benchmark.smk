@@ -19,6 +19,6 @@ rule benchmark_case:
     params:
         case=parameters_of,
         code=code_of("scripts/benchmark_case.py", "torchmodes.measure.case"),
-        software=SOFTWARE,
+        software=software_of,
     script:
         "../scripts/benchmark_case.py"

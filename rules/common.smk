@@ -1,16 +1,14 @@
 import math
-from importlib.metadata import version
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from torchmodes import models, modes
 from torchmodes.cases import Case, case_from, case_parameters, expand_grids, job_parameters
 from torchmodes.config import SYNTHETIC, parse_config
 from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
-from torchmodes.models import FAMILIES
-from torchmodes.modes import ENGINES, uses_custom_operators
-from torchmodes.provenance import code_digest
+from torchmodes.provenance import code_digest, installed
 from torchmodes.user_code import user_files
 
 try:
@@ -19,13 +17,19 @@ except InvalidConfig as error:
     raise WorkflowError(str(error)) from None
 
 AUTO_DEVICE = find_device()
-CASES = expand_grids(CONFIG.benchmark, auto=AUTO_DEVICE)
+STUDIED = {
+    study: expand_grids(getattr(CONFIG.studies, study), auto=AUTO_DEVICE)
+    for study in type(CONFIG.studies).model_fields
+}
+# Studies that are made of records share them with the benchmark.
+CASES = sorted(
+    {
+        *expand_grids(CONFIG.benchmark, auto=AUTO_DEVICE),
+        *STUDIED["inference_context"],
+        *STUDIED["batch_scaling"],
+    }
+)
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
-COMPILED = [
-    case
-    for case in expand_grids(CONFIG.studies.compile_cost, auto=AUTO_DEVICE)
-    if not case.is_baseline
-]
 RUNS = {case.run: case for case in PROFILED}
 
 # Measured jobs use the cores that were asked for, but never more than there are.
@@ -35,7 +39,7 @@ MEASURED_THREADS = min(workflow.cores or 1, usable_cores())
 MINUTES = 2 + math.ceil(CONFIG.measurement.time_limit_s / 60)
 
 # A newer PyTorch makes every result stale.
-SOFTWARE = {name: version(name) for name in ("torch", "numpy")}
+SOFTWARE = installed("torch", "numpy")
 
 TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
 OPERATORS = "results/operators/torchmodes_ops.so"
@@ -45,7 +49,8 @@ RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]
 PROFILES = [f"{case.profile}/summary.json" for case in PROFILED]
-STUDIES = ["results/studies/compile_cost.json"] if COMPILED else []
+STUDIES = [f"results/studies/{study}.json" for study, cases in STUDIED.items() if cases]
+STUDY_PLOTS = [f"results/plots/study-{Path(study).stem}.svg" for study in STUDIES]
 TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
 
 if len(RUNS) < len(PROFILED):
@@ -63,6 +68,7 @@ wildcard_constraints:
     precision="[a-z0-9]+",
     batch_size="[1-9][0-9]*",
     run="[^/]+",
+    study="|".join(STUDIED),
 
 
 def case_of(wildcards):
@@ -106,18 +112,46 @@ def code_of(script, target):
         return code_digest(
             script,
             target,
-            ENGINES[mode["engine"]],
-            FAMILIES[model["family"]],
+            modes.ENGINES[mode["engine"]],
+            models.FAMILIES[model["family"]],
             files=[*user_files(model), *user_files(mode)],
         )
 
     return digest
 
 
+def software_of(wildcards):
+    """Return the versions of what a case runs on, and of the folder its weights come from."""
+    parameters = parameters_of(wildcards)
+    model, mode = parameters["model"], parameters["mode"]
+    packages = (
+        *models.PACKAGES.get(model["family"], ()),
+        *modes.PACKAGES.get(mode["engine"], ()),
+    )
+    return SOFTWARE | installed(*packages) | {"weights": models.weights_stamp(model)}
+
+
+def studied(study):
+    """Return the cases of a study that were asked for, without the baselines they imply."""
+    return [case for case in STUDIED[study] if study == "thread_scaling" or not case.is_baseline]
+
+
+def job_inputs(study):
+    """Return what the jobs of a study's cases depend on."""
+    return [job_parameters(CONFIG, case) for case in studied(study)]
+
+
+def study_code(script, target):
+    """Return the digest of all code behind a study that runs cases itself."""
+    return code_digest(
+        f"scripts/{script}.py", target, *modes.ENGINES.values(), *models.FAMILIES.values()
+    )
+
+
 def needs_operators(case):
     """Whether a case's mode uses the custom operators."""
     mode = CONFIG.modes.get(case.mode)
-    return mode is not None and uses_custom_operators(mode.model_dump())
+    return mode is not None and modes.uses_custom_operators(mode.model_dump())
 
 
 def operators_of(wildcards):
@@ -139,6 +173,12 @@ def aa_of(wildcards):
 def gpus_of(wildcards):
     """Return how many GPUs a case occupies; None asks a scheduler for nothing, unlike 0."""
     return 1 if case_of(wildcards).device == "cuda" else None
+
+
+def study_gpus(study):
+    """Return a function of the wildcards: how many GPUs a study occupies, or None."""
+    needed = 1 if any(case.device == "cuda" for case in STUDIED[study]) else None
+    return lambda wildcards: needed
 
 
 def profile_of(wildcards):

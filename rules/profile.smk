@@ -20,7 +20,7 @@ rule profile_case:
         case=job_parameters_of,
         profile=CONFIG.profile.model_dump(exclude={"cases"}),
         code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
-        software=SOFTWARE,
+        software=software_of,
     script:
         "../scripts/profile_case.py"
 

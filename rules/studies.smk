@@ -2,7 +2,7 @@ rule study_compile_cost:
     """What a second start costs when the first one has filled the compile caches."""
     input:
         table=TABLE,
-        operators=OPERATORS if any(map(needs_operators, COMPILED)) else [],
+        operators=OPERATORS if any(map(needs_operators, studied("compile_cost"))) else [],
     output:
         "results/studies/compile_cost.json",
     log:
@@ -14,14 +14,116 @@ rule study_compile_cost:
         machine=100,
         mem_mb=4000,
         runtime=MINUTES,
+        gpu=study_gpus("compile_cost"),
     params:
-        cases=[job_parameters(CONFIG, case) for case in COMPILED],
-        code=code_digest(
-            "scripts/study_compile_cost.py",
-            "torchmodes.measure.case",
-            *ENGINES.values(),
-            *FAMILIES.values(),
-        ),
+        cases=job_inputs("compile_cost"),
+        code=study_code("study_compile_cost", "torchmodes.measure.case"),
         software=SOFTWARE,
     script:
         "../scripts/study_compile_cost.py"
+
+
+rule study_dynamic_shapes:
+    """What a compiled model does when the batch size changes under it."""
+    input:
+        table=TABLE,
+        operators=OPERATORS if any(map(needs_operators, studied("dynamic_shapes"))) else [],
+    output:
+        "results/studies/dynamic_shapes.json",
+    log:
+        "logs/studies/dynamic_shapes.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: MEASURED_THREADS
+    resources:
+        machine=100,
+        mem_mb=4000,
+        runtime=MINUTES,
+        gpu=study_gpus("dynamic_shapes"),
+    params:
+        cases=job_inputs("dynamic_shapes"),
+        code=study_code("study_dynamic_shapes", "torchmodes.studies.shapes_job"),
+        software=SOFTWARE,
+    script:
+        "../scripts/study_dynamic_shapes.py"
+
+
+rule study_thread_scaling:
+    """What each further thread brings."""
+    input:
+        table=TABLE,
+        operators=OPERATORS if any(map(needs_operators, studied("thread_scaling"))) else [],
+    output:
+        "results/studies/thread_scaling.json",
+    log:
+        "logs/studies/thread_scaling.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: MEASURED_THREADS
+    resources:
+        machine=100,
+        mem_mb=4000,
+        runtime=MINUTES,
+        gpu=study_gpus("thread_scaling"),
+    params:
+        cases=[case_parameters(CONFIG, case) for case in studied("thread_scaling")],
+        code=study_code("study_thread_scaling", "torchmodes.studies.threads_job"),
+        software=SOFTWARE,
+    script:
+        "../scripts/study_thread_scaling.py"
+
+
+rule study_inference_context:
+    """What grad mode and no_grad cost beside inference_mode."""
+    input:
+        [case.record for case in STUDIED["inference_context"]],
+    output:
+        "results/studies/inference_context.json",
+    log:
+        "logs/studies/inference_context.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        contexts={
+            case.mode: CONFIG.modes[case.mode].context for case in STUDIED["inference_context"]
+        },
+        code=code_digest("scripts/study_inference_context.py"),
+    script:
+        "../scripts/study_inference_context.py"
+
+
+rule study_batch_scaling:
+    """Latency and throughput against batch size."""
+    input:
+        [case.record for case in STUDIED["batch_scaling"]],
+    output:
+        "results/studies/batch_scaling.json",
+    log:
+        "logs/studies/batch_scaling.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        code=code_digest("scripts/study_batch_scaling.py"),
+    script:
+        "../scripts/study_batch_scaling.py"
+
+
+rule draw_study:
+    """What a study found, as a figure."""
+    input:
+        "results/studies/{study}.json",
+    output:
+        report(
+            "results/plots/study-{study}.svg",
+            category="Studies",
+            labels={"figure": "{study}"},
+            caption="captions/study.rst",
+        ),
+    log:
+        "logs/report/draw_study-{study}.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=code_digest("scripts/draw_study.py"),
+    script:
+        "../scripts/draw_study.py"

@@ -42,6 +42,6 @@ rule train_model:
         case=job_parameters_of,
         epochs=CONFIG.training.epochs,
         code=code_of("scripts/train_model.py", "torchmodes.training.job"),
-        software=SOFTWARE,
+        software=software_of,
     script:
         "../scripts/train_model.py"

@@ -154,6 +154,7 @@ def case_parameters(config: Config, case: Case) -> dict[str, Any]:
         "mode": config.modes[case.mode].model_dump(),
         "measurement": config.measurement.model_dump(),
         "seed": config.seed,
+        "deterministic": config.deterministic,
     }
     if config.models[case.model].family == "mlp":
         parameters["features"] = len(config.data.features)

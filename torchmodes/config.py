@@ -329,6 +329,7 @@ ENGINES = [
     get_args(mode.model_fields["engine"].annotation)[0] for mode in get_args(get_args(Mode)[0])
 ]
 ENGINES_THAT_TRAIN = ("eager", "compile", "fx", "torchscript")
+STUDIED_ENGINES = {"studies.inference_context": "eager", "studies.dynamic_shapes": "compile"}
 
 
 class Grid(Section):
@@ -380,6 +381,20 @@ class Studies(Section):
     compile_cost: list[Grid] = Field(
         [], description="cases whose cold start is compared with one from a filled compile cache"
     )
+    inference_context: list[Grid] = Field(
+        [], description="eager modes whose context is grad or no_grad, against inference_mode"
+    )
+    batch_scaling: list[Grid] = Field(
+        [], description="cases whose latency and throughput are followed over batch_sizes"
+    )
+    thread_scaling: list[Grid] = Field(
+        [], description="cases measured with one thread against 2, 4, 8 … up to all cores"
+    )
+    dynamic_shapes: list[Grid] = Field(
+        [],
+        description="compiled modes called with changing batch sizes: every one up to the largest"
+        " (inference), or a last, smaller batch (training)",
+    )
 
 
 class Config(Section):
@@ -387,6 +402,9 @@ class Config(Section):
 
     seed: int = Field(42, description="seed of data, weights, splits and sample order", ge=0)
     strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
+    deterministic: bool = Field(
+        False, description="PyTorch's and cuDNN's deterministic algorithms alone; often slower"
+    )
     data: Data
     models: dict[Name, Model] = Field(description="what is executed, by a name of your choice")
     modes: dict[Name, Mode] = Field(description="how it is executed, by a name of your choice")
@@ -469,8 +487,9 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for i, b in enumerate(_blocks(_mapping(raw, "profile").get("cases")))
     }
     blocks |= {
-        f"studies.compile_cost[{i}]": b
-        for i, b in enumerate(_blocks(_mapping(raw, "studies").get("compile_cost")))
+        f"studies.{study}[{i}]": b
+        for study in Studies.model_fields
+        for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
     }
     for where, block in blocks.items():
         # Where there are no models or modes at all, that is the fault: not every name of one.
@@ -483,6 +502,11 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
             engine = _mapping(modes, name).get("engine")
             if name not in modes:
                 faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
+            elif (wanted := STUDIED_ENGINES.get(where.partition("[")[0])) and engine != wanted:
+                faults.append(
+                    f"{where}.modes[{i}]: {name!r} has the engine {engine}; this study is of modes"
+                    f" whose engine is {wanted}"
+                )
             elif (
                 block.get("task") == "training"
                 and engine in ENGINES  # an unknown engine is told where the mode is defined

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torchmodes import models
 from torchmodes.measure.outcome import Outcome
 from torchmodes.measure.supervise import run_supervised
 
@@ -22,7 +23,7 @@ PRELOAD = (
     "pandas",
     "psutil",
 )
-"""What the fork server imports once; every process that runs a model needs it."""
+"""What a fork server imports once; every process that runs a model needs it."""
 
 COMPILE_CACHE = Path(".cache")
 """Shared by jobs that do not measure the cold start: training and profiling."""
@@ -85,7 +86,7 @@ def run_job(
         time_limit_s=settings["time_limit_s"],
         memory_limit_bytes=None if limit_mb is None else limit_mb * 10**6,
         start=settings["start"],
-        preload=PRELOAD,
+        preload=(*PRELOAD, *models.IMPORTS.get(argument["parameters"]["model"]["family"], ())),
         threads=argument["threads"],
         environment=environment or {},
     )

@@ -11,6 +11,7 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = "torchmodes"
@@ -41,6 +42,22 @@ def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
     for source in [*sorted(reached), *files]:
         digest.update(source.read_bytes() if source.exists() else b"missing")
     return digest.hexdigest()[:16]
+
+
+def installed(*packages: str) -> dict[str, str | None]:
+    """Return the version of each distribution; None where it is not installed.
+
+    What is missing belongs there too: a case that was ``unsupported`` for the want of a package is
+    measured once the package is installed.
+    """
+    return {package: _version(package) for package in packages}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def file_digest(path: Path) -> str:

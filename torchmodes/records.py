@@ -198,6 +198,9 @@ class Record(Part):
     verdict: Verdict | None = None
     no_effect: str | None = Field(None, description="set when the mode did nothing, saying how")
     item: str = Field("item", description="what throughput counts")
+    flops: int | None = Field(
+        None, description="of one forward pass of the batch, by shape; null: not counted"
+    )
     parameters: dict[str, Any] = Field(description="what of the configuration produced this")
     run: Run
     warmup: Warmup | None = None

@@ -6,6 +6,7 @@ Training, measuring and profiling all build their subject here, so that they run
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -44,6 +45,7 @@ class Job:
     mode: dict[str, Any]
     seed: int
     threads: int
+    deterministic: bool = False
     features: int | None = None
     learning_rate: float | None = None
     operators: Path | None = None
@@ -69,6 +71,7 @@ class Job:
             mode=parameters["mode"],
             seed=parameters["seed"],
             threads=argument["threads"],
+            deterministic=parameters["deterministic"],
             features=parameters.get("features"),
             learning_rate=parameters.get("learning_rate"),
             operators=Path(operators) if operators else None,
@@ -92,6 +95,19 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Forward:
+    """A prepared forward pass and the example inputs it was prepared with."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    engine: Engine
+    built: BuiltModel
+    build_s: float
+    prepare_s: float
+
+
+@dataclass(frozen=True)
 class TrainingStep:
     """One optimiser step of features and targets, with what it cost to make."""
 
@@ -103,10 +119,14 @@ class TrainingStep:
 
 
 def configure_process(job: Job) -> None:
-    """Set threads, seeds and number formats of this process, which serves this job alone."""
+    """Set threads, seeds, number formats and determinism of this process; it has no other job."""
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     forbid_tf32()
+    if job.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
 
 
 def unsupported(job: Job) -> Unsupported | None:
@@ -120,8 +140,8 @@ def unsupported(job: Job) -> Unsupported | None:
     )
 
 
-def inference_subject(job: Job) -> Subject:
-    """Build one forward pass of the case's model, in evaluation mode."""
+def prepare_forward(job: Job) -> Forward:
+    """Prepare the forward pass of the case's model, in evaluation mode."""
     engine = _engine(job)
     start = time.perf_counter()
     built = _build(job)
@@ -137,17 +157,32 @@ def inference_subject(job: Job) -> Subject:
     with torch.no_grad():
         prepared = in_precision(engine.prepare, precision)(module, args, kwargs)
 
-    def call() -> Any:
-        return prepared(*args, **kwargs)
-
-    prepared_at = time.perf_counter()
-    return Subject(
-        call=in_precision(call, precision),
-        context=engine.context,
+    return Forward(
+        function=prepared,
+        args=args,
+        kwargs=kwargs,
         engine=engine,
         built=built,
         build_s=built_at - start,
-        prepare_s=prepared_at - built_at,
+        prepare_s=time.perf_counter() - built_at,
+    )
+
+
+def inference_subject(job: Job) -> Subject:
+    """Build one forward pass of the case's model on its example inputs, in evaluation mode."""
+    forward = prepare_forward(job)
+    prepared, args, kwargs = forward.function, forward.args, forward.kwargs
+
+    def call() -> Any:
+        return prepared(*args, **kwargs)
+
+    return Subject(
+        call=in_precision(call, job.case.precision),
+        context=forward.engine.context,
+        engine=forward.engine,
+        built=forward.built,
+        build_s=forward.build_s,
+        prepare_s=forward.prepare_s,
     )
 
 

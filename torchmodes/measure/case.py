@@ -22,6 +22,9 @@ from torchmodes.measure.clock import Call, Clock, Timing, make_clock
 from torchmodes.measure.energy import make_meter, measure_energy
 from torchmodes.measure.numerics import Numerics, compare, compare_losses
 from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.models.base import BuiltModel
+from torchmodes.models.flops import count_flops
+from torchmodes.modes.base import first_line
 from torchmodes.subjects import (
     Job,
     Subject,
@@ -122,6 +125,8 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
             "reason": numerics["reason"],
             "remedy": "do not use this mode for this model, or report the difference upstream",
         }
+    if job.case.task == "inference":
+        parts |= _flops(baseline.subject.built, parts.get("warnings", []))  # nothing is timed now
     cost["artefact_bytes"] = _bytes_of(candidate.subject.engine.artefacts())
     facts = candidate.subject.engine.facts()
     return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
@@ -162,6 +167,14 @@ def _first_call(subject: Subject, job: Job) -> tuple[Any, float]:
     output = subject.call()
     synchronize(job.case.device)
     return output, time.perf_counter() - start
+
+
+def _flops(built: BuiltModel, warnings: list[str]) -> dict[str, Any]:
+    """Count a forward pass; a model that cannot be counted was still measured."""
+    try:
+        return {"flops": count_flops(built)}
+    except Exception as error:  # noqa: BLE001 - the counter runs a user's model in its own way
+        return {"warnings": [*warnings, f"its operations were not counted: {first_line(error)}"]}
 
 
 def _bytes_of(artefacts: Sequence[Path]) -> int | None:

@@ -20,6 +20,19 @@ FAMILIES = {
 }
 """The module of each family; it has a function ``build``, and ``download`` where weights exist."""
 
+PACKAGES = {"torchvision": ("torchvision",), "transformers": ("transformers",)}
+"""The distributions that a family needs beside PyTorch: another version makes results stale."""
+
+IMPORTS = {
+    "torchvision": ("torchvision.models",),
+    "transformers": (
+        "transformers.modeling_utils",
+        "transformers.masking_utils",
+        "transformers.models.auto.modeling_auto",
+    ),
+}
+"""The slow imports of a family, which a process can be given beforehand."""
+
 
 def build_model(
     spec: dict[str, Any],

@@ -25,6 +25,14 @@ ENGINES = {
 }
 """The module of each engine; its class is ``Engine``."""
 
+PACKAGES = {
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "tensorrt": ("torch-tensorrt", "tensorrt"),
+    "quantize": ("torchao",),
+}
+"""The distributions that an engine needs beside PyTorch: another version makes results stale."""
+
 CUSTOM_OPERATORS = "custom-operators"
 """The FX pass that needs the compiled operators."""
 

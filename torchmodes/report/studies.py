@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torchmodes.cases import Case, case_from
+from torchmodes.records import Interval
 from torchmodes.report.conditions import mapping
-from torchmodes.report.data import ReportData
-from torchmodes.report.quantities import NOTHING, duration, listing, plural, ratio
+from torchmodes.report.data import ReportData, Study
+from torchmodes.report.figures.studies import draw_study
+from torchmodes.report.plots import inline_svg
+from torchmodes.report.quantities import (
+    NOTHING,
+    duration,
+    listing,
+    plural,
+    rate,
+    ratio,
+    ratio_range,
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a study found: a title, a sentence or two, and the figures behind them."""
+    """What a study found: a title, a sentence or two, and the figures behind them.
+
+    `svg` is its figure as it stands in the page, empty until it is drawn.
+    """
 
     title: str
     text: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    svg: str = ""
 
 
 def findings(data: ReportData) -> list[Finding]:
     """Return the findings of every study that the report knows how to tell."""
-    return [TOLD[study.name](study.content) for study in data.studies if study.name in TOLD]
+    return [_drawn(study) for study in data.studies if study.name in TOLD]
+
+
+def _drawn(study: Study) -> Finding:
+    finding = TOLD[study.name](study.content)
+    svg = inline_svg(
+        draw_study(study.name, study.content),
+        prefix=f"study-{study.name.replace('_', '-')}",
+        label=f"{finding.title}. {finding.text}",
+    )
+    return replace(finding, svg=svg)
 
 
 def tell_compile_cost(content: Mapping[str, Any]) -> Finding:
@@ -53,7 +78,147 @@ def tell_compile_cost(content: Mapping[str, Any]) -> Finding:
     )
 
 
-TOLD: dict[str, Callable[[Mapping[str, Any]], Finding]] = {"compile_cost": tell_compile_cost}
+def tell_inference_context(content: Mapping[str, Any]) -> Finding:
+    """Tell what grad mode and no_grad cost beside inference_mode."""
+    rows, costly, free, open_ = [], [], [], []
+    for entry in map(mapping, content.get("cases") or []):
+        case, speed_up = case_from(mapping(entry.get("case"))), entry.get("speed_up")
+        interval = Interval(**speed_up) if speed_up else None
+        rows.append(
+            (
+                f"{case.model}, batch {case.batch_size:,}, {case.device}",
+                entry["context"],
+                duration(entry.get("latency_s")),
+                ratio(interval.estimate if interval else None),
+                ratio_range(interval) if interval else entry.get("reason") or entry["status"],
+                entry.get("verdict") or NOTHING,
+            )
+        )
+        if interval is None or case.is_baseline:
+            continue
+        told = f"{entry['context']} on {case.model} {ratio(interval.estimate)}"
+        {"slower": costly, "faster": costly, "same": free}.get(entry["verdict"], open_).append(told)
+    sentences = []
+    if costly:
+        sentences.append(f"Against inference_mode, the speed changed: {listing(costly)}.")
+    if free:
+        sentences.append(f"It made no difference that matters: {listing(free)}.")
+    if open_:
+        sentences.append(f"Not resolved: {listing(open_)}.")
+    return Finding(
+        title="Inference context: grad, no_grad or inference_mode",
+        text=" ".join(sentences) or "No context but inference_mode was measured.",
+        columns=("Model", "Context", "Latency", "Speed", "95 % interval", "Verdict"),
+        rows=tuple(rows),
+    )
+
+
+def tell_batch_scaling(content: Mapping[str, Any]) -> Finding:
+    """Tell from which batch size on more throughput is bought with latency alone."""
+    rows, knees = [], []
+    for series in map(mapping, content.get("series") or []):
+        name = f"{series['mode']} of {series['model']} ({series['precision']})"
+        points = [point for point in series["points"] if point["latency_s"] is not None]
+        rows += [
+            (
+                name,
+                f"{point['batch_size']:,}",
+                duration(point["latency_s"]),
+                rate(point["throughput_per_s"]),
+                "knee" if point["batch_size"] == series["knee"] else point["reason"] or "",
+            )
+            for point in series["points"]
+        ]
+        if series["knee"] is not None:
+            best = max(point["throughput_per_s"] for point in points)
+            at_knee = next(p for p in points if p["batch_size"] == series["knee"])
+            knees.append(
+                f"{name} has {at_knee['throughput_per_s'] / best:.0%} of its best throughput"
+                f" at batch {series['knee']:,} ({duration(at_knee['latency_s'])} a call)"
+            )
+    return Finding(
+        title="Batch size: latency against throughput",
+        text=f"{listing(knees)}; a larger batch adds latency and little else."
+        if knees
+        else "No case was measured at two batch sizes or more.",
+        columns=("Case", "Batch", "Latency", "Throughput", ""),
+        rows=tuple(rows),
+    )
+
+
+def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
+    """Tell what several threads bring over one."""
+    rows, told = [], []
+    for entry in map(mapping, content.get("cases") or []):
+        case = case_from(mapping(entry.get("case")))
+        for point in entry.get("points") or []:
+            interval = Interval(**point["speed_up"])
+            rows.append(
+                (
+                    str(case),
+                    str(point["threads"]),
+                    duration(point["latency_s"]),
+                    ratio(interval.estimate),
+                    ratio_range(interval),
+                )
+            )
+        if not entry.get("points"):
+            rows.append((str(case), NOTHING, NOTHING, NOTHING, entry.get("reason") or ""))
+            continue
+        last = entry["points"][-1]
+        told.append(
+            f"{case.mode} of {case.model} ({case.task}, batch {case.batch_size:,}) runs"
+            f" {ratio(last['speed_up']['estimate'])} as fast with {last['threads']} as with one"
+        )
+    return Finding(
+        title="Threads: what each further one brings",
+        text=f"{listing(told)}." if told else "No case was measured.",
+        columns=("Case", "Threads", "Latency", "Over one thread", "95 % interval"),
+        rows=tuple(rows),
+    )
+
+
+def tell_dynamic_shapes(content: Mapping[str, Any]) -> Finding:
+    """Tell how often a change of the batch size compiled again, and what that cost."""
+    rows, told = [], []
+    for entry in map(mapping, content.get("cases") or []):
+        case = case_from(mapping(entry.get("case")))
+        kept = {None: "", True: "drop_last", False: "last batch kept"}[entry.get("drop_last")]
+        rows.append(
+            (
+                f"{case.mode} of {case.model} ({case.task})",
+                entry["variant"],
+                kept,
+                *(NOTHING if entry[n] is None else str(entry[n]) for n in ("graphs", "recompiles")),
+                duration(entry.get("spike_s")),
+                duration(entry.get("usual_s")),
+                entry.get("reason") or "",
+            )
+        )
+        if entry.get("recompiles") is not None and entry.get("drop_last") is not True:
+            told.append(
+                f"{entry['variant']} compiled again"
+                f" {plural(entry['recompiles'], 'time')} (slowest call after the first"
+                f" {duration(entry['spike_s'])})"
+            )
+    return Finding(
+        title="Changing batch sizes under torch.compile",
+        text=f"When the batch size changed, {listing(told)}." if told else "No case ran.",
+        columns=(
+            *("Case", "Variant", "Last batch", "Graphs", "Recompiles"),
+            *("Slowest later call", "Usual call", "Why not"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+TOLD: dict[str, Callable[[Mapping[str, Any]], Finding]] = {
+    "batch_scaling": tell_batch_scaling,
+    "compile_cost": tell_compile_cost,
+    "dynamic_shapes": tell_dynamic_shapes,
+    "inference_context": tell_inference_context,
+    "thread_scaling": tell_thread_scaling,
+}
 
 
 def _warm_start(saved: list[tuple[str, float, float]], cases: int) -> str:

@@ -1,0 +1,22 @@
+"""Measure cases with one thread against several; write results/studies/."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmodes.joblog import job_log
+from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
+from torchmodes.writing import write_atomically
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    study = study_thread_scaling(
+        snakemake.params.cases,
+        threads=thread_counts(snakemake.threads),
+        table=list(snakemake.input.table),
+        operators=snakemake.input.get("operators") or None,
+        log=Path(snakemake.log[0]),
+    )
+    write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")

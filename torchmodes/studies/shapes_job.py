@@ -1,0 +1,114 @@
+"""What the process of the study of dynamic shapes does: calls with changing batch sizes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree
+
+from torchmodes.modes.base import Engine, tensors_of
+from torchmodes.subjects import (
+    Job,
+    configure_process,
+    prepare_forward,
+    synchronize,
+    training_step,
+    unsupported,
+)
+from torchmodes.training.dataset import load_tensors
+
+EPOCHS = 2
+
+
+def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
+    """Call a case with changing batch sizes and time every call.
+
+    Parameters
+    ----------
+    argument
+        A job (see `torchmodes.subjects.Job.of`) with ``table``, ``mark`` (whether the batch is
+        marked as dynamic) and ``drop_last`` (training: whether a last, smaller batch is dropped).
+    """
+    job = Job.of(argument)
+    configure_process(job)
+    if refusal := unsupported(job):
+        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+    if job.case.task == "training":
+        engine, calls = _training(job, argument["table"], drop_last=argument["drop_last"])
+    else:
+        engine, calls = _inference(job)
+    timed = list(_timed(calls, device=job.case.device, mark=argument["mark"]))
+    seconds = [call["seconds"] for call in timed]
+    facts = engine.facts()
+    return {
+        "status": "ok",
+        "calls": timed,
+        "graphs": facts["graphs"],
+        "recompiles": facts["recompiles"],
+        "usual_s": statistics.median(seconds[len(seconds) // 2 :]),
+        "spike_s": max(seconds[1:], default=None),
+    }
+
+
+Bound = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+def _inference(job: Job) -> tuple[Engine, Iterator[Bound]]:
+    """Call with 1, 2, 3 … items up to the case's batch, then with the same sizes again."""
+    forward = prepare_forward(job)
+    context = forward.engine.context
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            return forward.function(*args, **kwargs)
+
+    def calls() -> Iterator[Bound]:
+        for size in [*range(1, job.case.batch_size + 1)] * 2:
+            yield function, *first_items((forward.args, forward.kwargs), size, job.case.batch_size)
+
+    return forward.engine, calls()
+
+
+def _training(job: Job, table: list[str], *, drop_last: bool) -> tuple[Engine, Iterator[Bound]]:
+    """Step through the training split in order, its last and smaller batch kept or dropped."""
+    tensors = load_tensors(Path(table[0]), Path(table[1]), device=job.case.device)
+    size, rows = job.case.batch_size, len(tensors.x_train)
+    starts = range(0, rows - size + 1 if drop_last else rows, size)
+    first = (tensors.x_train[:size], tensors.y_train[:size])
+    made = training_step(job, first)
+
+    def calls() -> Iterator[Bound]:
+        for start in [*starts] * EPOCHS:
+            batch = slice(start, start + size)
+            # Copies: a view would bring its base and offset into the guards.
+            yield made.step, (tensors.x_train[batch].clone(), tensors.y_train[batch].clone()), {}
+
+    return made.engine, calls()
+
+
+def first_items(inputs: Any, size: int, batch_size: int) -> Any:
+    """Return inputs with the first `size` items of every tensor that holds a batch."""
+    return _pytree.tree_map_only(
+        torch.Tensor,
+        lambda t: t[:size].clone() if t.ndim and len(t) == batch_size else t,
+        inputs,
+    )
+
+
+def _timed(calls: Iterable[Bound], *, device: str, mark: bool) -> Iterator[dict[str, Any]]:
+    for function, args, kwargs in calls:
+        tensors = [tensor for tensor in tensors_of((args, kwargs)) if tensor.ndim]
+        size = len(tensors[0])
+        if mark and size > 1:  # PyTorch treats a batch of one apart and refuses the mark
+            for tensor in tensors:
+                torch._dynamo.mark_dynamic(tensor, 0)
+        synchronize(device)
+        start = time.perf_counter()
+        function(*args, **kwargs)
+        synchronize(device)
+        yield {"batch_size": size, "seconds": time.perf_counter() - start}
