@@ -12,5 +12,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    content = json.loads(Path(snakemake.input[0]).read_text(encoding="utf-8"))
-    save(draw_study(snakemake.wildcards.study, content), Path(snakemake.output[0]))
+    study = Path(snakemake.input[0])
+    content = json.loads(study.read_text(encoding="utf-8"))
+    save(draw_study(study.stem, content), Path(snakemake.output[0]))

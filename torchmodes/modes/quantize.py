@@ -52,8 +52,9 @@ class Engine(base.Engine):
         self.quantized_weights = sum(layer.weight.numel() for layer in linear)
         if self.options["library"] == "torch":
             # Deprecated in favour of torchao, which is the other choice of `library`.
-            quantize = torch.ao.quantization.quantize_dynamic  # ty: ignore[deprecated]
-            return quantize(module, {nn.Linear}, dtype=torch.qint8)
+            return torch.ao.quantization.quantize_dynamic(  # ty: ignore[deprecated]
+                module, {nn.Linear}, dtype=torch.qint8
+            )
         # By name: importing it takes seconds, which only the modes that use it should pay.
         torchao: Any = importlib.import_module("torchao.quantization")
         if self.options["method"] == "dynamic":

@@ -107,7 +107,7 @@ def _inference_context(rows: Rows) -> Figure | None:
         )
         value_beside(ax, y, ratio(speed_up["estimate"]), strong=resolved)
     ax.axvline(1, color=INK, linewidth=1)
-    _label_rows(ax, [f"{_label(case_from(row['case']))}\n{row['context']}" for row in rows])
+    _label_rows(ax, [_context_label(row) for row in rows])
     ax.set_xlabel("time in inference_mode / time in this context")
     return figure
 
@@ -152,7 +152,9 @@ def _batch_scaling(rows: Rows) -> Figure | None:
         for ax in (latency, throughput):
             _log_axes(ax, sizes)
         latency.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
-        throughput.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        throughput.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
+        )
         latency.set_ylabel("median latency")
         throughput.set_ylabel(f"{mine[0]['item']}s per second")
     bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=3)
@@ -253,6 +255,11 @@ def _measured(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [point for point in row["points"] if point["latency_s"] is not None]
 
 
+def _context_label(row: Mapping[str, Any]) -> str:
+    case = case_from(row["case"])
+    return f"{case.model} {case.task} b{case.batch_size}\n{row['context']}"
+
+
 def _label(case: Case) -> str:
     return f"{case.model} {case.task} b{case.batch_size}\n{case.mode}"
 
@@ -277,5 +284,6 @@ def _log_axes(ax: Axes, sizes: Sequence[int]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=6))
     ax.yaxis.set_minor_locator(NullLocator())
+    ax.margins(y=0.12)
     ax.set_xlabel("batch size")
     ax.grid()
