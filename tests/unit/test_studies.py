@@ -1,0 +1,204 @@
+"""Studies: what they conclude from records, and what their processes do."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+from record_factory import make_record
+
+from torchmodes.cases import parse_case
+from torchmodes.config import CompileMode, EagerMode, Measurement, MlpModel
+from torchmodes.report.data import Study, make_report_data
+from torchmodes.report.figures.studies import DRAWN, draw_study
+from torchmodes.report.studies import TOLD, findings
+from torchmodes.studies.batch_scaling import knee, scale_batches
+from torchmodes.studies.inference_context import compare_contexts
+from torchmodes.studies.shapes_job import change_shapes, first_items
+from torchmodes.studies.thread_scaling import thread_counts
+from torchmodes.studies.threads_job import measure_threads
+
+INFERENCE = "inference/cpu/house_price/{}/fp32-b{}"
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Generator[None]:
+    """A job configures its own process; here that process is the tests'."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+
+
+def argument(mode: EagerMode | CompileMode, batch_size: int, **more: Any) -> dict[str, Any]:
+    """A job of a tiny MLP, as a study hands it to its process."""
+    case = parse_case(INFERENCE.format("mode", batch_size))
+    return {
+        "parameters": {
+            "case": case.identity(),
+            "model": MlpModel(family="mlp", hidden=[4]).model_dump(),
+            "mode": mode.model_dump(),
+            "measurement": Measurement(budget_s=0.05, warmup_budget_s=0.05).model_dump(),
+            "seed": 42,
+            "deterministic": False,
+            "features": 3,
+        },
+        "threads": 2,
+        "table": [],
+        "operators": None,
+        **more,
+    }
+
+
+# --- From records -----------------------------------------------------------------------------
+
+
+def test_contexts_are_compared_by_their_records() -> None:
+    study = compare_contexts(
+        [
+            make_record(INFERENCE.format("eager-grad", 8), speed_up=0.8),
+            make_record(INFERENCE.format("eager-no-grad", 8), status="failed"),
+        ],
+        {"eager-grad": "grad", "eager-no-grad": "no_grad"},
+    )
+    grad, no_grad = study["cases"]
+    assert (grad["context"], grad["verdict"]) == ("grad", "slower")
+    assert grad["speed_up"]["estimate"] == pytest.approx(0.8, rel=0.05)
+    assert (no_grad["status"], no_grad["speed_up"]) == ("failed", None)
+
+
+def test_the_knee_is_the_smallest_batch_with_nearly_the_best_throughput() -> None:
+    assert knee([(1, 10.0), (2, 19.0), (4, 36.0), (8, 38.0), (16, 39.0)]) == 4
+    assert knee([(1, 10.0), (2, 8.0)]) == 1
+    assert knee([(1, 10.0)]) is None
+
+
+def test_batch_sizes_of_one_mode_make_a_series() -> None:
+    records = [
+        make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), quads=20)
+        for size in (16, 1, 4)
+    ] + [make_record(INFERENCE.format("fx", 1), status="unsupported")]
+    eager, fx = scale_batches(records)["series"]
+    assert [point["batch_size"] for point in eager["points"]] == [1, 4, 16]
+    assert eager["knee"] == 4
+    assert fx["points"][0]["latency_s"] is None
+    assert fx["knee"] is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])]
+)
+def test_threads_double_up_to_the_cores(cores: int, counts: list[int]) -> None:
+    assert thread_counts(cores) == counts
+
+
+# --- What their processes do ------------------------------------------------------------------
+
+
+def test_several_threads_are_measured_against_one() -> None:
+    parts = measure_threads(argument(EagerMode(engine="eager"), 4, counts=[1, 2]))
+    assert parts["status"] == "ok"
+    assert [point["threads"] for point in parts["points"]] == [1, 2]
+    assert all(point["speed_up"]["estimate"] > 0 for point in parts["points"])
+
+
+@pytest.mark.parametrize(("dynamic", "recompiles"), [(None, 1), (False, 2)])
+def test_static_shapes_compile_every_batch_size_automatic_ones_twice(
+    dynamic: bool | None, recompiles: int
+) -> None:
+    mode = CompileMode(engine="compile", backend="eager", dynamic=dynamic)
+    parts = change_shapes(argument(mode, 3, mark=False, drop_last=None))
+    assert [call["batch_size"] for call in parts["calls"]] == [1, 2, 3, 1, 2, 3]
+    # A batch of one is always compiled for itself; then automatic shapes become dynamic.
+    assert parts["recompiles"] == recompiles
+    assert parts["graphs"] == recompiles + 1
+
+
+def test_a_marked_batch_is_compiled_once_for_all_sizes_above_one() -> None:
+    mode = CompileMode(engine="compile", backend="eager")
+    parts = change_shapes(argument(mode, 4, mark=True, drop_last=None))
+    assert (parts["status"], parts["graphs"]) == ("ok", 2)
+
+
+def test_items_are_taken_from_every_tensor_that_holds_a_batch() -> None:
+    inputs = ((torch.zeros(4, 2), torch.zeros(3)), {"scale": torch.tensor(1.0), "name": "x"})
+    (x, other), kwargs = first_items(inputs, 2, 4)
+    assert x.shape == (2, 2)
+    assert other.shape == (3,)
+    assert kwargs["scale"].ndim == 0
+    assert kwargs["name"] == "x"
+
+
+# --- In the report ----------------------------------------------------------------------------
+
+SPEED = {"estimate": 1.6, "low": 1.5, "high": 1.7}
+CASE = parse_case(INFERENCE.format("eager", 8)).identity()
+FOUND: dict[str, tuple[dict[str, Any], str]] = {
+    "compile_cost": (
+        {"cases": [{"case": CASE, "cold_s": 9.0, "warm_s": 3.0, "reason": None}]},
+        "3.00 s instead of 9.00 s",
+    ),
+    "inference_context": (
+        compare_contexts(
+            [make_record(INFERENCE.format("eager-grad", 8), speed_up=0.5)], {"eager-grad": "grad"}
+        ),
+        "the speed changed: grad on house_price 0.",
+    ),
+    "batch_scaling": (
+        scale_batches(
+            [make_record(INFERENCE.format("eager", size), baseline_s=1e-3) for size in (1, 8)]
+        ),
+        "100% of its best throughput at batch 8",
+    ),
+    "thread_scaling": (
+        {
+            "cases": [
+                {
+                    "case": CASE,
+                    "points": [{"threads": 2, "latency_s": 0.01, "speed_up": SPEED}],
+                    "status": "ok",
+                    "reason": None,
+                }
+            ]
+        },
+        "1.600× as fast with 2 as with one",
+    ),
+    "dynamic_shapes": (
+        {
+            "cases": [
+                {
+                    "case": CASE,
+                    "variant": "static",
+                    "drop_last": None,
+                    "status": "ok",
+                    "reason": None,
+                    "calls": [{"batch_size": 1, "seconds": 2.0}, {"batch_size": 2, "seconds": 1.0}],
+                    "graphs": 2,
+                    "recompiles": 1,
+                    "usual_s": 0.01,
+                    "spike_s": 1.0,
+                }
+            ]
+        },
+        "static compiled again 1 time (slowest call after the first 1.00 s)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TOLD))
+def test_every_study_has_its_finding_and_its_figure(name: str) -> None:
+    content, words = FOUND[name]
+    (finding,) = findings(make_report_data([], studies=[Study(name, content)]))
+    assert words in finding.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert all(len(row) == len(finding.columns) for row in finding.rows)
+    assert finding.svg.startswith("<svg")
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_a_study_in_which_nothing_ran_says_so(name: str) -> None:
+    (text,) = draw_study(name, {}).texts
+    assert "No case of this study ran" in text.get_text()
