@@ -10,6 +10,8 @@ rule benchmark_case:
         "logs/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
     conda:
         "../envs/torch.yaml"
+    # First: training and profiles reuse what these jobs compile.
+    priority: 10
     threads: MEASURED_THREADS
     resources:
         machine=100,

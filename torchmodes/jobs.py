@@ -6,6 +6,8 @@ Nothing here imports PyTorch, so that a job costs little beside its work.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,28 @@ class SupervisorLost(RuntimeError):
 
 def shared_compile_cache() -> dict[str, str]:
     """Return the environment in which compiled code is kept for the next job of this folder."""
+    return _caches_in(COMPILE_CACHE)
+
+
+def run_cold(
+    target: str, argument: Mapping[str, Any], *, log: Path
+) -> tuple[dict[str, Any], Outcome | None]:
+    """Run a target with an empty compile cache, as `run_job` does.
+
+    What it compiled then joins the cache that training and profiles share: they run the same code
+    and measure no cold start.
+    """
+    with tempfile.TemporaryDirectory(prefix="torchmodes-cache-") as folder:
+        parts, outcome = run_job(target, argument, log=log, environment=_caches_in(Path(folder)))
+        if parts["status"] == "ok":
+            shutil.copytree(folder, COMPILE_CACHE, dirs_exist_ok=True)
+    return parts, outcome
+
+
+def _caches_in(folder: Path) -> dict[str, str]:
     return {
-        "TORCHINDUCTOR_CACHE_DIR": str((COMPILE_CACHE / "inductor").resolve()),
-        "TRITON_CACHE_DIR": str((COMPILE_CACHE / "triton").resolve()),
+        "TORCHINDUCTOR_CACHE_DIR": str((folder / "inductor").resolve()),
+        "TRITON_CACHE_DIR": str((folder / "triton").resolve()),
     }
 
 

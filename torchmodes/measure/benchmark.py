@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes.environment import describe_environment
-from torchmodes.jobs import run_job
+from torchmodes.jobs import run_cold
 from torchmodes.measure.outcome import Outcome
 from torchmodes.records import Record
 
@@ -50,7 +50,7 @@ def benchmark_case(
     """
     environment = describe_environment()  # before: the load at the start is not the case's own
     started_at = datetime.now(UTC)
-    parts, outcome = run_job(
+    parts, outcome = run_cold(
         "torchmodes.measure.case:measure",
         {
             "parameters": dict(parameters),

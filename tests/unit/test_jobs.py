@@ -1,0 +1,34 @@
+"""Jobs: which compile cache they see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from torchmodes import jobs
+
+
+@pytest.mark.parametrize(("status", "kept"), [("ok", True), ("failed", False)])
+def test_what_a_cold_start_compiled_serves_later_jobs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, kept: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    earlier = Path(jobs.shared_compile_cache()["TORCHINDUCTOR_CACHE_DIR"])
+    earlier.mkdir(parents=True)
+    (earlier / "earlier.so").touch()
+    seen = []
+
+    def compile_something(target, argument, *, log, environment):
+        cache = Path(environment["TORCHINDUCTOR_CACHE_DIR"])
+        seen.append(cache.exists() and any(cache.iterdir()))
+        cache.mkdir()
+        (cache / "kernel.so").touch()
+        return {"status": status}, None
+
+    monkeypatch.setattr(jobs, "run_job", compile_something)
+    jobs.run_cold("some:target", {}, log=tmp_path / "log")
+    assert seen == [False], "the cache was not empty at the start"
+    assert {file.name for file in earlier.iterdir()} == {"earlier.so"} | (
+        {"kernel.so"} if kept else set()
+    )
