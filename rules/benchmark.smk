@@ -8,10 +8,10 @@ rule benchmark_case:
         "results/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.json",
     log:
         "logs/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
-    conda:
-        "../envs/torch.yaml"
     # First: training and profiles reuse what these jobs compile.
     priority: 10
+    conda:
+        "../envs/torch.yaml"
     threads: MEASURED_THREADS
     resources:
         machine=100,
