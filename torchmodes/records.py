@@ -141,7 +141,9 @@ class Cost(Part):
     artefact_bytes: int | None = Field(None, description="files the mode needs at run time")
     cpu_cores_used: float | None = Field(None, description="mean, while sampling")
     other_load: float | None = Field(None, description="cores kept busy by others while sampling")
-    gpu_utilisation: float | None = None
+    gpu_utilisation: float | None = Field(
+        None, description="share of the last second of sampling in which a kernel ran, by NVML"
+    )
     break_even_calls: Interval | None = Field(
         None, description="calls that pay prepare_s + first_call_s back; null: never"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchmodes.measure.memory import artefact_bytes, device_memory, forget_device_peaks
+from torchmodes.measure.memory import artefact_bytes, device_memory
 
 
 def test_bytes_of_files_and_folders_are_added(tmp_path: Path) -> None:
@@ -29,14 +29,13 @@ def test_a_missing_artefact_is_no_artefact_of_no_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_devices_without_peaks_have_none(device: str) -> None:
-    forget_device_peaks(device)
     said = device_memory(device)
     assert said.cuda_allocated_bytes is said.cuda_reserved_bytes is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_peaks_outlive_what_was_allocated() -> None:
-    forget_device_peaks("cuda")
+    torch.cuda.reset_peak_memory_stats()
     before = device_memory("cuda").cuda_allocated_bytes
     block = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
     del block

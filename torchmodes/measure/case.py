@@ -6,10 +6,8 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -127,7 +125,8 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         }
     if job.case.task == "inference":
         parts |= _flops(baseline.subject.built, parts.get("warnings", []))  # nothing is timed now
-    cost["artefact_bytes"] = _bytes_of(candidate.subject.engine.artefacts())
+    artefacts = candidate.subject.engine.artefacts()
+    cost["artefact_bytes"] = memory.artefact_bytes(artefacts) if artefacts else None
     facts = candidate.subject.engine.facts()
     return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
 
@@ -177,11 +176,6 @@ def _flops(built: BuiltModel, warnings: list[str]) -> dict[str, Any]:
         return {"warnings": [*warnings, f"its operations were not counted: {first_line(error)}"]}
 
 
-def _bytes_of(artefacts: Sequence[Path]) -> int | None:
-    """Return the size of what must be shipped; None where the mode has no artefact."""
-    return sum(path.stat().st_size for path in artefacts) if artefacts else None
-
-
 def _compare(job: Job, baseline: Any, candidate: Any) -> dict[str, Any]:
     precision = job.case.precision
     if job.case.task == "training":
@@ -217,8 +211,8 @@ def _sample(
         ),
         seed=job.seed,
     )
-    used = load.since()
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
+    used = load.since()
     with candidate.subject.context():
         energy = measure_energy(
             candidate.subject.call,
@@ -226,15 +220,17 @@ def _sample(
             items_per_call=case.batch_size,
             meter=make_meter(case.device),
         )
-    return assess(
+    assessed = assess(
         case,
         sampling,
         minimum_effect=settings["minimum_effect"],
         floor=floor,
         extra_s=candidate.cold_s - baseline.cold_s,
-    ) | {
+    )
+    return assessed | {
         "status": "ok",
-        "load": used,
+        "warnings": [*assessed["warnings"], *_throttling(gpu_after)],
+        "load": used | {"gpu_utilisation": _utilisation(gpu_after)},
         "gpu": {
             "before": gpu_before and asdict(gpu_before),
             "after": gpu_after and asdict(gpu_after),
@@ -243,6 +239,18 @@ def _sample(
         else None,
         "energy": asdict(energy),
     }
+
+
+def _throttling(state: gpu.GpuState | None) -> list[str]:
+    if state is None or not state.throttled:
+        return []
+    return [f"the GPU held its clocks down: {', '.join(state.throttle_reasons or ())}"]
+
+
+def _utilisation(state: gpu.GpuState | None) -> float | None:
+    if state is None or state.utilisation_percent is None:
+        return None
+    return state.utilisation_percent / 100
 
 
 @dataclass(frozen=True)

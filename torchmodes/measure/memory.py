@@ -28,7 +28,7 @@ class DeviceMemory:
 
 
 def device_memory(device: Literal["cpu", "cuda", "mps"]) -> DeviceMemory:
-    """Return the peaks since the process began, or since `forget_device_peaks`."""
+    """Return the peaks since the process began."""
     if device != "cuda":
         return DeviceMemory(cuda_allocated_bytes=None, cuda_reserved_bytes=None)
     torch.cuda.synchronize()
@@ -36,13 +36,6 @@ def device_memory(device: Literal["cpu", "cuda", "mps"]) -> DeviceMemory:
         cuda_allocated_bytes=torch.cuda.max_memory_allocated(),
         cuda_reserved_bytes=torch.cuda.max_memory_reserved(),
     )
-
-
-def forget_device_peaks(device: Literal["cpu", "cuda", "mps"]) -> None:
-    """Let `device_memory` count from now on; what is allocated now counts."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
 
 
 def artefact_bytes(paths: Iterable[Path]) -> int:
