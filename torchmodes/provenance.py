@@ -28,7 +28,7 @@ def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
     modules
         Modules it chooses by name at run time (engines, model families), which no import shows.
     files
-        The user's own Python files.
+        The user's own Python files; the neighbours that they import count as well.
 
     Returns
     -------
@@ -39,7 +39,10 @@ def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
     for source in [ROOT / script, *map(_module_file, modules)]:
         _reach(source, reached)
     digest = hashlib.sha256()
-    for source in [*sorted(reached), *files]:
+    own: dict[Path, None] = {}
+    for file in files:
+        _reach_neighbours(file, own)
+    for source in [*sorted(reached), *own]:
         digest.update(source.read_bytes() if source.exists() else b"missing")
     return digest.hexdigest()[:16]
 
@@ -74,6 +77,23 @@ def _reach(source: Path, reached: set[Path]) -> None:
         _reach(imported, reached)
 
 
+def _reach_neighbours(source: Path, reached: dict[Path, None]) -> None:
+    """Collect a user's file and, recursively, the files beside it that it imports, in order."""
+    if source in reached:
+        return
+    reached[source] = None
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (OSError, SyntaxError):
+        return  # its case will fail and say so
+    names = {name.partition(".")[0] for node in ast.walk(tree) for name in _named(node)}
+    for name in sorted(names - {PACKAGE}):
+        package = source.parent / name
+        for file in [source.parent / f"{name}.py", *sorted(package.rglob("*.py"))]:
+            if file.is_file():
+                _reach_neighbours(file, reached)
+
+
 @cache
 def _imports(source: Path) -> tuple[Path, ...]:
     """Return the project's files that a file imports, at its top or inside a function."""
@@ -81,13 +101,17 @@ def _imports(source: Path) -> tuple[Path, ...]:
     return tuple(file for node in ast.walk(tree) for file in _targets(node))
 
 
-def _targets(node: ast.AST) -> Iterator[Path]:
-    names: list[str] = []
+def _named(node: ast.AST) -> list[str]:
+    """Return the modules that a node may import."""
     if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    for name in names:
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def _targets(node: ast.AST) -> Iterator[Path]:
+    for name in _named(node):
         if name.split(".")[0] == PACKAGE and (file := _module_file(name)).exists():
             yield file
 

@@ -10,7 +10,7 @@ import pytest
 
 from torchmodes import provenance
 from torchmodes.modes import ENGINES
-from torchmodes.provenance import code_digest, file_digest
+from torchmodes.provenance import code_digest, file_digest, installed
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/measure.py"
@@ -86,6 +86,31 @@ def test_the_users_own_files_count(project):
     first = code_digest(SCRIPT, files=[mine])
     mine.write_text("two")
     assert len({missing, first, code_digest(SCRIPT, files=[mine]), code_digest(SCRIPT)}) == 4
+
+
+def test_what_the_users_file_imports_from_beside_it_counts(project):
+    mine, beside = project / "mine.py", project / "layers.py"
+    write(project, {"mine.py": "import os\nfrom layers import Block\nimport blocks.deep"})
+    write(project, {"layers.py": "import mine  # a circle", "blocks/deep.py": "", "other.py": ""})
+
+    def digest():
+        return code_digest(SCRIPT, files=[mine])
+
+    before = digest()
+    (project / "other.py").write_text("x = 1")
+    assert digest() == before, "nothing imports it"
+    beside.write_text("x = 1")
+    assert (after := digest()) != before
+    (project / "blocks/deep.py").write_text("x = 1")
+    assert digest() != after
+    mine.write_text("not Python (")
+    assert digest() != after, "a mistake is an edit as well"
+
+
+def test_a_package_that_is_missing_is_part_of_the_state():
+    found = installed("torch", "no-such-package")
+    assert found["torch"]
+    assert found["no-such-package"] is None
 
 
 def test_the_digest_is_sixteen_digits_that_do_not_depend_on_where_the_project_lies(
