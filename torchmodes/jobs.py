@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes import models
-from torchmodes.measure.outcome import Outcome
-from torchmodes.measure.supervise import run_supervised
+from torchmodes.supervision.outcome import Outcome
+from torchmodes.supervision.supervise import run_supervised
 
 PRELOAD = (
     "torch",

@@ -25,9 +25,9 @@ from supervision import (
     wait_until,
 )
 
-from torchmodes.measure.forkserver import ServerUnavailableError, Service
-from torchmodes.measure.processes import Process
-from torchmodes.measure.supervise import Outcome, run_supervised, workflow_process
+from torchmodes.supervision.forkserver import ServerUnavailableError, Service
+from torchmodes.supervision.processes import Process
+from torchmodes.supervision.supervise import Outcome, run_supervised, workflow_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
 
@@ -107,8 +107,8 @@ def test_a_child_is_clean(run: Run) -> None:
     seen = run("surroundings", start="fork", preload=["numpy"]).value
     assert seen["threads"] == 1
     # Nothing of this package comes from the server: it may have been edited since that started.
-    assert "torchmodes.measure.preloaded" not in seen["modules"]
-    assert "torchmodes.measure.child" in seen["modules"]
+    assert "torchmodes.supervision.preloaded" not in seen["modules"]
+    assert "torchmodes.supervision.child" in seen["modules"]
     assert "TORCH_WARM_POOL" not in seen["environment"]
 
 
@@ -143,7 +143,7 @@ def test_another_code_of_this_package_has_a_server_of_its_own(
     service = Service(("json",), {}, Process(1, 2.0))
     name = service.name()
     assert name == Service(("json",), {}, Process(1, 2.0)).name()
-    monkeypatch.setattr("torchmodes.measure.keeper.__file__", __file__)
+    monkeypatch.setattr("torchmodes.supervision.keeper.__file__", __file__)
     assert service.name() != name
 
 
@@ -203,10 +203,10 @@ def test_a_module_that_is_missing_is_an_outcome_until_it_is_there(
 
 
 def test_a_module_may_not_bring_this_package_along(run: Run, module: Callable) -> None:
-    name = module("import torchmodes.measure.outcome")
+    name = module("import torchmodes.supervision.outcome")
     outcome = run("echo", start="fork", preload=[name])
     assert (outcome.kind, outcome.error_type) == ("raised", "ValueError")
-    assert f"preload: {name} imports torchmodes.measure.outcome" in outcome.message
+    assert f"preload: {name} imports torchmodes.supervision.outcome" in outcome.message
 
 
 def test_a_server_with_threads_does_not_fork(
@@ -226,7 +226,7 @@ def test_a_server_with_threads_does_not_fork(
 def test_an_import_that_hangs_in_the_server_is_given_up(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("torchmodes.measure.supervise.START_LIMIT_S", 1.0)
+    monkeypatch.setattr("torchmodes.supervision.supervise.START_LIMIT_S", 1.0)
     name = module("import time; time.sleep(600)")
     with pytest.raises(ServerUnavailableError, match="still importing at the time limit"):
         run("echo", start="fork", preload=[name])

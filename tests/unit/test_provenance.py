@@ -149,7 +149,7 @@ def copy_of_this_project(tmp_path, monkeypatch):
     [
         ("torchmodes/measure/sampler.py", True),
         ("torchmodes/measure/statistics.py", True),
-        ("torchmodes/measure/supervise.py", True),
+        ("torchmodes/supervision/supervise.py", True),
         ("torchmodes/subjects.py", True),
         ("torchmodes/models/base.py", True),
         ("torchmodes/modes/compile.py", True),

@@ -28,9 +28,9 @@ from supervision import (  # noqa: E402
     wait_until,
 )
 
-from torchmodes.measure import keeper, processes  # noqa: E402
-from torchmodes.measure.outcome import conclude  # noqa: E402
-from torchmodes.measure.supervise import Outcome, is_snakemake, run_supervised  # noqa: E402
+from torchmodes.supervision import keeper, processes  # noqa: E402
+from torchmodes.supervision.outcome import conclude  # noqa: E402
+from torchmodes.supervision.supervise import Outcome, is_snakemake, run_supervised  # noqa: E402
 
 MB = 1_000_000
 Run = Callable[..., Outcome]
@@ -228,7 +228,7 @@ def test_an_import_that_hangs_ends_at_its_own_limit(
 ) -> None:
     (tmp_path / "never_imported.py").write_text("import time; time.sleep(600)")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("torchmodes.measure.supervise.START_LIMIT_S", 1.0)
+    monkeypatch.setattr("torchmodes.supervision.supervise.START_LIMIT_S", 1.0)
     outcome = run("echo", start="fresh", preload=["never_imported"])
     assert (outcome.kind, outcome.error_type) == ("timed_out", "TimeLimit")
     assert outcome.message == "still importing after 1 s: ended"
@@ -385,9 +385,9 @@ def test_the_case_ends_also_when_client_and_keeper_are_killed_at_once(
 def test_it_works_where_only_psutil_knows_processes(tmp_path: Path, client_dies: bool) -> None:
     """As on macOS: no /proc, no pidfd, no subreaper, no fork server."""
     package = tmp_path / "package"
-    shutil.copytree(ROOT / "torchmodes" / "measure", package / "torchmodes" / "measure")
+    shutil.copytree(ROOT / "torchmodes" / "supervision", package / "torchmodes" / "supervision")
     shutil.copy(ROOT / "torchmodes" / "__init__.py", package / "torchmodes")
-    module = package / "torchmodes" / "measure" / "processes.py"
+    module = package / "torchmodes" / "supervision" / "processes.py"
     there, elsewhere = 'LINUX = sys.platform == "linux"', "LINUX = False"
     assert there in module.read_text()
     module.write_text(module.read_text().replace(there, elsewhere))

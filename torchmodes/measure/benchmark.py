@@ -13,8 +13,8 @@ from typing import Any
 
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_cold
-from torchmodes.measure.outcome import Outcome
 from torchmodes.records import Record
+from torchmodes.supervision.outcome import Outcome
 
 
 def benchmark_case(

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from torchmodes.environment import torch_build
-from torchmodes.measure import gpu, memory, processes
+from torchmodes.measure import gpu, memory
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
 from torchmodes.measure.energy import make_meter, measure_energy
@@ -32,6 +32,7 @@ from torchmodes.subjects import (
     synchronize,
     unsupported,
 )
+from torchmodes.supervision import processes
 
 LOSSES_COMPARED = 20
 """Optimiser steps whose losses must agree, from the same weights on the same batches."""

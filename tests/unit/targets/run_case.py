@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from torchmodes.measure.supervise import run_supervised
+from torchmodes.supervision.supervise import run_supervised
 
 
 def main() -> None:

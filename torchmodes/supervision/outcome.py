@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from torchmodes.measure import child
-from torchmodes.measure.keeper import Case, Ending
+from torchmodes.supervision import child
+from torchmodes.supervision.keeper import Case, Ending
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
 FULL_DISK_BYTES = 1_000_000

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from torchmodes.measure import child, keeper, messages, processes
-from torchmodes.measure.processes import Process, Watch
+from torchmodes.supervision import child, keeper, messages, processes
+from torchmodes.supervision.processes import Process, Watch
 
 FIRST_CLIENT_WITHIN_S = 5.0  # the client that launched the server connects at once
 LAST_WORD_S = 0.5  # for the keepers to clean up when the workflow has ended

@@ -26,8 +26,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import BinaryIO, Literal
 
-from torchmodes.measure import child, messages, processes
-from torchmodes.measure.processes import Process, Watch
+from torchmodes.supervision import child, messages, processes
+from torchmodes.supervision.processes import Process, Watch
 
 POLL_S = 0.25  # how often memory is looked at: seldom, so as not to disturb the measurement
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
@@ -44,7 +44,7 @@ _BOOT = (
 
 @dataclass(frozen=True)
 class Case:
-    """What the client tells a keeper; `folder` holds the rest, see `torchmodes.measure.child`."""
+    """What the client tells a keeper; `folder` holds the rest (see `child`)."""
 
     folder: str
     start: Literal["fork", "fresh"]
@@ -304,7 +304,7 @@ def _start(case: Case, connection: socket.socket, log: int, imported: Mapping[st
         # What an import sets it sets only where the variable was not given: the case's come last.
         environment = {**imported, **case.environment}
         if case.start == "fresh":
-            run = command("torchmodes.measure.child", case.folder, sys_path=case.sys_path)
+            run = command("torchmodes.supervision.child", case.folder, sys_path=case.sys_path)
             os.execve(run[0], run, environment)  # noqa: S606 - no shell is wanted
         _run_forked(case, environment)
     except BaseException:  # noqa: BLE001 - nothing may return from here into the keeper's code
@@ -341,4 +341,4 @@ def _run_forked(case: Case, environment: Mapping[str, str]) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchmodes"]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    importlib.import_module("torchmodes.measure.child").main(case.folder)
+    importlib.import_module("torchmodes.supervision.child").main(case.folder)

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from torchmodes.measure import processes
+from torchmodes.supervision import processes
 
 
 def main(folder: str) -> None:

@@ -1,9 +1,9 @@
 """Run a function in a process of its own and come back with how that ended, whatever happens.
 
 An exception, a crash of the interpreter, a kill, a hang and a memory hog are outcomes just as a
-value is. Two processes take part besides the caller: the case's own (`torchmodes.measure.child`)
-and its keeper (`torchmodes.measure.keeper`). Where a fork server serves, both are forks of it and
-need not import anything (`torchmodes.measure.forkserver`).
+value is. Two processes take part besides the caller: the case's own (`child`) and its keeper
+(`keeper`). Where a fork server serves, both are forks of it and need not import anything
+(`forkserver`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any, BinaryIO, Literal, get_args
 
 import psutil
 
-from torchmodes.measure import child, forkserver, keeper, messages, processes
-from torchmodes.measure.forkserver import PreloadError, ServerUnavailableError, Service
-from torchmodes.measure.keeper import CASE_VARIABLE, Case, Ending
-from torchmodes.measure.outcome import Outcome, conclude, not_begun
-from torchmodes.measure.processes import Process
+from torchmodes.supervision import child, forkserver, keeper, messages, processes
+from torchmodes.supervision.forkserver import PreloadError, ServerUnavailableError, Service
+from torchmodes.supervision.keeper import CASE_VARIABLE, Case, Ending
+from torchmodes.supervision.outcome import Outcome, conclude, not_begun
+from torchmodes.supervision.processes import Process
 
 __all__ = ["Outcome", "run_supervised", "workflow_process"]
 

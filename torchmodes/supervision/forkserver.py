@@ -1,9 +1,10 @@
 """The fork server, seen by its clients: which one it is, and how to get a keeper forked by it.
 
-The server (`torchmodes.measure.preloaded`) imports modules such as torch once, then forks a clean
-process for each case. There is one for each workflow, interpreter, list of modules and environment
-they are imported in; the first case that needs it starts it, and it is gone when the workflow is
-gone, however that ends. It listens on an abstract Unix socket, which leaves nothing behind. Linux.
+The server (`torchmodes.supervision.preloaded`) imports modules such as torch once, then forks a
+clean process for each case. There is one for each workflow, interpreter, list of modules and
+environment they are imported in; the first case that needs it starts it, and it is gone when the
+workflow is gone, however that ends. It listens on an abstract Unix socket, which leaves nothing
+behind. Linux.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from torchmodes.measure import child, keeper, messages, preloaded, processes
-from torchmodes.measure.processes import Process
+from torchmodes.supervision import child, keeper, messages, preloaded, processes
+from torchmodes.supervision.processes import Process
 
 # Libraries read their environment while they are imported, once and for all cases of a server: so
 # servers with different values of these variables are different servers.
@@ -134,7 +135,7 @@ def _launch(service: Service, limit_s: float, log: BinaryIO) -> None:
         "limit_s": limit_s,
     }
     launched = subprocess.run(
-        keeper.command("torchmodes.measure.preloaded", json.dumps(request)),
+        keeper.command("torchmodes.supervision.preloaded", json.dumps(request)),
         env=service.import_environment(),
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -1,0 +1,1 @@
+"""Supervision: a function in a process of its own, and how that ended, whatever happens."""
