@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from torchmodes.measure.latency import median_interval
 from torchmodes.measure.statistics import sides
-from torchmodes.records import Interval
 from torchmodes.report.advice import Group, group_cases, statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
@@ -29,22 +28,13 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
+from torchmodes.report.figures.ratios import ratio_limits, ratio_ticks
 from torchmodes.report.judging import Judged
 from torchmodes.report.quantities import duration, rate, ratio_digits, ratio_range, time_unit
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
 
 _ROW = 0.33
 _TALL_ROW = 0.5
-_RATIO_STEPS: tuple[tuple[float, ...], ...] = (
-    tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),
-    tuple(round(0.7 + 0.05 * i, 2) for i in range(15)),
-    tuple(round(0.5 + 0.1 * i, 1) for i in range(16)),
-    (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0),
-    (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
-    (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0),
-)
-"""Round ratios, from fine to coarse."""
-_MOST_TICKS = 5
 _DENSITY_POINTS = 40
 _DENSITY_BINS = 200
 
@@ -56,13 +46,13 @@ def draw_speed_up(data: ReportData) -> Figure:
     figure, axes = stack(
         panels, left=label_width(c for g in groups for c in _shown(g)), right=1.5, legend_rows=2
     )
-    limits = _ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
+    limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
         label_rows(ax, cases)
         ax.set_xscale("log")
         ax.set_xlim(*limits)
-        _ratio_ticks(ax, limits)
+        ratio_ticks(ax.xaxis, limits)
         _shade(ax, cases)
         for row, judged in enumerate(cases):
             _forest_row(ax, row, judged)
@@ -164,31 +154,6 @@ def _groups(data: ReportData) -> list[Group]:
 
 def _shown(group: Group) -> list[Judged]:
     return in_order(judged for judged in group.cases if judged.measured)
-
-
-def _ratio_limits(intervals: Sequence[Interval]) -> tuple[float, float]:
-    """Return limits that hold every estimate and interval, with 1 and some air inside."""
-    values = [v for i in intervals for v in (i.estimate, i.low, i.high) if v is not None and v > 0]
-    low, high = min([0.95, *values]), max([1.05, *values])
-    air = (high / low) ** 0.06
-    return low / air, high * air
-
-
-def _ratio_ticks(ax: Axes, limits: tuple[float, float]) -> None:
-    """Put round ratios on a logarithmic axis, as many as there is room for."""
-    inside = [[r for r in step if limits[0] <= r <= limits[1]] for step in _RATIO_STEPS]
-    reaching = [step[0] <= limits[0] * 1.1 and step[-1] >= limits[1] / 1.1 for step in _RATIO_STEPS]
-    chosen = next(
-        (
-            ticks
-            for ticks, reaches in zip(inside, reaching, strict=True)
-            if reaches and len(ticks) <= _MOST_TICKS
-        ),
-        inside[-1],
-    )
-    ax.xaxis.set_major_locator(FixedLocator(chosen))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
-    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def _shade(ax: Axes, cases: Sequence[Judged]) -> None:

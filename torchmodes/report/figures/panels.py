@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,6 +31,15 @@ class Panel:
 
     title: str
     height: float
+
+
+class Named(Protocol):
+    """What a row is about: anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """What stands beside the row."""
+        ...
 
 
 def stack(
@@ -85,7 +94,7 @@ def message_figure(message: str) -> Figure:
     return figure
 
 
-def label_rows(ax: Axes, cases: Sequence[Judged]) -> None:
+def label_rows(ax: Axes, cases: Sequence[Named]) -> None:
     """Name the rows of an axes, the first at the top, and take all else off that side.
 
     The names are plain texts: an axis makes six objects of every tick, and a run has many rows.
@@ -105,14 +114,14 @@ def label_rows(ax: Axes, cases: Sequence[Judged]) -> None:
         )
 
 
-def row_label(case: Judged) -> str:
+def row_label(case: Named) -> str:
     """Return a case's name on two lines at the most."""
     return "\n".join(
         textwrap.wrap(case.name, _WIDEST_LABEL, max_lines=2, placeholder="…") or [case.name]
     )
 
 
-def label_width(cases: Iterable[Judged]) -> float:
+def label_width(cases: Iterable[Named]) -> float:
     """Return the inches that the widest row label takes."""
     widest = max((len(line) for c in cases for line in row_label(c).splitlines()), default=0)
     return 0.16 + widest * _CHARACTER
