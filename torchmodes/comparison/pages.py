@@ -13,7 +13,7 @@ from torchmodes.report.html import render_template
 from torchmodes.report.markdown import markdown_table, markdown_text
 from torchmodes.report.plots import inline_svg
 from torchmodes.report.quantities import NOTHING, duration, ratio
-from torchmodes.report.sections import InlineFigure
+from torchmodes.report.sections import Facets, InlineFigure
 from torchmodes.writing import write_atomically
 
 HEAD = (
@@ -41,6 +41,7 @@ def render_comparison(comparison: Comparison, *, history: Sequence[Run] = ()) ->
         comparison=comparison,
         said=words,
         changes=ordered(comparison),
+        facets=Facets.of([change.case for change in comparison.changes]),
         figures=list(_figures(comparison, history)),
         history=history,
     )

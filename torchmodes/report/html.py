@@ -41,7 +41,7 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         "base.html.j2",
         data=data,
         sections=shown,
-        facets=Facets.of(data),
+        facets=Facets.of([judged.case for judged in data.cases]),
         finished_at=max((r.run.finished_at for r in data.records), default=None),
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from torchmodes.cases import Case
 from torchmodes.report import words
 from torchmodes.report.advice import Advice, Pick, advise, group_cases, picks
 from torchmodes.report.conditions import conditions, is_version
@@ -66,9 +67,9 @@ class Facets:
     common: str
 
     @staticmethod
-    def of(data: ReportData) -> Facets:
-        """Part the fields of a case into those that vary in a run and the others."""
-        values = {name: {getattr(j.case, name) for j in data.cases} for name in _CASE_FACETS}
+    def of(cases: Sequence[Case]) -> Facets:
+        """Part the fields of cases into those that vary and the others."""
+        values = {name: {getattr(case, name) for case in cases} for name in _CASE_FACETS}
         common = [_said(name, *found) for name, found in values.items() if len(found) == 1]
         return Facets(
             tuple(name for name, found in values.items() if len(found) > 1), " · ".join(common)
@@ -111,7 +112,7 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
     return {
         "facets": {
             name: sorted({getattr(judged.case, name) for judged in data.cases})
-            for name in Facets.of(data).varying
+            for name in Facets.of([judged.case for judged in data.cases]).varying
         },
         "verdicts": sorted({words.verdict(judged) for judged in data.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),

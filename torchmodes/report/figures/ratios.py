@@ -13,6 +13,7 @@ _RATIO_STEPS: tuple[tuple[float, ...], ...] = (
     tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),
     tuple(round(0.7 + 0.05 * i, 2) for i in range(15)),
     tuple(round(0.5 + 0.1 * i, 1) for i in range(16)),
+    tuple(round(0.4 + 0.2 * i, 1) for i in range(9)),
     (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0),
     (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
     (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0),
