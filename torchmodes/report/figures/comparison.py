@@ -42,7 +42,9 @@ _DENSITY_BINS = 200
 def draw_speed_up(data: ReportData) -> Figure:
     """Draw a forest plot: each case's speed-up over eager with its interval, floors shaded."""
     groups = _groups(data)
-    panels = [Panel(group_title(g), _ROW * len(_shown(g))) for g in groups]
+    panels = [
+        Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
+    ]
     figure, axes = stack(
         panels, left=label_width(c for g in groups for c in _shown(g)), right=1.5, legend_rows=2
     )
@@ -77,7 +79,10 @@ def draw_speed_up(data: ReportData) -> Figure:
 def draw_latency(data: ReportData) -> Figure:
     """Draw the distribution of every sample: the mode above its line, eager beside it below."""
     groups = _groups(data)
-    panels = [Panel(group_title(g), _TALL_ROW * len(_shown(g))) for g in groups]
+    panels = [
+        Panel(group_title(g, several=len(data.machines) > 1), _TALL_ROW * len(_shown(g)))
+        for g in groups
+    ]
     figure, axes = stack(
         panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=2
     )
@@ -100,7 +105,9 @@ def draw_latency(data: ReportData) -> Figure:
 def draw_throughput(data: ReportData) -> Figure:
     """Draw items per second of each mode, joined to eager's in the same process."""
     groups = _groups(data)
-    panels = [Panel(group_title(g), _ROW * len(_shown(g))) for g in groups]
+    panels = [
+        Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
+    ]
     figure, axes = stack(
         panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=1
     )

@@ -38,7 +38,10 @@ def draw_cost(data: ReportData) -> Figure:
     """Draw cold seconds (preparation and first call) and peak memory of each case."""
     groups = [group for group in group_cases(data.cases) if costed(group)]
     panels = [
-        Panel(f"{group_title(group)}: {what}", _ROW * len(costed(group)))
+        Panel(
+            f"{group_title(group, several=len(data.machines) > 1)}: {what}",
+            _ROW * len(costed(group)),
+        )
         for group in groups
         for what in ("cold start", "peak memory")
     ]
@@ -68,7 +71,7 @@ def draw_break_even(data: ReportData) -> Figure:
         panel
         for group in groups
         for panel in (
-            Panel(f"{group_title(group)}: total time", 1.9),
+            Panel(f"{group_title(group, several=len(data.machines) > 1)}: total time", 1.9),
             Panel("time saved against eager (crossing 0: paid back)", 1.5),
         )
     ]
