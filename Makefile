@@ -31,8 +31,9 @@ check: .venv/ready ## build every configured model and run it once (ARGS='--conf
 bench: .venv/ready ## the measuring engine, measured: ten minutes
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
-report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html
+report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html and .zip
 	$(SNAKEMAKE) --report reports/snakemake.html
+	$(SNAKEMAKE) --report reports/snakemake.zip
 
 compare: .venv/ready ## this run against another: make compare BASE=other/results (fails where slower)
 	@test -n "$(BASE)" || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
