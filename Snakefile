@@ -34,6 +34,7 @@ rule all:
         STUDY_PLOTS,
         rules.draw_plots.output,
         "results/accepted.json" if CONFIG.strict else [],
+        "reports/comparison.html" if CONFIG.base else [],
 
 
 onsuccess:

@@ -135,3 +135,22 @@ rule accept_results:
         code=code_digest("scripts/accept_results.py"),
     script:
         "../scripts/accept_results.py"
+
+
+rule compare_runs:
+    """This run against the one that `base` names."""
+    input:
+        this=RECORDS,
+        base=base_records,
+    output:
+        html="reports/comparison.html",
+        markdown="reports/comparison.md",
+    log:
+        "logs/report/compare_runs.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        base=CONFIG.base,
+        code=code_digest("scripts/compare_runs.py", files=TEMPLATES),
+    script:
+        "../scripts/compare_runs.py"

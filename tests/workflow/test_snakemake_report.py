@@ -1,4 +1,4 @@
-"""`make report`: Snakemake's own report, as one file and as a folder, read in a browser."""
+"""Reports beside the report: a comparison with another run, and Snakemake's own in a browser."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ def contents(page: Page) -> dict[str, dict[str, list[str]]]:
             cells.first.wait_for()
             found[category][subcategory] = [text.strip() for text in cells.all_inner_texts()]
     return found
+
+
+def test_the_rule_compares_with_the_run_that_base_names(finished: Workflow) -> None:
+    ran = finished.smoke("reports/comparison.html", "--config", "base=results")
+    assert ran.returncode == 0, ran.stdout
+    told = (finished.folder / "reports/comparison.md").read_text(encoding="utf-8")
+    assert "Nothing changed." in told
+    assert "slower" not in told.partition("| case |")[2]
 
 
 def test_html_and_zip_open_and_hold_every_figure_under_its_category(

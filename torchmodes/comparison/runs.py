@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,24 @@ def load_run(path: Path, *, name: str | None = None) -> Run:
         When there is no such folder, or no record in it, or one that is not valid
         (`torchmodes.records.CorruptRecord`); the message names the path.
     """
+    return read_run(record_files(path), name=name or str(path))
+
+
+def record_files(path: Path) -> list[Path]:
+    """Return the files of a run's records; raises as `load_run` does."""
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path}: there is no such folder")
     below = (path / BENCHMARK, path / "results" / BENCHMARK, path)
-    folder = next(folder for folder in below if folder.is_dir())
-    records = read_records(folder.rglob("*-b*.json"))
-    if not records:
+    files = sorted(next(folder for folder in below if folder.is_dir()).rglob("*-b*.json"))
+    if not files:
         raise ValueError(f"{path}: holds no record of a benchmarked case (benchmark/**/*.json)")
-    return Run(name or str(path), {record.identity: record for record in records})
+    return files
+
+
+def read_run(files: Iterable[Path], *, name: str) -> Run:
+    """Read the records of a run from their files."""
+    return Run(name, {record.identity: record for record in read_records(files)})
 
 
 def differences(base: Run, this: Run) -> list[Difference]:
