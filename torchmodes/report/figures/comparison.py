@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from torchmodes.measure.latency import median_interval
 from torchmodes.measure.statistics import sides
+from torchmodes.records import Interval
 from torchmodes.report.advice import Group, group_cases, statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
@@ -56,6 +57,7 @@ def draw_speed_up(data: ReportData) -> Figure:
         ax.set_xlim(*limits)
         ratio_ticks(ax.xaxis, limits)
         _shade(ax, cases)
+        _intervals(ax, [statistics_of(c).speed_up for c in cases], [c.case.mode for c in cases])
         for row, judged in enumerate(cases):
             _forest_row(ax, row, judged)
         ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
@@ -114,14 +116,14 @@ def draw_throughput(data: ReportData) -> Figure:
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
         label_rows(ax, cases)
-        highest = 0.0
-        for row, judged in enumerate(cases):
-            own = statistics_of(judged).throughput_per_s
-            eager = group.batch_size / statistics_of(judged).baseline.median_s
-            highest = max(highest, own, eager)
+        own_rates = [statistics_of(c).throughput_per_s for c in cases]
+        eager_rates = [group.batch_size / statistics_of(c).baseline.median_s for c in cases]
+        highest, rows = max(*own_rates, *eager_rates), range(len(cases))
+        colours = [look(judged.case.mode).colour for judged in cases]
+        ax.hlines(rows, eager_rates, own_rates, colors=colours, linewidth=2.2, alpha=0.5)
+        ax.plot(eager_rates, rows, "|", color=BASELINE, markersize=11, markeredgewidth=1.8)
+        for row, (judged, own) in enumerate(zip(cases, own_rates, strict=True)):
             seen = look(judged.case.mode)
-            ax.plot([eager, own], [row, row], color=seen.colour, linewidth=2.2, alpha=0.5)
-            ax.plot(eager, row, "|", color=BASELINE, markersize=11, markeredgewidth=1.8)
             ax.plot(
                 *([own], [row]),
                 marker=seen.marker,
@@ -180,17 +182,21 @@ def _shade(ax: Axes, cases: Sequence[Judged]) -> None:
                 )
 
 
-def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
-    speed_up, seen = statistics_of(judged).speed_up, look(judged.case.mode)
+def _intervals(ax: Axes, intervals: Sequence[Interval], modes: Sequence[str]) -> None:
+    """Draw every row's interval as a bar; one that is open ends at the axis."""
     low, high = ax.get_xlim()
-    ax.plot(
-        [speed_up.low or low, speed_up.high or high],
-        [row, row],
-        color=seen.colour,
+    ax.hlines(
+        range(len(intervals)),
+        [interval.low or low for interval in intervals],
+        [interval.high or high for interval in intervals],
+        colors=[look(mode).colour for mode in modes],
         linewidth=12,
         alpha=0.4,
-        solid_capstyle="butt",
     )
+
+
+def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
+    speed_up, seen = statistics_of(judged).speed_up, look(judged.case.mode)
     settled = judged.verdict in ("faster", "slower")
     ax.plot(
         *([speed_up.estimate], [row]),
@@ -213,38 +219,41 @@ def _latency_panel(ax: Axes, group: Group) -> None:
     factor, unit = time_unit(high)
     beyond = 0
     for row, (judged, (baseline, candidate)) in enumerate(zip(cases, pairs, strict=True)):
-        seen = look(judged.case.mode)
+        colour = look(judged.case.mode).colour
         _density(ax, row, baseline, (low, high), factor, colour=BASELINE, down=True)
-        _density(ax, row, candidate, (low, high), factor, colour=seen.colour, down=False)
-        middle = np.quantile(candidate, [0.05, 0.95]) / factor
-        ax.plot(middle, [row, row], color=MUTED, linewidth=0.9)
-        median = float(np.median(candidate))
-        if (interval := median_interval(candidate)) is not None:
-            ax.plot(
-                np.array(interval) / factor,
-                *([[row, row]]),
-                color=INK,
-                linewidth=3.2,
-                solid_capstyle="butt",
-            )
-        ax.plot(
-            *([median / factor], [row]),
-            marker="o",
-            color=INK,
-            markerfacecolor=SURFACE,
-            markersize=4.2,
-            markeredgewidth=1.2,
-        )
-        value_beside(ax, row - 0.13, duration(median), strong=True)
+        _density(ax, row, candidate, (low, high), factor, colour=colour, down=False)
+        value_beside(ax, row - 0.13, duration(float(np.median(candidate))), strong=True)
         hidden = int((candidate > high).sum())
         beyond += hidden
         value_beside(
             ax, row + 0.19, f"n = {candidate.size:,}" + (f" ({hidden} →)" if hidden else ""), size=7
         )
+    _medians(ax, [candidate for _, candidate in pairs], factor)
     ax.set_xlim(low / factor, high / factor)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     per = "step" if group.subject.task == "training" else "call"
     ax.set_xlabel(f"{unit} per {per}" + ("   (→: samples beyond the axis)" if beyond else ""))
+
+
+def _medians(ax: Axes, samples: Sequence[NDArray[np.float64]], factor: float) -> None:
+    """Draw every row's median on its 95 % interval, and that on the middle 90 % of the samples."""
+    middles = np.array([np.quantile(side, [0.05, 0.95]) for side in samples]) / factor
+    ax.hlines(range(len(samples)), middles[:, 0], middles[:, 1], colors=MUTED, linewidth=0.9)
+    known = [(row, i) for row, side in enumerate(samples) if (i := median_interval(side))]
+    if known:
+        bounds = np.array([interval for _, interval in known]) / factor
+        rows = [row for row, _ in known]
+        ax.hlines(rows, bounds[:, 0], bounds[:, 1], colors=INK, linewidth=3.2)
+    ax.plot(
+        [float(np.median(side)) / factor for side in samples],
+        range(len(samples)),
+        linestyle="none",
+        marker="o",
+        color=INK,
+        markerfacecolor=SURFACE,
+        markersize=4.2,
+        markeredgewidth=1.2,
+    )
 
 
 def _samples(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
