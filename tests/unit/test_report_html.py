@@ -218,6 +218,7 @@ def test_a_slowed_job_is_among_the_warnings_and_in_the_answer() -> None:
     assert html.index("a slowed job: eager took 2.9 times as long") < html.index("<h3>Warnings")
     assert "a slowed job" in html[html.index("<h3>Warnings") :]
     assert "a slowed job" not in page_of("default")
+    assert f"of its group: `{CASE.format('fx')}`" in render_summary(make_report_data(records))
 
 
 def by_batches(**speed_ups: float) -> ReportData:

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from torchmodes.report import particulars, quantities, style, words
+from torchmodes.report.conditions import short_names
 from torchmodes.report.data import ReportData
 from torchmodes.report.sections import SECTIONS, Facets
 from torchmodes.writing import write_atomically
@@ -41,6 +42,7 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         "base.html.j2",
         data=data,
         sections=shown,
+        place=short_names(data.machines),
         facets=Facets.of([judged.case for judged in data.cases]),
         finished_at=max((r.run.finished_at for r in data.records), default=None),
     )

@@ -12,7 +12,7 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.judging import Judged
 from torchmodes.report.problems import all_well, problems
 from torchmodes.report.quantities import NOTHING, duration, ratio, ratio_range, size
-from torchmodes.report.sections import answers
+from torchmodes.report.sections import answers, case_warnings
 from torchmodes.writing import write_atomically
 
 _HOW_TO_OPEN = (
@@ -39,6 +39,7 @@ def render_summary(data: ReportData) -> str:
         *_trainings(data),
         "## Not measured",
         _problems(data),
+        *_warnings(data),
         "## The whole report",
         _HOW_TO_OPEN,
     ]
@@ -128,6 +129,17 @@ def _trainings(data: ReportData) -> Iterable[str]:
             ]
         )
     yield markdown_table(("mode", "status", "RMSE (test)", "R² (test)", "whole training"), rows)
+
+
+def _warnings(data: ReportData) -> Iterable[str]:
+    found = case_warnings(data)
+    if not found:
+        return
+    yield "## Warnings"
+    yield "\n".join(
+        f"- {markdown_text(text)}: {', '.join(f'`{case}`' for case in cases)}"
+        for text, cases in found
+    )
 
 
 def _problems(data: ReportData) -> str:
