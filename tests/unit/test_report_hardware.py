@@ -9,6 +9,8 @@ from record_factory import ENVIRONMENT, house_price_records, make_record
 from torchmodes.records import Record
 from torchmodes.report.data import make_report_data
 from torchmodes.report.hardware import Hardware, advice_by_hardware
+from torchmodes.report.html import render_report
+from torchmodes.report.markdown import render_summary
 
 CASE = "inference/{}/{}/{}/fp32-b{}"
 
@@ -71,6 +73,14 @@ def test_swapped_records_swap_the_words() -> None:
     assert (
         first.said.replace("other", "-").replace("one", "other").replace("-", "one") == second.said
     )
+
+
+def test_page_and_summary_tell_it() -> None:
+    records = cases("fx", {"gpt2": 1.5, "resnet50": 1.2})
+    data = make_report_data(records)
+    said = "Over 2 models and batch sizes, faster wherever it ran: fx."
+    assert f"- Example CPU 3.0 GHz, 2 cores · cpu · inference: {said}" in render_summary(data)
+    assert said in render_report(data)
 
 
 def test_machines_and_devices_are_told_apart() -> None:

@@ -10,10 +10,12 @@ from xml.etree import ElementTree
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 
+from torchmodes.records import Interval
 from torchmodes.report import style
 from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures.batches import lines
 from torchmodes.report.figures.heat import FASTER, SLOWER, grids, shade
+from torchmodes.report.figures.ratios import ratio_limits
 from torchmodes.report.plots import PLOTS, inline_svg, render, save
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
@@ -153,6 +155,20 @@ def test_figures_of_several_machines_name_them(tmp_path: Path) -> None:
     written = " ".join(texts(tmp_path / "figure.svg"))
     assert "bench-1" in written
     assert "bench-2" in written
+
+
+def test_one_hopeless_interval_does_not_squeeze_the_others() -> None:
+    good = Interval(estimate=1.2, low=1.1, high=1.3)
+    low, high = ratio_limits([good])
+    assert 0.9 < low < 1
+    assert 1.3 < high < 1.4
+    wide = Interval(estimate=0.9, low=0.01, high=90.0)
+    low, high = ratio_limits([good, wide, Interval(estimate=1.0, low=None, high=None)])
+    assert 0.25 < low < 0.9
+    assert 1.3 < high < 4
+    low, high = ratio_limits([good, Interval(estimate=40.0, low=39.0, high=41.0)])
+    assert low < 1
+    assert high > 41
 
 
 def test_an_unknown_figure_is_refused_with_the_known_names(default: ReportData) -> None:

@@ -21,7 +21,10 @@ HEAD = (
     *("latency there", "here", "took", "note"),
 )
 _CAPTIONS = {
-    "changes": "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower.",
+    "changes": (
+        "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower."
+        " A bar that ends at the edge goes on beyond it."
+    ),
     "history": "Each run's speed-ups as it measured them, beside eager; in order of time.",
 }
 

@@ -71,7 +71,7 @@ def _cases(baseline: Case, changes: list[Change], *, caption: str | None) -> Tab
     )
     table.add_column("mode", overflow="fold", min_width=13)
     table.add_column("change", no_wrap=True)
-    for name in ("here / there", "95 % interval", "latency here", "took"):
+    for name in ("here / there", "95 % interval", "latency", "took"):
         table.add_column(name, justify="right", no_wrap=True)
     for change in changes:
         table.add_row(*_row(change))

@@ -9,6 +9,7 @@ from pathlib import Path
 from torchmodes.report import words
 from torchmodes.report.advice import statistics_of
 from torchmodes.report.data import ReportData
+from torchmodes.report.hardware import advice_by_hardware
 from torchmodes.report.judging import Judged
 from torchmodes.report.problems import all_well, problems
 from torchmodes.report.quantities import NOTHING, duration, ratio, ratio_range, size
@@ -32,6 +33,7 @@ def render_summary(data: ReportData) -> str:
         "# Which PyTorch execution mode to ship",
         f"{words.counts(data.cases)}. {_measured_on(data)}",
         *_answers(data),
+        *_hardware(data),
         "## All cases",
         markdown_table(_CASE_HEAD, [_case_row(judged) for judged in data.cases])
         if data.cases
@@ -93,6 +95,13 @@ def _answers(data: ReportData) -> Iterable[str]:
             yield "\n".join(
                 f"- {title}: {markdown_text(which)}, {value}" for title, which, value in picks
             )
+
+
+def _hardware(data: ReportData) -> Iterable[str]:
+    found = advice_by_hardware(data)
+    if found:
+        yield "## Advice by hardware"
+        yield "\n".join(f"- {markdown_text(f'{one.title}: {one.said}')}" for one in found)
 
 
 def _case_row(judged: Judged) -> list[str]:

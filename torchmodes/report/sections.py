@@ -91,7 +91,7 @@ class Facets:
 _CAPTIONS = {
     "speed_up": (
         "Baseline time / candidate time with its 95 % interval. Filled: faster or slower."
-        " Hollow: same or unresolved."
+        " Hollow: same or unresolved. A bar that ends at the edge goes on beyond it."
     ),
     "latency": (
         "Every sample, a mode above its line and eager, measured alternately with it, below."

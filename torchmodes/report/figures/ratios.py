@@ -20,11 +20,20 @@ _RATIO_STEPS: tuple[tuple[float, ...], ...] = (
 )
 """Round ratios, from fine to coarse."""
 _MOST_TICKS = 5
+_FAR = 2.5
 
 
 def ratio_limits(intervals: Iterable[Interval]) -> tuple[float, float]:
-    """Return limits that hold every estimate and interval, with 1 and some air inside."""
-    values = [v for i in intervals for v in (i.estimate, i.low, i.high) if v is not None and v > 0]
+    """Return limits that hold 1, every estimate, and the intervals as far as they tell something.
+
+    One interval of a hundredth to a hundred would squeeze all others: a bound may lie beyond the
+    limits where it is further than `_FAR` from 1 and from every estimate.
+    """
+    intervals = list(intervals)
+    estimates = [1.0, *(i.estimate for i in intervals if i.estimate > 0)]
+    nearest, furthest = min(estimates) / _FAR, max(estimates) * _FAR
+    bounds = [v for i in intervals for v in (i.low, i.high) if v is not None and v > 0]
+    values = [*estimates, *(min(max(bound, nearest), furthest) for bound in bounds)]
     low, high = min([0.95, *values]), max([1.05, *values])
     air = (high / low) ** 0.06
     return low / air, high * air
