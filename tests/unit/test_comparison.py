@@ -16,13 +16,14 @@ from rich.console import Console
 from torchmodes.comparison import words
 from torchmodes.comparison.__main__ import exit_code, main
 from torchmodes.comparison.changes import Comparison, compare
-from torchmodes.comparison.effects import difference, floor_of_two
+from torchmodes.comparison.effects import as_interval, difference, floor_of_two
 from torchmodes.comparison.figures import draw_history
 from torchmodes.comparison.pages import render_comparison, render_markdown
 from torchmodes.comparison.runs import Run, load_run
 from torchmodes.comparison.terminal import print_comparison
 from torchmodes.measure.statistics import effect
-from torchmodes.records import Record, write_record
+from torchmodes.records import Interval, Record, write_record
+from torchmodes.report.quantities import ratio_range
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 
@@ -238,6 +239,29 @@ def test_the_floors_of_two_runs_add_in_quadrature() -> None:
     assert floor_of_two(None, 0.04) is None
 
 
+@pytest.mark.parametrize("quads", [1, 2])
+def test_hopelessly_few_quads_give_an_open_interval_and_no_claim(quads: int) -> None:
+    there, here = (
+        run_of(
+            later(make_record(CASE.format(mode), quads=quads, noise=5.0, seed=seed + day), day)
+            for seed, mode in ((10, "eager"), (30, "fx"))
+        )
+        for day in (1, 2)
+    )
+    comparison = compare(there, here)
+    assert set(outcomes(comparison).values()) == {"unresolved"}
+    assert render_comparison(comparison).count("unresolved") >= 2
+    assert exit_code(comparison, count_eager=True) == 0
+
+
+def test_a_bound_that_no_float_holds_is_open() -> None:
+    found = difference(effect([-400.0, 400.0]), effect([-300.0, 310.0]))
+    assert (found.speed_up_low, found.speed_up_high) == (0.0, None)
+    assert found.half_width is None
+    assert ratio_range(as_interval(found)) == "0–∞"
+    assert ratio_range(Interval(estimate=1.0, low=1e-9, high=2.7e72)) == "1e-09–3e+72"
+
+
 def test_other_parameters_are_told() -> None:
     record = make_record(CASE.format("eager"))
     parameters = copy.deepcopy(record.parameters) | {"seed": 7}
@@ -290,6 +314,10 @@ def test_the_command_writes_both_pages_and_ends_with_the_exit_code(
     here = write_run(tmp_path / "here", [*map(slowed, records[1:2]), records[0], *records[2:]])
     pages = ["--html", str(tmp_path / "c.html"), "--markdown", str(tmp_path / "c.md")]
     assert main([str(there), "--this", str(there / "results"), *pages]) == 0
+    assert main([str(there), "--this", str(here), *pages]) == 1
+    assert "Speed-ups over all runs" not in (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert main([str(there), str(here), "--this", str(there), *pages]) == 0
+    assert "Speed-ups over all runs" in (tmp_path / "c.html").read_text(encoding="utf-8")
     assert main([str(there), "--this", str(here), *pages]) == 1
     assert "inductor" in capsys.readouterr().out
     assert (tmp_path / "c.html").read_text(encoding="utf-8").startswith("<!doctype html>")

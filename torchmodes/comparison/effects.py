@@ -11,6 +11,9 @@ from scipy.special import stdtrit
 from torchmodes.measure.statistics import CONFIDENCE, Effect, effect, log_ratios, sides
 from torchmodes.records import Interval, Record
 
+_LARGEST = 700.0
+"""Exponent; e to more than 709 is no float."""
+
 
 def case_effect(record: Record) -> Effect | None:
     """Return a case's speed-up over eager, from its samples; None where none may be published."""
@@ -124,11 +127,16 @@ def _difference(
         degrees_of_freedom=freedom,
         autocorrelation=None,
         autocorrelated=False,
-        speed_up=math.exp(centre),
-        speed_up_low=None if low is None else math.exp(low),
-        speed_up_high=None if high is None else math.exp(high),
-        half_width=None if high is None else math.expm1(high - centre),
+        speed_up=_exp(centre),
+        speed_up_low=_exp(low),
+        speed_up_high=_exp(high),
+        half_width=None if high is None or high - centre > _LARGEST else math.expm1(high - centre),
     )
+
+
+def _exp(exponent: float | None) -> float | None:
+    """Return e to the exponent, or None where no float holds it."""
+    return None if exponent is None or exponent > _LARGEST else math.exp(exponent)
 
 
 def _mean_error(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
