@@ -48,14 +48,14 @@ def later(record: Record, day: int, **run: str) -> Record:
     return record.model_copy(update={"run": record.run.model_copy(update=times | run)})
 
 
-def slowed(record: Record, factor: float = 1.2) -> Record:
-    """The same measurement with the mode's samples (not eager's) that much longer."""
+def slowed(record: Record, factor: float = 1.2, *, sides: str = "B") -> Record:
+    """The same measurement with samples (of the mode, not of eager) that much longer."""
     assert record.samples is not None
     quads = [
         quad.model_copy(
             update={
                 "seconds": tuple(
-                    s * factor if side == "B" else s
+                    s * factor if side in sides else s
                     for side, s in zip(quad.order, quad.seconds, strict=True)
                 )
             }
@@ -103,6 +103,16 @@ def test_one_case_slowed_by_a_fifth_is_slower_and_no_other(mode: str) -> None:
     assert exit_code(comparison) == 1
     assert exit_code(compare(run_of(changed), run_of(records))) == 0
     assert "1 slower, of 6 cases" in printed(comparison)
+
+
+def test_a_job_in_which_eager_was_slowed_as_well_is_no_slower_mode() -> None:
+    records = house_price_records()
+    changed = [slowed(r, sides="AB") if r.case.mode == "fx" else r for r in records]
+    comparison = compare(run_of(records), run_of(changed))
+    assert set(outcomes(comparison).values()) == {"same"}
+    told = {change.name: words.notes(change) for change in comparison.changes}
+    assert "took 1.200× as long, but so did eager beside it (1.200×)" in told["fx"]
+    assert "as long" not in told["inductor"]
 
 
 def test_another_run_of_the_same_shows_what_changed_and_makes_up_nothing() -> None:

@@ -209,6 +209,9 @@ def test_several_machines_are_told_first_and_never_mixed() -> None:
     for title in ("Environment of bench-1", "Environment of gpu-7"):
         assert title in html
     assert "bench-1; gpu-7" not in html
+    assert "<option>gpu-7</option>" in html
+    assert html.count('data-machine="gpu-7"') == 1
+    assert "data-machine" not in page_of("default")
 
 
 def test_a_slowed_job_is_among_the_warnings_and_in_the_answer() -> None:

@@ -102,6 +102,13 @@ class Change:
         """How many times as long a call takes here, the machine's change included."""
         return None if not self.base_s or self.this_s is None else self.this_s / self.base_s
 
+    @property
+    def eager_took(self) -> float | None:
+        """The same of eager beside it."""
+        if not self.base_eager_s or self.this_eager_s is None:
+            return None
+        return self.this_eager_s / self.base_eager_s
+
 
 @dataclass(frozen=True)
 class EagerChange:

@@ -14,6 +14,7 @@ MEANINGS = {
     "gained": "measured here, not there",
     "neither": "measured in neither run",
 }
+_MUCH = 1.1
 METHOD = (
     "Each run measured every mode against eager, call by call, in one process. The change is the"
     " ratio of those two speed-ups, so that it does not contain how fast the machine happened to"
@@ -100,6 +101,11 @@ def notes(change: Change) -> str:
             told.append(change.this.reason)
     if change.ratio is not None and change.margin is None:
         told.append("a run has no A/A case for its group, so there is no noise floor")
+    if change.outcome in ("same", "unresolved") and _much_slower(change):
+        told.append(
+            f"took {ratio(change.took)} as long, but so did eager beside it"
+            f" ({ratio(change.eager_took)}): the machine, or what they share"
+        )
     if change.same_measurement:
         told.append("both records are of one measurement, compared quad by quad")
     if change.parameters:
@@ -129,6 +135,11 @@ def figure_label(comparison: Comparison) -> str:
         if change.ratio is not None
     ]
     return f"Change of each speed-up: {'; '.join(told)}."
+
+
+def _much_slower(change: Change) -> bool:
+    """Tell whether the mode and eager beside it both took a tenth longer or more."""
+    return min(change.took or 0, change.eager_took or 0) >= _MUCH
 
 
 def _how(status: str, no_effect: str | None) -> str:

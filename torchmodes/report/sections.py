@@ -18,7 +18,14 @@ import yaml
 from torchmodes.cases import Case
 from torchmodes.report import words
 from torchmodes.report.advice import Advice, Pick, advise, group_cases, picks
-from torchmodes.report.conditions import Condition, Machine, conditions, is_version, machine_of
+from torchmodes.report.conditions import (
+    Condition,
+    Machine,
+    conditions,
+    is_version,
+    machine_of,
+    short_names,
+)
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
@@ -138,6 +145,7 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
             name: sorted({getattr(judged.case, name) for judged in data.cases})
             for name in Facets.of([judged.case for judged in data.cases]).varying
         },
+        "machines": sorted(short_names(data.machines).values()),
         "verdicts": sorted({words.verdict(judged) for judged in data.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
         "heat": inline_figure("heat_map", data, prefix="heat", cases=data.cases)
