@@ -19,12 +19,11 @@ from torchmodes.report.judging import Judged
 from torchmodes.report.plots import PLOTS
 from torchmodes.report.problems import problems
 from torchmodes.report.quantities import NOTHING
-from torchmodes.report.sections import answers, inline_figure
+from torchmodes.report.sections import Facets, answers, inline_figure
 from torchmodes.report.style import variables
 from torchmodes.report.tables import judged_table
 
-FIGURES = ("speed_up", "latency", "throughput", "cost", "break_even")
-FIELDS = ("task", "device", "model", "mode", "precision", "batch_size")
+FIGURES = ("speed_up", "heat_map", "batches", "throughput", "latency", "cost", "break_even")
 NAMES = {"batch_size": "Batch"}
 PUBLISHED = (
     *("speed_up", "speed_up_low", "speed_up_high", "latency_median_s", "latency_p95_s"),
@@ -123,7 +122,7 @@ def _filtered(data: ReportData) -> tuple[Judged, ...]:
 
 def _varying(data: ReportData) -> list[str]:
     """Return the fields in which the cases of a run differ."""
-    return [name for name in FIELDS if len({getattr(j.case, name) for j in data.cases}) > 1]
+    return list(Facets.of([judged.case for judged in data.cases]).varying)
 
 
 def _wanted(case: Case, wanted: dict[str, list[object]]) -> bool:
@@ -183,9 +182,11 @@ def _show_figure(data: ReportData) -> None:
     name = st.segmented_control(
         "Figure", there, format_func=lambda n: PLOTS[n].title, default=there[0], key="figure"
     )
-    for subject in data.subjects if name else ():
-        part = data.about(subject)
-        if name and PLOTS[name].has_data(part):
+    if name is None:
+        return
+    whole = name == "heat_map"  # models side by side
+    for part in [data] if whole else [data.about(subject) for subject in data.subjects]:
+        if PLOTS[name].has_data(part):
             figure = inline_figure(name, part, prefix=name, cases=part.cases)
             svg = figure.svg
             for variable, colour in variables().items():

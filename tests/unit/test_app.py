@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import shutil
@@ -255,6 +256,28 @@ def test_the_comparison_is_filtered_and_its_verdicts_stay(measured: Path) -> Non
     app.multiselect(key="filter result").set_value(["failed"])
     shown(app.run())
     assert any("No case is left" in one.value for one in app.info)
+
+
+def test_every_figure_of_the_report_is_drawn(measured: Path) -> None:
+    for case in ("inference/cpu/third/{}/fp32-b8", "inference/cpu/other/{}/fp32-b1"):
+        for mode, speed_up in (("eager", 1.0), ("fx", 1.4)):
+            record = make_record(case.format(mode), speed_up=speed_up)
+            write_record(record, measured / record.identity.record)
+    Path(SUMMARY).unlink()
+    app = page("benchmarks")
+    (control,) = app.get("button_group")
+    assert "Modes by models" in control.options
+    for name in ("speed_up", "heat_map", "batches", "throughput", "latency", "cost", "break_even"):
+        app.session_state["figure"] = name
+        shown(app.run())
+        drawn = app.get("image")
+        assert drawn, name
+        assert "var(--" not in picture(drawn[0].value[0]), "colours of a page, not of a picture"
+
+
+def picture(url: str) -> str:
+    """Return the text of an image that Streamlit was given as SVG."""
+    return base64.b64decode(url.partition("base64,")[2]).decode()
 
 
 def test_a_corrupt_record_is_named_and_the_others_are_shown(measured: Path) -> None:
