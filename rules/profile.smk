@@ -5,7 +5,15 @@ rule profile_case:
         operators=operators_of,
     output:
         trace="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/trace.json.gz",
+        overview="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/overview.json",
         operators="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/operators.csv",
+        kernels="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/kernels.csv",
+        layers="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/layers.csv",
+        memory="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/memory.csv",
+        python="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/python.csv",
+        internals=directory(
+            "results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/internals"
+        ),
         summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
     log:
         "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",

@@ -9,12 +9,9 @@ import numpy as np
 import pandas as pd
 
 from torchmodes.profiling.chrome import Trace
+from torchmodes.profiling.files import KERNEL_COLUMNS
 from torchmodes.profiling.intervals import intersect, length, subtract, union
 
-KERNEL_COLUMNS = (
-    *("kernel", "calls", "total_s", "mean_s", "min_s", "max_s", "blocks_per_sm", "occupancy"),
-    *("tensor_cores", "launch_delay_s"),
-)
 _LAUNCHES = re.compile(r"^cu(?:da)?(?:Launch(?:Cooperative)?Kernel|GraphLaunch|LaunchHostFunc)")
 _GRAPH_LAUNCH = re.compile(r"^cu(?:da)?GraphLaunch")
 _TENSOR_CORES = re.compile(

@@ -40,16 +40,26 @@ class Recommendation:
     advice: str
 
 
-def recommend(found: Overview) -> list[Recommendation]:
-    """Return what to try, for a step as `torchmodes.profiling.overview.overview` describes it."""
-    return [*_of_the_step(found), *_of_the_device(found)]
+def recommend(found: Overview, *, uncovered: float | None = None) -> list[Recommendation]:
+    """Return what to try, for a step as `torchmodes.profiling.overview.overview` describes it.
+
+    Parameters
+    ----------
+    found
+        The overview of a trace.
+    uncovered
+        Share of a step in which neither an operator nor a kernel runs, where another trace tells
+        it with less distortion.
+    """
+    return [*_of_the_step(found, uncovered), *_of_the_device(found)]
 
 
-def _of_the_step(found: Overview) -> list[Recommendation]:
+def _of_the_step(found: Overview, uncovered: float | None) -> list[Recommendation]:
     if not found.wall_s:
         return []
     copies = found.share("memcpy") + found.share("memset")
-    uncovered = found.uncovered_s / found.wall_s
+    if uncovered is None:
+        uncovered = found.uncovered_s / found.wall_s
     bounds = (
         (
             *("data loading", found.share("data_loading"), LOADING_SHARE),
