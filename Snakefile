@@ -32,7 +32,9 @@ rule all:
         TRACES,
         STUDIES,
         STUDY_PLOTS,
+        DIFFS,
         rules.draw_plots.output,
+        rules.draw_profiles.output,
         "results/accepted.json" if CONFIG.strict else [],
 
 

@@ -81,6 +81,8 @@ rule write_report:
         metrics=METRICS,
         histories=HISTORIES,
         profiles=PROFILES,
+        roofline="results/roofline.json",
+        diffs=DIFFS,
         studies=STUDIES,
         table=TABLE[0],
     output:

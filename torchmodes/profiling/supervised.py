@@ -1,4 +1,4 @@
-"""Profile in a process of its own, and write a summary however that ends."""
+"""Profile, or measure the machine, in a process of its own; write a result however that ends."""
 
 from __future__ import annotations
 
@@ -61,3 +61,35 @@ def profile_supervised(
     told = {"case": parameters["case"], **parts}
     write_atomically(directory / SUMMARY, json.dumps(told, indent=1) + "\n")
     return told
+
+
+def measure_machine_supervised(
+    device: str, limits: Mapping[str, Any], *, threads: int, output: Path, log: Path
+) -> dict[str, Any]:
+    """Measure the ceilings of a device and write them; a failure is written too.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda`` or ``mps``.
+    limits
+        ``time_limit_s``, ``memory_limit_mb`` and ``start``, as for a case.
+    threads
+        Threads that cases run with.
+    output
+        JSON file to write.
+    log
+        File for everything the process prints.
+    """
+    found, _ = run_job(
+        "torchmodes.profiling.ceilings:measure_machine",
+        {
+            "parameters": {"measurement": dict(limits)},
+            "device": device,
+            "threads": threads,
+            "operators": None,
+        },
+        log=log,
+    )
+    write_atomically(output, json.dumps(found, indent=1) + "\n")
+    return found
