@@ -34,7 +34,7 @@ rule all:
         STUDY_PLOTS,
         DIFFS,
         rules.draw_plots.output,
-        rules.draw_profiles.output,
+        rules.draw_profiles.output if PROFILED else [],
         "results/accepted.json" if CONFIG.strict else [],
 
 

@@ -62,6 +62,7 @@ STUDIES = [f"results/studies/{study}.json" for study, cases in STUDIED.items() i
 STUDY_PLOTS = [f"results/plots/study-{Path(study).stem}.svg" for study in STUDIES]
 DIFFS = [a.diff(b) for a, b in pair_modes(PROFILED, CONFIG.profile.diffs)]
 MACHINES = sorted({f"results/machine/{case.device}.json" for case in PROFILED})
+ROOFLINE = ["results/roofline.json"] if PROFILED else []
 PROFILED_RECORDS = sorted({case.record for case in PROFILED} & set(RECORDS))
 TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
 

@@ -81,7 +81,7 @@ rule write_report:
         metrics=METRICS,
         histories=HISTORIES,
         profiles=PROFILES,
-        roofline="results/roofline.json",
+        roofline=ROOFLINE,
         diffs=DIFFS,
         studies=STUDIES,
         table=TABLE[0],

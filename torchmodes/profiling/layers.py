@@ -18,6 +18,7 @@ ENGINES_WITH_MODULES = ("eager", "fx")
 
 @dataclass
 class _Timing:
+    order: int
     calls: int = 0
     total_s: float = 0.0
     below_s: float = 0.0
@@ -56,7 +57,7 @@ class LayerTimer:
         """Return one row per module that ran, the largest time of its own first.
 
         Columns: layer (as in ``named_modules``; the model itself is ``(model)``), kind (its
-        class), depth (0: the model), calls, total_s and self_s (without submodules; seconds),
+        class), depth (0: the model), order (of its first call), calls, total_s and self_s (without submodules; seconds),
         flops of the forward pass with submodules, parameters with submodules. Calls and times are
         per call of the model.
 
@@ -77,6 +78,7 @@ class LayerTimer:
                     name or "(model)",
                     type(module).__name__,
                     name.count(".") + 1 if name else 0,
+                    timing.order,
                     timing.calls / calls,
                     timing.total_s / calls,
                     (timing.total_s - timing.below_s) / calls,
@@ -89,6 +91,7 @@ class LayerTimer:
 
     def _entering(self, name: str) -> Callable[..., None]:
         def enter(*_: Any) -> None:
+            self._timings.setdefault(name, _Timing(order=len(self._timings)))
             self.wait()
             self._open.append((name, time.perf_counter()))
 
@@ -100,11 +103,10 @@ class LayerTimer:
             opened, start = self._open.pop()
             assert opened == name
             seconds = time.perf_counter() - start
-            timing = self._timings.setdefault(name, _Timing())
+            timing = self._timings[name]
             timing.calls += 1
             timing.total_s += seconds
             if self._open:
-                above = self._timings.setdefault(self._open[-1][0], _Timing())
-                above.below_s += seconds
+                self._timings[self._open[-1][0]].below_s += seconds
 
         return leave

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -94,7 +93,7 @@ class Block:
 
 
 def icicle(layers: pd.DataFrame) -> list[Block]:
-    """Lay modules out: each as wide as its time, its submodules below it in the model's order.
+    """Lay modules out: each as wide as its time, its submodules below it in the order of their calls.
 
     Parameters
     ----------
@@ -105,7 +104,9 @@ def icicle(layers: pd.DataFrame) -> list[Block]:
     if layers.empty:
         return []
     rows = {str(row["layer"]): row for row in layers.to_dict("records")}
-    names = sorted((name for name in rows if name != "(model)"), key=_natural)
+    names = sorted(
+        (name for name in rows if name != "(model)"), key=lambda name: rows[name]["order"]
+    )
     below: dict[str, list[str]] = {}
     for name in names:
         above = name
@@ -256,15 +257,6 @@ def _common_kinds(blocks: Sequence[Block]) -> dict[str, str]:
     colours = [PALETTE[name] for name in ("blue", "green", "gold", "vermilion", "violet")]
     kinds = sorted(own, key=lambda kind: -own[kind])[:_KINDS_SHOWN]
     return dict(zip(kinds, colours, strict=False))
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    """Return a key that sorts ``layers.10`` behind ``layers.9``."""
-    return [
-        (0, int(part)) if part.isdigit() else (1, part)
-        for part in re.split(r"\.|(\d+)", name)
-        if part
-    ]
 
 
 def _short(profile: Profile) -> str:
