@@ -24,7 +24,9 @@ KERNEL_COLUMNS = (
     *("kernel", "calls", "total_s", "mean_s", "min_s", "max_s", "blocks_per_sm", "occupancy"),
     *("tensor_cores", "launch_delay_s"),
 )
-LAYER_COLUMNS = (*("layer", "kind", "depth", "calls", "total_s", "self_s", "flops", "parameters"),)
+LAYER_COLUMNS = (
+    *("layer", "kind", "depth", "order", "calls", "total_s", "self_s", "flops", "parameters"),
+)
 MEMORY_COLUMNS = ("phase", "time_s", "rss_bytes", "allocated_bytes", "reserved_bytes")
 PYTHON_COLUMNS = ("function", "calls", "self_s", "cumulative_s")
 TABLES = {

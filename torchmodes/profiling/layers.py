@@ -57,7 +57,8 @@ class LayerTimer:
         """Return one row per module that ran, the largest time of its own first.
 
         Columns: layer (as in ``named_modules``; the model itself is ``(model)``), kind (its
-        class), depth (0: the model), order (of its first call), calls, total_s and self_s (without submodules; seconds),
+        class), depth (0: the model), order (of its first call), calls, total_s and self_s (without
+        submodules; seconds),
         flops of the forward pass with submodules, parameters with submodules. Calls and times are
         per call of the model.
 

@@ -93,7 +93,7 @@ class Block:
 
 
 def icicle(layers: pd.DataFrame) -> list[Block]:
-    """Lay modules out: each as wide as its time, its submodules below it in the order of their calls.
+    """Lay modules out: each as wide as its time, its submodules below it in order of their calls.
 
     Parameters
     ----------
