@@ -21,6 +21,8 @@ rule profile_case:
         "../envs/torch.yaml"
     threads: MEASURED_THREADS
     resources:
+        # Alone, as when measuring: two profiles side by side would show each other.
+        machine=100,
         mem_mb=4000,
         runtime=MINUTES,
         gpu=gpus_of,

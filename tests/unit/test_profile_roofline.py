@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import pytest
+import torch
 
 from torchmodes.profiling.ceilings import best_rate, gemm_rate, measure_machine, stream_rates
 from torchmodes.profiling.machine import machine_fingerprint
@@ -25,7 +27,7 @@ MACHINE = {
     "ceilings": [
         {
             "threads": threads,
-            "flops_per_s": {"fp32": 50e9 * threads, "bf16": None},
+            "flops_per_s": {"fp32": 50e9 * threads, "bf16": 1e9, "fp16": None},
             "copy_bytes_per_s": 8e9,
             "triad_bytes_per_s": 10e9,
         }
@@ -33,6 +35,14 @@ MACHINE = {
     ],
     "environment": {"fingerprint": "abc"},
 }
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def summary(**told: Any) -> dict[str, Any]:
@@ -55,7 +65,9 @@ def test_a_roof_is_the_smaller_of_two_ceilings():
 
 def test_the_roof_is_that_of_the_threads_that_cases_use():
     assert roof_of(MACHINE, "fp32") == Roof(100e9, 10e9)
-    assert roof_of(MACHINE, "bf16") is None
+    assert roof_of(MACHINE, "fp16") is None
+    # slower than fp32, to which it could be widened
+    assert roof_of(MACHINE, "bf16") == roof_of(MACHINE, "fp32")
     assert roof_of({"status": "failed"}, "fp32") is None
 
 
@@ -103,7 +115,7 @@ def test_the_best_repetition_counts_and_the_first_call_does_not():
     assert next(calls) == 4
 
 
-def test_this_machine_has_ceilings(monkeypatch):
+def test_this_machine_has_ceilings(monkeypatch, one_thread):
     monkeypatch.setattr("torchmodes.profiling.ceilings.SECONDS", 0.0)
     monkeypatch.setattr("torchmodes.profiling.ceilings.SIZES", {"cpu": (64, 128)})
     monkeypatch.setattr("torchmodes.profiling.ceilings.STREAM_BYTES", {"cpu": 2**16})

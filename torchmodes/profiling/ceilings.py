@@ -16,13 +16,13 @@ import torch
 from torchmodes.environment import describe_environment
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
+SIZES = {"cpu": (256, 512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
 """Rows and columns of the square matrices; the best of them counts."""
 STREAM_BYTES = {"cpu": 2**28, "cuda": 2**30, "mps": 2**28}
 """Of each array, so that it is far larger than any cache."""
-SECONDS = 0.25
+SECONDS = 0.2
 """Of repetitions per kernel and size."""
-LONGEST_CALL_S = 0.2
+LONGEST_CALL_S = 0.1
 """A matrix product that would take longer is measured at a smaller size only."""
 LEAST_REPETITIONS = 3
 
@@ -135,7 +135,7 @@ def best_rate(
     work: float,
     device: str,
     *,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Repeat a call, and return its work per second of the fastest repetition.
@@ -149,10 +149,11 @@ def best_rate(
     device
         Whose end of work a time waits for.
     seconds
-        How long to repeat, at the least `LEAST_REPETITIONS` times.
+        How long to repeat (None: `SECONDS`), at the least `LEAST_REPETITIONS` times.
     clock
         Returns seconds.
     """
+    seconds = SECONDS if seconds is None else seconds
     call()
     _synchronize(device)
     taken: list[float] = []

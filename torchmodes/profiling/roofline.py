@@ -63,15 +63,20 @@ class Point:
 def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
     """Read the roof of a precision from ``results/machine/{device}.json``; None where it has none.
 
-    The entry with the most threads counts, which are those that cases run with.
+    The entry with the most threads counts, which are those that cases run with. Where a lower
+    precision is slower than fp32, fp32 is its ceiling: numbers can always be widened, and some
+    operators are.
     """
     if machine.get("status") != "ok":
         return None
     measured = max(machine["ceilings"], key=lambda entry: entry["threads"])
-    flops = measured["flops_per_s"].get(precision)
-    if flops is None:
+    rates = measured["flops_per_s"]
+    if rates.get(precision) is None:
         return None
-    return Roof(flops, max(measured["copy_bytes_per_s"], measured["triad_bytes_per_s"]))
+    return Roof(
+        max(rates[precision], rates["fp32"]),
+        max(measured["copy_bytes_per_s"], measured["triad_bytes_per_s"]),
+    )
 
 
 def place(

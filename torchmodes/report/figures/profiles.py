@@ -152,8 +152,8 @@ def draw_layers(profile: Profile) -> Figure:
     kinds = _common_kinds(blocks)
     figure, (ax,) = stack(
         [Panel(f"forward pass by module · {_short(profile)}", LEVEL * levels)],
-        left=0.1,
-        right=0.1,
+        left=0.25,
+        right=0.3,
         legend_rows=-(-(len(kinds) + 1) // 3),
     )
     for block in blocks:
