@@ -12,6 +12,7 @@ from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.kernels import describe_launches, kernel_table, uses_tensor_cores
 from torchmodes.profiling.overview import overview
 from torchmodes.profiling.recommendations import recommend
+from torchmodes.profiling.self_time import times_by_name
 
 US = 1e-6
 
@@ -177,6 +178,27 @@ def test_of_compiled_code_only_what_leads_to_it_is_overhead():
         operator("extern_kernels.mm", 40, 60),
     )
     assert overview(trace).uncovered_s == pytest.approx(50 * US)
+
+
+def test_own_time_is_what_nothing_inside_takes():
+    trace = trace_of(
+        step(1, 0, 100),
+        operator("aten::linear", 10, 40),
+        operator("aten::addmm", 15, 35),
+        operator("aten::addmm", 40, 50),  # touches its neighbour, and is not inside it
+        event("user_annotation", "## Call CompiledFxGraph f1 ##", 60, 90),
+        event("python_function", "call", 60, 90),  # takes nothing away
+        operator("aten::mm", 65, 70),
+        operator("outside", 200, 300),
+    )
+    times = times_by_name(trace)
+    assert microseconds(times["self_s"].to_dict()) == {
+        "aten::linear": 10,
+        "aten::addmm": 30,
+        "## Call CompiledFxGraph f1 ##": 25,
+        "aten::mm": 5,
+    }
+    assert times.loc["aten::linear", "total_s"] == pytest.approx(30 * US)
 
 
 def test_a_trace_without_steps_is_one_step():

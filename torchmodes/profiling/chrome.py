@@ -58,8 +58,8 @@ class Trace:
     events
         One row per event, by start: ``kind`` (operator, wrapper, annotation, data_loading,
         runtime, kernel, memcpy, memset, communication), ``name``, ``start`` and ``end`` (seconds
-        since the trace's first event), ``device`` (whether it ran on the GPU), ``correlation``,
-        ``blocks_per_sm``, ``occupancy`` (0 to 1); NaN where the trace does not tell.
+        since the trace's first event), ``thread``, ``device`` (whether it ran on the GPU),
+        ``correlation``, ``blocks_per_sm``, ``occupancy`` (0 to 1); NaN where it is not told.
     steps
         The profiled steps, shape (n, 2), seconds; all of the trace where it has no step.
     memory
@@ -119,7 +119,8 @@ def parse_trace(content: Mapping[str, Any]) -> Trace:
         and (kind := KINDS.get(str(event.get("cat")).lower()))
     ]
     columns = [
-        *("kind", "name", "start", "end", "device", "correlation", "blocks_per_sm", "occupancy"),
+        *("kind", "name", "start", "end", "thread", "device", "correlation", "blocks_per_sm"),
+        "occupancy",
     ]
     events = pd.DataFrame(rows, columns=columns).sort_values("start", kind="stable")
     events = events.astype({"start": float, "end": float, "device": bool})
@@ -136,6 +137,7 @@ def _row(event: Mapping[str, Any], kind: str, origin: float) -> tuple[Any, ...]:
         name,
         start,
         start + event["dur"] / 1e6,
+        f"{event.get('pid')}/{event.get('tid')}",
         kind in ON_DEVICE,
         told.get("correlation", np.nan),
         told.get("blocks per SM", np.nan),

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
-from torchmodes.profiling.chrome import read_trace
+from torchmodes.profiling.chrome import Trace, read_trace
 from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
+from torchmodes.profiling.self_time import times_by_name
 from torchmodes.subjects import Job, Subject, synchronize
 
 SPANS = {"training": "model_train_step", "inference": "model_inference"}
@@ -71,7 +72,7 @@ def record_lean(subject: Subject, job: Job, *, steps: int) -> Overview:
         return overview(read_trace(path))
 
 
-def operator_table(recorded: profile, *, steps: int) -> pd.DataFrame:
+def operator_table(recorded: profile, trace: Trace, *, steps: int) -> pd.DataFrame:
     """Return one row per operator, times and counts per step, the largest self time first.
 
     Columns: operator, calls, self_cpu_s, total_cpu_s, mean_s (CPU, per call), self_device_s,
@@ -79,12 +80,12 @@ def operator_table(recorded: profile, *, steps: int) -> pd.DataFrame:
     memory_bytes (allocated by the operator itself; negative: freed), shapes (of the inputs, the
     most expensive ones).
     """
-    shapes = _shapes(recorded)
+    shapes, times = _shapes(recorded), times_by_name(trace)["self_s"]
     rows = [
         (
             event.key,
             event.count / steps,
-            event.self_cpu_time_total / 1e6 / steps,
+            times.get(event.key, event.self_cpu_time_total / 1e6) / steps,
             event.cpu_time_total / 1e6 / steps,
             event.cpu_time_total / 1e6 / event.count,
             event.self_device_time_total / 1e6 / steps,
