@@ -105,6 +105,15 @@ def test_the_other_way_round_is_the_opposite():
     assert "30 ms more" in back["sentence"]
 
 
+def test_a_difference_that_the_profiler_made_is_told():
+    faster = side("inductor", 70, {"aten::mm": (1, 70)}, unprofiled_step_s=0.1)
+    assert diff(EAGER, FUSED)["warning"] is None
+    assert diff(EAGER, faster)["warning"].startswith(
+        "Without the profiler it is the other way round:"
+        " inference/cpu/resnet50/inductor/fp32-b1 takes 20 ms more."
+    )
+
+
 def test_equal_profiles_have_nothing_to_tell():
     assert diff(EAGER, EAGER)["sentence"].endswith("no operator changes by 2 % of a step.")
 

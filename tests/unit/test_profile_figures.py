@@ -150,6 +150,7 @@ def test_the_report_explains_a_profile(tmp_path: Path):
         "a": {"case": "x/eager", "unprofiled_step_s": 0.010},
         "b": {"case": "x/inductor", "unprofiled_step_s": 0.008},
         "sentence": "A profiled step of x/inductor takes 8 ms.",
+        "warning": "Without the profiler it is the other way round.",
         "account": [
             {
                 "name": "aten::threshold_backward",
@@ -175,5 +176,6 @@ def test_the_report_explains_a_profile(tmp_path: Path):
     assert "In 25\N{NARROW NO-BREAK SPACE}% of a step" in why
     assert "<strong>Python overhead</strong>: 30% of the step" in why
     assert "A profiled step of x/inductor takes 8 ms." in why
+    assert "Without the profiler it is the other way round." in why
     assert "−4.00\N{NARROW NO-BREAK SPACE}ms" in why
     assert "compute" in why

@@ -77,7 +77,8 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
         JSON values: ``status``; ``a`` and ``b`` (case, seconds of a step with and without the
         profiler, distortion, launches); ``gained_s`` with and without the profiler; ``parts``;
         ``account`` (one row per operator, or kernel where both ran on a GPU, largest change
-        first); ``account_gained_s``, the sum of its rows; ``sentence``.
+        first); ``account_gained_s``, the sum of its rows; ``sentence``; ``warning``, null unless
+        the steps without the profiler differ the other way round.
     """
     sides = {"a": _described(a), "b": _described(b)}
     idle = [side for side in (a, b) if side.summary.get("status") != "ok"]
@@ -99,6 +100,7 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
         "account": account.to_dict("records"),
         "account_gained_s": float(account["gained_s"].sum()),
         "sentence": sentence(a, b, account),
+        "warning": _contradiction(a, b),
     }
 
 
@@ -156,6 +158,17 @@ def sentence(a: Side, b: Side, account: pd.DataFrame) -> str:
     if abs(uncovered["gained_s"]) > worth:
         told.append(f"Python and gaps {_gains(uncovered['gained_s'], plural=True)}")
     return f"{change}: {'; '.join(told) or 'no operator changes by 2 % of a step'}."
+
+
+def _contradiction(a: Side, b: Side) -> str | None:
+    plain = a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"]
+    if (a.wall_s - b.wall_s) * plain >= 0:
+        return None
+    return (
+        f"Without the profiler it is the other way round: {b.name} takes {_ms(abs(plain))}"
+        f" {'less' if plain > 0 else 'more'}. The profiler slowed the two differently, or the"
+        " machine changed between them; trust the shares, not the difference."
+    )
 
 
 def _described(side: Side) -> dict[str, Any]:
