@@ -51,6 +51,7 @@ def profile(directory: Path, options: dict[str, Any], name: str, *, active: int 
                 "model": {"family": "mlp", "hidden": [16]},
                 "mode": options,
                 "seed": 1,
+                "deterministic": False,
                 "features": 5,
             },
             "profile": {"wait": 1, "warmup": 1, "active": active, "with_stack": True},
