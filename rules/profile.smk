@@ -28,7 +28,7 @@ rule profile_case:
         gpu=gpus_of,
     params:
         case=job_parameters_of,
-        profile=CONFIG.profile.model_dump(exclude={"cases"}),
+        profile=CONFIG.profile.model_dump(exclude={"cases", "diffs"}),
         code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
         software=software_of,
     script:

@@ -35,7 +35,35 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def profile(directory: Path, options: dict[str, Any], name: str, *, active: int = 2):
+MLP = {"family": "mlp", "hidden": [16]}
+OTHERS = {
+    "resnet50": {"family": "torchvision", "name": "resnet50", "image_size": 64},
+    "gpt2": {
+        "family": "transformers",
+        "source": "gpt2",
+        "head": "causal-lm",
+        "sequence_length": 16,
+        "options": {"n_layer": 1},
+    },
+    "distilbert": {
+        "family": "transformers",
+        "source": "distilbert",
+        "head": "base",
+        "sequence_length": 16,
+        "options": {"n_layers": 1},
+    },
+}
+
+
+def profile(
+    directory: Path,
+    options: dict[str, Any],
+    name: str,
+    *,
+    active: int = 2,
+    model: dict[str, Any] = MLP,
+    batch_size: int = BATCH,
+) -> dict[str, Any]:
     start_empty(directory)
     return profile_case(
         {
@@ -46,9 +74,9 @@ def profile(directory: Path, options: dict[str, Any], name: str, *, active: int 
                     "model": "house_price",
                     "mode": name,
                     "precision": "fp32",
-                    "batch_size": BATCH,
+                    "batch_size": batch_size,
                 },
-                "model": {"family": "mlp", "hidden": [16]},
+                "model": model | {"weights": "random"},
                 "mode": options,
                 "seed": 1,
                 "deterministic": False,
@@ -80,6 +108,16 @@ def test_the_parts_of_a_real_trace_add_up_to_its_wall_time(eager):
     assert summary["distortion"] == pytest.approx(
         summary["profiled_step_s"] / summary["unprofiled_step_s"]
     )
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_parts_add_up_for_every_model_and_layers_hold_all_of_its_work(tmp_path, name):
+    summary = profile(tmp_path, mode("eager"), "eager", active=1, model=OTHERS[name], batch_size=1)
+    (one,) = json.loads((tmp_path / OVERVIEW).read_text())["steps"]
+    assert sum(one["parts"].values()) == pytest.approx(one["wall_s"], rel=1e-3)
+    table = pd.read_csv(tmp_path / "layers.csv").set_index("layer")
+    assert table.loc["(model)", "flops"] == summary["flops"]  # attention included
+    assert table["self_s"].sum() == pytest.approx(table.loc["(model)", "total_s"])
 
 
 def test_every_file_is_there_with_the_columns_it_declares(eager):
@@ -143,6 +181,17 @@ def test_a_case_that_cannot_run_says_why(tmp_path):
     for name in TABLES:
         assert pd.read_csv(tmp_path / name).empty
     assert overview(read_trace(tmp_path / TRACE)).wall_s == 0
+
+
+def test_a_model_that_cannot_be_counted_is_profiled_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise TypeError("no counting here")
+
+    monkeypatch.setattr("torchmodes.profiling.trace.count_work", refuse)
+    summary = profile(tmp_path, mode("eager"), "eager", active=1)
+    assert (summary["status"], summary["flops"]) == ("ok", None)
+    assert summary["work_fault"] == "TypeError: no counting here"
+    assert not pd.read_csv(tmp_path / "layers.csv").empty
 
 
 def test_layers_part_a_models_time_among_its_modules():

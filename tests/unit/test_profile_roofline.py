@@ -88,6 +88,7 @@ def test_a_measured_median_goes_before_the_profiles_own_calls():
     ("told", "machine", "reason"),
     [
         ({"status": "unsupported", "reason": "no compiler"}, MACHINE, "unsupported: no compiler"),
+        ({"work_fault": "TypeError: no"}, MACHINE, "could not be counted: TypeError: no"),
         ({"flops": None}, MACHINE, "PyTorch counts no floating-point operations"),
         ({"compulsory_bytes": None}, MACHINE, "the bytes of this precision are not known"),
         ({}, {"status": "failed"}, "no measured ceiling"),

@@ -101,6 +101,8 @@ def place(
     reason = None
     if not ok:
         reason = f"{summary.get('status')}: {summary.get('reason')}"
+    elif summary.get("work_fault"):
+        reason = f"the model could not be counted: {summary['work_fault']}"
     elif not flops:
         reason = "PyTorch counts no floating-point operations of its operators"
     elif not moved:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torchmodes.modes.base import first_line
 from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE
 from torchmodes.profiling.internals import keep_internals
@@ -56,7 +57,6 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     settings, directory = argument["profile"], Path(argument["directory"])
     device, active = job.case.device, settings["active"]
-    work = count_work(job, argument["table"])
     resident = ResidentMemory()
     with resident.phase("build and prepare"):
         subject = subject_of(job, argument["table"])
@@ -74,6 +74,8 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
         recorded = record(subject, job, settings, directory / TRACE)
         lean = record_lean(subject, job, steps=active)
         python_functions(call, calls=active).to_csv(directory / "python.csv", index=False)
+    work, fault = _counted(job, argument["table"])  # after the rest: it builds a second model
+    with subject.context():
         layers = _time_layers(subject, job, active, work, directory)
     trace = read_trace(directory / TRACE)
     operator_table(recorded, trace, steps=active).to_csv(directory / "operators.csv", index=False)
@@ -96,11 +98,20 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
         "flops": work.flops,
         "compulsory_bytes": work.compulsory_bytes,
         "operator_bytes": work.operator_bytes,
+        "work_fault": fault,
         "layers": layers,
         "memory_peak_bytes": asdict(peak_by_category(trace, weights=subject.built.parameter_bytes)),
         "facts": subject.engine.facts(),
         "internals": keep_internals(subject, device, directory / INTERNALS),
     }
+
+
+def _counted(job: Job, table: Sequence[str]) -> tuple[Work, str | None]:
+    """Count the work; say why where a model of the user's own cannot be counted."""
+    try:
+        return count_work(job, table), None
+    except Exception as error:  # noqa: BLE001 - whatever it was, the profile stands without it
+        return Work(None, None, None, {}), first_line(error)
 
 
 def _write_overview(found: Overview, lean: Overview, path: Path) -> None:
