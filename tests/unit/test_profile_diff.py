@@ -31,7 +31,7 @@ def side(
     """A profile: operators and kernels by name as (calls, milliseconds)."""
     ops = pd.DataFrame(columns=list(OPERATOR_COLUMNS))
     ops["operator"], ops["calls"] = list(operators), [c for c, _ in operators.values()]
-    ops["self_cpu_s"] = [ms / 1e3 for _, ms in operators.values()]
+    ops["lean_self_s"] = [ms / 1e3 for _, ms in operators.values()]
     gpu = pd.DataFrame(columns=list(KERNEL_COLUMNS))
     gpu["kernel"] = list(kernels or {})
     gpu["calls"] = [c for c, _ in (kernels or {}).values()]
@@ -39,13 +39,14 @@ def side(
     summary = {
         "case": CASE | {"mode": mode},
         "status": "ok",
-        "profiled_step_s": wall_ms / 1e3,
         "unprofiled_step_s": wall_ms / 1.25e3,
-        "distortion": 1.25,
+        "lean": {
+            "step_s": wall_ms / 1e3,
+            "distortion": 1.25,
+            "parts": dict.fromkeys(PARTS, 0.0) | {"operator": wall_ms / 1e3},
+        },
     } | told
     overview = {
-        "wall_s": wall_ms / 1e3,
-        "parts": dict.fromkeys(PARTS, 0.0) | {"operator": wall_ms / 1e3},
         "launches": {"launches": 2.0, "kernels": float(len(gpu))} if kernels else None,
     }
     return Side(f"inference/cpu/resnet50/{mode}/fp32-b1", summary, overview, ops, gpu)
@@ -140,7 +141,9 @@ def test_fewer_calls_are_told():
     fewer = side(
         "fx",
         60,
-        EAGER.operators.set_index("operator")["self_cpu_s"].map(lambda s: (1.0, s * 600)).to_dict(),
+        EAGER.operators.set_index("operator")["lean_self_s"]
+        .map(lambda s: (1.0, s * 600))
+        .to_dict(),
     )
     assert "in 1 calls instead of 53" in diff(EAGER, fewer)["sentence"]
 

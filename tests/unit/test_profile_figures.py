@@ -93,7 +93,7 @@ def a_profile(**told: object) -> Profile:
             }
         ],
     }
-    summary = {"python_overhead": {"share": 0.25, "uncovered_s": 0.002, "step_s": 0.008}}
+    summary = {"lean": {"uncovered_share": 0.25, "uncovered_s": 0.002, "step_s": 0.008}}
     whole = Profile(
         EAGER, (), None, {}, summary=summary, overview=overview, layers=RESNET, memory=MEMORY
     )

@@ -159,9 +159,17 @@ def test_layers_have_time_flops_and_parameters(eager):
 
 def test_pythons_overhead_is_what_no_operator_covers(eager):
     _, summary = eager
-    told = summary["python_overhead"]
-    assert 0 < told["share"] < 1
-    assert told["uncovered_s"] == pytest.approx(told["share"] * told["step_s"])
+    told = summary["lean"]
+    assert 0 < told["uncovered_share"] < 1
+    assert told["uncovered_s"] == pytest.approx(told["uncovered_share"] * told["step_s"])
+    assert sum(told["parts"].values()) == pytest.approx(told["step_s"], rel=1e-3)
+
+
+def test_own_times_of_operators_are_told_of_the_lean_recording_too(eager):
+    directory, summary = eager
+    table = pd.read_csv(directory / "operators.csv").set_index("operator")
+    assert table.loc["aten::addmm", "lean_self_s"] > 0
+    assert table["lean_self_s"].sum() <= summary["lean"]["step_s"]
 
 
 def test_a_compiled_case_has_no_modules_but_its_graphs(tmp_path):

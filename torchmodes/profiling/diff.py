@@ -1,6 +1,8 @@
 """What changed between two profiled cases: operators or kernels, time by time, in one account.
 
-The account adds up: the times that its rows gain sum to the difference of the profiled steps.
+The account adds up: the times that its rows gain sum to the difference of the profiled steps. These
+are the lean ones, recorded without stacks, because recording stacks slows some modes more than
+others.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ class Side:
 
     @property
     def wall_s(self) -> float:
-        """Seconds of a profiled step."""
-        return self.overview["wall_s"]
+        """Seconds of a profiled step, recorded without stacks, shapes and memory."""
+        return self.summary["lean"]["step_s"]
 
 
 def read_side(directory: Path) -> Side:
@@ -94,8 +96,8 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
             "unprofiled": a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"],
         },
         "parts": {
-            name: {"a_s": seconds, "b_s": b.overview["parts"][name]}
-            for name, seconds in a.overview["parts"].items()
+            name: {"a_s": seconds, "b_s": b.summary["lean"]["parts"][name]}
+            for name, seconds in a.summary["lean"]["parts"].items()
         },
         "account": account.to_dict("records"),
         "account_gained_s": float(account["gained_s"].sum()),
@@ -173,12 +175,12 @@ def _contradiction(a: Side, b: Side) -> str | None:
 
 def _described(side: Side) -> dict[str, Any]:
     launches = side.overview.get("launches") or {}
-    told = side.summary
+    lean = side.summary.get("lean") or {}
     return {
         "case": side.name,
-        "profiled_step_s": told.get("profiled_step_s"),
-        "unprofiled_step_s": told.get("unprofiled_step_s"),
-        "distortion": told.get("distortion"),
+        "profiled_step_s": lean.get("step_s"),
+        "unprofiled_step_s": side.summary.get("unprofiled_step_s"),
+        "distortion": lean.get("distortion"),
         "launches": launches.get("launches"),
         "kernels": launches.get("kernels"),
     }
@@ -189,7 +191,7 @@ def _operator_times(side: Side) -> pd.DataFrame:
     # Spans of Python hold no work of their own: it is counted as what is left of the step.
     table = table[~table["operator"].str.startswith(_SPANS)]
     named = table.assign(
-        name=table["operator"].map(short_name), seconds=table["self_cpu_s"], calls=table["calls"]
+        name=table["operator"].map(short_name), seconds=table["lean_self_s"], calls=table["calls"]
     )
     return named.groupby("name")[["calls", "seconds"]].sum()
 

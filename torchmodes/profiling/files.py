@@ -17,8 +17,8 @@ INTERNALS = "internals"
 """The folder of what the mode made of the model: graphs, generated code."""
 
 OPERATOR_COLUMNS = (
-    *("operator", "calls", "self_cpu_s", "total_cpu_s", "mean_s", "self_device_s"),
-    *("total_device_s", "flops", "memory_bytes", "shapes"),
+    *("operator", "calls", "self_cpu_s", "total_cpu_s", "mean_s", "lean_self_s"),
+    *("self_device_s", "total_device_s", "flops", "memory_bytes", "shapes"),
 )
 KERNEL_COLUMNS = (
     *("kernel", "calls", "total_s", "mean_s", "min_s", "max_s", "blocks_per_sm", "occupancy"),

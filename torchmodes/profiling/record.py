@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,27 @@ def record(subject: Subject, job: Job, settings: dict[str, Any], trace: Path) ->
     return recorded
 
 
-def record_lean(subject: Subject, job: Job, *, steps: int) -> Overview:
-    """Record steps without shapes, memory and stacks, and return their overview.
+@dataclass(frozen=True)
+class Lean:
+    """Steps recorded without shapes, memory and stacks.
 
-    Recording call stacks makes Python slower, not the operators; this is where Python's overhead
-    is read from.
+    Recording those makes Python slower, and not the operators; so Python's overhead and what
+    changed between two modes are read from here.
+
+    Attributes
+    ----------
+    overview
+        Of the recorded steps.
+    self_s
+        Own time of each operator per step, by name; see `times_by_name`.
     """
+
+    overview: Overview
+    self_s: pd.Series
+
+
+def record_lean(subject: Subject, job: Job, *, steps: int) -> Lean:
+    """Record steps as lightly as the profiler can."""
     with profile(activities=_activities(job)) as recorded:
         subject.call()  # the profiler's own start falls into it
         synchronize(job.case.device)
@@ -69,16 +85,17 @@ def record_lean(subject: Subject, job: Job, *, steps: int) -> Overview:
     with tempfile.TemporaryDirectory(prefix="torchmodes-") as folder:
         path = Path(folder, "lean.json")
         recorded.export_chrome_trace(str(path))
-        return overview(read_trace(path))
+        trace = read_trace(path)
+    return Lean(overview(trace), times_by_name(trace)["self_s"] / steps)
 
 
-def operator_table(recorded: profile, trace: Trace, *, steps: int) -> pd.DataFrame:
+def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: int) -> pd.DataFrame:
     """Return one row per operator, times and counts per step, the largest self time first.
 
-    Columns: operator, calls, self_cpu_s, total_cpu_s, mean_s (CPU, per call), self_device_s,
-    total_device_s (seconds), flops (as PyTorch counts them for matrix products and convolutions),
-    memory_bytes (allocated by the operator itself; negative: freed), shapes (of the inputs, the
-    most expensive ones).
+    Columns: operator, calls, self_cpu_s, total_cpu_s, mean_s (CPU, per call), lean_self_s (as
+    self_cpu_s, of the lean recording), self_device_s, total_device_s (seconds), flops (as PyTorch
+    counts them for matrix products and convolutions), memory_bytes (allocated by the operator
+    itself; negative: freed), shapes (of the inputs, the most expensive ones).
     """
     shapes, times = _shapes(recorded), times_by_name(trace)["self_s"]
     rows = [
@@ -88,6 +105,7 @@ def operator_table(recorded: profile, trace: Trace, *, steps: int) -> pd.DataFra
             times.get(event.key, event.self_cpu_time_total / 1e6) / steps,
             event.cpu_time_total / 1e6 / steps,
             event.cpu_time_total / 1e6 / event.count,
+            lean.get(event.key, 0.0),
             event.self_device_time_total / 1e6 / steps,
             event.device_time_total / 1e6 / steps,
             event.flops / steps,

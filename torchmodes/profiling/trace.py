@@ -78,9 +78,10 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     with subject.context():
         layers = _time_layers(subject, job, active, work, directory)
     trace = read_trace(directory / TRACE)
-    operator_table(recorded, trace, steps=active).to_csv(directory / "operators.csv", index=False)
+    table = operator_table(recorded, trace, lean.self_s, steps=active)
+    table.to_csv(directory / "operators.csv", index=False)
     found = overview(trace)
-    _write_overview(found, lean, directory / OVERVIEW)
+    _write_overview(found, lean.overview, directory / OVERVIEW)
     kernel_table(trace).to_csv(directory / "kernels.csv", index=False)
     memory_timeline(resident.table(), trace).to_csv(directory / "memory.csv", index=False)
     return {
@@ -90,11 +91,7 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
         "profiled_step_s": found.wall_s,
         "unprofiled_step_s": unprofiled_s,
         "distortion": found.wall_s / unprofiled_s,
-        "python_overhead": {
-            "uncovered_s": lean.uncovered_s,
-            "step_s": lean.wall_s,
-            "share": lean.uncovered_s / lean.wall_s,
-        },
+        "lean": _told(lean.overview, unprofiled_s),
         "flops": work.flops,
         "compulsory_bytes": work.compulsory_bytes,
         "operator_bytes": work.operator_bytes,
@@ -112,6 +109,16 @@ def _counted(job: Job, table: Sequence[str]) -> tuple[Work, str | None]:
         return count_work(job, table), None
     except Exception as error:  # noqa: BLE001 - whatever it was, the profile stands without it
         return Work(None, None, None, {}), first_line(error)
+
+
+def _told(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
+    return {
+        "step_s": lean.wall_s,
+        "distortion": lean.wall_s / unprofiled_s,
+        "parts": lean.parts,
+        "uncovered_s": lean.uncovered_s,
+        "uncovered_share": lean.uncovered_s / lean.wall_s,
+    }
 
 
 def _write_overview(found: Overview, lean: Overview, path: Path) -> None:

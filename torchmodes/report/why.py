@@ -53,12 +53,12 @@ class Explained:
     @property
     def python(self) -> str | None:
         """Say how much of a step neither an operator nor a kernel covers."""
-        told = self.profile.summary.get("python_overhead")
+        told = self.profile.summary.get("lean")
         if not told:
             return None
         return (
-            f"In {percent(told['share'])} of a step ({duration(told['uncovered_s'])}) neither an"
-            " operator nor a kernel runs: Python, dispatch of compiled code, and gaps."
+            f"In {percent(told['uncovered_share'])} of a step ({duration(told['uncovered_s'])})"
+            " neither an operator nor a kernel runs: Python, dispatch of compiled code, and gaps."
         )
 
 
@@ -106,7 +106,7 @@ def _explained(profile: Profile, page: Path, number: int) -> Explained:
     ]
     operators = profile.operators
     if operators is not None:
-        operators = operators.drop(columns=["shapes", "mean_s"], errors="ignore")
+        operators = operators.drop(columns=["shapes", "mean_s", "lean_self_s"], errors="ignore")
     layers = None
     if profile.layers is not None and len(profile.layers):
         layers = _figure(

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from torchmodes.cases import parse_case
 from torchmodes.profiling.roofline import Roof, roof_of
@@ -80,6 +81,12 @@ def _panel(ax: Axes, points: list[Mapping[str, Any]], machine: Mapping[str, Any]
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
+    reached = [point["flops_per_s"] / 1e9 for point in points]
+    ax.set_ylim(bottom=min(*reached, *(roof.attainable(low) / 1e9 for roof in roofs.values())) / 4)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(10, numticks=7))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
     ax.grid(which="major")
     ax.set_xlabel("floating-point operations per compulsory byte")
     ax.set_ylabel("GFLOP/s")
