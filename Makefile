@@ -31,8 +31,13 @@ check: .venv/ready ## build every configured model and run it once (ARGS='--conf
 bench: .venv/ready ## the measuring engine, measured: ten minutes
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
-report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html
+report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html and .zip
 	$(SNAKEMAKE) --report reports/snakemake.html
+	$(SNAKEMAKE) --report reports/snakemake.zip
+
+compare: .venv/ready ## this run against another: make compare BASE=other/results (fails where slower)
+	@test -n "$(BASE)" || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
+	$(BIN)/python -m torchmodes.comparison $(BASE) $(ARGS)
 
 lock: .venv/ready ## make requirements.lock anew from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -57,4 +62,4 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test lint check bench report lock clean help
+.PHONY: run smoke test lint check bench report compare lock clean help

@@ -36,6 +36,7 @@ rule all:
         rules.draw_plots.output,
         rules.draw_profiles.output if PROFILED else [],
         "results/accepted.json" if CONFIG.strict else [],
+        "reports/comparison.html" if CONFIG.base else [],
 
 
 onsuccess:

@@ -13,6 +13,7 @@ from torchmodes.cases import (
     job_parameters,
     pair_modes,
 )
+from torchmodes.comparison.runs import record_files
 from torchmodes.config import SYNTHETIC, parse_config
 from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
@@ -183,6 +184,16 @@ def aa_of(wildcards):
     """Return the A/A record whose noise floor a case's verdict is judged against."""
     case = case_of(wildcards)
     return [] if case.is_baseline else case.baseline.record
+
+
+def base_records(wildcards):
+    """Return the records of the run to compare with."""
+    if CONFIG.base is None:
+        raise WorkflowError("say with which run to compare: --config base=path/of/its/results")
+    try:
+        return [str(path) for path in record_files(Path(CONFIG.base))]
+    except ValueError as error:
+        raise WorkflowError(f"base: {error}") from None
 
 
 def gpus_of(wildcards):

@@ -118,7 +118,7 @@ rule draw_profiles:
                 f"{case.profile}/layers.svg",
                 category="Why",
                 subcategory="Layers",
-                labels={"figure": "Forward pass by module", "case": case.run},
+                labels={"figure": f"Forward pass by module, {case.run}"},
                 caption="captions/layers.rst",
             )
             for case in PROFILED
@@ -128,7 +128,7 @@ rule draw_profiles:
                 f"{case.profile}/memory.svg",
                 category="Why",
                 subcategory="Memory",
-                labels={"figure": "Memory over time", "case": case.run},
+                labels={"figure": f"Memory over time, {case.run}"},
                 caption="captions/memory.rst",
             )
             for case in PROFILED
@@ -137,14 +137,14 @@ rule draw_profiles:
             "results/plots/step_parts.svg",
             category="Why",
             subcategory="Overview",
-            labels={"figure": "Parts of a step", "case": "all"},
+            labels={"figure": "Parts of a step"},
             caption="captions/step_parts.rst",
         ),
         roofline=report(
             "results/plots/roofline.svg",
             category="Why",
             subcategory="Overview",
-            labels={"figure": "Roofline", "case": "all"},
+            labels={"figure": "Roofline"},
             caption="captions/roofline.rst",
         ),
     log:

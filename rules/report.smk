@@ -1,3 +1,5 @@
+# One label an item: Snakemake's report makes a switch of a second one that has two values, and fails
+# where not every combination of them exists.
 rule summarize_records:
     """One tidy row per case."""
     input:
@@ -6,7 +8,8 @@ rule summarize_records:
         csv=report(
             "results/summary.csv",
             category="Speed",
-            labels={"figure": "All cases (table)"},
+            subcategory="All cases",
+            labels={"table": "Every figure of every case"},
             caption="captions/summary.rst",
         ),
         parquet="results/summary.parquet",
@@ -30,36 +33,56 @@ rule draw_plots:
         speed_up=report(
             "results/plots/speed_up.svg",
             category="Speed",
+            subcategory="Against eager",
             labels={"figure": "Speed-up over eager"},
             caption="captions/speed_up.rst",
+        ),
+        heat_map=report(
+            "results/plots/heat_map.svg",
+            category="Speed",
+            subcategory="Against eager",
+            labels={"figure": "Modes by models"},
+            caption="captions/heat_map.rst",
         ),
         latency=report(
             "results/plots/latency.svg",
             category="Speed",
+            subcategory="Absolute times",
             labels={"figure": "Distribution of latencies"},
             caption="captions/latency.rst",
+        ),
+        batches=report(
+            "results/plots/batches.svg",
+            category="Speed",
+            subcategory="Absolute times",
+            labels={"figure": "Latency and throughput against batch size"},
+            caption="captions/batches.rst",
         ),
         throughput=report(
             "results/plots/throughput.svg",
             category="Speed",
+            subcategory="Absolute times",
             labels={"figure": "Items per second"},
             caption="captions/throughput.rst",
         ),
         cost=report(
             "results/plots/cost.svg",
             category="Cost",
+            subcategory="Before the first result",
             labels={"figure": "Cold start and memory"},
             caption="captions/cost.rst",
         ),
         break_even=report(
             "results/plots/break_even.svg",
             category="Cost",
+            subcategory="Until it has paid",
             labels={"figure": "Break-even"},
             caption="captions/break_even.rst",
         ),
         losses=report(
             "results/plots/losses.svg",
             category="Numerics",
+            subcategory="Training",
             labels={"figure": "Loss curves"},
             caption="captions/losses.rst",
         ),
@@ -114,3 +137,22 @@ rule accept_results:
         code=code_digest("scripts/accept_results.py"),
     script:
         "../scripts/accept_results.py"
+
+
+rule compare_runs:
+    """This run against the one that `base` names."""
+    input:
+        this=RECORDS,
+        base=base_records,
+    output:
+        html="reports/comparison.html",
+        markdown="reports/comparison.md",
+    log:
+        "logs/report/compare_runs.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        base=CONFIG.base,
+        code=code_digest("scripts/compare_runs.py", files=TEMPLATES),
+    script:
+        "../scripts/compare_runs.py"

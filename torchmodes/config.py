@@ -406,6 +406,9 @@ class Config(Section):
 
     seed: int = Field(42, description="seed of data, weights, splits and sample order", ge=0)
     strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
+    base: str | None = Field(
+        None, description="results folder of another run: reports/comparison.html compares with it"
+    )
     deterministic: bool = Field(
         False, description="PyTorch's and cuDNN's deterministic algorithms alone; often slower"
     )

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from record_factory import house_price_records, make_record, make_training
 
+from torchmodes.comparison.changes import compare
+from torchmodes.comparison.pages import write_comparison
+from torchmodes.comparison.runs import Run
 from torchmodes.report.data import make_report_data
 from torchmodes.report.html import write_report
 
@@ -49,6 +53,21 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     trainings = [make_training("eager"), make_training("fx")]
     write_report(make_report_data(records, trainings=trainings), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("comparison") / "comparison.html"
+    there, here = house_price_records(), house_price_records()
+    here[1] = make_record(here[1].identity, status="failed", reason="a reason " * 20)
+    here[2] = make_record(here[2].identity, speed_up=0.9, seed=70)
+    runs = [
+        Run(name, {record.identity: record for record in records})
+        for name, records in (("a/long/path/" * 9 + "results", there), ("results", here))
+    ]
+    history = [*runs, runs[0]]
+    write_comparison(compare(*runs), html=path, markdown=path.with_suffix(".md"), history=history)
     return path
 
 
@@ -104,6 +123,47 @@ def test_nothing_overflows_sideways_and_the_answer_is_on_the_first_screen(opened
         assert box is not None
         assert box["width"] > 300
         assert box["x"] + box["width"] <= page.evaluate("document.documentElement.clientWidth")
+
+
+def serious(page: Page) -> list[str]:
+    """Return what axe-core finds wrong and calls serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{violation['id']}: {node['html'][:200]}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("opened", "theme"),
+    [(LAPTOP, "light"), (PHONE, "dark")],
+    ids=["light laptop", "dark phone"],
+    indirect=["opened"],
+)
+def test_axe_finds_nothing_serious(opened: Opened, theme: str) -> None:
+    opened.page.emulate_media(color_scheme=theme)
+    opened.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert serious(opened.page) == []
+
+
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_the_comparison_is_as_readable_sortable_and_quiet(
+    browser: Browser, comparison: Path, size: tuple[int, int]
+) -> None:
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    opened = Opened(page, comparison)
+    sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(sideways) == 0
+    assert serious(page) == []
+    assert column(page, 1)[0] == "inductor"  # what is lost comes first
+    page.get_by_role("button", name="Mode").click()
+    assert column(page, 1) == sorted(column(page, 1), key=str.lower)
+    assert page.locator(".plot svg:visible").count() == 2
+    page.close()
+    assert opened.noise == []
+    assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
 
 
 @on_laptop_and_phone

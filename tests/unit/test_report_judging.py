@@ -8,7 +8,7 @@ import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 
 from torchmodes.report.advice import advise, distinguishable, group_cases, picks
-from torchmodes.report.conditions import conditions, machine_of
+from torchmodes.report.conditions import conditions, machine_of, short_names
 from torchmodes.report.judging import judge
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
@@ -77,6 +77,13 @@ def test_the_same_case_on_two_machines_is_two_groups() -> None:
         "bench-1",
         "bench-2",
     ]
+
+
+def test_machines_go_by_their_host_where_that_tells_them_apart() -> None:
+    one, two = machine_of(ENVIRONMENT), machine_of(other_machine())
+    assert short_names([one, two]) == {one: "bench-1", two: "bench-2"}
+    with_gpu = machine_of(ENVIRONMENT | {"gpu": {"name": "H100"}})
+    assert short_names([one, with_gpu])[with_gpu] == str(with_gpu)
 
 
 @pytest.mark.parametrize("environment", [{}, {"machine": None}, {"machine": {"cpu": None}}])

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from record_factory import house_price_records, make_record, make_training
+from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 
+from torchmodes.records import Interval
 from torchmodes.report import style
 from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.figures.batches import lines
+from torchmodes.report.figures.heat import FASTER, SLOWER, grids, shade
+from torchmodes.report.figures.ratios import ratio_limits
 from torchmodes.report.plots import PLOTS, inline_svg, render, save
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
+SEVERAL = "inference/cpu/{}/{}/fp32-b{}"
+
+
+def several_models(**speed_ups: float) -> ReportData:
+    """Two models at two batch sizes, in eager and the modes given."""
+    return make_report_data(
+        [
+            make_record(
+                SEVERAL.format(model, mode, batch), speed_up=s, baseline_s=7e-3 * batch, seed=seed
+            )
+            for seed, (mode, s) in enumerate({"eager": 1.0, **speed_ups}.items())
+            for model in ("gpt2", "resnet50")
+            for batch in (1, 8)
+        ]
+        + [make_record(SEVERAL.format("gpt2", "trace", 1), status="unsupported")]
+    )
+
+
 RUNS = {
+    "several models": lambda: several_models(inductor=1.2, fx=0.9),
     "default": lambda: make_report_data(
         house_price_records(), trainings=[make_training("eager"), make_training("fx", offset=1e-5)]
     ),
@@ -64,9 +88,14 @@ def test_text_is_text_and_every_axis_has_a_unit(tmp_path: Path, default: ReportD
         "cost": "cold start in s",
         "break_even": "steps",
         "losses": "epoch",
+        "heat_map": "×",
+        "batches": "rows per second",
     }
+    several = several_models(fx=1.2)
+    assert units.keys() == PLOTS.keys()
     for name, unit in units.items():
-        save(render(name, default), tmp_path / f"{name}.svg")
+        data = default if PLOTS[name].has_data(default) else several
+        save(render(name, data), tmp_path / f"{name}.svg")
         assert any(unit in text for text in texts(tmp_path / f"{name}.svg")), name
 
 
@@ -79,6 +108,67 @@ def test_the_forest_plot_writes_each_speed_up_and_verdict(
         assert judged.record.statistics is not None
         assert f"{judged.record.statistics.speed_up.estimate:.3f}×" in written
         assert f"{judged.verdict}" in written
+
+
+def test_the_heat_map_writes_every_speed_up_and_shades_by_verdict(tmp_path: Path) -> None:
+    data = several_models(inductor=1.5, fx=0.7, same=1.0)
+    save(render("heat_map", data), tmp_path / "figure.svg")
+    written = texts(tmp_path / "figure.svg")
+    competing = [judged for judged in data.cases if judged.competes]
+    assert len(competing) == 12
+    for judged in competing:
+        assert judged.record.statistics is not None
+        assert f"{judged.record.statistics.speed_up.estimate:.3f}×" in written
+    assert "n/a" in written
+    shades = {judged.name: shade(judged) for judged in competing}
+    assert shades["inductor"][0] == FASTER
+    assert shades["fx"][0] == SLOWER
+    swapped = several_models(inductor=0.7, fx=1.5)
+    assert {j.name: shade(j)[0] for j in swapped.cases if j.competes} == {
+        "inductor": SLOWER,
+        "fx": FASTER,
+    }
+
+
+def test_the_heat_map_never_mixes_machines_and_needs_two_models() -> None:
+    elsewhere = copy.deepcopy(ENVIRONMENT)
+    elsewhere["machine"]["host"] = "bench-2"
+    one = make_record(SEVERAL.format("gpt2", "fx", 1))
+    other = make_record(SEVERAL.format("resnet50", "fx", 1), environment=elsewhere)
+    assert grids(make_report_data([one, other])) == []
+    together = make_record(SEVERAL.format("resnet50", "fx", 1))
+    assert len(grids(make_report_data([one, together]))) == 1
+
+
+def test_lines_over_batch_sizes_need_two_of_them() -> None:
+    data = several_models(fx=1.2)
+    for subject in data.subjects:
+        assert list(lines(data, subject)) == [("eager", "fp32"), ("fx", "fp32")]
+    assert not PLOTS["batches"].has_data(make_report_data(house_price_records()))
+
+
+def test_figures_of_several_machines_name_them(tmp_path: Path) -> None:
+    elsewhere = copy.deepcopy(ENVIRONMENT)
+    elsewhere["machine"]["host"] = "bench-2"
+    records = [make_record(CASE.format("fx"), environment=e) for e in (ENVIRONMENT, elsewhere)]
+    save(render("speed_up", make_report_data(records)), tmp_path / "figure.svg")
+    written = " ".join(texts(tmp_path / "figure.svg"))
+    assert "bench-1" in written
+    assert "bench-2" in written
+
+
+def test_one_hopeless_interval_does_not_squeeze_the_others() -> None:
+    good = Interval(estimate=1.2, low=1.1, high=1.3)
+    low, high = ratio_limits([good])
+    assert 0.9 < low < 1
+    assert 1.3 < high < 1.4
+    wide = Interval(estimate=0.9, low=0.01, high=90.0)
+    low, high = ratio_limits([good, wide, Interval(estimate=1.0, low=None, high=None)])
+    assert 0.25 < low < 0.9
+    assert 1.3 < high < 4
+    low, high = ratio_limits([good, Interval(estimate=40.0, low=39.0, high=41.0)])
+    assert low < 1
+    assert high > 41
 
 
 def test_an_unknown_figure_is_refused_with_the_known_names(default: ReportData) -> None:

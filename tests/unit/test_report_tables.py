@@ -96,6 +96,7 @@ def test_a_corrupt_training_is_named(tmp_path: Path, name: str, content: str) ->
 def test_making_a_report_imports_no_pytorch() -> None:
     code = """
 import sys
+import torchmodes.comparison.__main__
 from torchmodes.report import html, markdown, plots, tables, terminal
 print("torch" in sys.modules)
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,15 @@ def machine_of(environment: Mapping[str, Any]) -> Machine:
         cores=cores if isinstance(cores, int) else 0,
         gpu=str(gpu.get("name") or ""),
     )
+
+
+def short_names(machines: Sequence[Machine]) -> dict[Machine, str]:
+    """Return what to call each machine beside the others: its host where no other has that name."""
+    hosts = Counter(machine.host for machine in machines)
+    return {
+        machine: machine.host if machine.host and hosts[machine.host] == 1 else str(machine)
+        for machine in machines
+    }
 
 
 def conditions(environments: Iterable[Mapping[str, Any]]) -> list[Condition]:

@@ -9,10 +9,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmodes.records import write_atomically
 from torchmodes.report import particulars, quantities, style, words
+from torchmodes.report.conditions import short_names
 from torchmodes.report.data import ReportData
 from torchmodes.report.sections import SECTIONS, Facets
+from torchmodes.writing import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,24 +33,36 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
     path
         Where the page will lie.
     """
-    templates = _templates()
     shown = [
         (section, content)
         for section in SECTIONS
         if (content := section.content(data, path)) is not None
     ]
-    return templates.get_template("base.html.j2").render(
+    return render_template(
+        "base.html.j2",
         data=data,
-        words=words,
-        particulars=particulars,
-        colour_of=_colour_of,
-        svg=Markup,
-        slash=Markup("/<wbr>"),
         sections=shown,
-        facets=Facets.of(data),
+        place=short_names(data.machines),
+        facets=Facets.of([judged.case for judged in data.cases]),
         finished_at=max((r.run.finished_at for r in data.records), default=None),
-        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+    )
+
+
+def render_template(name: str, **content: Any) -> str:
+    """Return a page made from a template, with what every page needs: style, script, words."""
+    return (
+        _templates()
+        .get_template(name)
+        .render(
+            words=words,
+            particulars=particulars,
+            colour_of=_colour_of,
+            svg=Markup,
+            slash=Markup("/<wbr>"),
+            css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+            script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+            **content,
+        )
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
 from torchmodes.cases import Case
 from torchmodes.measure.latency import slowed
@@ -142,13 +143,13 @@ def _slowed(pairs: list[tuple[Machine, Record]]) -> dict[int, float]:
     groups: dict[tuple[Machine, Case], list[tuple[Record, float]]] = defaultdict(list)
     for machine, record in pairs:
         if record.statistics is not None:
-            median = record.statistics.baseline.median_s
-            groups[machine, record.identity.baseline].append((record, median))
+            took = record.statistics.baseline.median_s
+            groups[machine, record.identity.baseline].append((record, took))
     found = {}
     for members in groups.values():
-        medians = [median for _, median in members]
-        usual = sorted(medians)[len(medians) // 2]
-        for (record, median), is_slow in zip(members, slowed(medians), strict=True):
+        medians = [took for _, took in members]
+        usual = median(medians)
+        for (record, took), is_slow in zip(members, slowed(medians), strict=True):
             if is_slow:
-                found[id(record)] = median / usual
+                found[id(record)] = took / usual
     return found

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from torchmodes.records import write_atomically
 from torchmodes.report import words
 from torchmodes.report.advice import statistics_of
 from torchmodes.report.data import ReportData
+from torchmodes.report.hardware import advice_by_hardware
 from torchmodes.report.judging import Judged
 from torchmodes.report.problems import all_well, problems
 from torchmodes.report.quantities import NOTHING, duration, ratio, ratio_range, size
-from torchmodes.report.sections import answers
+from torchmodes.report.sections import answers, case_warnings
+from torchmodes.writing import write_atomically
 
 _HOW_TO_OPEN = (
     "The whole report is `reports/report.html`: one file, no network needed. Open it with"
@@ -32,13 +33,15 @@ def render_summary(data: ReportData) -> str:
         "# Which PyTorch execution mode to ship",
         f"{words.counts(data.cases)}. {_measured_on(data)}",
         *_answers(data),
+        *_hardware(data),
         "## All cases",
-        _table(_CASE_HEAD, [_case_row(judged) for judged in data.cases])
+        markdown_table(_CASE_HEAD, [_case_row(judged) for judged in data.cases])
         if data.cases
         else "No case was benchmarked.",
         *_trainings(data),
         "## Not measured",
         _problems(data),
+        *_warnings(data),
         "## The whole report",
         _HOW_TO_OPEN,
     ]
@@ -52,7 +55,7 @@ _CASE_HEAD = (
 
 
 def _measured_on(data: ReportData) -> str:
-    machines = [_text(str(machine)) for machine in data.machines]
+    machines = [markdown_text(str(machine)) for machine in data.machines]
     if len(machines) == 1:
         return f"Measured on {machines[0]}."
     if not machines:
@@ -69,10 +72,10 @@ def _answers(data: ReportData) -> Iterable[str]:
         where = f" on {found.subject.machine}" if several else ""
         for advice in found.advices:
             title = f"{words.subject(found.subject)} · batch {advice.group.batch_size:,}{where}"
-            yield f"## {_text(title)}"
+            yield f"## {markdown_text(title)}"
             said = [f"**{words.headline(advice)}.** {words.reason(advice)}"]
             said += filter(None, [words.still_open(advice)])
-            yield _text(" ".join(said))
+            yield markdown_text(" ".join(said))
             if advice.best is not None:
                 best = advice.best
                 entries = [
@@ -84,10 +87,21 @@ def _answers(data: ReportData) -> Iterable[str]:
                     ("Best in fp32", words.best_fp32(advice)),
                     ("Noise", words.noise(advice.group)),
                 ]
-                yield "\n".join(f"- {name}: {_text(value)}" for name, value in entries if value)
+                yield "\n".join(
+                    f"- {name}: {markdown_text(value)}" for name, value in entries if value
+                )
         if found.picks:
             picks = [words.pick(pick) for pick in found.picks]
-            yield "\n".join(f"- {title}: {_text(which)}, {value}" for title, which, value in picks)
+            yield "\n".join(
+                f"- {title}: {markdown_text(which)}, {value}" for title, which, value in picks
+            )
+
+
+def _hardware(data: ReportData) -> Iterable[str]:
+    found = advice_by_hardware(data)
+    if found:
+        yield "## Advice by hardware"
+        yield "\n".join(f"- {markdown_text(f'{one.title}: {one.said}')}" for one in found)
 
 
 def _case_row(judged: Judged) -> list[str]:
@@ -123,7 +137,18 @@ def _trainings(data: ReportData) -> Iterable[str]:
                 duration(run.metrics.get("seconds")),
             ]
         )
-    yield _table(("mode", "status", "RMSE (test)", "R² (test)", "whole training"), rows)
+    yield markdown_table(("mode", "status", "RMSE (test)", "R² (test)", "whole training"), rows)
+
+
+def _warnings(data: ReportData) -> Iterable[str]:
+    found = case_warnings(data)
+    if not found:
+        return
+    yield "## Warnings"
+    yield "\n".join(
+        f"- {markdown_text(text)}: {', '.join(f'`{case}`' for case in cases)}"
+        for text, cases in found
+    )
 
 
 def _problems(data: ReportData) -> str:
@@ -131,20 +156,21 @@ def _problems(data: ReportData) -> str:
     if not found:
         return all_well(data)
     rows = [[f"`{p.case}`", p.kind, p.reason, p.remedy or NOTHING] for p in found]
-    return _table(("case", "what", "reason", "what to do"), rows)
+    return markdown_table(("case", "what", "reason", "what to do"), rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; every cell is escaped."""
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(value: str) -> str:
     """Keep a value on one line and inside its cell."""
-    return _text(value).replace("|", "\\|")
+    return markdown_text(value).replace("|", "\\|")
 
 
-def _text(value: str) -> str:
+def markdown_text(value: str) -> str:
     """Keep what a message says from being read as HTML or as a new block."""
     flat = re.sub(r"\s*\n\s*", " ", value.strip())
     return flat.replace("&", "&amp;").replace("<", "&lt;")

@@ -12,6 +12,7 @@ TIMES = "×"
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+_ABSURD = 1e5
 _COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
@@ -60,7 +61,9 @@ def ratio(value: float | None) -> str:
 
 
 def ratio_digits(value: float) -> str:
-    """Write a ratio without its sign."""
+    """Write a ratio without its sign; one that says nothing any more in powers of ten."""
+    if value >= _ABSURD:
+        return f"{value:.0e}"
     return f"{value:.3f}" if 0.1 <= value < 10 else digits(value)
 
 

@@ -14,11 +14,21 @@ from typing import Any
 
 import yaml
 
+from torchmodes.cases import Case
 from torchmodes.report import words
 from torchmodes.report.advice import Advice, Pick, advise, group_cases, picks
-from torchmodes.report.conditions import conditions, is_version
+from torchmodes.report.conditions import (
+    Condition,
+    Machine,
+    conditions,
+    is_version,
+    machine_of,
+    short_names,
+)
 from torchmodes.report.data import ReportData
+from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
+from torchmodes.report.hardware import advice_by_hardware
 from torchmodes.report.judging import Judged, Subject
 from torchmodes.report.plots import PLOTS, InlineFigure, inline_svg, render
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
@@ -50,6 +60,16 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Place:
+    """One machine and the conditions under which its results were made."""
+
+    machine: Machine
+    conditions: tuple[Condition, ...]
+    versions: tuple[Condition, ...]
+    differing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Facets:
     """Which fields of their cases a run's tables must show, and what all cases have in common."""
 
@@ -57,9 +77,9 @@ class Facets:
     common: str
 
     @staticmethod
-    def of(data: ReportData) -> Facets:
-        """Part the fields of a case into those that vary in a run and the others."""
-        values = {name: {getattr(j.case, name) for j in data.cases} for name in _CASE_FACETS}
+    def of(cases: Sequence[Case]) -> Facets:
+        """Part the fields of cases into those that vary and the others."""
+        values = {name: {getattr(case, name) for case in cases} for name in _CASE_FACETS}
         common = [_said(name, *found) for name, found in values.items() if len(found) == 1]
         return Facets(
             tuple(name for name, found in values.items() if len(found) > 1), " · ".join(common)
@@ -69,11 +89,19 @@ class Facets:
 _CAPTIONS = {
     "speed_up": (
         "Baseline time / candidate time with its 95 % interval. Filled: faster or slower."
-        " Hollow: same or unresolved."
+        " Hollow: same or unresolved. A bar that ends at the edge goes on beyond it."
     ),
     "latency": (
         "Every sample, a mode above its line and eager, measured alternately with it, below."
         " Absolute times wander with the machine; compare modes by their speed-up."
+    ),
+    "heat_map": (
+        "Speed-up over eager of every mode on every model, at one batch size each."
+        " n/a: unsupported; none: without effect."
+    ),
+    "batches": (
+        "Median latency and items per second of each mode as the batch grows; both scales are"
+        " logarithmic. Absolute times: compare modes by their speed-up."
     ),
     "throughput": "Items per second at the median latency, joined to eager's in the same process.",
     "cost": "Preparation and first call with empty compile caches, and the memory at its peak.",
@@ -91,7 +119,11 @@ _CAPTIONS = {
 def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
     """Show what to ship per group, and the picks per subject."""
     found = answers(data)
-    return {"answers": found, "many": sum(len(a.advices) for a in found) > _FEW_GROUPS}
+    return {
+        "answers": found,
+        "many": sum(len(a.advices) for a in found) > _FEW_GROUPS,
+        "hardware": advice_by_hardware(data),
+    }
 
 
 def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -102,11 +134,15 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
     return {
         "facets": {
             name: sorted({getattr(judged.case, name) for judged in data.cases})
-            for name in Facets.of(data).varying
+            for name in Facets.of([judged.case for judged in data.cases]).varying
         },
+        "machines": sorted(short_names(data.machines).values()),
         "verdicts": sorted({words.verdict(judged) for judged in data.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
-        "figures": _figures_by_subject(data, ("speed_up", "throughput", "latency")),
+        "heat": inline_figure("heat_map", data, prefix="heat", cases=data.cases)
+        if PLOTS["heat_map"].has_data(data)
+        else None,
+        "figures": _figures_by_subject(data, ("speed_up", "batches", "throughput", "latency")),
     }
 
 
@@ -151,10 +187,8 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
     revision = next((c for c in found if c.name == "git.revision"), None)
     measured = next((j for j in data.cases if j.measured), None)
     return {
-        "conditions": [c for c in found if not is_version(c) and not c.name.startswith("git.")],
-        "versions": [c for c in found if is_version(c)],
+        "places": [_place(machine, data) for machine in data.machines if data.environments],
         "git": [(_GIT[c.name], c.text) for c in found if c.name in _GIT],
-        "differing": [c.name for c in found if c.differs],
         "revision": revision.values[0] if revision and len(revision.values) == 1 else None,
         "example": (measured or data.cases[0]).case.record if data.cases else None,
         "config": _yaml(data.config) if data.config else None,
@@ -208,11 +242,8 @@ def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
     """Return each warning with the cases it is about, the most frequent first."""
     found: dict[str, list[str]] = {}
     for judged in data.cases:
-        for warning in judged.record.warnings:
+        for warning in words.warnings(judged):
             found.setdefault(warning, []).append(str(judged.case))
-        if judged.slowed_by is not None:
-            text = f"eager took {judged.slowed_by:.1f} times as long as in the rest of the group"
-            found.setdefault(text, []).append(str(judged.case))
     return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
 
 
@@ -228,18 +259,32 @@ def inline_figure(
 def _figures_by_subject(
     data: ReportData, names: Sequence[str]
 ) -> list[tuple[Subject, list[InlineFigure]]]:
-    """Draw figures for each subject that has data for them."""
+    """Draw figures for each subject that has data for them.
+
+    Where throughput is drawn against batch size, its bars would say the same again.
+    """
     shown = []
     for number, subject in enumerate(data.subjects):
         part = data.about(subject)
         figures = [
             inline_figure(name, part, prefix=f"{name}-{number}", cases=part.cases)
             for name in names
-            if PLOTS[name].has_data(part)
+            if PLOTS[name].has_data(part) and not (name == "throughput" and has_batches(part))
         ]
         if figures:
             shown.append((subject, figures))
     return shown
+
+
+def _place(machine: Machine, data: ReportData) -> Place:
+    """Gather the conditions of one machine: those of another are never mixed in."""
+    found = conditions(e for e in data.environments if machine_of(e) == machine)
+    return Place(
+        machine=machine,
+        conditions=tuple(c for c in found if not is_version(c) and not c.name.startswith("git.")),
+        versions=tuple(c for c in found if is_version(c)),
+        differing=tuple(c.name for c in found if c.differs),
+    )
 
 
 def _yaml(config: Mapping[str, Any]) -> str:

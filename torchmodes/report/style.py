@@ -68,6 +68,12 @@ _KNOWN = {
     "fx": Look(PALETTE["green"], "^", "-"),
     "fx-custom-op": Look(PALETTE["gold"], "v", (0, (6, 2))),
     "torchscript": Look(PALETTE["vermilion"], "P", "-"),
+    "trace-optimized": Look(PALETTE["vermilion"], "X", (0, (6, 2))),
+    "onnxruntime": Look(PALETTE["pink"], "h", "-"),
+    "int8-dynamic": Look(PALETTE["violet"], "<", "-"),
+    "aotinductor": Look(PALETTE["indigo"], "s", (0, (3, 1.5))),
+    "openvino": Look(PALETTE["brown"], ">", "-"),
+    "tensorrt": Look(PALETTE["teal"], "D", "-"),
 }
 _RC: dict[Any, Any] = {
     "font.size": 9.0,

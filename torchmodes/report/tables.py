@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from torchmodes.records import Interval, Latency, Record, write_atomically
+from torchmodes.records import Interval, Latency, Record
 from torchmodes.report.conditions import mapping
 from torchmodes.report.judging import Judged, judge
+from torchmodes.writing import write_atomically
 
 _COST = (
     "import_s",

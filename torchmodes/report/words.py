@@ -214,6 +214,17 @@ def pick(found: Pick) -> tuple[str, str, str]:
     return AIMS[found.aim], f"{judged.name}, batch {judged.case.batch_size:,}", values[found.aim]
 
 
+def warnings(judged: Judged) -> list[str]:
+    """Return every reason to trust a case's figures less, the run's own included."""
+    found = list(judged.record.warnings)
+    if judged.slowed_by is not None:
+        found.append(
+            f"a slowed job: eager took {judged.slowed_by:.1f} times as long as in the rest of its"
+            " group"
+        )
+    return found
+
+
 def counts(cases: Sequence[Judged]) -> str:
     """Say how many cases there are and how they ended: ``6 cases: 5 ok, 1 failed``."""
     found = Counter(judged.record.status for judged in cases)
@@ -236,6 +247,13 @@ def figure_label(name: str, title: str, cases: Sequence[Judged]) -> str:
     """Describe a figure for those who do not see it."""
     if name == "speed_up":
         told = "; ".join(f"{c.name} {_speed_up(c)}, {verdict(c)}" for c in cases if c.measured)
+        return f"{title}: {told}."
+    if name == "heat_map":
+        told = "; ".join(
+            f"{c.case.model}, batch {c.case.batch_size:,}, {c.name} {_speed_up(c)}, {verdict(c)}"
+            for c in cases
+            if c.competes
+        )
         return f"{title}: {told}."
     return f"{title}. The tables of this page hold its figures."
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -29,22 +29,13 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
+from torchmodes.report.figures.ratios import ratio_limits, ratio_ticks
 from torchmodes.report.judging import Judged
 from torchmodes.report.quantities import duration, rate, ratio_digits, ratio_range, time_unit
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
 
 _ROW = 0.33
 _TALL_ROW = 0.5
-_RATIO_STEPS: tuple[tuple[float, ...], ...] = (
-    tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),
-    tuple(round(0.7 + 0.05 * i, 2) for i in range(15)),
-    tuple(round(0.5 + 0.1 * i, 1) for i in range(16)),
-    (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0),
-    (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
-    (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0),
-)
-"""Round ratios, from fine to coarse."""
-_MOST_TICKS = 5
 _DENSITY_POINTS = 40
 _DENSITY_BINS = 200
 
@@ -52,18 +43,21 @@ _DENSITY_BINS = 200
 def draw_speed_up(data: ReportData) -> Figure:
     """Draw a forest plot: each case's speed-up over eager with its interval, floors shaded."""
     groups = _groups(data)
-    panels = [Panel(group_title(g), _ROW * len(_shown(g))) for g in groups]
+    panels = [
+        Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
+    ]
     figure, axes = stack(
         panels, left=label_width(c for g in groups for c in _shown(g)), right=1.5, legend_rows=2
     )
-    limits = _ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
+    limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
         label_rows(ax, cases)
         ax.set_xscale("log")
         ax.set_xlim(*limits)
-        _ratio_ticks(ax, limits)
+        ratio_ticks(ax.xaxis, limits)
         _shade(ax, cases)
+        _intervals(ax, [statistics_of(c).speed_up for c in cases], [c.case.mode for c in cases])
         for row, judged in enumerate(cases):
             _forest_row(ax, row, judged)
         ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
@@ -87,7 +81,10 @@ def draw_speed_up(data: ReportData) -> Figure:
 def draw_latency(data: ReportData) -> Figure:
     """Draw the distribution of every sample: the mode above its line, eager beside it below."""
     groups = _groups(data)
-    panels = [Panel(group_title(g), _TALL_ROW * len(_shown(g))) for g in groups]
+    panels = [
+        Panel(group_title(g, several=len(data.machines) > 1), _TALL_ROW * len(_shown(g)))
+        for g in groups
+    ]
     figure, axes = stack(
         panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=2
     )
@@ -110,21 +107,23 @@ def draw_latency(data: ReportData) -> Figure:
 def draw_throughput(data: ReportData) -> Figure:
     """Draw items per second of each mode, joined to eager's in the same process."""
     groups = _groups(data)
-    panels = [Panel(group_title(g), _ROW * len(_shown(g))) for g in groups]
+    panels = [
+        Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
+    ]
     figure, axes = stack(
         panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=1
     )
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
         label_rows(ax, cases)
-        highest = 0.0
-        for row, judged in enumerate(cases):
-            own = statistics_of(judged).throughput_per_s
-            eager = group.batch_size / statistics_of(judged).baseline.median_s
-            highest = max(highest, own, eager)
+        own_rates = [statistics_of(c).throughput_per_s for c in cases]
+        eager_rates = [group.batch_size / statistics_of(c).baseline.median_s for c in cases]
+        highest, rows = max(*own_rates, *eager_rates), range(len(cases))
+        colours = [look(judged.case.mode).colour for judged in cases]
+        ax.hlines(rows, eager_rates, own_rates, colors=colours, linewidth=2.2, alpha=0.5)
+        ax.plot(eager_rates, rows, "|", color=BASELINE, markersize=11, markeredgewidth=1.8)
+        for row, (judged, own) in enumerate(zip(cases, own_rates, strict=True)):
             seen = look(judged.case.mode)
-            ax.plot([eager, own], [row, row], color=seen.colour, linewidth=2.2, alpha=0.5)
-            ax.plot(eager, row, "|", color=BASELINE, markersize=11, markeredgewidth=1.8)
             ax.plot(
                 *([own], [row]),
                 marker=seen.marker,
@@ -166,31 +165,6 @@ def _shown(group: Group) -> list[Judged]:
     return in_order(judged for judged in group.cases if judged.measured)
 
 
-def _ratio_limits(intervals: Sequence[Interval]) -> tuple[float, float]:
-    """Return limits that hold every estimate and interval, with 1 and some air inside."""
-    values = [v for i in intervals for v in (i.estimate, i.low, i.high) if v is not None and v > 0]
-    low, high = min([0.95, *values]), max([1.05, *values])
-    air = (high / low) ** 0.06
-    return low / air, high * air
-
-
-def _ratio_ticks(ax: Axes, limits: tuple[float, float]) -> None:
-    """Put round ratios on a logarithmic axis, as many as there is room for."""
-    inside = [[r for r in step if limits[0] <= r <= limits[1]] for step in _RATIO_STEPS]
-    reaching = [step[0] <= limits[0] * 1.1 and step[-1] >= limits[1] / 1.1 for step in _RATIO_STEPS]
-    chosen = next(
-        (
-            ticks
-            for ticks, reaches in zip(inside, reaching, strict=True)
-            if reaches and len(ticks) <= _MOST_TICKS
-        ),
-        inside[-1],
-    )
-    ax.xaxis.set_major_locator(FixedLocator(chosen))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
-    ax.xaxis.set_minor_locator(NullLocator())
-
-
 def _shade(ax: Axes, cases: Sequence[Judged]) -> None:
     """Shade what counts as no effect: the margin, and the noise floor within it."""
     for attribute, colour in (("margin", MARGIN), ("noise_floor", FLOOR)):
@@ -208,17 +182,21 @@ def _shade(ax: Axes, cases: Sequence[Judged]) -> None:
                 )
 
 
-def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
-    speed_up, seen = statistics_of(judged).speed_up, look(judged.case.mode)
+def _intervals(ax: Axes, intervals: Sequence[Interval], modes: Sequence[str]) -> None:
+    """Draw every row's interval as a bar; one that is open ends at the axis."""
     low, high = ax.get_xlim()
-    ax.plot(
-        [speed_up.low or low, speed_up.high or high],
-        [row, row],
-        color=seen.colour,
+    ax.hlines(
+        range(len(intervals)),
+        [interval.low or low for interval in intervals],
+        [interval.high or high for interval in intervals],
+        colors=[look(mode).colour for mode in modes],
         linewidth=12,
         alpha=0.4,
-        solid_capstyle="butt",
     )
+
+
+def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
+    speed_up, seen = statistics_of(judged).speed_up, look(judged.case.mode)
     settled = judged.verdict in ("faster", "slower")
     ax.plot(
         *([speed_up.estimate], [row]),
@@ -241,38 +219,41 @@ def _latency_panel(ax: Axes, group: Group) -> None:
     factor, unit = time_unit(high)
     beyond = 0
     for row, (judged, (baseline, candidate)) in enumerate(zip(cases, pairs, strict=True)):
-        seen = look(judged.case.mode)
+        colour = look(judged.case.mode).colour
         _density(ax, row, baseline, (low, high), factor, colour=BASELINE, down=True)
-        _density(ax, row, candidate, (low, high), factor, colour=seen.colour, down=False)
-        middle = np.quantile(candidate, [0.05, 0.95]) / factor
-        ax.plot(middle, [row, row], color=MUTED, linewidth=0.9)
-        median = float(np.median(candidate))
-        if (interval := median_interval(candidate)) is not None:
-            ax.plot(
-                np.array(interval) / factor,
-                *([[row, row]]),
-                color=INK,
-                linewidth=3.2,
-                solid_capstyle="butt",
-            )
-        ax.plot(
-            *([median / factor], [row]),
-            marker="o",
-            color=INK,
-            markerfacecolor=SURFACE,
-            markersize=4.2,
-            markeredgewidth=1.2,
-        )
-        value_beside(ax, row - 0.13, duration(median), strong=True)
+        _density(ax, row, candidate, (low, high), factor, colour=colour, down=False)
+        value_beside(ax, row - 0.13, duration(float(np.median(candidate))), strong=True)
         hidden = int((candidate > high).sum())
         beyond += hidden
         value_beside(
             ax, row + 0.19, f"n = {candidate.size:,}" + (f" ({hidden} →)" if hidden else ""), size=7
         )
+    _medians(ax, [candidate for _, candidate in pairs], factor)
     ax.set_xlim(low / factor, high / factor)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     per = "step" if group.subject.task == "training" else "call"
     ax.set_xlabel(f"{unit} per {per}" + ("   (→: samples beyond the axis)" if beyond else ""))
+
+
+def _medians(ax: Axes, samples: Sequence[NDArray[np.float64]], factor: float) -> None:
+    """Draw every row's median on its 95 % interval, and that on the middle 90 % of the samples."""
+    middles = np.array([np.quantile(side, [0.05, 0.95]) for side in samples]) / factor
+    ax.hlines(range(len(samples)), middles[:, 0], middles[:, 1], colors=MUTED, linewidth=0.9)
+    known = [(row, i) for row, side in enumerate(samples) if (i := median_interval(side))]
+    if known:
+        bounds = np.array([interval for _, interval in known]) / factor
+        rows = [row for row, _ in known]
+        ax.hlines(rows, bounds[:, 0], bounds[:, 1], colors=INK, linewidth=3.2)
+    ax.plot(
+        [float(np.median(side)) / factor for side in samples],
+        range(len(samples)),
+        linestyle="none",
+        marker="o",
+        color=INK,
+        markerfacecolor=SURFACE,
+        markersize=4.2,
+        markeredgewidth=1.2,
+    )
 
 
 def _samples(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -38,7 +38,10 @@ def draw_cost(data: ReportData) -> Figure:
     """Draw cold seconds (preparation and first call) and peak memory of each case."""
     groups = [group for group in group_cases(data.cases) if costed(group)]
     panels = [
-        Panel(f"{group_title(group)}: {what}", _ROW * len(costed(group)))
+        Panel(
+            f"{group_title(group, several=len(data.machines) > 1)}: {what}",
+            _ROW * len(costed(group)),
+        )
         for group in groups
         for what in ("cold start", "peak memory")
     ]
@@ -68,7 +71,7 @@ def draw_break_even(data: ReportData) -> Figure:
         panel
         for group in groups
         for panel in (
-            Panel(f"{group_title(group)}: total time", 1.9),
+            Panel(f"{group_title(group, several=len(data.machines) > 1)}: total time", 1.9),
             Panel("time saved against eager (crossing 0: paid back)", 1.5),
         )
     ]
@@ -111,12 +114,13 @@ def _cold_panel(ax: Axes, cases: list[Judged]) -> None:
     label_rows(ax, cases)
     longest = max(judged.cold_s or 0 for judged in cases)
     factor, unit = time_unit(longest)
+    costs = [judged.record.cost for judged in cases]
+    prepare = [((cost.prepare_s if cost else None) or 0) / factor for cost in costs]
+    first = [((cost.first_call_s if cost else None) or 0) / factor for cost in costs]
+    rows, colours = range(len(cases)), [look(judged.case.mode).colour for judged in cases]
+    ax.barh(rows, prepare, height=0.62, color=colours, alpha=0.45)
+    ax.barh(rows, first, left=prepare, height=0.62, color=colours)
     for row, judged in enumerate(cases):
-        cost, colour = judged.record.cost, look(judged.case.mode).colour
-        assert cost is not None
-        prepare, first = (cost.prepare_s or 0) / factor, (cost.first_call_s or 0) / factor
-        ax.barh(row, prepare, height=0.62, color=colour, alpha=0.45)
-        ax.barh(row, first, left=prepare, height=0.62, color=colour)
         value_beside(ax, row, duration(judged.cold_s))
     _from_zero(ax, longest / factor)
     ax.set_xlabel(f"cold start in {unit} (one start each)")
@@ -127,19 +131,23 @@ def _memory_panel(ax: Axes, cases: list[Judged]) -> None:
     children = [(c.record.cost.peak_children_bytes or 0) if c.record.cost else 0 for c in cases]
     largest = max([*(judged.memory_bytes or 0 for judged in cases), *children])
     factor, unit = size_unit(largest or 1)
-    for row, (judged, child) in enumerate(zip(cases, children, strict=True)):
-        colour = look(judged.case.mode).colour
-        height = 0.34 if child else 0.62
-        ax.barh(
-            row - (0.17 if child else 0), (judged.memory_bytes or 0) / factor, height, color=colour
-        )
-        if child:
-            ax.barh(
-                *(row + 0.18, child / factor, 0.26),
-                facecolor=SURFACE,
-                edgecolor=colour,
-                linewidth=1,
-            )
+    colours = [look(judged.case.mode).colour for judged in cases]
+    with_child = [row for row, child in enumerate(children) if child]
+    ax.barh(
+        [row - 0.17 if child else row for row, child in enumerate(children)],
+        [(judged.memory_bytes or 0) / factor for judged in cases],
+        [0.34 if child else 0.62 for child in children],
+        color=colours,
+    )
+    ax.barh(
+        [row + 0.18 for row in with_child],
+        [children[row] / factor for row in with_child],
+        0.26,
+        facecolor=SURFACE,
+        edgecolor=[colours[row] for row in with_child],
+        linewidth=1,
+    )
+    for row, judged in enumerate(cases):
         value_beside(ax, row, size(judged.memory_bytes))
     _from_zero(ax, largest / factor)
     ax.set_xlabel(f"peak memory in {unit}, above the start (one reading each)")

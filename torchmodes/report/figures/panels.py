@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,12 +33,22 @@ class Panel:
     height: float
 
 
+class Named(Protocol):
+    """What a row is about: anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """What stands beside the row."""
+        ...
+
+
 def stack(
     panels: Sequence[Panel],
     *,
     left: float,
     right: float,
     legend_rows: int = 0,
+    axis: float = AXIS,
 ) -> tuple[Figure, list[Axes]]:
     """Stack panels with room for their titles, axes and a legend at the bottom.
 
@@ -50,9 +60,11 @@ def stack(
         Inches beside the plotting area, for labels and values.
     legend_rows
         Rows of the legend below everything.
+    axis
+        Inches below each plotting area, for its axis.
     """
     legend = 0.02 + legend_rows * LEGEND_ROW if legend_rows else 0.0
-    total = sum(panel.height + TITLE + AXIS for panel in panels) + legend
+    total = sum(panel.height + TITLE + axis for panel in panels) + legend
     figure = Figure(figsize=(WIDTH_INCHES, total))
     axes, top = [], total
     for panel in panels:
@@ -74,7 +86,7 @@ def stack(
             va="bottom",
         )
         axes.append(ax)
-        top -= AXIS
+        top -= axis
     return figure, axes
 
 
@@ -85,7 +97,7 @@ def message_figure(message: str) -> Figure:
     return figure
 
 
-def label_rows(ax: Axes, cases: Sequence[Judged]) -> None:
+def label_rows(ax: Axes, cases: Sequence[Named]) -> None:
     """Name the rows of an axes, the first at the top, and take all else off that side.
 
     The names are plain texts: an axis makes six objects of every tick, and a run has many rows.
@@ -105,14 +117,19 @@ def label_rows(ax: Axes, cases: Sequence[Judged]) -> None:
         )
 
 
-def row_label(case: Judged) -> str:
+def row_label(case: Named) -> str:
     """Return a case's name on two lines at the most."""
     return "\n".join(
         textwrap.wrap(case.name, _WIDEST_LABEL, max_lines=2, placeholder="…") or [case.name]
     )
 
 
-def label_width(cases: Iterable[Judged]) -> float:
+def short_label(name: str, width: int) -> str:
+    """Return a name cut to a width in characters."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def label_width(cases: Iterable[Named]) -> float:
     """Return the inches that the widest row label takes."""
     widest = max((len(line) for c in cases for line in row_label(c).splitlines()), default=0)
     return 0.16 + widest * _CHARACTER
@@ -138,10 +155,13 @@ def _points(ax: Axes, points: float) -> float:
     return points / 72 / (WIDTH_INCHES * ax.get_position().width)
 
 
-def group_title(group: Group) -> str:
-    """Name a group: ``house_price · training · batch 2,048 · cpu``."""
+def group_title(group: Group, *, several: bool = False) -> str:
+    """Name a group, and its machine among several: ``gpt2 · inference · batch 8 · cpu``."""
     subject = group.subject
-    return f"{subject.model} · {subject.task} · batch {group.batch_size:,} · {subject.device}"
+    where = f" · {subject.machine.host}" if several and subject.machine.host else ""
+    return (
+        f"{subject.model} · {subject.task} · batch {group.batch_size:,} · {subject.device}{where}"
+    )
 
 
 def in_order(cases: Iterable[Judged]) -> list[Judged]:
@@ -164,8 +184,8 @@ def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> No
     )
 
 
-def mode_handle(mode: str, *, line: bool = True) -> Line2D:
-    """Return the legend entry of a mode."""
+def mode_handle(mode: str, *, line: bool = True, name: str | None = None) -> Line2D:
+    """Return the legend entry of a mode, by another name where one is given."""
     seen = look(mode)
     return Line2D(
         [],
@@ -176,5 +196,5 @@ def mode_handle(mode: str, *, line: bool = True) -> Line2D:
         markersize=5,
         markeredgecolor=SURFACE,
         markeredgewidth=0.6,
-        label=mode,
+        label=name or mode,
     )

@@ -1,0 +1,21 @@
+"""Write reports/comparison.html and .md: this run against another one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmodes.comparison.changes import compare
+from torchmodes.comparison.pages import write_comparison
+from torchmodes.comparison.runs import read_run
+from torchmodes.joblog import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    base = read_run(map(Path, snakemake.input.base), name=snakemake.params.base)
+    this = read_run(map(Path, snakemake.input.this), name="results")
+    write_comparison(
+        compare(base, this),
+        html=Path(snakemake.output.html),
+        markdown=Path(snakemake.output.markdown),
+    )

@@ -1,0 +1,353 @@
+"""Two runs compared: what is said to have changed, what is not, and with which exit code."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from record_factory import ENVIRONMENT, house_price_records, make_record
+from rich.console import Console
+
+from torchmodes.comparison import words
+from torchmodes.comparison.__main__ import exit_code, main
+from torchmodes.comparison.changes import Comparison, compare
+from torchmodes.comparison.effects import as_interval, difference, floor_of_two
+from torchmodes.comparison.figures import draw_history
+from torchmodes.comparison.pages import render_comparison, render_markdown
+from torchmodes.comparison.runs import Run, load_run
+from torchmodes.comparison.terminal import print_comparison
+from torchmodes.measure.statistics import effect
+from torchmodes.records import Interval, Record, write_record
+from torchmodes.report.quantities import ratio_range
+
+CASE = "training/cpu/house_price/{}/fp32-b2048"
+
+
+def run_of(records: Iterable[Record], name: str = "run") -> Run:
+    return Run(name, {record.identity: record for record in records})
+
+
+def again(seed: int, **speed_ups: float) -> Run:
+    """Another run of the same cases: other samples, and these true speed-ups."""
+    truth = {"eager": 1.0, "inductor": 1.2, "fx": 1.0} | speed_ups
+    return run_of(
+        later(make_record(CASE.format(mode), speed_up=s, quads=150, seed=100 * seed + i), seed)
+        for i, (mode, s) in enumerate(truth.items())
+    )
+
+
+def later(record: Record, day: int, **run: str) -> Record:
+    """The same as on another day of that month."""
+    moment = f"2026-03-{day + 1:02}T12:00:00+00:00"
+    times = {"started_at": moment, "finished_at": moment}
+    return record.model_copy(update={"run": record.run.model_copy(update=times | run)})
+
+
+def slowed(record: Record, factor: float = 1.2, *, sides: str = "B") -> Record:
+    """The same measurement with samples (of the mode, not of eager) that much longer."""
+    assert record.samples is not None
+    quads = [
+        quad.model_copy(
+            update={
+                "seconds": tuple(
+                    s * factor if side in sides else s
+                    for side, s in zip(quad.order, quad.seconds, strict=True)
+                )
+            }
+        )
+        for quad in record.samples.quads
+    ]
+    return record.model_copy(update={"samples": record.samples.model_copy(update={"quads": quads})})
+
+
+def elsewhere() -> dict:
+    environment = copy.deepcopy(ENVIRONMENT)
+    environment["machine"] |= {"host": "bench-2", "cpu": "Other CPU"}
+    environment["versions"]["torch"] = "2.15.0"
+    return environment
+
+
+def outcomes(comparison: Comparison) -> dict[str, str]:
+    return {change.name: change.outcome for change in comparison.changes}
+
+
+def printed(comparison: Comparison) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    print_comparison(comparison, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_run_against_itself_changed_nowhere() -> None:
+    run = run_of(house_price_records())
+    comparison = compare(run, run)
+    assert set(outcomes(comparison).values()) == {"same"}
+    assert exit_code(comparison) == 0
+    assert words.headline(comparison) == "Nothing changed"
+    assert "one measurement" in render_markdown(comparison)
+
+
+@pytest.mark.parametrize("mode", [record.case.mode for record in house_price_records()])
+def test_one_case_slowed_by_a_fifth_is_slower_and_no_other(mode: str) -> None:
+    records = house_price_records()
+    changed = [slowed(r) if r.case.mode == mode else r for r in records]
+    comparison = compare(run_of(records), run_of(changed))
+    assert outcomes(comparison) == {
+        r.case.mode: "slower" if r.case.mode == mode else "same" for r in records
+    }
+    assert exit_code(comparison) == 1
+    assert exit_code(compare(run_of(changed), run_of(records))) == 0
+    assert "1 slower, of 6 cases" in printed(comparison)
+
+
+def test_a_job_in_which_eager_was_slowed_as_well_is_no_slower_mode() -> None:
+    records = house_price_records()
+    changed = [slowed(r, sides="AB") if r.case.mode == "fx" else r for r in records]
+    comparison = compare(run_of(records), run_of(changed))
+    assert set(outcomes(comparison).values()) == {"same"}
+    told = {change.name: words.notes(change) for change in comparison.changes}
+    assert "took 1.200× as long, but so did eager beside it (1.200×)" in told["fx"]
+    assert "as long" not in told["inductor"]
+
+
+def test_another_run_of_the_same_shows_what_changed_and_makes_up_nothing() -> None:
+    changed = compare(again(1), again(2, inductor=1.1, fx=1.08))
+    assert outcomes(changed) == {"eager": "same", "inductor": "slower", "fx": "faster"}
+    told = [
+        outcome
+        for seed in range(3, 13)
+        for outcome in outcomes(compare(again(1), again(seed))).values()
+    ]
+    assert set(told) <= {"same", "unresolved"}
+
+
+def test_a_slower_machine_makes_no_mode_slower_but_eagers_own_line_tells() -> None:
+    there = run_of(house_price_records())
+    here = run_of(
+        later(make_record(r.identity, baseline_s=14e-3, speed_up=s, quads=150, seed=40 + i), 3)
+        for i, (r, s) in enumerate(
+            zip(there.records.values(), (1, 1.1, 1.21, 1, 0.93, 1), strict=True)
+        )
+    )
+    comparison = compare(there, here)
+    assert not comparison.with_outcome("slower", "faster")
+    (eager,) = comparison.eager
+    assert eager.verdict == "slower"
+    assert eager.speed.estimate == pytest.approx(0.5, rel=0.1)
+    assert "which two runs cannot tell apart" in words.eager(eager)
+    assert exit_code(comparison) == 0
+    assert exit_code(comparison, count_eager=True) == 1
+
+
+def test_different_machines_are_told_before_anything_else() -> None:
+    here = [
+        make_record(r.identity, environment=elsewhere(), seed=90) for r in house_price_records()
+    ]
+    comparison = compare(run_of(house_price_records()), run_of(here))
+    assert not comparison.same_machine
+    titles = [difference.title for difference in comparison.differences]
+    assert titles == ["host", "cpu", "torch"]
+    for text in (render_markdown(comparison), render_comparison(comparison), printed(comparison)):
+        assert 0 < text.index("Different machines") < text.index("torchscript")
+    same = compare(run_of(house_price_records()), run_of(house_price_records()))
+    assert "Different machines" not in render_comparison(same)
+    assert "nothing" in render_markdown(same).lower()
+
+
+def test_what_ran_before_and_does_not_now_is_worse() -> None:
+    there = run_of([make_record(CASE.format(m)) for m in ("eager", "a", "b", "c", "d")])
+    here = run_of(
+        [
+            make_record(CASE.format("eager")),
+            make_record(CASE.format("a"), status="failed"),
+            make_record(CASE.format("b"), status="wrong"),
+            make_record(CASE.format("c"), status="unsupported"),
+            make_record(CASE.format("d"), no_effect="0 graphs"),
+        ]
+    )
+    lost = compare(there, here)
+    assert outcomes(lost) == {"eager": "same", **dict.fromkeys("abcd", "lost")}
+    assert exit_code(lost) == 1
+    assert "there ok, here wrong" in render_markdown(lost)
+    assert "here without effect" in render_markdown(lost)
+    gained = compare(here, there)
+    assert outcomes(gained)["a"] == "gained"
+    assert exit_code(gained) == 0
+    assert outcomes(compare(here, here))["a"] == "neither"
+
+
+def test_cases_of_one_run_alone_are_listed_and_compared_with_nothing() -> None:
+    eager = make_record(CASE.format("eager"))
+    there = run_of([eager, make_record(CASE.format("old"))])
+    here = run_of([eager, make_record(CASE.format("new"))])
+    comparison = compare(there, here)
+    assert [case.mode for case in comparison.only_base] == ["old"]
+    assert [case.mode for case in comparison.only_this] == ["new"]
+    assert "## Only there" in render_markdown(comparison)
+    assert exit_code(comparison) == 0
+
+
+def test_without_a_noise_floor_nothing_is_claimed() -> None:
+    there = run_of([make_record(CASE.format("fx"), speed_up=1.5, noise_floor=None, seed=1)])
+    here = run_of([later(make_record(CASE.format("fx"), noise_floor=None, seed=2), 3)])
+    comparison = compare(there, here)
+    assert outcomes(comparison) == {"fx": "unresolved"}
+    assert "no A/A case" in render_markdown(comparison)
+
+
+def test_a_change_that_stands_alone_is_withdrawn_among_many() -> None:
+    def run(day: int, *, among: int, speed_up: float) -> Run:
+        modes = {"eager": 1.0, "fx": speed_up} | {f"same-{i}": 1.0 for i in range(among)}
+        return run_of(
+            later(make_record(CASE.format(m), speed_up=s, noise=0.028, seed=100 * day + i), day)
+            for i, (m, s) in enumerate(modes.items())
+        )
+
+    alone = compare(run(1, among=0, speed_up=1.0), run(2, among=0, speed_up=0.955))
+    among = compare(run(1, among=40, speed_up=1.0), run(2, among=40, speed_up=0.955))
+    assert outcomes(alone)["fx"] == "slower"
+    assert outcomes(among)["fx"] == "unresolved"
+
+
+def test_the_difference_of_two_effects_is_yuens() -> None:
+    random = np.random.default_rng(4)
+    one, other = effect(random.normal(0.1, 0.02, 50)), effect(random.normal(0.0, 0.05, 20))
+    found = difference(one, other)
+    assert one.standard_error is not None
+    assert other.standard_error is not None
+    assert one.degrees_of_freedom is not None
+    assert other.degrees_of_freedom is not None
+    assert found.centre == pytest.approx(one.centre - other.centre)
+    variances = one.standard_error**2, other.standard_error**2
+    assert found.standard_error == pytest.approx(math.sqrt(sum(variances)))
+    freedom = sum(variances) ** 2 / (
+        variances[0] ** 2 / one.degrees_of_freedom + variances[1] ** 2 / other.degrees_of_freedom
+    )
+    assert found.degrees_of_freedom == pytest.approx(freedom)
+
+
+def test_the_interval_of_a_difference_holds_the_truth_in_95_of_100() -> None:
+    random = np.random.default_rng(5)
+    held = 0
+    for _ in range(600):
+        one = effect(math.log(1.2) + 0.05 * random.standard_t(3, 30))
+        other = effect(math.log(1.1) + 0.02 * random.standard_normal(60))
+        found = difference(one, other)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= math.log(1.2 / 1.1) <= found.high
+    assert 0.94 <= held / 600 <= 0.99
+
+
+def test_the_floors_of_two_runs_add_in_quadrature() -> None:
+    assert floor_of_two(0.03, 0.04) == pytest.approx(0.05)
+    assert floor_of_two(None, 0.04) is None
+
+
+@pytest.mark.parametrize("quads", [1, 2])
+def test_hopelessly_few_quads_give_an_open_interval_and_no_claim(quads: int) -> None:
+    there, here = (
+        run_of(
+            later(make_record(CASE.format(mode), quads=quads, noise=5.0, seed=seed + day), day)
+            for seed, mode in ((10, "eager"), (30, "fx"))
+        )
+        for day in (1, 2)
+    )
+    comparison = compare(there, here)
+    assert set(outcomes(comparison).values()) == {"unresolved"}
+    assert render_comparison(comparison).count("unresolved") >= 2
+    assert exit_code(comparison, count_eager=True) == 0
+
+
+def test_a_bound_that_no_float_holds_is_open() -> None:
+    found = difference(effect([-400.0, 400.0]), effect([-300.0, 310.0]))
+    assert (found.speed_up_low, found.speed_up_high) == (0.0, None)
+    assert found.half_width is None
+    assert ratio_range(as_interval(found)) == "0–∞"
+    assert ratio_range(Interval(estimate=1.0, low=1e-9, high=2.7e72)) == "1e-09–3e+72"
+
+
+def test_other_parameters_are_told() -> None:
+    record = make_record(CASE.format("eager"))
+    parameters = copy.deepcopy(record.parameters) | {"seed": 7}
+    changed = record.model_copy(update={"parameters": parameters})
+    (change,) = compare(run_of([record]), run_of([changed])).changes
+    assert change.parameters == ("seed",)
+    assert "configured differently: seed" in words.notes(change)
+
+
+def test_the_smallest_effect_can_be_given() -> None:
+    wide = compare(again(1), again(2, inductor=1.1), minimum_effect=0.2)
+    assert outcomes(wide)["inductor"] == "unresolved"
+
+
+def test_the_history_has_a_line_for_each_case_that_stands_in_two_runs() -> None:
+    runs = [again(1), again(2), again(3, inductor=1.4)]
+    figure = draw_history(runs)
+    assert figure is not None
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2", "3"]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["fx", "inductor"]
+    page = render_comparison(compare(runs[0], runs[2]), history=runs)
+    assert "Speed-ups over all runs" in page
+    assert "Speed-ups over all runs" not in render_comparison(compare(runs[0], runs[2]))
+    assert draw_history([again(1), run_of([make_record(CASE.format("eager"))])]) is None
+
+
+def test_messages_are_escaped() -> None:
+    hostile = "<script>alert(1)</script> | x\ny"
+    there = run_of([make_record(CASE.format("fx"))], hostile)
+    here = run_of([make_record(CASE.format("fx"), status="failed", reason=hostile)])
+    comparison = compare(there, here)
+    assert "<script>alert" not in render_comparison(comparison)
+    assert "<script>" not in render_markdown(comparison)
+    assert "alert(1)" in printed(comparison)
+
+
+def write_run(folder: Path, records: Iterable[Record]) -> Path:
+    for record in records:
+        write_record(record, folder / record.identity.record)
+    return folder
+
+
+def test_the_command_writes_both_pages_and_ends_with_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = house_price_records()
+    there = write_run(tmp_path / "there", records)
+    here = write_run(tmp_path / "here", [*map(slowed, records[1:2]), records[0], *records[2:]])
+    pages = ["--html", str(tmp_path / "c.html"), "--markdown", str(tmp_path / "c.md")]
+    assert main([str(there), "--this", str(there / "results"), *pages]) == 0
+    assert main([str(there), "--this", str(here), *pages]) == 1
+    assert "Speed-ups over all runs" not in (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert main([str(there), str(here), "--this", str(there), *pages]) == 0
+    assert "Speed-ups over all runs" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert main([str(there), "--this", str(here), *pages]) == 1
+    assert "inductor" in capsys.readouterr().out
+    assert (tmp_path / "c.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "▼ slower" in (tmp_path / "c.md").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_compared_ends_with_2_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = str(write_run(tmp_path / "good", [make_record(CASE.format("eager"))]))
+    other = write_run(tmp_path / "other", [make_record(CASE.format("fx"))])
+    corrupt = write_run(tmp_path / "corrupt", [make_record(CASE.format("eager"))])
+    next(corrupt.rglob("*.json")).write_text("{")
+    (tmp_path / "empty").mkdir()
+    for base, why in (
+        ("nowhere", "no such folder"),
+        ("empty", "no record"),
+        ("corrupt", "not a valid record"),
+        ("other", "no case in common"),
+    ):
+        assert main([str(tmp_path / base), "--this", good]) == 2
+        assert why in " ".join(capsys.readouterr().err.split())
+    assert load_run(other).title == f"{other} (01234567, 2026-03-01)"

@@ -1,0 +1,97 @@
+"""Compare a run with an earlier one, another machine's, or another version's.
+
+python -m torchmodes.comparison BASE [MORE ...] [--this results]
+
+Exit code 0: nothing became slower; 1: a case became slower, or was measured there and is not here
+(failed, wrong, unsupported, without effect); 2: the runs cannot be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from torchmodes.comparison.changes import Comparison, compare
+from torchmodes.comparison.pages import write_comparison
+from torchmodes.comparison.runs import load_run
+from torchmodes.comparison.terminal import print_comparison
+
+CANNOT_COMPARE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare, print, write, and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        base, *more = [load_run(path) for path in options.base]
+        this = load_run(options.this)
+        comparison = compare(base, this, minimum_effect=options.minimum_effect)
+    except ValueError as error:
+        Console(stderr=True, highlight=False).print(f"cannot compare: {error}", markup=False)
+        return CANNOT_COMPARE
+    print_comparison(comparison)
+    history = sorted([base, *more, this], key=lambda run: run.finished_at)
+    write_comparison(comparison, html=options.html, markdown=options.markdown, history=history)
+    Console(highlight=False).print(f"The comparison: {options.html}", markup=False)
+    return exit_code(comparison, count_eager=options.count_eager)
+
+
+def exit_code(comparison: Comparison, *, count_eager: bool = False) -> int:
+    """Return 1 where something is worse than it was, else 0.
+
+    Parameters
+    ----------
+    comparison
+        The two runs.
+    count_eager
+        Whether a slower eager counts: for a machine that nobody else uses.
+    """
+    worse = bool(comparison.with_outcome("slower", "lost"))
+    eager = any(change.verdict == "slower" for change in comparison.eager)
+    return int(worse or (count_eager and eager))
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, _, codes = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m torchmodes.comparison",
+        description=summary,
+        epilog=codes.partition("\n\n")[2],
+    )
+    parser.add_argument(
+        "base",
+        nargs="+",
+        type=Path,
+        help="results folder to compare with; more of them join the chart of the history",
+    )
+    parser.add_argument("--this", type=Path, default=Path("results"), help="default: results")
+    parser.add_argument("--html", type=Path, default=Path("reports/comparison.html"))
+    parser.add_argument("--markdown", type=Path, default=Path("reports/comparison.md"))
+    parser.add_argument(
+        "--minimum-effect",
+        type=_share,
+        metavar="SHARE",
+        help="relative change too small to matter; default: what the runs were measured with",
+    )
+    parser.add_argument(
+        "--count-eager",
+        action="store_true",
+        help="exit 1 also where eager itself became slower (for a machine nobody else uses)",
+    )
+    return parser
+
+
+def _share(text: str) -> float:
+    """Read a share such as 0.01."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share between 0 and 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Modes against models: where each one helps, at a glance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from torchmodes.report.advice import statistics_of
+from torchmodes.report.conditions import Machine
+from torchmodes.report.data import ReportData
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    label_rows,
+    label_width,
+    short_label,
+    stack,
+)
+from torchmodes.report.judging import Judged
+from torchmodes.report.quantities import ratio_digits
+from torchmodes.report.style import INK, MARGIN, MUTED, PALETTE, SURFACE
+
+FASTER, SLOWER = PALETTE["blue"], PALETTE["vermilion"]
+_ROW = 0.34
+_DEEPEST = 0.5
+"""The strongest shade: what is written on it must stay readable, on paper and in the dark."""
+_FULL = math.log(2)
+"""The effect, twice or half as fast, that has the strongest shade."""
+_FEWEST_MODELS = 2
+_SIGNS = {"failed": "failed", "wrong": "wrong", "unsupported": "n/a", "no effect": "none"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cases of several models that may stand side by side: one machine, task, device, batch."""
+
+    machine: Machine
+    task: str
+    device: str
+    batch_size: int
+    cases: tuple[Judged, ...]
+
+    @property
+    def models(self) -> list[str]:
+        """The columns."""
+        return sorted({judged.case.model for judged in self.cases})
+
+    @property
+    def rows(self) -> list[Judged]:
+        """One case of each mode and precision, for the rows' names."""
+        named = {(judged.case.mode, judged.case.precision): judged for judged in self.cases}
+        return [named[key] for key in sorted(named)]
+
+
+def grids(data: ReportData) -> list[Grid]:
+    """Return what can be drawn: where two models or more ran at one batch size."""
+    found: dict[tuple[Machine, str, str, int], list[Judged]] = {}
+    for judged in data.cases:
+        case = judged.case
+        if not case.is_baseline:
+            key = (judged.machine, case.task, case.device, case.batch_size)
+            found.setdefault(key, []).append(judged)
+    made = [Grid(*key, tuple(cases)) for key, cases in sorted(found.items())]
+    return [grid for grid in made if len(grid.models) >= _FEWEST_MODELS and _any(grid.cases)]
+
+
+def draw_heat(data: ReportData) -> Figure:
+    """Draw the speed-up of every mode on every model as a shaded grid with its numbers.
+
+    Blue is faster than eager and orange slower, the stronger the more; what is the same or
+    unresolved stays grey, and what has no figure says why.
+    """
+    found = grids(data)
+    several = len(data.machines) > 1
+    panels = [Panel(_title(grid, several), 0.3 + _ROW * len(grid.rows)) for grid in found]
+    left = label_width(row for grid in found for row in grid.rows)
+    figure, axes = stack(panels, left=left, right=0.08, legend_rows=2, axis=0.12)
+    for ax, grid in zip(axes, found, strict=True):
+        _grid_panel(ax, grid)
+    bottom_legend(
+        figure,
+        [
+            Patch(facecolor=FASTER, alpha=_DEEPEST, label="faster, at least twice"),
+            Patch(facecolor=SLOWER, alpha=_DEEPEST, label="slower, at most half as fast"),
+            Patch(facecolor=FASTER, alpha=0.15, label="faster, a little"),
+            Patch(facecolor=MARGIN, label="same or unresolved"),
+        ],
+        columns=2,
+    )
+    return figure
+
+
+def shade(judged: Judged) -> tuple[str, float]:
+    """Return the colour of a measured case and how strong it is, from 0 to 1."""
+    if judged.verdict not in ("faster", "slower"):
+        return MARGIN, 1.0
+    effect = abs(math.log(statistics_of(judged).speed_up.estimate))
+    depth = _DEEPEST * (0.25 + 0.75 * min(1.0, effect / _FULL))
+    return (FASTER if judged.verdict == "faster" else SLOWER), depth
+
+
+def _grid_panel(ax: Axes, grid: Grid) -> None:
+    models, rows = grid.models, grid.rows
+    label_rows(ax, rows)
+    ax.set_ylim(len(rows) - 0.5, -0.5 - 0.3 / _ROW)  # the models' names stand above the cells
+    ax.set_xlim(-0.5, len(models) - 0.5)
+    ax.xaxis.set_visible(False)
+    ax.spines["bottom"].set_visible(False)
+    cells = {(j.case.model, j.case.mode, j.case.precision): j for j in grid.cases}
+    width = max(6, int(58 / len(models)))
+    for column, model in enumerate(models):
+        ax.text(column, -0.5 - 0.15 / _ROW, short_label(model, width), ha="center", va="center")
+        for row, named in enumerate(rows):
+            judged = cells.get((model, named.case.mode, named.case.precision))
+            _cell(ax, column, row, judged)
+
+
+def _cell(ax: Axes, column: int, row: int, judged: Judged | None) -> None:
+    if judged is None:
+        return
+    if not judged.competes:
+        why = "no effect" if judged.record.no_effect else judged.record.status
+        ax.text(column, row, _SIGNS.get(why, why), ha="center", va="center", color=MUTED, size=8)
+        return
+    colour, depth = shade(judged)
+    left, right, top, bottom = column - 0.5, column + 0.5, row - 0.5, row + 0.5
+    ax.fill(
+        [left, right, right, left],
+        [top, top, bottom, bottom],
+        facecolor=colour,
+        alpha=depth,
+        edgecolor=SURFACE,
+        linewidth=1.5,
+    )
+    settled = judged.verdict in ("faster", "slower")
+    ax.text(
+        column,
+        row,
+        f"{ratio_digits(statistics_of(judged).speed_up.estimate)}×",
+        ha="center",
+        va="center",
+        size=8.5,
+        weight="bold" if settled else "normal",
+        color=INK if settled else MUTED,
+    )
+
+
+def _any(cases: Iterable[Judged]) -> bool:
+    return any(judged.competes for judged in cases)
+
+
+def _title(grid: Grid, several: bool) -> str:
+    where = f" · {grid.machine.host}" if several and grid.machine.host else ""
+    return f"{grid.task} · batch {grid.batch_size:,} · {grid.device}{where}"

@@ -1,0 +1,56 @@
+"""Logarithmic axes of ratios: limits that hold every interval, ticks at round numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from torchmodes.records import Interval
+
+_RATIO_STEPS: tuple[tuple[float, ...], ...] = (
+    tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),
+    tuple(round(0.7 + 0.05 * i, 2) for i in range(15)),
+    tuple(round(0.5 + 0.1 * i, 1) for i in range(16)),
+    tuple(round(0.4 + 0.2 * i, 1) for i in range(9)),
+    (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0),
+    (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
+    (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0),
+)
+"""Round ratios, from fine to coarse."""
+_MOST_TICKS = 5
+_FAR = 2.5
+
+
+def ratio_limits(intervals: Iterable[Interval]) -> tuple[float, float]:
+    """Return limits that hold 1, every estimate, and the intervals as far as they tell something.
+
+    One interval of a hundredth to a hundred would squeeze all others: a bound may lie beyond the
+    limits where it is further than `_FAR` from 1 and from every estimate.
+    """
+    intervals = list(intervals)
+    estimates = [1.0, *(i.estimate for i in intervals if i.estimate > 0)]
+    nearest, furthest = min(estimates) / _FAR, max(estimates) * _FAR
+    bounds = [v for i in intervals for v in (i.low, i.high) if v is not None and v > 0]
+    values = [*estimates, *(min(max(bound, nearest), furthest) for bound in bounds)]
+    low, high = min([0.95, *values]), max([1.05, *values])
+    air = (high / low) ** 0.06
+    return low / air, high * air
+
+
+def ratio_ticks(axis: Axis, limits: tuple[float, float]) -> None:
+    """Put round ratios on a logarithmic axis, as many as there is room for."""
+    inside = [[r for r in step if limits[0] <= r <= limits[1]] for step in _RATIO_STEPS]
+    reaching = [step[0] <= limits[0] * 1.1 and step[-1] >= limits[1] / 1.1 for step in _RATIO_STEPS]
+    chosen = next(
+        (
+            ticks
+            for ticks, reaches in zip(inside, reaching, strict=True)
+            if reaches and len(ticks) <= _MOST_TICKS
+        ),
+        inside[-1],
+    )
+    axis.set_major_locator(FixedLocator(chosen))
+    axis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
+    axis.set_minor_locator(NullLocator())

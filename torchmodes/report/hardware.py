@@ -1,0 +1,160 @@
+"""Advice by hardware: what each mode did on each device, over everything that was measured there.
+
+A table of backends by hardware, as guides print it, with this run's findings in place of hearsay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from torchmodes.report.advice import speed_up
+from torchmodes.report.conditions import Machine
+from torchmodes.report.data import ReportData
+from torchmodes.report.judging import Judged
+from torchmodes.report.quantities import DASH, NOTHING, TIMES, listing, plural, ratio_digits
+from torchmodes.report.words import verdict
+
+_FEWEST_GROUPS = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one mode did on one device, in one task.
+
+    Attributes
+    ----------
+    competitors
+        Its cases that have a verdict, over models and batch sizes.
+    others
+        Its cases that have none: failed, wrong, unsupported, without effect.
+    """
+
+    name: str
+    mode: str
+    competitors: tuple[Judged, ...]
+    others: tuple[Judged, ...]
+
+    @property
+    def advice(self) -> str:
+        """What follows, in a few words chosen by the verdicts."""
+        found = {judged.verdict for judged in self.competitors}
+        if not found:
+            return "not here"
+        if found == {"faster"} and not self.others:
+            return "use it"
+        if found == {"faster"}:
+            return "use it where it runs"
+        if "faster" in found:
+            return "measure your model: it helps some"
+        if found == {"slower"}:
+            return "avoid it"
+        if found <= {"slower", "same"}:
+            return "no gain"
+        return "no gain shown"
+
+    @property
+    def faster(self) -> tuple[Judged, ...]:
+        """The cases in which it is faster."""
+        return tuple(judged for judged in self.competitors if judged.verdict == "faster")
+
+    @property
+    def helps(self) -> str:
+        """The models and batch sizes where it is faster."""
+        if not self.faster:
+            return NOTHING
+        if len(self.faster) == len(self.competitors) > 1 and not self.others:
+            return "all it was measured on"
+        batches: dict[str, list[str]] = {}
+        for judged in self.faster:
+            batches.setdefault(judged.case.model, []).append(f"{judged.case.batch_size:,}")
+        return "; ".join(f"{model} (batch {', '.join(b)})" for model, b in batches.items())
+
+    @property
+    def counts(self) -> str:
+        """How its cases came out: ``3 faster, 1 same, 1 failed``."""
+        order = ("faster", "same", "unresolved", "slower")
+        words = [verdict(judged) for judged in (*self.competitors, *self.others)]
+        known = [word for word in order if word in words]
+        rest = sorted(set(words) - set(order))
+        return ", ".join(f"{words.count(word):,} {word}" for word in (*known, *rest))
+
+    @property
+    def reach(self) -> str:
+        """The smallest and the largest estimated speed-up."""
+        values = sorted(map(speed_up, self.competitors))
+        if not values:
+            return NOTHING
+        low, high = ratio_digits(values[0]), ratio_digits(values[-1])
+        return f"{low}{TIMES}" if low == high else f"{low}{DASH}{high}{TIMES}"
+
+    @property
+    def rank(self) -> tuple[int, float, str]:
+        """Order: those that help most often first, then by how much."""
+        values = list(map(speed_up, self.competitors)) or [0.0]
+        return -len(self.faster), -max(values), self.name
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device of one machine doing one task, and what every mode did there."""
+
+    machine: Machine
+    device: str
+    task: str
+    groups: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def title(self) -> str:
+        """The hardware that computed, and the task: ``AMD EPYC, 2 cores · inference``."""
+        known = self.machine.gpu if self.device == "cuda" else ""
+        if self.device != "cuda" and self.machine.cpu:
+            cores = f", {self.machine.cores} cores" if self.machine.cores else ""
+            known = f"{self.machine.cpu}{cores}"
+        return " · ".join(filter(None, (known, self.device, self.task)))
+
+    @property
+    def said(self) -> str:
+        """What was found, in a sentence or two."""
+        over = f"Over {plural(self.groups, 'model and batch size', 'models and batch sizes')}"
+        always = [f.name for f in self.findings if f.advice.startswith("use it")]
+        slow = [f.name for f in self.findings if f.advice == "avoid it"]
+        some = [f.name for f in self.findings if f.advice.startswith("measure")]
+        told = [
+            (always, f"faster wherever it ran: {listing(always)}" if always else ""),
+            (some, f"faster on some: {listing(some)}" if some else ""),
+            (slow, f"slower wherever it ran: {listing(slow)}" if slow else ""),
+        ]
+        known = [text for names, text in told if names]
+        return (
+            f"{over}, {'; '.join(known)}." if known else f"{over}, no mode is shown to be faster."
+        )
+
+
+def advice_by_hardware(data: ReportData) -> list[Hardware]:
+    """Return what each mode did on each hardware, where that is over two groups or more."""
+
+    def where(judged: Judged) -> tuple[Machine, str, str]:
+        return judged.machine, judged.case.device, judged.case.task
+
+    found = []
+    for (machine, device, task), members in groupby(sorted(data.cases, key=where), key=where):
+        cases = list(members)
+        groups = len({(judged.case.model, judged.case.batch_size) for judged in cases})
+        findings = sorted(_findings(cases), key=lambda finding: finding.rank)
+        if groups >= _FEWEST_GROUPS and findings:
+            found.append(Hardware(machine, device, task, groups, tuple(findings)))
+    return found
+
+
+def _findings(cases: Iterable[Judged]) -> Iterable[Finding]:
+    def mode(judged: Judged) -> tuple[str, str]:
+        return judged.case.mode, judged.name
+
+    candidates = [judged for judged in cases if not judged.case.is_baseline]
+    for (name, shown), members in groupby(sorted(candidates, key=mode), key=mode):
+        own = list(members)
+        competing = tuple(judged for judged in own if judged.competes)
+        yield Finding(shown, name, competing, tuple(j for j in own if not j.competes))
