@@ -32,7 +32,9 @@ rule all:
         TRACES,
         STUDIES,
         STUDY_PLOTS,
+        DIFFS,
         rules.draw_plots.output,
+        rules.draw_profiles.output if PROFILED else [],
         "results/accepted.json" if CONFIG.strict else [],
         "reports/comparison.html" if CONFIG.base else [],
 

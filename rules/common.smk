@@ -4,11 +4,20 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from torchmodes import models, modes
-from torchmodes.cases import Case, case_from, case_parameters, expand_grids, job_parameters
+from torchmodes.cases import (
+    LIMITS,
+    Case,
+    case_from,
+    case_parameters,
+    expand_grids,
+    job_parameters,
+    pair_modes,
+)
 from torchmodes.comparison.runs import record_files
 from torchmodes.config import SYNTHETIC, parse_config
 from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
+from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import code_digest, installed
 from torchmodes.user_code import user_files
 
@@ -52,6 +61,10 @@ HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.
 PROFILES = [f"{case.profile}/summary.json" for case in PROFILED]
 STUDIES = [f"results/studies/{study}.json" for study, cases in STUDIED.items() if cases]
 STUDY_PLOTS = [f"results/plots/study-{Path(study).stem}.svg" for study in STUDIES]
+DIFFS = [a.diff(b) for a, b in pair_modes(PROFILED, CONFIG.profile.diffs)]
+MACHINES = sorted({f"results/machine/{case.device}.json" for case in PROFILED})
+ROOFLINE = ["results/roofline.json"] if PROFILED else []
+PROFILED_RECORDS = sorted({case.record for case in PROFILED} & set(RECORDS))
 TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
 
 if len(RUNS) < len(PROFILED):
@@ -70,6 +83,8 @@ wildcard_constraints:
     batch_size="[1-9][0-9]*",
     run="[^/]+",
     study="|".join(STUDIED),
+    a="[^/]+",
+    b="[^/]+",
 
 
 def case_of(wildcards):
@@ -192,13 +207,16 @@ def study_gpus(study):
     return lambda wildcards: needed
 
 
+def directory_of(run):
+    """Return the directory of the profile behind a TensorBoard run's name."""
+    if run not in RUNS:
+        raise WorkflowError(f"no profiled case has the run {run}; there are {', '.join(RUNS)}")
+    return RUNS[run].profile
+
+
 def profile_of(wildcards):
     """Return the trace behind a TensorBoard run."""
-    if wildcards.run not in RUNS:
-        raise WorkflowError(
-            f"no profiled case has the run {wildcards.run}; there are {', '.join(RUNS)}"
-        )
-    return f"{RUNS[wildcards.run].profile}/trace.json.gz"
+    return f"{directory_of(wildcards.run)}/trace.json.gz"
 
 
 def print_summary():

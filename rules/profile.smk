@@ -5,7 +5,15 @@ rule profile_case:
         operators=operators_of,
     output:
         trace="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/trace.json.gz",
+        overview="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/overview.json",
         operators="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/operators.csv",
+        kernels="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/kernels.csv",
+        layers="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/layers.csv",
+        memory="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/memory.csv",
+        python="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/python.csv",
+        internals=directory(
+            "results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/internals"
+        ),
         summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
     log:
         "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
@@ -13,12 +21,14 @@ rule profile_case:
         "../envs/torch.yaml"
     threads: MEASURED_THREADS
     resources:
+        # Alone, as when measuring: two profiles side by side would show each other.
+        machine=100,
         mem_mb=4000,
         runtime=MINUTES,
         gpu=gpus_of,
     params:
         case=job_parameters_of,
-        profile=CONFIG.profile.model_dump(exclude={"cases"}),
+        profile=CONFIG.profile.model_dump(exclude={"cases", "diffs"}),
         code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
         software=software_of,
     script:
@@ -37,3 +47,111 @@ rule publish_trace:
         "../envs/data.yaml"
     shell:
         "cp {input} {output} 2> {log}"
+
+
+rule diff_profiles:
+    """What changed from one profiled case to another; any two, by the names of their runs."""
+    input:
+        a=lambda wildcards: f"{directory_of(wildcards.a)}/summary.json",
+        b=lambda wildcards: f"{directory_of(wildcards.b)}/summary.json",
+    output:
+        "results/profile/diff/{a}--vs--{b}.json",
+    log:
+        "logs/profile/diff/{a}--vs--{b}.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        code=code_digest("scripts/diff_profiles.py"),
+    script:
+        "../scripts/diff_profiles.py"
+
+
+rule measure_machine:
+    """What a device reaches at the most, again when machine or software have changed."""
+    output:
+        "results/machine/{device}.json",
+    log:
+        "logs/machine/{device}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: MEASURED_THREADS
+    resources:
+        machine=100,
+        mem_mb=4000,
+        runtime=MINUTES,
+        gpu=lambda wildcards: 1 if wildcards.device == "cuda" else None,
+    params:
+        limits={name: getattr(CONFIG.measurement, name) for name in LIMITS},
+        code=code_digest("scripts/measure_machine.py", "torchmodes.profiling.ceilings"),
+        software=SOFTWARE,
+        machine=lambda wildcards: machine_fingerprint(),
+    script:
+        "../scripts/measure_machine.py"
+
+
+rule compute_roofline:
+    """What the profiled cases reach of what the machine allows."""
+    input:
+        profiles=PROFILES,
+        machines=MACHINES,
+        records=PROFILED_RECORDS,
+    output:
+        "results/roofline.json",
+    log:
+        "logs/report/compute_roofline.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=code_digest("scripts/compute_roofline.py"),
+    script:
+        "../scripts/compute_roofline.py"
+
+
+rule draw_profiles:
+    """Figures of the profiles: layers and memory of each, parts and roofline of all."""
+    input:
+        profiles=PROFILES,
+        roofline="results/roofline.json",
+    output:
+        layers=[
+            report(
+                f"{case.profile}/layers.svg",
+                category="Why",
+                subcategory="Layers",
+                labels={"figure": f"Forward pass by module, {case.run}"},
+                caption="captions/layers.rst",
+            )
+            for case in PROFILED
+        ],
+        memory=[
+            report(
+                f"{case.profile}/memory.svg",
+                category="Why",
+                subcategory="Memory",
+                labels={"figure": f"Memory over time, {case.run}"},
+                caption="captions/memory.rst",
+            )
+            for case in PROFILED
+        ],
+        parts=report(
+            "results/plots/step_parts.svg",
+            category="Why",
+            subcategory="Overview",
+            labels={"figure": "Parts of a step"},
+            caption="captions/step_parts.rst",
+        ),
+        roofline=report(
+            "results/plots/roofline.svg",
+            category="Why",
+            subcategory="Overview",
+            labels={"figure": "Roofline"},
+            caption="captions/roofline.rst",
+        ),
+    log:
+        "logs/report/draw_profiles.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=code_digest("scripts/draw_profiles.py"),
+    script:
+        "../scripts/draw_profiles.py"

@@ -104,6 +104,8 @@ rule write_report:
         metrics=METRICS,
         histories=HISTORIES,
         profiles=PROFILES,
+        roofline=ROOFLINE,
+        diffs=DIFFS,
         studies=STUDIES,
         table=TABLE[0],
     output:

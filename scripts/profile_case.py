@@ -1,4 +1,4 @@
-"""Record a few steps of one case under torch.profiler."""
+"""Profile one case and leave its files in one directory."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,6 @@ with job_log(snakemake.log[0]):
         threads=snakemake.threads,
         table=list(snakemake.input.get("table", [])),
         operators=snakemake.input.get("operators") or None,
-        trace=Path(snakemake.output.trace),
-        operators_table=Path(snakemake.output.operators),
-        summary=Path(snakemake.output.summary),
+        directory=Path(snakemake.output.summary).parent,
         log=Path(snakemake.log[0]),
     )

@@ -18,6 +18,8 @@ with job_log(snakemake.log[0]):
         config=snakemake.params.config,
         studies=[Path(path) for path in snakemake.input.studies],
         table=Path(snakemake.input.table),
+        roofline=next(map(Path, snakemake.input.roofline), None),
+        diffs=[Path(path) for path in snakemake.input.diffs],
     )
     html.write_report(data, Path(snakemake.output.html))
     markdown.write_summary(data, Path(snakemake.output.markdown))

@@ -6,7 +6,7 @@ A case is task × device × model × mode × precision × batch size: one job, o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -60,6 +60,10 @@ class Case:
     def profile(self) -> str:
         """Directory of the profile."""
         return f"results/profile/{self}"
+
+    def diff(self, other: Case) -> str:
+        """Path of what changed from this case's profile to another's."""
+        return f"results/profile/diff/{self.run}--vs--{other.run}.json"
 
     @property
     def run(self) -> str:
@@ -131,6 +135,25 @@ def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
         for batch_size in grid.batch_sizes
     }
     return sorted(cases | {case.baseline for case in cases})
+
+
+def pair_modes(cases: Iterable[Case], pairs: Iterable[Sequence[str]]) -> list[tuple[Case, Case]]:
+    """Return the pairs of cases that differ in nothing but the mode, for pairs of modes.
+
+    Parameters
+    ----------
+    cases
+        Among which to look.
+    pairs
+        Of names of modes, as under ``profile.diffs``.
+    """
+    known = set(cases)
+    return [
+        (case, other)
+        for a, b in pairs
+        for case in sorted(known)
+        if case.mode == a and (other := replace(case, mode=b)) in known
+    ]
 
 
 def case_parameters(config: Config, case: Case) -> dict[str, Any]:

@@ -38,6 +38,7 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+ModePair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
 class Section(BaseModel):
@@ -369,6 +370,9 @@ class Profile(Section):
     """Which cases are profiled, and torch.profiler's schedule."""
 
     cases: list[Grid] = Field([], description="blocks of cases to profile, as under `benchmark`")
+    diffs: list[ModePair] = Field(
+        [], description="pairs of modes whose profiles are compared, wherever both are profiled"
+    )
     wait: int = Field(1, description="steps before the profiler starts", ge=0)
     warmup: int = Field(1, description="steps the profiler runs and discards", ge=0)
     active: Count = Field(3, description="steps recorded")
@@ -494,6 +498,12 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for study in Studies.model_fields
         for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
     }
+    for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
+        faults += [
+            f"profile.diffs[{i}][{j}]: unknown mode {name!r}" + meant(name, modes)
+            for j, name in enumerate(map(str, pair))
+            if name not in modes
+        ]
     for where, block in blocks.items():
         # Where there are no models or modes at all, that is the fault: not every name of one.
         for i, name in enumerate(_names(block.get("models")) if models else []):
@@ -529,6 +539,10 @@ def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _blocks(value: Any) -> list[Mapping[str, Any]]:
     return [b if isinstance(b, Mapping) else {} for b in value] if isinstance(value, list) else []
+
+
+def _lists(value: Any) -> list[list[Any]]:
+    return [v for v in value if isinstance(v, list)] if isinstance(value, list) else []
 
 
 def _names(value: Any) -> list[str]:

@@ -100,6 +100,7 @@ def run_job(
         return refusal, None
     settings = argument["parameters"]["measurement"]
     limit_mb = settings["memory_limit_mb"]
+    family = argument["parameters"].get("model", {}).get("family")  # the machine has no model
     outcome = run_supervised(
         target,
         dict(argument),
@@ -107,7 +108,7 @@ def run_job(
         time_limit_s=settings["time_limit_s"],
         memory_limit_bytes=None if limit_mb is None else limit_mb * 10**6,
         start=settings["start"],
-        preload=(*PRELOAD, *models.IMPORTS.get(argument["parameters"]["model"]["family"], ())),
+        preload=(*PRELOAD, *models.IMPORTS.get(family, ())),
         threads=argument["threads"],
         environment=environment or {},
     )

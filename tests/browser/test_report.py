@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from profile_factory import CHANGE, ROOFLINE, a_profile
 from record_factory import house_price_records, make_record, make_training
 
 from torchmodes.comparison.changes import compare
@@ -32,7 +33,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_record(case.format("torchscript-trace-optimize-for-inference"), speed_up=2.2),
     ]
     trainings = [make_training("eager"), make_training("fx")]
-    write_report(make_report_data(records, trainings=trainings), path)
+    data = make_report_data(
+        records, trainings=trainings, profiles=[a_profile()], roofline=ROOFLINE, diffs=[CHANGE]
+    )
+    write_report(data, path)
     return path
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 from workflow.conftest import Workflow
 
+from torchmodes.profiling.files import INTERNALS, OVERVIEW, SUMMARY, TABLES, TRACE
 from torchmodes.records import read_record, read_records
 
 pytestmark = pytest.mark.workflow
@@ -37,8 +38,39 @@ def test_it_leaves_every_file_the_readme_promises(finished: Workflow) -> None:
         "results/training/fx/model/graph.txt",
         "results/training/torchscript/model/model.pt",
         "results/tensorboard/training-house_price-eager-fp32-b256/torchmodes.pt.trace.json.gz",
+        "results/machine/cpu.json",
+        "results/roofline.json",
+        "results/plots/roofline.svg",
+        "results/plots/step_parts.svg",
     ):
         assert (finished.folder / name).stat().st_size > 0, name
+
+
+def test_every_profile_has_all_of_its_files_and_explains_itself(finished: Workflow) -> None:
+    folder = finished.folder / "results/profile"
+    for mode in ("eager", "torchscript"):
+        profile = folder / f"training/cpu/house_price/{mode}/fp32-b256"
+        names = {path.name for path in profile.iterdir()}
+        documented = (finished.folder / "docs/profiles.md").read_text(encoding="utf-8")
+        assert names == {*TABLES, TRACE, OVERVIEW, SUMMARY, INTERNALS, "layers.svg", "memory.svg"}
+        assert all(f"`{name}" in documented for name in names)
+        overview = json.loads((profile / OVERVIEW).read_text())
+        assert sum(overview["parts"].values()) == pytest.approx(overview["wall_s"], rel=1e-3)
+        assert json.loads((profile / SUMMARY).read_text())["distortion"] > 0
+    (diff,) = (folder / "diff").iterdir()
+    found = json.loads(diff.read_text())
+    assert found["account_gained_s"] == pytest.approx(found["gained_s"]["profiled"])
+    assert found["sentence"] in (finished.folder / "reports/report.html").read_text().replace(
+        "&lt;", "<"
+    ).replace("&gt;", ">")
+
+
+def test_no_case_reaches_more_than_the_machine_allows(finished: Workflow) -> None:
+    found = json.loads((finished.folder / "results/roofline.json").read_text())
+    assert len(found["points"]) == 2
+    for point in found["points"]:
+        assert 0 < point["share"] <= 1, point
+        assert point["source"] == "record"
 
 
 def test_every_case_is_measured_with_samples_interval_and_verdict(finished: Workflow) -> None:
@@ -100,7 +132,7 @@ def test_editing_a_plot_measures_nothing_again(finished: Workflow) -> None:
         file.write("\n# edited\n")
     planned = set(finished.planned())
     assert "write_report" in planned
-    assert planned <= {"write_report", "draw_plots", "summarize_records"}
+    assert planned <= {"write_report", "draw_plots", "draw_study", "summarize_records"}
 
 
 def test_editing_the_sampler_measures_every_case_again_but_trains_nothing(

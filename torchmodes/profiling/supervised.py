@@ -1,14 +1,14 @@
-"""Profile in a process of its own, and write a summary however that ends."""
+"""Profile, or measure the machine, in a process of its own; write a result however that ends."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchmodes.jobs import run_job, shared_compile_cache
+from torchmodes.profiling.files import SUMMARY, start_empty
 from torchmodes.writing import write_atomically
 
 
@@ -19,9 +19,7 @@ def profile_supervised(
     threads: int,
     table: Sequence[str],
     operators: str | None,
-    trace: Path,
-    operators_table: Path,
-    summary: Path,
+    directory: Path,
     log: Path,
 ) -> dict[str, Any]:
     """Profile a case.
@@ -38,16 +36,14 @@ def profile_supervised(
         Paths of the table and its statistics; training cases need them.
     operators
         Path of the custom operators, where the mode uses them.
-    trace, operators_table, summary
-        Paths to write: a gzipped Chrome trace, CSV and JSON. Trace and table are empty when the
-        case did not run; the summary says why.
+    directory
+        Where the files of `torchmodes.profiling.files` go. Where the case did not run, trace and
+        tables are empty, and the summary says why.
     log
         File for everything the process prints.
     """
-    with gzip.open(trace, "wt", encoding="utf-8") as file:
-        json.dump({"traceEvents": []}, file)
-    operators_table.write_text("operator\n", encoding="utf-8")
-    parts, _ = run_job(
+    start_empty(directory)
+    parts, outcome = run_job(
         "torchmodes.profiling.trace:profile_case",
         {
             "parameters": dict(parameters),
@@ -55,12 +51,45 @@ def profile_supervised(
             "threads": threads,
             "table": list(table),
             "operators": operators,
-            "trace": str(trace),
-            "operators_table": str(operators_table),
+            "directory": str(directory),
         },
         log=log,
         environment=shared_compile_cache(),
     )
+    if outcome is not None and parts["status"] != "ok":
+        start_empty(directory)  # nothing half-written stays
     told = {"case": parameters["case"], **parts}
-    write_atomically(summary, json.dumps(told, indent=1) + "\n")
+    write_atomically(directory / SUMMARY, json.dumps(told, indent=1) + "\n")
     return told
+
+
+def measure_machine_supervised(
+    device: str, limits: Mapping[str, Any], *, threads: int, output: Path, log: Path
+) -> dict[str, Any]:
+    """Measure the ceilings of a device and write them; a failure is written too.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda`` or ``mps``.
+    limits
+        ``time_limit_s``, ``memory_limit_mb`` and ``start``, as for a case.
+    threads
+        Threads that cases run with.
+    output
+        JSON file to write.
+    log
+        File for everything the process prints.
+    """
+    found, _ = run_job(
+        "torchmodes.profiling.ceilings:measure_machine",
+        {
+            "parameters": {"measurement": dict(limits)},
+            "device": device,
+            "threads": threads,
+            "operators": None,
+        },
+        log=log,
+    )
+    write_atomically(output, json.dumps(found, indent=1) + "\n")
+    return found

@@ -1,14 +1,27 @@
-"""Record a few steps of a case with torch.profiler."""
+"""Profile a case: every pass over it, each apart from the others, and the files they leave."""
 
 from __future__ import annotations
 
+import json
+import statistics
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from torch.profiler import ProfilerActivity, profile, record_function, schedule
-
+from torchmodes.modes.base import first_line
+from torchmodes.profiling.chrome import read_trace
+from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE
+from torchmodes.profiling.internals import keep_internals
+from torchmodes.profiling.kernels import kernel_table
+from torchmodes.profiling.layers import ENGINES_WITH_MODULES, LayerTimer
+from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
+from torchmodes.profiling.overview import Overview, overview
+from torchmodes.profiling.python_time import python_functions
+from torchmodes.profiling.recommendations import recommend
+from torchmodes.profiling.record import SPANS, operator_table, record, record_lean
+from torchmodes.profiling.work import Work, count_work
 from torchmodes.subjects import (
     Job,
     Subject,
@@ -18,114 +31,122 @@ from torchmodes.subjects import (
     unsupported,
 )
 
-SPANS = {"training": "model_train_step", "inference": "model_inference"}
-"""The named span around each recorded step."""
+WARMUP_CALLS = 10
 UNPROFILED_CALLS = 10
-OPERATOR_COLUMNS = (
-    "operator",
-    "calls",
-    "self_cpu_s",
-    "total_cpu_s",
-    "self_device_s",
-    "total_device_s",
-    "flops",
-    "memory_bytes",
-)
+BUDGET_S = 2.0
+"""Seconds after which warm-up and the unprofiled calls end early, at three calls the least."""
 
 
 def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
-    """Profile a case; write its trace and its operators, and return the summary.
+    """Profile a case; write its files, and return the summary.
 
     Parameters
     ----------
     argument
         A job (see `torchmodes.subjects.Job.of`) with ``table``, ``profile`` (the schedule:
-        ``wait``, ``warmup``, ``active``, ``with_stack``), and the paths to write: ``trace`` (a
-        Chrome trace, gzipped) and ``operators_table`` (CSV).
+        ``wait``, ``warmup``, ``active``, ``with_stack``), and the ``directory`` to write to.
+
+    Notes
+    -----
+    Each pass runs on its own, so that none distorts another: resident memory by phase, unprofiled
+    calls, the trace, a lean trace for Python's overhead, cProfile, the layers, the work counted.
     """
     job = Job.of(argument)
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    settings = argument["profile"]
-    subject = subject_of(job, argument["table"])
+    settings, directory = argument["profile"], Path(argument["directory"])
+    device, active = job.case.device, settings["active"]
+    resident = ResidentMemory()
+    with resident.phase("build and prepare"):
+        subject = subject_of(job, argument["table"])
+
+    def call() -> None:
+        subject.call()
+        synchronize(device)
+
     with subject.context():
-        for _ in range(UNPROFILED_CALLS):
-            subject.call()
-        unprofiled_s = _seconds_per_call(subject, job.case.device, settings["active"])
-        recorded = _record(subject, job, settings, Path(argument["trace"]))
-    operators = operator_table(recorded, steps=settings["active"])
-    operators.to_csv(argument["operators_table"], index=False)
-    profiled_s = sum(
-        event.cpu_time_total / 1e6
-        for event in recorded.key_averages()
-        if event.key.startswith("ProfilerStep")
-    )
+        with resident.phase("first call"):
+            call()
+        with resident.phase("warm-up"):
+            _seconds(call, WARMUP_CALLS)
+        unprofiled_s = statistics.median(_seconds(call, UNPROFILED_CALLS))
+        recorded = record(subject, job, settings, directory / TRACE)
+        lean = record_lean(subject, job, steps=active)
+        python_functions(call, calls=active).to_csv(directory / "python.csv", index=False)
+    work, fault = _counted(job, argument["table"])  # after the rest: it builds a second model
+    with subject.context():
+        layers = _time_layers(subject, job, active, work, directory)
+    trace = read_trace(directory / TRACE)
+    table = operator_table(recorded, trace, lean.self_s, steps=active)
+    table.to_csv(directory / "operators.csv", index=False)
+    found = overview(trace)
+    _write_overview(found, lean.overview, directory / OVERVIEW)
+    kernel_table(trace).to_csv(directory / "kernels.csv", index=False)
+    memory_timeline(resident.table(), trace).to_csv(directory / "memory.csv", index=False)
     return {
         "status": "ok",
-        "steps": settings["active"],
+        "steps": active,
         "span": SPANS[job.case.task],
-        "profiled_step_s": profiled_s / settings["active"],
+        "profiled_step_s": found.wall_s,
         "unprofiled_step_s": unprofiled_s,
+        "distortion": found.wall_s / unprofiled_s,
+        "lean": _told(lean.overview, unprofiled_s),
+        "flops": work.flops,
+        "compulsory_bytes": work.compulsory_bytes,
+        "operator_bytes": work.operator_bytes,
+        "work_fault": fault,
+        "layers": layers,
+        "memory_peak_bytes": asdict(peak_by_category(trace, weights=subject.built.parameter_bytes)),
         "facts": subject.engine.facts(),
+        "internals": keep_internals(subject, device, directory / INTERNALS),
     }
 
 
-def operator_table(recorded: profile, *, steps: int) -> pd.DataFrame:
-    """Return one row per operator, times and counts per step, the largest self time first.
-
-    Columns: operator, calls, self_cpu_s, total_cpu_s, self_device_s, total_device_s (seconds),
-    flops (as PyTorch counts them for matrix products and convolutions), memory_bytes (allocated
-    by the operator itself; negative: freed).
-    """
-    rows = [
-        (
-            event.key,
-            event.count / steps,
-            event.self_cpu_time_total / 1e6 / steps,
-            event.cpu_time_total / 1e6 / steps,
-            event.self_device_time_total / 1e6 / steps,
-            event.device_time_total / 1e6 / steps,
-            event.flops / steps,
-            event.self_cpu_memory_usage / steps,
-        )
-        for event in recorded.key_averages()
-        if not event.key.startswith("ProfilerStep")
-    ]
-    table = pd.DataFrame(rows, columns=list(OPERATOR_COLUMNS))
-    order = (table["self_cpu_s"] + table["self_device_s"]).sort_values(ascending=False).index
-    return table.loc[order]
+def _counted(job: Job, table: Sequence[str]) -> tuple[Work, str | None]:
+    """Count the work; say why where a model of the user's own cannot be counted."""
+    try:
+        return count_work(job, table), None
+    except Exception as error:  # noqa: BLE001 - whatever it was, the profile stands without it
+        return Work(None, None, None, {}), first_line(error)
 
 
-def _record(subject: Subject, job: Job, settings: dict[str, Any], trace: Path) -> profile:
-    """Run the schedule once and write the trace."""
-    activities = [ProfilerActivity.CPU]
-    if job.case.device == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    with profile(
-        activities=activities,
-        schedule=schedule(
-            wait=settings["wait"], warmup=settings["warmup"], active=settings["active"], repeat=1
-        ),
-        on_trace_ready=lambda recorded: recorded.export_chrome_trace(str(trace)),
-        record_shapes=True,
-        profile_memory=True,
-        with_stack=settings["with_stack"],
-        with_flops=True,
-        acc_events=True,
-    ) as recorded:
-        for _ in range(settings["wait"] + settings["warmup"] + settings["active"]):
-            with record_function(SPANS[job.case.task]):
-                subject.call()
-                synchronize(job.case.device)
-            recorded.step()
-    return recorded
+def _told(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
+    return {
+        "step_s": lean.wall_s,
+        "distortion": lean.wall_s / unprofiled_s,
+        "parts": lean.parts,
+        "uncovered_s": lean.uncovered_s,
+        "uncovered_share": lean.uncovered_s / lean.wall_s,
+    }
 
 
-def _seconds_per_call(subject: Subject, device: str, calls: int) -> float:
-    synchronize(device)
-    start = time.perf_counter()
-    for _ in range(calls):
-        subject.call()
-    synchronize(device)
-    return (time.perf_counter() - start) / calls
+def _write_overview(found: Overview, lean: Overview, path: Path) -> None:
+    tried = recommend(found, uncovered=lean.uncovered_s / lean.wall_s)
+    content = found.content() | {"recommendations": [asdict(item) for item in tried]}
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _time_layers(subject: Subject, job: Job, calls: int, work: Work, directory: Path) -> str:
+    """Write the table of layers; say what it holds, or why it is empty."""
+    engine = job.mode["engine"]
+    if engine not in ENGINES_WITH_MODULES:
+        return f"none: the engine {engine} runs the model as a whole, not its modules"
+    with LayerTimer(subject.built.module, wait=lambda: synchronize(job.case.device)) as timer:
+        for _ in range(calls):
+            subject.call()
+    table = timer.table(calls=calls, flops=work.module_flops)
+    if table.empty:
+        return "none: the operators that the mode rewrote to call no module"
+    table.to_csv(directory / "layers.csv", index=False)
+    return "the forward pass, by module"
+
+
+def _seconds(call: Any, calls: int) -> Sequence[float]:
+    """Time some calls, fewer where they are long."""
+    taken: list[float] = []
+    while len(taken) < calls and (sum(taken) < BUDGET_S or len(taken) < 3):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return taken

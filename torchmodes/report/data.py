@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,20 @@ class Profile:
         Where the time went, the most expensive first; None where there is no table.
     facts
         Plain values of ``summary.json``.
+    summary, overview
+        ``summary.json`` and ``overview.json`` as they are; empty where they are missing.
+    layers, memory
+        ``layers.csv`` and ``memory.csv``; None where they are missing.
     """
 
     case: Case
     traces: tuple[Path, ...]
     operators: pd.DataFrame | None
     facts: Mapping[str, Any]
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    overview: Mapping[str, Any] = field(default_factory=dict)
+    layers: pd.DataFrame | None = None
+    memory: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,8 @@ class ReportData:
     config: Mapping[str, Any]
     studies: tuple[Study, ...] = ()
     data_digest: str | None = None
+    roofline: Mapping[str, Any] = field(default_factory=dict)
+    diffs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -122,6 +132,8 @@ def load_report_data(
     *,
     studies: Sequence[Path] = (),
     table: Path | None = None,
+    roofline: Path | None = None,
+    diffs: Sequence[Path] = (),
 ) -> ReportData:
     """Read everything the report needs.
 
@@ -139,6 +151,10 @@ def load_report_data(
         Files ``results/studies/{study}.json``.
     table
         The data file the models were trained on; its digest is shown.
+    roofline
+        ``results/roofline.json``.
+    diffs
+        Files ``results/profile/diff/{a}--vs--{b}.json``.
 
     Raises
     ------
@@ -154,6 +170,8 @@ def load_report_data(
         config=config or {},
         studies=[Study(path.stem, _read_object(path)) for path in sorted(map(Path, studies))],
         data_digest=None if table is None else file_digest(table),
+        roofline=None if roofline is None else _read_object(roofline),
+        diffs=[_read_object(path) for path in sorted(diffs)],
     )
 
 
@@ -165,6 +183,8 @@ def make_report_data(
     config: Mapping[str, Any] | None = None,
     studies: Iterable[Study] = (),
     data_digest: str | None = None,
+    roofline: Mapping[str, Any] | None = None,
+    diffs: Iterable[Mapping[str, Any]] = (),
 ) -> ReportData:
     """Judge records and put them together with what else there is."""
     return ReportData(
@@ -174,6 +194,8 @@ def make_report_data(
         config=config or {},
         studies=tuple(studies),
         data_digest=data_digest,
+        roofline=roofline or {},
+        diffs=tuple(diffs),
     )
 
 
@@ -212,23 +234,36 @@ def _read_profiles(folders: Iterable[Path]) -> list[Profile]:
     for folder in folders:
         operators, summary = folder / "operators.csv", folder / "summary.json"
         facts = _read_object(summary) if summary.exists() else {}
+        described = folder / "overview.json"
         found.append(
             Profile(
                 case=parse_case(folder.as_posix()),
                 traces=tuple(sorted([*folder.glob("*trace.json"), *folder.glob("*trace.json.gz")])),
-                operators=_read_operators(operators) if operators.exists() else None,
+                operators=_read_operators(operators),
                 facts={k: v for k, v in facts.items() if isinstance(v, str | int | float)},
+                summary=facts,
+                overview=_read_object(described) if described.exists() else {},
+                layers=_read_table(folder / "layers.csv"),
+                memory=_read_table(folder / "memory.csv"),
             )
         )
     return found
 
 
-def _read_operators(path: Path) -> pd.DataFrame:
+def _read_operators(path: Path) -> pd.DataFrame | None:
+    table = _read_table(path, rows=OPERATORS_SHOWN)
+    if table is None:
+        return None
+    return table.loc[:, (table != 0).any()]  # device times of a CPU profile are all zero
+
+
+def _read_table(path: Path, *, rows: int | None = None) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
     try:
-        table = pd.read_csv(path, nrows=OPERATORS_SHOWN)
+        return pd.read_csv(path, nrows=rows)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as a table ({error})") from None
-    return table.loc[:, (table != 0).any()]  # device times of a CPU profile are all zero
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -30,6 +30,15 @@ class Plot:
     has_data: Callable[[ReportData], bool]
 
 
+@dataclass(frozen=True)
+class InlineFigure:
+    """A figure as it stands in the page."""
+
+    svg: str
+    title: str
+    caption: str
+
+
 def _any_measured(data: ReportData) -> bool:
     return any(judged.measured for judged in data.cases)
 

@@ -30,6 +30,13 @@ def duration(seconds: float | None) -> str:
     return f"{digits(seconds / factor)}{_SPACE}{unit}"
 
 
+def signed_duration(seconds: float | None) -> str:
+    """Write a difference of times, such as ``−1.2 ms``."""
+    if seconds is None or seconds >= 0:
+        return duration(seconds)
+    return f"−{duration(-seconds)}"
+
+
 def time_unit(seconds: float) -> tuple[float, str]:
     """Return the unit that suits a time, as its seconds and its symbol."""
     return _unit(seconds, _TIME_UNITS)

@@ -7,7 +7,6 @@ an entry to `SECTIONS` and a template of its name.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +30,11 @@ from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.hardware import advice_by_hardware
 from torchmodes.report.judging import Judged, Subject
-from torchmodes.report.plots import PLOTS, inline_svg, render
+from torchmodes.report.plots import PLOTS, InlineFigure, inline_svg, render
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
+from torchmodes.report.why import section_why
 
 _FEW_GROUPS = 8
 _GIT = {"git.revision": "git revision", "git.dirty": "uncommitted changes"}
@@ -48,15 +48,6 @@ class Section:
     name: str
     title: str
     content: Callable[[ReportData, Path], dict[str, Any] | None]
-
-
-@dataclass(frozen=True)
-class InlineFigure:
-    """A figure as it stands in the page."""
-
-    svg: str
-    title: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -175,20 +166,6 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
         "losses": inline_figure("losses", data, prefix="losses") if trained(data) else None,
         "agreement": loss_agreement(data),
     }
-
-
-def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
-    """Link the traces and show the most expensive operators."""
-    if not data.profiles:
-        return None
-    shown = [
-        (
-            profile,
-            [Path(os.path.relpath(trace, page.parent)).as_posix() for trace in profile.traces],
-        )
-        for profile in data.profiles
-    ]
-    return {"profiles": shown}
 
 
 def section_studies(data: ReportData, _: Path) -> dict[str, Any] | None:

@@ -1,0 +1,19 @@
+"""Measure what this machine reaches at the most: matrix products and memory."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmodes.joblog import job_log
+from torchmodes.profiling.supervised import measure_machine_supervised
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0]):
+    measure_machine_supervised(
+        snakemake.wildcards["device"],
+        snakemake.params.limits,
+        threads=snakemake.threads,
+        output=Path(snakemake.output[0]),
+        log=Path(snakemake.log[0]),
+    )

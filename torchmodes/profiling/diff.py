@@ -1,0 +1,216 @@
+"""What changed between two profiled cases: operators or kernels, time by time, in one account.
+
+The account adds up: the times that its rows gain sum to the difference of the profiled steps. These
+are the lean ones, recorded without stacks, because recording stacks slows some modes more than
+others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from torchmodes.profiling.chrome import WRAPPERS, short_name
+from torchmodes.profiling.files import OVERVIEW, SUMMARY
+
+UNCOVERED = "(Python and gaps)"
+"""The row of the account for time in which no operator or kernel runs."""
+NAMED = 3
+_SPANS = ("model_train_step", "model_inference", "Optimizer.", *WRAPPERS)
+"""Beginnings of names whose own time is Python's, not an operator's."""
+_WORTH_NAMING = 0.02
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two profiles.
+
+    Attributes
+    ----------
+    name
+        The case's path.
+    summary, overview
+        As their files.
+    operators, kernels
+        As their files, per step.
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    overview: Mapping[str, Any]
+    operators: pd.DataFrame
+    kernels: pd.DataFrame
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of a profiled step, recorded without stacks, shapes and memory."""
+        return self.summary["lean"]["step_s"]
+
+
+def read_side(directory: Path) -> Side:
+    """Read a profile's directory."""
+    summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+    case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
+    return Side(
+        name=case.format(**summary["case"]),
+        summary=summary,
+        overview=json.loads((directory / OVERVIEW).read_text(encoding="utf-8")),
+        operators=pd.read_csv(directory / "operators.csv"),
+        kernels=pd.read_csv(directory / "kernels.csv"),
+    )
+
+
+def diff(a: Side, b: Side) -> dict[str, Any]:
+    """Compare two profiles.
+
+    Parameters
+    ----------
+    a, b
+        The two; gained time is what `b` takes less than `a`.
+
+    Returns
+    -------
+    dict
+        JSON values: ``status``; ``a`` and ``b`` (case, seconds of a step with and without the
+        profiler, distortion, launches); ``gained_s`` with and without the profiler; ``parts``;
+        ``account`` (one row per operator, or kernel where both ran on a GPU, largest change
+        first); ``account_gained_s``, the sum of its rows; ``sentence``; ``warning``, null unless
+        the steps without the profiler differ the other way round.
+    """
+    sides = {"a": _described(a), "b": _described(b)}
+    idle = [side for side in (a, b) if side.summary.get("status") != "ok"]
+    if idle:
+        reason = "; ".join(f"{side.name}: {side.summary.get('reason')}" for side in idle)
+        return {"status": "unsupported", "reason": reason, **sides}
+    account = account_of(a, b)
+    return {
+        "status": "ok",
+        **sides,
+        "gained_s": {
+            "profiled": a.wall_s - b.wall_s,
+            "unprofiled": a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"],
+        },
+        "parts": {
+            name: {"a_s": seconds, "b_s": b.summary["lean"]["parts"][name]}
+            for name, seconds in a.summary["lean"]["parts"].items()
+        },
+        "account": account.to_dict("records"),
+        "account_gained_s": float(account["gained_s"].sum()),
+        "sentence": sentence(a, b, account),
+        "warning": _contradiction(a, b),
+    }
+
+
+def account_of(a: Side, b: Side) -> pd.DataFrame:
+    """Join what two steps ran, by name.
+
+    Columns: name, kind (``kernel``, ``operator`` or ``uncovered``), calls_a, calls_b, a_s, b_s,
+    gained_s, per step. Times are the operators' own on the CPU, or the kernels' on a GPU. What is
+    left of the step to either side is the row `UNCOVERED`; with streams that overlap it can be
+    negative.
+    """
+    on_gpu = len(a.kernels) > 0 and len(b.kernels) > 0
+    times = _kernel_times if on_gpu else _operator_times
+    joined = times(a).merge(times(b), how="outer", on="name", suffixes=("_a", "_b")).fillna(0.0)
+    joined = joined.rename(columns={"seconds_a": "a_s", "seconds_b": "b_s"})
+    joined["kind"] = "kernel" if on_gpu else "operator"
+    left = {"a_s": a.wall_s - joined["a_s"].sum(), "b_s": b.wall_s - joined["b_s"].sum()}
+    joined.loc[UNCOVERED] = {"kind": "uncovered", "calls_a": 0.0, "calls_b": 0.0, **left}
+    joined["gained_s"] = joined["a_s"] - joined["b_s"]
+    order = joined["gained_s"].abs().sort_values(ascending=False, kind="stable").index
+    table = joined.loc[order].rename_axis("name").reset_index()
+    return table[["name", "kind", "calls_a", "calls_b", "a_s", "b_s", "gained_s"]]
+
+
+def sentence(a: Side, b: Side, account: pd.DataFrame) -> str:
+    """Say in one sentence what changed from one profile to the other."""
+    change = (
+        f"A profiled step of {b.name} takes {_ms(b.wall_s)},"
+        f" {_ms(abs(a.wall_s - b.wall_s))} {'less' if b.wall_s < a.wall_s else 'more'}"
+        f" than one of {a.name} ({_ms(a.wall_s)})"
+    )
+    uncovered = account[account["kind"] == "uncovered"].iloc[0]
+    blind = [s.name for s, key in ((a, "a_s"), (b, "b_s")) if uncovered[key] > 0.95 * s.wall_s]
+    if blind:
+        return f"{change}; {' and '.join(blind)} runs outside PyTorch, where no operator shows."
+    ran = account[account["kind"] != "uncovered"]
+    gone, new = ran[ran["calls_b"] == 0], ran[ran["calls_a"] == 0]
+    both = ran[(ran["calls_a"] > 0) & (ran["calls_b"] > 0)]
+    worth = _WORTH_NAMING * max(a.wall_s, b.wall_s)
+    told = []
+    if gone["a_s"].sum() > worth:
+        told.append(f"{_listed(gone, 'a_s')} ({_ms(gone['a_s'].sum())}) no longer run")
+    if new["b_s"].sum() > worth:
+        told.append(f"{_listed(new, 'b_s')} ({_ms(new['b_s'].sum())}) run instead")
+    moved = both[both["gained_s"].abs() > worth].head(NAMED)
+    told += [
+        f"{row['name']} {_gains(row['gained_s'])}"
+        + (
+            f" in {row['calls_b']:g} calls instead of {row['calls_a']:g}"
+            if row["calls_a"] != row["calls_b"]
+            else ""
+        )
+        for _, row in moved.iterrows()
+    ]
+    if abs(uncovered["gained_s"]) > worth:
+        told.append(f"Python and gaps {_gains(uncovered['gained_s'], plural=True)}")
+    return f"{change}: {'; '.join(told) or 'no operator changes by 2 % of a step'}."
+
+
+def _contradiction(a: Side, b: Side) -> str | None:
+    plain = a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"]
+    if (a.wall_s - b.wall_s) * plain >= 0:
+        return None
+    return (
+        f"Without the profiler it is the other way round: {b.name} takes {_ms(abs(plain))}"
+        f" {'less' if plain > 0 else 'more'}. The profiler slowed the two differently, or the"
+        " machine changed between them; trust the shares, not the difference."
+    )
+
+
+def _described(side: Side) -> dict[str, Any]:
+    launches = side.overview.get("launches") or {}
+    lean = side.summary.get("lean") or {}
+    return {
+        "case": side.name,
+        "profiled_step_s": lean.get("step_s"),
+        "unprofiled_step_s": side.summary.get("unprofiled_step_s"),
+        "distortion": lean.get("distortion"),
+        "launches": launches.get("launches"),
+        "kernels": launches.get("kernels"),
+    }
+
+
+def _operator_times(side: Side) -> pd.DataFrame:
+    table = side.operators
+    # Spans of Python hold no work of their own: it is counted as what is left of the step.
+    table = table[~table["operator"].str.startswith(_SPANS)]
+    named = table.assign(
+        name=table["operator"].map(short_name), seconds=table["lean_self_s"], calls=table["calls"]
+    )
+    return named.groupby("name")[["calls", "seconds"]].sum()
+
+
+def _kernel_times(side: Side) -> pd.DataFrame:
+    named = side.kernels.assign(name=side.kernels["kernel"], seconds=side.kernels["total_s"])
+    return named.groupby("name")[["calls", "seconds"]].sum()
+
+
+def _listed(rows: pd.DataFrame, by: str) -> str:
+    names = rows.sort_values(by, ascending=False)["name"].tolist()
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _gains(seconds: float, *, plural: bool = False) -> str:
+    verb = "take" if plural else "takes"
+    return f"{verb} {_ms(abs(seconds))} {'less' if seconds > 0 else 'more'}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"

@@ -1,0 +1,49 @@
+"""The files of a profile, by name and with their columns; docs/profiles.md explains them.
+
+Nothing here imports PyTorch, so that a case that cannot run leaves its files quickly.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+TRACE = "trace.json.gz"
+OVERVIEW = "overview.json"
+SUMMARY = "summary.json"
+INTERNALS = "internals"
+"""The folder of what the mode made of the model: graphs, generated code."""
+
+OPERATOR_COLUMNS = (
+    *("operator", "calls", "self_cpu_s", "total_cpu_s", "mean_s", "lean_self_s"),
+    *("self_device_s", "total_device_s", "flops", "memory_bytes", "shapes"),
+)
+KERNEL_COLUMNS = (
+    *("kernel", "calls", "total_s", "mean_s", "min_s", "max_s", "blocks_per_sm", "occupancy"),
+    *("tensor_cores", "launch_delay_s"),
+)
+LAYER_COLUMNS = (
+    *("layer", "kind", "depth", "order", "calls", "total_s", "self_s", "flops", "parameters"),
+)
+MEMORY_COLUMNS = ("phase", "time_s", "rss_bytes", "allocated_bytes", "reserved_bytes")
+PYTHON_COLUMNS = ("function", "calls", "self_s", "cumulative_s")
+TABLES = {
+    "operators.csv": OPERATOR_COLUMNS,
+    "kernels.csv": KERNEL_COLUMNS,
+    "layers.csv": LAYER_COLUMNS,
+    "memory.csv": MEMORY_COLUMNS,
+    "python.csv": PYTHON_COLUMNS,
+}
+
+
+def start_empty(directory: Path) -> None:
+    """Write every file as a case that did not run leaves it: tables with their header alone."""
+    (directory / INTERNALS).mkdir(parents=True, exist_ok=True)
+    with gzip.open(directory / TRACE, "wt", encoding="utf-8") as file:
+        json.dump({"traceEvents": []}, file)
+    (directory / OVERVIEW).write_text("{}\n", encoding="utf-8")
+    for name, columns in TABLES.items():
+        with (directory / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(columns)

@@ -1,0 +1,113 @@
+"""Time per module of the forward pass, by hooks: for modes that execute modules."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from torchmodes.profiling.files import LAYER_COLUMNS
+
+ENGINES_WITH_MODULES = ("eager", "fx")
+"""Engines whose code calls the model's own modules; in others hooks would change what runs."""
+
+
+@dataclass
+class _Timing:
+    order: int
+    calls: int = 0
+    total_s: float = 0.0
+    below_s: float = 0.0
+
+
+@dataclass
+class LayerTimer:
+    """Times the modules of a model while it runs; a context.
+
+    Parameters
+    ----------
+    module
+        The model.
+    wait
+        Called before each reading of the clock: waits for the device, so that a module is charged
+        with its own kernels.
+    """
+
+    module: nn.Module
+    wait: Callable[[], None]
+    _timings: dict[str, _Timing] = field(default_factory=dict)
+    _open: list[tuple[str, float]] = field(default_factory=list)
+    _hooks: list[Any] = field(default_factory=list)
+
+    def __enter__(self) -> LayerTimer:
+        for name, module in self.module.named_modules():
+            self._hooks.append(module.register_forward_pre_hook(self._entering(name)))
+            self._hooks.append(module.register_forward_hook(self._leaving(name), always_call=True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def table(self, *, calls: int, flops: Mapping[str, int]) -> pd.DataFrame:
+        """Return one row per module that ran, the largest time of its own first.
+
+        Columns: layer (as in ``named_modules``; the model itself is ``(model)``), kind (its
+        class), depth (0: the model), order (of its first call), calls, total_s and self_s (without
+        submodules; seconds),
+        flops of the forward pass with submodules, parameters with submodules. Calls and times are
+        per call of the model.
+
+        Parameters
+        ----------
+        calls
+            How often the model was called meanwhile.
+        flops
+            By name of the module.
+        """
+        rows = []
+        for name, module in self.module.named_modules():
+            timing = self._timings.get(name)
+            if timing is None:
+                continue
+            rows.append(
+                (
+                    name or "(model)",
+                    type(module).__name__,
+                    name.count(".") + 1 if name else 0,
+                    timing.order,
+                    timing.calls / calls,
+                    timing.total_s / calls,
+                    (timing.total_s - timing.below_s) / calls,
+                    flops.get(name, 0),
+                    sum(parameter.numel() for parameter in module.parameters()),
+                )
+            )
+        table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+        return table.sort_values("self_s", ascending=False, kind="stable", ignore_index=True)
+
+    def _entering(self, name: str) -> Callable[..., None]:
+        def enter(*_: Any) -> None:
+            self._timings.setdefault(name, _Timing(order=len(self._timings)))
+            self.wait()
+            self._open.append((name, time.perf_counter()))
+
+        return enter
+
+    def _leaving(self, name: str) -> Callable[..., None]:
+        def leave(*_: Any) -> None:
+            self.wait()
+            opened, start = self._open.pop()
+            assert opened == name
+            seconds = time.perf_counter() - start
+            timing = self._timings[name]
+            timing.calls += 1
+            timing.total_s += seconds
+            if self._open:
+                self._timings[self._open[-1][0]].below_s += seconds
+
+        return leave

@@ -1,0 +1,134 @@
+"""What a profile suggests to try: each finding with the figure and the threshold behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torchmodes.profiling.overview import Overview
+
+LOADING_SHARE = 0.05
+COPY_SHARE = 0.10
+COMMUNICATION_SHARE = 0.10
+UNCOVERED_SHARE = 0.20
+UTILISATION = 0.50
+SM_EFFICIENCY = 0.50
+OCCUPANCY = 0.30
+TENSOR_CORE_SHARE = 0.10
+SHORT_KERNEL_S = 10e-6
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One thing to try.
+
+    Attributes
+    ----------
+    finding
+        Its name.
+    reason
+        What was found, with the figure.
+    value, threshold
+        The figure and the bound it crosses, in the same unit.
+    advice
+        What to try.
+    """
+
+    finding: str
+    reason: str
+    value: float
+    threshold: float
+    advice: str
+
+
+def recommend(found: Overview, *, uncovered: float | None = None) -> list[Recommendation]:
+    """Return what to try, for a step as `torchmodes.profiling.overview.overview` describes it.
+
+    Parameters
+    ----------
+    found
+        The overview of a trace.
+    uncovered
+        Share of a step in which neither an operator nor a kernel runs, where another trace tells
+        it with less distortion.
+    """
+    return [*_of_the_step(found, uncovered), *_of_the_device(found)]
+
+
+def _of_the_step(found: Overview, uncovered: float | None) -> list[Recommendation]:
+    if not found.wall_s:
+        return []
+    copies = found.share("memcpy") + found.share("memset")
+    if uncovered is None:
+        uncovered = found.uncovered_s / found.wall_s
+    bounds = (
+        (
+            *("data loading", found.share("data_loading"), LOADING_SHARE),
+            "of the step waits for data",
+            "keep the data set on the device, or load it with more workers",
+        ),
+        (
+            *("copies", copies, COPY_SHARE),
+            "of the step is copies or fills of memory while no kernel runs",
+            "pin host memory and copy with non_blocking=True, or keep tensors on the device",
+        ),
+        (
+            *("communication", found.share("communication"), COMMUNICATION_SHARE),
+            "of the step is communication while no kernel runs",
+            "overlap communication with the backward pass, or use larger buckets",
+        ),
+        (
+            *("Python overhead", uncovered, UNCOVERED_SHARE),
+            "of the step runs neither an operator nor a kernel",
+            "a larger batch, torch.compile of the whole step, or CUDA graphs",
+        ),
+    )
+    return [
+        Recommendation(name, f"{value:.0%} {what}", value, bound, advice)
+        for name, value, bound, what, advice in bounds
+        if value > bound
+    ]
+
+
+def _of_the_device(found: Overview) -> list[Recommendation]:
+    device, launches = found.device, found.launches
+    if device is None or launches is None:
+        return []
+    bounds = (
+        (
+            *("GPU utilisation", device.utilisation, UTILISATION),
+            "of the step has a kernel running",
+            "CUDA graphs (mode: reduce-overhead), a larger batch, or a compiled mode",
+        ),
+        (
+            *("SM efficiency", device.sm_efficiency, SM_EFFICIENCY),
+            "of the multiprocessors' time has a block",
+            "a larger batch: the kernels have too few blocks to fill the GPU",
+        ),
+        (
+            *("occupancy", device.occupancy, OCCUPANCY),
+            "of the warps that would fit are resident, by estimate",
+            "max-autotune, which tries other block sizes; low occupancy alone may do no harm",
+        ),
+        (
+            *("tensor cores", device.tensor_core_share, TENSOR_CORE_SHARE),
+            "of the kernels' time is known to use tensor cores",
+            "the precision tf32, bf16 or fp16, with sizes that are multiples of 8",
+        ),
+    )
+    tried = [
+        Recommendation(name, f"{value:.0%} {what}", value, bound, advice)
+        for name, value, bound, what, advice in bounds
+        if value is not None and value < bound
+    ]
+    if launches.kernels:
+        mean = device.utilisation * found.wall_s / launches.kernels
+        if mean < SHORT_KERNEL_S:
+            tried.append(
+                Recommendation(
+                    "short kernels",
+                    f"a kernel runs for {1e6 * mean:.1f} µs, about what its launch costs",
+                    *(mean, SHORT_KERNEL_S),
+                    "fuse them with torch.compile, or launch them together by CUDA graphs",
+                )
+            )
+    return tried

@@ -1,0 +1,138 @@
+"""Record a few steps of a case with torch.profiler."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch.profiler import ProfilerActivity, profile, record_function, schedule
+
+from torchmodes.profiling.chrome import Trace, read_trace
+from torchmodes.profiling.files import OPERATOR_COLUMNS
+from torchmodes.profiling.overview import Overview, overview
+from torchmodes.profiling.self_time import times_by_name
+from torchmodes.subjects import Job, Subject, synchronize
+
+SPANS = {"training": "model_train_step", "inference": "model_inference"}
+"""The named span around each recorded step."""
+SHAPES_SHOWN = 3
+
+
+def record(subject: Subject, job: Job, settings: dict[str, Any], trace: Path) -> profile:
+    """Run the schedule once and write the trace.
+
+    Parameters
+    ----------
+    subject, job
+        What is run, and its case.
+    settings
+        ``wait``, ``warmup``, ``active`` (steps) and ``with_stack``.
+    trace
+        Path to write: a Chrome trace, gzipped.
+    """
+    with profile(
+        activities=_activities(job),
+        schedule=schedule(
+            wait=settings["wait"], warmup=settings["warmup"], active=settings["active"], repeat=1
+        ),
+        on_trace_ready=lambda recorded: recorded.export_chrome_trace(str(trace)),
+        record_shapes=True,
+        profile_memory=True,
+        with_stack=settings["with_stack"],
+        with_flops=True,
+        acc_events=True,
+    ) as recorded:
+        for _ in range(settings["wait"] + settings["warmup"] + settings["active"]):
+            with record_function(SPANS[job.case.task]):
+                subject.call()
+                synchronize(job.case.device)
+            recorded.step()
+    return recorded
+
+
+@dataclass(frozen=True)
+class Lean:
+    """Steps recorded without shapes, memory and stacks.
+
+    Recording those makes Python slower, and not the operators; so Python's overhead and what
+    changed between two modes are read from here.
+
+    Attributes
+    ----------
+    overview
+        Of the recorded steps.
+    self_s
+        Own time of each operator per step, by name; see `times_by_name`.
+    """
+
+    overview: Overview
+    self_s: pd.Series
+
+
+def record_lean(subject: Subject, job: Job, *, steps: int) -> Lean:
+    """Record steps as lightly as the profiler can."""
+    with profile(activities=_activities(job)) as recorded:
+        subject.call()  # the profiler's own start falls into it
+        synchronize(job.case.device)
+        for step in range(steps):
+            with record_function(f"ProfilerStep#{step}"):
+                subject.call()
+                synchronize(job.case.device)
+    with tempfile.TemporaryDirectory(prefix="torchmodes-") as folder:
+        path = Path(folder, "lean.json")
+        recorded.export_chrome_trace(str(path))
+        trace = read_trace(path)
+    return Lean(overview(trace), times_by_name(trace)["self_s"] / steps)
+
+
+def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: int) -> pd.DataFrame:
+    """Return one row per operator, times and counts per step, the largest self time first.
+
+    Columns: operator, calls, self_cpu_s, total_cpu_s, mean_s (CPU, per call), lean_self_s (as
+    self_cpu_s, of the lean recording), self_device_s, total_device_s (seconds), flops (as PyTorch
+    counts them for matrix products and convolutions), memory_bytes (allocated by the operator
+    itself; negative: freed), shapes (of the inputs, the most expensive ones).
+    """
+    shapes, times = _shapes(recorded), times_by_name(trace)["self_s"]
+    rows = [
+        (
+            event.key,
+            event.count / steps,
+            times.get(event.key, event.self_cpu_time_total / 1e6) / steps,
+            event.cpu_time_total / 1e6 / steps,
+            event.cpu_time_total / 1e6 / event.count,
+            lean.get(event.key, 0.0),
+            event.self_device_time_total / 1e6 / steps,
+            event.device_time_total / 1e6 / steps,
+            event.flops / steps,
+            event.self_cpu_memory_usage / steps,
+            "; ".join(shapes.get(event.key, [])),
+        )
+        for event in recorded.key_averages()
+        if not event.key.startswith("ProfilerStep")
+    ]
+    table = pd.DataFrame(rows, columns=list(OPERATOR_COLUMNS))
+    order = (table["self_cpu_s"] + table["self_device_s"]).sort_values(ascending=False).index
+    return table.loc[order]
+
+
+def _shapes(recorded: profile) -> dict[str, list[str]]:
+    """Return the shapes of each operator's inputs, the most expensive first."""
+    found = defaultdict(list)
+    by_shape = recorded.key_averages(group_by_input_shape=True)
+    for event in sorted(by_shape, key=lambda e: -(e.cpu_time_total + e.device_time_total)):
+        text = ", ".join("x".join(map(str, shape)) for shape in event.input_shapes if shape)
+        if text and len(found[event.key]) < SHAPES_SHOWN:
+            found[event.key].append(text)
+    return found
+
+
+def _activities(job: Job) -> list[ProfilerActivity]:
+    activities = [ProfilerActivity.CPU]
+    if job.case.device == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    return activities

@@ -1,0 +1,165 @@
+"""The roofline: what a case reaches of what the machine allows it.
+
+S. Williams, A. Waterman, D. Patterson: Roofline: an insightful visual performance model for
+multicore architectures, CACM 52(4), 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Roof:
+    """The two ceilings of a device in one precision."""
+
+    flops_per_s: float
+    bytes_per_s: float
+
+    @property
+    def ridge(self) -> float:
+        """Operations per byte from which on the arithmetic limits, not the memory."""
+        return self.flops_per_s / self.bytes_per_s
+
+    def attainable(self, intensity: float) -> float:
+        """Return the operations per second that an arithmetic intensity allows."""
+        return min(self.flops_per_s, intensity * self.bytes_per_s)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a case lies; `reason` says why it has no place.
+
+    Attributes
+    ----------
+    case
+        Its path, as ``inference/cpu/resnet50/eager/fp32-b1``.
+    seconds
+        Of a call: the median of its record, else of the profile's unprofiled calls (`source`).
+    intensity
+        Floating-point operations per compulsory byte.
+    flops_per_s, attainable_flops_per_s, share
+        What it reaches, what the roof allows at its intensity, and the ratio of the two.
+    bound
+        What the roof is made of there: ``compute`` or ``memory``.
+    """
+
+    case: str
+    seconds: float | None
+    source: Literal["record", "profile"] | None
+    flops: int | None
+    compulsory_bytes: int | None
+    operator_bytes: int | None
+    intensity: float | None
+    flops_per_s: float | None
+    attainable_flops_per_s: float | None
+    share: float | None
+    bound: Literal["compute", "memory"] | None
+    reason: str | None
+
+
+def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
+    """Read the roof of a precision from ``results/machine/{device}.json``; None where it has none.
+
+    The entry with the most threads counts, which are those that cases run with. Where a lower
+    precision is slower than fp32, fp32 is its ceiling: numbers can always be widened, and some
+    operators are.
+    """
+    if machine.get("status") != "ok":
+        return None
+    measured = max(machine["ceilings"], key=lambda entry: entry["threads"])
+    rates = measured["flops_per_s"]
+    if rates.get(precision) is None:
+        return None
+    return Roof(
+        max(rates[precision], rates["fp32"]),
+        max(measured["copy_bytes_per_s"], measured["triad_bytes_per_s"]),
+    )
+
+
+def place(
+    case: str, summary: Mapping[str, Any], roof: Roof | None, *, median_s: float | None
+) -> Point:
+    """Place a profiled case under a roof.
+
+    Parameters
+    ----------
+    case
+        Its path.
+    summary
+        The profile's ``summary.json``.
+    roof
+        Of the case's device and precision.
+    median_s
+        The measured median of its record, where there is one.
+    """
+    ok = summary.get("status") == "ok"
+    seconds = median_s if median_s is not None else summary.get("unprofiled_step_s")
+    flops, moved = summary.get("flops"), summary.get("compulsory_bytes")
+    reason = None
+    if not ok:
+        reason = f"{summary.get('status')}: {summary.get('reason')}"
+    elif summary.get("work_fault"):
+        reason = f"the model could not be counted: {summary['work_fault']}"
+    elif not flops:
+        reason = "PyTorch counts no floating-point operations of its operators"
+    elif not moved:
+        reason = "the bytes of this precision are not known"
+    elif roof is None:
+        reason = "the machine has no measured ceiling for this precision"
+    intensity = flops / moved if flops and moved else None
+    reached = flops / seconds if flops and seconds else None
+    allowed = bound = None
+    if reason is None and roof is not None and intensity is not None:
+        allowed = roof.attainable(intensity)
+        bound = "compute" if intensity >= roof.ridge else "memory"
+    return Point(
+        case=case,
+        seconds=seconds,
+        source=None if seconds is None else "profile" if median_s is None else "record",
+        flops=flops,
+        compulsory_bytes=moved,
+        operator_bytes=summary.get("operator_bytes"),
+        intensity=intensity,
+        flops_per_s=reached,
+        attainable_flops_per_s=allowed,
+        share=reached / allowed if reached and allowed else None,
+        bound=bound,
+        reason=reason,
+    )
+
+
+def roofline(
+    profiles: Iterable[Mapping[str, Any]],
+    machines: Mapping[str, Mapping[str, Any]],
+    medians: Mapping[str, float],
+) -> dict[str, Any]:
+    """Place profiled cases under the roofs of their devices.
+
+    Parameters
+    ----------
+    profiles
+        Their ``summary.json``.
+    machines
+        ``results/machine/{device}.json`` by device.
+    medians
+        Measured medians by the path of the case, seconds.
+
+    Returns
+    -------
+    dict
+        ``machines`` as given, less their environments, and ``points``.
+    """
+    points = []
+    for summary in profiles:
+        told = summary["case"]
+        case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}".format(**told)
+        roof = roof_of(machines.get(told["device"], {}), told["precision"])
+        points.append(asdict(place(case, summary, roof, median_s=medians.get(case))))
+    shown = {
+        device: {key: value for key, value in machine.items() if key != "environment"}
+        for device, machine in machines.items()
+    }
+    return {"machines": shown, "points": points}

@@ -1,0 +1,154 @@
+"""What a case must compute and move at the least: floating-point operations and bytes.
+
+Both are counted on the eager model, by shape, so they are the same for every mode of a case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from torchmodes.models.base import BuiltModel
+from torchmodes.models.flops import by_module, counting_flops
+from torchmodes.subjects import EAGER, Job, subject_of
+
+GATHERS = ("embedding", "index", "index_select", "gather")
+"""Operators that read only some rows of their first tensor: as much as they return."""
+ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+COUNTED_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of a case amounts to.
+
+    Attributes
+    ----------
+    flops
+        Floating-point operations of matrix products, convolutions and attention; None where there
+        are none.
+    compulsory_bytes
+        What memory must carry however well the operators are fused: every tensor that is there
+        before the call (weights, optimiser state, inputs) and is read, once; every such tensor
+        that is written, once; and the output. None in int8, whose layouts differ by library.
+    operator_bytes
+        What memory carries when each operator reads its operands and writes its results, as eager
+        code does where nothing stays in a cache. The excess is what fusion can save.
+    module_flops
+        Floating-point operations of the forward pass by module.
+    """
+
+    flops: int | None
+    compulsory_bytes: int | None
+    operator_bytes: int | None
+    module_flops: Mapping[str, int]
+
+
+class TrafficMode(TorchDispatchMode):
+    """Counts the bytes that operators read and write.
+
+    Attributes
+    ----------
+    operator_bytes
+        Bytes of the operands and results of every operator.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operator_bytes = 0
+        self._made: set[int] = set()
+        self._read: dict[int, int] = {}
+        self._written: dict[int, int] = {}
+
+    @property
+    def external_bytes(self) -> int:
+        """Bytes of tensors from before, read and written, each once."""
+        return sum(self._read.values()) + sum(self._written.values())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        writes = [returned.alias_info for returned in func._schema.returns]
+        if any(alias is not None and not alias.is_write for alias in writes):
+            return result  # a view moves nothing
+        made = _tensors(result)
+        if name in ALLOCATIONS:
+            self._made |= {_storage(tensor) for tensor in made}
+            return result
+        read = _tensors((args, kwargs or {}))
+        for position, tensor in enumerate(read):
+            size = _size(tensor)
+            if position == 0 and name in GATHERS:
+                size = min(size, sum(map(_size, made)))
+            self.operator_bytes += size
+            if _storage(tensor) not in self._made:
+                self._read[_storage(tensor)] = max(size, self._read.get(_storage(tensor), 0))
+        for tensor in made or _mutated(func, args):
+            self.operator_bytes += _size(tensor)
+            if _storage(tensor) in self._read:
+                self._written[_storage(tensor)] = _size(tensor)
+            else:
+                self._made.add(_storage(tensor))
+        return result
+
+
+def count_work(job: Job, table: Sequence[str]) -> Work:
+    """Count the work of a case by running its model in eager, apart from what is profiled.
+
+    Parameters
+    ----------
+    job
+        The case.
+    table
+        Paths of the table and its statistics; training cases need them.
+    """
+    counted = job.case.precision in COUNTED_PRECISIONS
+    plain = replace(job, mode=EAGER, operators=None) if counted else job.baseline()
+    subject = subject_of(plain, table)
+    context = torch.enable_grad if job.case.task == "training" else torch.no_grad
+    with context():
+        subject.call()  # makes the optimiser's state
+        with counting_flops() as counter:
+            subject.call()
+        forward = counter if job.case.task == "inference" else _count_forward(subject.built)
+        traffic = TrafficMode()
+        with traffic:
+            output = subject.call()
+    return Work(
+        flops=counter.get_total_flops() or None,
+        compulsory_bytes=traffic.external_bytes + sum(map(_size, _tensors(output)))
+        if counted
+        else None,
+        operator_bytes=traffic.operator_bytes if counted else None,
+        module_flops=by_module(forward, subject.built.module),
+    )
+
+
+def _count_forward(built: BuiltModel) -> FlopCounterMode:
+    with torch.no_grad(), counting_flops() as counter:
+        built.inputs.call(built.module)
+    return counter
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _mutated(func: Any, args: Sequence[Any]) -> list[torch.Tensor]:
+    """Return the arguments that an operator without a result writes, as ``_foreach_add_`` does."""
+    declared = zip(func._schema.arguments, args, strict=False)
+    return _tensors([given for said, given in declared if said.is_write])
+
+
+def _size(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

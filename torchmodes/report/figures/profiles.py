@@ -1,0 +1,265 @@
+"""Figures of profiles: the parts of a step, the layers as an icicle, memory over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from torchmodes.report.data import Profile
+from torchmodes.report.figures.panels import Panel, bottom_legend, message_figure, stack
+from torchmodes.report.quantities import duration, percent, size_unit, time_unit
+from torchmodes.report.style import BASELINE, GRID, INK, MUTED, PALETTE, SURFACE
+
+PARTS = {
+    "kernel": ("kernels", PALETTE["blue"]),
+    "memcpy": ("copies", PALETTE["sky"]),
+    "memset": ("fills", PALETTE["violet"]),
+    "communication": ("communication", PALETTE["pink"]),
+    "runtime": ("CUDA runtime", PALETTE["gold"]),
+    "data_loading": ("data loading", PALETTE["vermilion"]),
+    "operator": ("operators on the CPU", PALETTE["green"]),
+    "other": ("neither: Python and gaps", BASELINE),
+}
+"""Name and colour of each part of a step."""
+ROW = 0.3
+LEVEL = 0.3
+_THINNEST = 0.002
+_CHARACTER_SHARE = 0.014
+_KINDS_SHOWN = 5
+
+
+def draw_parts(profiles: Sequence[Profile]) -> Figure:
+    """Draw a bar per profiled case: what a step's time is made of, in milliseconds."""
+    shown = [profile for profile in profiles if profile.overview.get("wall_s")]
+    if not shown:
+        return message_figure("No case was profiled.")
+    used = [name for name in PARTS if any(profile.overview["parts"].get(name) for profile in shown)]
+    names = [_short(profile) for profile in shown]
+    left = 0.16 + 0.068 * max(map(len, names))
+    figure, (ax,) = stack(
+        [Panel("time of a profiled step, by what runs", ROW * len(shown))],
+        left=min(left, 2.4),
+        right=0.55,
+        legend_rows=-(-len(used) // 2),
+    )
+    factor, unit = time_unit(max(profile.overview["wall_s"] for profile in shown))
+    for row, (profile, label) in enumerate(zip(shown, names, strict=True)):
+        start = 0.0
+        for name in used:
+            width = profile.overview["parts"].get(name, 0.0) / factor
+            ax.barh(row, width, left=start, height=0.62, color=PARTS[name][1], linewidth=0)
+            start += width
+        ax.text(
+            *(start, row, f" {duration(profile.overview['wall_s'])}"),
+            va="center",
+            size=8,
+            color=MUTED,
+        )
+        ax.text(
+            *(-0.02, row, label),
+            transform=ax.get_yaxis_transform(),
+            ha="right",
+            va="center",
+            size=8,
+        )
+    ax.set_ylim(len(shown) - 0.5, -0.5)
+    ax.yaxis.set_visible(False)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(unit)
+    ax.set_xlim(left=0)
+    bottom_legend(
+        figure,
+        [Patch(color=PARTS[name][1], label=PARTS[name][0]) for name in used],
+        columns=2,
+    )
+    return figure
+
+
+@dataclass(frozen=True)
+class Block:
+    """One module of an icicle: its place, from 0 to 1 of the forward pass, and its level."""
+
+    layer: str
+    kind: str
+    start: float
+    width: float
+    level: int
+    seconds: float
+
+
+def icicle(layers: pd.DataFrame) -> list[Block]:
+    """Lay modules out: each as wide as its time, its submodules below it in order of their calls.
+
+    Parameters
+    ----------
+    layers
+        A profile's ``layers.csv``. A module that never runs itself (a list of others) is passed
+        over; its submodules belong to the module around it.
+    """
+    if layers.empty:
+        return []
+    rows = {str(row["layer"]): row for row in layers.to_dict("records")}
+    names = sorted(
+        (name for name in rows if name != "(model)"), key=lambda name: rows[name]["order"]
+    )
+    below: dict[str, list[str]] = {}
+    for name in names:
+        above = name
+        while "." in above:
+            above = above.rpartition(".")[0]
+            if above in rows:
+                break
+        else:
+            above = "(model)"
+        below.setdefault(above, []).append(name)
+    top = rows.get("(model)")
+    whole = (
+        top["total_s"]
+        if top is not None
+        else sum(rows[name]["total_s"] for name in below.get("(model)", []))
+    )
+    blocks: list[Block] = []
+
+    def lay(name: str, start: float, level: int) -> float:
+        row = rows[name]
+        width = row["total_s"] / whole if whole else 0.0
+        blocks.append(Block(name, str(row["kind"]), start, width, level, row["total_s"]))
+        lay_below(name, start, level + 1)
+        return width
+
+    def lay_below(name: str, start: float, level: int) -> None:
+        for child in below.get(name, []):
+            start += lay(child, start, level)
+
+    if top is not None:
+        lay("(model)", 0.0, 0)
+    else:
+        lay_below("(model)", 0.0, 0)
+    return blocks
+
+
+def draw_layers(profile: Profile) -> Figure:
+    """Draw the forward pass as an icicle: the model on top, its modules below, as wide as long."""
+    blocks = icicle(profile.layers) if profile.layers is not None else []
+    if not blocks:
+        return message_figure(f"{_short(profile)}: {profile.summary.get('layers', 'no layers')}")
+    levels = 1 + max(block.level for block in blocks)
+    kinds = _common_kinds(blocks)
+    figure, (ax,) = stack(
+        [Panel(f"forward pass by module · {_short(profile)}", LEVEL * levels)],
+        left=0.25,
+        right=0.3,
+        legend_rows=-(-(len(kinds) + 1) // 3),
+    )
+    for block in blocks:
+        if block.width < _THINNEST:
+            continue
+        ax.add_patch(
+            Rectangle(
+                (block.start, block.level),
+                *(block.width, 1.0),
+                facecolor=kinds.get(block.kind, GRID),
+                edgecolor=SURFACE,
+                linewidth=0.6,
+            )
+        )
+        _label(ax, block, on_grid=block.kind not in kinds)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(levels, 0)
+    ax.yaxis.set_visible(False)
+    ax.spines["left"].set_visible(False)
+    whole = sum(block.seconds for block in blocks if block.level == 0)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [percent(x) for x in (0, 0.25, 0.5, 0.75, 1)])
+    ax.set_xlabel(f"share of {duration(whole)}")
+    handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
+    bottom_legend(figure, [*handles, Patch(color=GRID, label="others")], columns=3)
+    return figure
+
+
+def draw_memory(profile: Profile) -> Figure:
+    """Draw resident memory by phase, and below it what the recorded steps allocate."""
+    table = profile.memory
+    if table is None or table.empty:
+        return message_figure(f"{_short(profile)}: no memory was recorded")
+    resident = table[table["rss_bytes"].notna()]
+    steps = table[table["allocated_bytes"].notna()]
+    panels = [Panel(f"resident memory by phase · {_short(profile)}", 1.2)]
+    if len(steps):
+        panels.append(Panel("allocated by operators in the recorded steps", 1.2))
+    figure, axes = stack(panels, left=0.75, right=0.2)
+    ax = axes[0]
+    _, unit = _plot_bytes(ax, resident["time_s"], resident["rss_bytes"], PALETTE["blue"])
+    for phase, rows in resident.groupby("phase", sort=False):
+        ax.axvline(rows["time_s"].iloc[0], color=GRID, linewidth=1, zorder=0)
+        ax.annotate(
+            str(phase),
+            (rows["time_s"].iloc[0], 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, 0),
+            textcoords="offset points",
+            size=7.5,
+            color=MUTED,
+            rotation=90,
+            va="bottom",
+        )
+    ax.set_ylabel(unit)
+    ax.set_xlabel("s")
+    if len(steps):
+        ax = axes[1]
+        factor, unit = _plot_bytes(
+            ax, steps["time_s"] * 1e3, steps["allocated_bytes"], PALETTE["green"], step=True
+        )
+        if steps["reserved_bytes"].notna().any():
+            ax.plot(steps["time_s"] * 1e3, steps["reserved_bytes"] / factor, color=PALETTE["gold"])
+        ax.set_ylabel(unit)
+        ax.set_xlabel("ms")
+    return figure
+
+
+def _plot_bytes(
+    ax: Axes, x: pd.Series, sizes: pd.Series, colour: str, *, step: bool = False
+) -> tuple[float, str]:
+    factor, unit = size_unit(max(1.0, float(sizes.abs().max())))
+    ax.plot(x, sizes / factor, color=colour, drawstyle="steps-post" if step else "default")
+    ax.set_ylim(bottom=min(0.0, float(sizes.min()) / factor))
+    ax.grid(axis="y")
+    return factor, unit
+
+
+def _label(ax: Axes, block: Block, *, on_grid: bool) -> None:
+    text = block.layer.rpartition(".")[2]
+    if len(text) * _CHARACTER_SHARE < block.width:
+        ax.text(
+            *(block.start + block.width / 2, block.level + 0.5, text),
+            ha="center",
+            va="center",
+            size=7.5,
+            color=INK if on_grid else SURFACE,
+        )
+
+
+def _common_kinds(blocks: Sequence[Block]) -> dict[str, str]:
+    """Give the kinds that take most of the time of their own a colour each."""
+    own: dict[str, float] = {}
+    for block in blocks:
+        inside = sum(
+            other.width
+            for other in blocks
+            if other.level == block.level + 1
+            and block.start <= other.start < block.start + block.width
+        )
+        own[block.kind] = own.get(block.kind, 0.0) + block.width - inside
+    colours = [PALETTE[name] for name in ("blue", "green", "gold", "vermilion", "violet")]
+    kinds = sorted(own, key=lambda kind: -own[kind])[:_KINDS_SHOWN]
+    return dict(zip(kinds, colours, strict=False))
+
+
+def _short(profile: Profile) -> str:
+    """Name a profiled case in one line."""
+    case = profile.case
+    return f"{case.model} {case.mode} {case.precision} b{case.batch_size}"

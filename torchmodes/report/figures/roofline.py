@@ -1,0 +1,126 @@
+"""The roofline: what each profiled case reaches of what the machine allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from torchmodes.cases import parse_case
+from torchmodes.profiling.roofline import Roof, roof_of
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    message_figure,
+    mode_handle,
+    stack,
+)
+from torchmodes.report.style import INK, MUTED, SURFACE, look
+
+_COLUMNS = 3
+_HEIGHT = 2.6
+
+
+def placed_points(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the points that have a place in the figure."""
+    return [point for point in content.get("points", []) if point["share"] is not None]
+
+
+def draw_roofline(content: Mapping[str, Any]) -> Figure:
+    """Draw the roofs of each device and the cases under them.
+
+    Parameters
+    ----------
+    content
+        ``results/roofline.json``.
+    """
+    points = placed_points(content)
+    if not points:
+        return message_figure("No profiled case has both its work counted and a ceiling measured.")
+    devices = sorted({parse_case(point["case"]).device for point in points})
+    modes = list(dict.fromkeys(parse_case(point["case"]).mode for point in points))
+    figure, axes = stack(
+        [Panel(f"roofline · {device}", _HEIGHT) for device in devices],
+        left=0.8,
+        right=0.3,
+        legend_rows=-(-len(modes) // _COLUMNS),
+    )
+    for ax, device in zip(axes, devices, strict=True):
+        here = [point for point in points if parse_case(point["case"]).device == device]
+        _panel(ax, here, content["machines"][device])
+    handles: list[Line2D] = [mode_handle(mode, line=False) for mode in modes]
+    bottom_legend(figure, handles, columns=_COLUMNS)
+    return figure
+
+
+def _panel(ax: Axes, points: list[Mapping[str, Any]], machine: Mapping[str, Any]) -> None:
+    precisions = sorted({parse_case(point["case"]).precision for point in points})
+    roofs = {name: roof for name in precisions if (roof := roof_of(machine, name))}
+    intensities = [point["intensity"] for point in points]
+    ridges = [roof.ridge for roof in roofs.values()]
+    low, high = min(intensities + ridges) / 4, max(intensities + ridges) * 4
+    for name, roof in roofs.items():
+        _roof(ax, roof, name, low, high)
+    for point in points:
+        seen = look(parse_case(point["case"]).mode)
+        ax.plot(
+            *([point["intensity"]], [point["flops_per_s"] / 1e9]),
+            marker=seen.marker,
+            color=seen.colour,
+            linestyle="none",
+            markersize=6,
+            markeredgecolor=SURFACE,
+            markeredgewidth=0.6,
+        )
+    _name_groups(ax, points)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(low, high)
+    reached = [point["flops_per_s"] / 1e9 for point in points]
+    ax.set_ylim(bottom=min(*reached, *(roof.attainable(low) / 1e9 for roof in roofs.values())) / 4)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(10, numticks=7))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
+    ax.grid(which="major")
+    ax.set_xlabel("floating-point operations per compulsory byte")
+    ax.set_ylabel("GFLOP/s")
+
+
+def _roof(ax: Axes, roof: Roof, name: str, low: float, high: float) -> None:
+    x = np.array([low, roof.ridge, high])
+    ax.plot(x, [roof.attainable(value) / 1e9 for value in x], color=INK, linewidth=1.2)
+    ax.annotate(
+        f"{name}: {roof.flops_per_s / 1e9:,.0f} GFLOP/s",
+        (high, roof.flops_per_s / 1e9),
+        xytext=(-2, 3),
+        textcoords="offset points",
+        ha="right",
+        size=7.5,
+        color=MUTED,
+    )
+
+
+def _name_groups(ax: Axes, points: list[Mapping[str, Any]]) -> None:
+    """Name each model and batch size once, beside the slowest of its modes."""
+    lowest: dict[tuple[str, str, int], Mapping[str, Any]] = {}
+    for point in points:
+        case = parse_case(point["case"])
+        key = (case.task, case.model, case.batch_size)
+        if key not in lowest or point["flops_per_s"] < lowest[key]["flops_per_s"]:
+            lowest[key] = point
+    for (_, model, batch_size), point in lowest.items():
+        ax.annotate(
+            f"{model} b{batch_size}",
+            (point["intensity"], point["flops_per_s"] / 1e9),
+            xytext=(0, -12),
+            textcoords="offset points",
+            ha="center",
+            size=7.5,
+            color=MUTED,
+        )

@@ -1,0 +1,133 @@
+"""The section "Why": what profiles tell of each case, and what changed between two."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from torchmodes.report import style
+from torchmodes.report.data import Profile, ReportData
+from torchmodes.report.figures.profiles import draw_layers, draw_parts
+from torchmodes.report.figures.roofline import draw_roofline, placed_points
+from torchmodes.report.plots import InlineFigure, inline_svg
+from torchmodes.report.quantities import duration, percent
+
+ROWS_OF_A_DIFF = 10
+_FILES = (
+    *("overview.json", "operators.csv", "kernels.csv", "layers.csv", "memory.csv", "python.csv"),
+    *("layers.svg", "memory.svg", "internals", "summary.json"),
+)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One profile as the page shows it.
+
+    Attributes
+    ----------
+    traces, files
+        Links, relative to the page, to the traces and to the other files that are there.
+    operators
+        The most expensive operators.
+    layers
+        The icicle, where the mode runs modules.
+    """
+
+    profile: Profile
+    traces: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+    operators: pd.DataFrame | None
+    layers: InlineFigure | None
+
+    @property
+    def recommendations(self) -> list[Mapping[str, Any]]:
+        """What to try."""
+        return self.profile.overview.get("recommendations", [])
+
+    @property
+    def python(self) -> str | None:
+        """Say how much of a step neither an operator nor a kernel covers."""
+        told = self.profile.summary.get("lean")
+        if not told:
+            return None
+        return (
+            f"In {percent(told['uncovered_share'])} of a step ({duration(told['uncovered_s'])})"
+            " neither an operator nor a kernel runs: Python, dispatch of compiled code, and gaps."
+        )
+
+
+def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
+    """Show what a step is made of, the roofline, what changed, and each profile."""
+    if not data.profiles:
+        return None
+    figures = []
+    if any(profile.overview.get("wall_s") for profile in data.profiles):
+        figures.append(
+            _figure(
+                *("step-parts", "Parts of a step", draw_parts, data.profiles),
+                "Each moment of a profiled step belongs to the first part that runs in it.",
+            )
+        )
+    if placed_points(data.roofline):
+        figures.append(
+            _figure(
+                *("roofline", "Roofline", draw_roofline, data.roofline),
+                "What each case reaches, under what this machine reached in matrix products and"
+                " in copies. A byte is compulsory if no fusion can spare it.",
+            )
+        )
+    return {
+        "figures": figures,
+        "points": data.roofline.get("points", []),
+        "diffs": [
+            (found, found.get("account", [])[:ROWS_OF_A_DIFF])
+            for found in data.diffs
+            if found["status"] == "ok"
+        ],
+        "profiles": [
+            _explained(profile, page, number) for number, profile in enumerate(data.profiles)
+        ],
+    }
+
+
+def _explained(profile: Profile, page: Path, number: int) -> Explained:
+    folders = {trace.parent for trace in profile.traces}
+    files = [
+        (name, _link(folder / name, page))
+        for folder in folders
+        for name in _FILES
+        if (folder / name).exists()
+    ]
+    operators = profile.operators
+    if operators is not None:
+        operators = operators.drop(columns=["shapes", "mean_s", "lean_self_s"], errors="ignore")
+    layers = None
+    if profile.layers is not None and len(profile.layers):
+        layers = _figure(
+            *(f"layers-{number}", "Layers", draw_layers, profile),
+            "The forward pass: a module is as wide as its time, its submodules stand below it.",
+        )
+    return Explained(
+        profile=profile,
+        traces=tuple(_link(trace, page) for trace in profile.traces),
+        files=tuple(files),
+        operators=operators,
+        layers=layers,
+    )
+
+
+def _figure(prefix: str, title: str, draw: Any, content: Any, caption: str) -> InlineFigure:
+    with style.figure_style():
+        drawn: Figure = draw(content)
+    label = f"{title}. The files beside each trace hold its figures."
+    return InlineFigure(inline_svg(drawn, prefix=prefix, label=label), title, caption)
+
+
+def _link(path: Path, page: Path) -> str:
+    return Path(os.path.relpath(path, page.parent)).as_posix()
