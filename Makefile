@@ -15,6 +15,10 @@ run: .venv/ready ## set up, then measure everything in config.yaml (CORES=4, ARG
 smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
 	$(SNAKEMAKE) --configfile config/smoke.yaml
 
+.PHONY: app
+app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--server.port 8600')
+	$(BIN)/python -m streamlit run app/main.py $(ARGS)
+
 test: .venv/ready ## all tests
 	$(BIN)/python -m pytest $(ARGS)
 

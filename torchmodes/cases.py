@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from torchmodes.config import (
@@ -20,6 +20,10 @@ from torchmodes.config import (
     Precision,
     Task,
 )
+
+TABLE = "results/data/housing.csv"
+TABLE_STATISTICS = "results/data/statistics.json"
+SUMMARY = "results/summary.csv"
 
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
 _CASE = re.compile(
@@ -198,3 +202,32 @@ def job_parameters(config: Config, case: Case) -> dict[str, Any]:
     parameters = case_parameters(config, case)
     limits = {name: parameters["measurement"][name] for name in LIMITS}
     return parameters | {"measurement": limits}
+
+
+def training_metrics(mode: str) -> str:
+    """Path of what a training in a mode tells; asking for it trains."""
+    return f"results/training/{mode}/metrics.json"
+
+
+def trained_model(mode: str) -> str:
+    """Directory of the model trained in a mode: its weights and what the mode exports."""
+    return f"results/training/{mode}/model"
+
+
+def find_records() -> list[Path]:
+    """Return every benchmark record below the working directory, sorted."""
+    found = Path("results/benchmark").glob("*/*/*/*/*.json")
+    return sorted(path for path in found if _CASE.search(path.as_posix()))
+
+
+def find_profiles() -> list[Case]:
+    """Return the cases that have a profile below the working directory, sorted."""
+    found = Path("results/profile").glob("*/*/*/*/*/summary.json")
+    names = (path.as_posix() for path in found)
+    return sorted(parse_case(name) for name in names if _CASE.search(name))
+
+
+def find_trainings() -> list[str]:
+    """Return the modes that a model was trained in below the working directory, eager first."""
+    found = [path.name for path in Path("results/training").glob("*") if path.is_dir()]
+    return sorted(found, key=lambda mode: (mode != BASELINE_MODE, mode))

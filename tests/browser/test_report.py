@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from profile_factory import CHANGE, ROOFLINE, a_profile
 from record_factory import house_price_records, make_record, make_training
 
@@ -20,26 +19,7 @@ from torchmodes.report.data import make_report_data
 from torchmodes.report.html import write_report
 
 pytestmark = pytest.mark.browser
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LAPTOP, PHONE = (1440, 900), (390, 844)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        pytest.fail(
-            "the browser tests need Chromium, and none is on the PATH. Debian and Ubuntu:"
-            " apt-get install -y chromium; macOS: brew install --cask chromium;"
-            " or leave them out: pytest -m 'not browser'",
-            pytrace=False,
-        )
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -269,6 +270,22 @@ def test_statistics_survive_json_to_the_last_digit(fitted, tmp_path):
     path = tmp_path / "new" / "statistics.json"
     save_statistics(fitted, path)
     assert load_statistics(path) == fitted
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "told"),
+    [
+        ("mean", "68,599", "no number"),
+        ("maximum", None, "no number"),
+        ("minimum", float("nan"), "no number"),
+        ("standard_deviation", 0, "no spread"),
+    ],
+)
+def test_statistics_with_a_figure_that_cannot_be_are_refused(fitted, figure, value, told):
+    fields = json.loads(fitted.to_json())
+    fields["features"][1][figure] = value
+    with pytest.raises(ValueError, match=f"'Rooms' has .*{told}"):
+        Statistics.from_json(json.dumps(fields))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": [], "target": {"name": "x"}}'])

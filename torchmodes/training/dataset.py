@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -106,6 +107,8 @@ class Statistics:
             fields = json.loads(text)
             fields["features"] = tuple(Column(**column) for column in fields["features"])
             fields["target"] = Column(**fields["target"])
+            for column in (*fields["features"], fields["target"]):
+                _check_figures(column)
             return cls(**fields)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"these are no statistics of a table: {error!r}") from error
@@ -223,6 +226,14 @@ def fit_table(
         seed=seed,
         table_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
+
+
+def _check_figures(column: Column) -> None:
+    figures = (column.mean, column.standard_deviation, column.minimum, column.maximum)
+    if not all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures):
+        raise ValueError(f"column {column.name!r} has a figure that is no number")
+    if column.standard_deviation <= 0:
+        raise ValueError(f"column {column.name!r} has no spread")
 
 
 def save_statistics(statistics: Statistics, path: Path) -> None:

@@ -1,0 +1,214 @@
+"""Benchmarks: the report's comparison, to be filtered; records, verdicts and words are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from app.messages import show_missing, show_problem
+from app.tables import coloured
+from torchmodes.cases import SUMMARY, Case, find_records
+from torchmodes.report import words
+from torchmodes.report.data import ReportData
+from torchmodes.report.existing import Existing, load_existing
+from torchmodes.report.judging import Judged
+from torchmodes.report.plots import PLOTS
+from torchmodes.report.problems import problems
+from torchmodes.report.quantities import NOTHING
+from torchmodes.report.sections import Facets, answers, inline_figure
+from torchmodes.report.style import variables
+from torchmodes.report.tables import judged_table
+
+FIGURES = ("speed_up", "heat_map", "batches", "throughput", "latency", "cost", "break_even")
+NAMES = {"batch_size": "Batch"}
+PUBLISHED = (
+    *("speed_up", "speed_up_low", "speed_up_high", "latency_median_s", "latency_p95_s"),
+    *("baseline_latency_median_s", "throughput_per_s", "quads"),
+)
+"""What the report shows of measured cases alone: nothing of a case that came out wrong."""
+FEW_ANSWERS = 4
+MILLISECONDS = 1e3
+MEGABYTES = 1e-6
+
+
+def show() -> None:
+    """Show the advice, the table of cases and a figure, filtered as the reader likes."""
+    st.title("Benchmarks")
+    paths = find_records()
+    if not paths:
+        show_missing(
+            "Nothing was measured yet. This measures every case of config.yaml:",
+            remedy="snakemake --cores 4",
+        )
+        return
+    existing = _load(tuple(map(_stamp, paths)), _stamp(Path(SUMMARY)))
+    for path, message in existing.broken:
+        show_problem(message, remedy=f"rm {path} && snakemake --cores 4 {path}")
+    data = _chosen_run(existing)
+    if not data.cases:
+        return
+    _show_advice(data)
+    cases = _filtered(data)
+    st.caption(f"{words.counts(cases)}.")
+    if cases:
+        _show_table(cases, _varying(data))
+        _show_figure(replace(data, cases=cases))
+        _show_problems(replace(data, cases=cases, trainings=()))
+    else:
+        st.info("No case is left by these filters.")
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the records")
+def _load(records: Sequence[tuple[str, int, int]], summary: tuple[str, int, int]) -> Existing:
+    """Read the records; a change of any file makes them be read again."""
+    return load_existing([Path(path) for path, *_ in records], Path(summary[0]))
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return str(path), 0, 0
+    return str(path), found.st_mtime_ns, found.st_size
+
+
+def _chosen_run(existing: Existing) -> ReportData:
+    if existing.others is None:
+        return existing.data
+    more = len(existing.others.cases) - len(existing.data.cases)
+    if st.toggle(
+        f"Also the {more} that the last report does not hold",
+        help="Verdicts allow for how many cases are compared, so they can differ from the report's",
+        value=not existing.data.cases,
+    ):
+        return existing.others
+    return existing.data
+
+
+def _show_advice(data: ReportData) -> None:
+    found = [(answer.subject, advice) for answer in answers(data) for advice in answer.advices]
+    place = (
+        st.container() if len(found) <= FEW_ANSWERS else st.expander(f"Ship this ({len(found)})")
+    )
+    for subject, advice in found:
+        with place.container(border=True):
+            st.caption(
+                f"{words.subject(subject)} · batch {advice.group.batch_size:,}"
+                f" · on {subject.machine}"
+            )
+            st.markdown(f"**{words.headline(advice)}.** {words.reason(advice)}")
+
+
+def _filtered(data: ReportData) -> tuple[Judged, ...]:
+    """Return the cases that the reader's filters leave; a field all cases share gets none."""
+    choices = {n: sorted({getattr(j.case, n) for j in data.cases}) for n in _varying(data)}
+    verdicts = sorted({words.verdict(judged) for judged in data.cases})
+    places = st.columns(len(choices) + 1)
+    wanted = {
+        name: place.multiselect(_title(name), found, key=f"filter {name}", placeholder="all")
+        for place, (name, found) in zip(places, choices.items(), strict=False)
+    }
+    results = places[-1].multiselect("Result", verdicts, key="filter result", placeholder="all")
+    return tuple(
+        judged
+        for judged in data.cases
+        if _wanted(judged.case, wanted) and (not results or words.verdict(judged) in results)
+    )
+
+
+def _varying(data: ReportData) -> list[str]:
+    """Return the fields in which the cases of a run differ."""
+    return list(Facets.of([judged.case for judged in data.cases]).varying)
+
+
+def _wanted(case: Case, wanted: dict[str, list[object]]) -> bool:
+    return all(not values or getattr(case, name) in values for name, values in wanted.items())
+
+
+def _show_table(cases: Sequence[Judged], varying: Sequence[str]) -> None:
+    tidy = judged_table(cases)
+    published = pd.Series([judged.measured for judged in cases])
+    tidy.loc[~published, list(PUBLISHED)] = pd.NA
+    machines = [str(judged.machine) for judged in cases]
+    table = pd.DataFrame(
+        {
+            "Mode": [judged.name for judged in cases],
+            **{_title(name): tidy[name] for name in varying if name != "mode"},
+            **({"Machine": machines} if len(set(machines)) > 1 else {}),
+            "Result": [_result(judged) for judged in cases],
+            "Speed-up": tidy["speed_up"],
+            "Low": tidy["speed_up_low"],
+            "High": tidy["speed_up_high"],
+            "Latency, ms": tidy["latency_median_s"] * MILLISECONDS,
+            "Eager beside it, ms": tidy["baseline_latency_median_s"] * MILLISECONDS,
+            "p95, ms": tidy["latency_p95_s"] * MILLISECONDS,
+            "Items/s": tidy["throughput_per_s"],
+            "Cold start, s": tidy["cold_s"],
+            "Memory, MB": [_megabytes(judged.memory_bytes) for judged in cases],
+            "Quads": tidy["quads"],
+        }
+    )
+    digits = {"Speed-up": "%.3f×", "Low": "%.3f", "High": "%.3f", "Items/s": "%,.0f"}
+    digits |= {"Latency, ms": "%.3f", "Eager beside it, ms": "%.3f", "p95, ms": "%.3f"}
+    digits |= {"Cold start, s": "%.3f", "Memory, MB": "%.1f"}
+    st.dataframe(
+        coloured(table, [judged.case.mode for judged in cases]),
+        hide_index=True,
+        placeholder=NOTHING,
+        column_config={n: st.column_config.NumberColumn(format=f) for n, f in digits.items()},
+    )
+
+
+def _megabytes(count: int | None) -> float | None:
+    return None if count is None else count * MEGABYTES
+
+
+def _result(judged: Judged) -> str:
+    word = words.verdict(judged)
+    told = f"{words.SIGNS[word]} {word}" if word in words.SIGNS else word
+    if judged.case.is_baseline and judged.measured:
+        told += " (A/A)"
+    return f"{told} (alone: {judged.record.verdict})" if judged.withdrawn else told
+
+
+def _show_figure(data: ReportData) -> None:
+    there = [name for name in FIGURES if PLOTS[name].has_data(data)]
+    if not there:
+        return
+    name = st.segmented_control(
+        "Figure", there, format_func=lambda n: PLOTS[n].title, default=there[0], key="figure"
+    )
+    if name is None:
+        return
+    whole = name == "heat_map"  # models side by side
+    for part in [data] if whole else [data.about(subject) for subject in data.subjects]:
+        if PLOTS[name].has_data(part):
+            figure = inline_figure(name, part, prefix=name, cases=part.cases)
+            svg = figure.svg
+            for variable, colour in variables().items():
+                svg = svg.replace(f"var(--{variable})", colour)
+            left, _ = st.columns([3, 2])  # on a phone the one is below the other
+            left.image(svg, width="stretch", caption=figure.caption)
+
+
+def _show_problems(data: ReportData) -> None:
+    found = problems(data)
+    if found:
+        with st.expander(f"Not measured, or not well enough ({len(found)})"):
+            st.dataframe(
+                pd.DataFrame(
+                    [
+                        {"Kind": p.kind, "Case": p.case, "Reason": p.reason, "Remedy": p.remedy}
+                        for p in found
+                    ]
+                ),
+                hide_index=True,
+            )
+
+
+def _title(name: str) -> str:
+    return NAMES.get(name, name.capitalize())

@@ -1,0 +1,109 @@
+"""Predict: values in their own units in, a trained model's price out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app.features import ask_for_values, choose_mode, read_statistics
+from app.messages import show_missing, show_problem
+from app.tables import coloured
+from torchmodes.cases import find_trainings
+from torchmodes.config import BASELINE_MODE
+from torchmodes.prediction.artefacts import Artefact, Unusable, find_artefacts, train_first
+from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
+from torchmodes.report.quantities import duration
+from torchmodes.training.dataset import Statistics
+
+BESIDE = "More than eager's"
+INDICATIVE = (
+    f"The latency is the median of {TIMED_CALLS} calls just now, in this process: an indication."
+    " What was measured is under Benchmarks."
+)
+
+
+def show() -> None:
+    """Show the inputs, the chosen model's price, and what the other modes' models say."""
+    st.title("Predict")
+    statistics = read_statistics()
+    if statistics is None:
+        return
+    trained = find_trainings()
+    if not trained:
+        show_missing("No model is trained yet. This trains one:", remedy=train_first("eager"))
+        return
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.subheader("One row of the table")
+        values = ask_for_values(statistics)
+    with right:
+        artefact = _choose()
+        if artefact is not None:
+            _show_prediction(artefact, statistics, values)
+    st.subheader("Every mode's model on this row")
+    _show_all(trained, statistics, values)
+
+
+def _choose() -> Artefact | None:
+    mode = choose_mode()
+    try:
+        found = find_artefacts(mode)
+    except Unusable as error:
+        show_problem(str(error), remedy=error.remedy)
+        return None
+    if len(found) == 1:
+        return found[0]
+    return st.selectbox("Artefact", found, format_func=lambda one: one.path.name, key="artefact")
+
+
+def _show_prediction(artefact: Artefact, statistics: Statistics, values: Sequence[float]) -> None:
+    try:
+        said = predict(artefact, statistics, values)
+    except Unusable as error:
+        show_problem(str(error), remedy=error.remedy)
+        return
+    with st.container(border=True):
+        target = statistics.target
+        unit = "" if target.unit in (None, "dollars") else f" ({target.unit})"
+        st.metric(f"{target.name}{unit}", in_words(target, said.value))
+        st.metric("Latency of the call (indicative)", duration(said.latency_s))
+    st.caption(f"By {artefact.told} (`{artefact.path}`). {INDICATIVE}")
+
+
+def _show_all(modes: Sequence[str], statistics: Statistics, values: Sequence[float]) -> None:
+    rows, problems = [], []
+    for mode in modes:
+        try:
+            artefact = find_artefacts(mode)[0]
+            rows.append((mode, predict(artefact, statistics, values)))
+        except Unusable as error:
+            problems.append(error)
+    if rows:
+        money = "dollar" if statistics.target.unit == "dollars" else "localized"
+        st.dataframe(
+            coloured(_table(rows, statistics), [mode for mode, _ in rows]),
+            hide_index=True,
+            column_config={
+                statistics.target.name: st.column_config.NumberColumn(format=money),
+                BESIDE: st.column_config.NumberColumn(format="%+.2f"),
+            },
+        )
+    for problem in problems:
+        show_problem(str(problem), remedy=problem.remedy)
+
+
+def _table(rows: Sequence[tuple[str, Prediction]], statistics: Statistics) -> pd.DataFrame:
+    eager = next((said.value for mode, said in rows if mode == BASELINE_MODE), None)
+    return pd.DataFrame(
+        [
+            {
+                "Mode": mode,
+                statistics.target.name: said.value,
+                BESIDE: None if eager is None else said.value - eager,
+                "Answered by": said.artefact.told,
+            }
+            for mode, said in rows
+        ]
+    )

@@ -1,0 +1,147 @@
+"""Profiles: where a step's time goes, and what differs between two cases, operator by operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from app.charts import sideways
+from app.messages import show_missing, show_problem
+from app.texts import show_text
+from torchmodes.cases import Case, find_profiles
+from torchmodes.report import particulars
+from torchmodes.report.profiled import OPERATORS, Profiled, compare_operators, read_profile
+from torchmodes.report.quantities import duration
+from torchmodes.report.style import look
+
+MILLISECONDS = 1e3
+SHOWN_AS_BARS = 12
+FORMATS = {
+    "flops": st.column_config.NumberColumn(format="compact"),
+    "memory": st.column_config.NumberColumn(format="bytes"),
+}
+
+
+def show() -> None:
+    """Show one profile, or the difference of two."""
+    st.title("Profiles")
+    cases = find_profiles()
+    if not cases:
+        show_missing(
+            "Nothing was profiled yet. This profiles eager training:",
+            remedy="snakemake --cores 4"
+            " results/profile/training/cpu/house_price/eager/fp32-b2048/summary.json",
+        )
+        return
+    left, right = st.columns(2)
+    first = left.selectbox("Case", cases, format_func=str, key="profile")
+    others = [None, *(case for case in cases if case != first)]
+    second = right.selectbox(
+        "Compare with",
+        others,
+        format_func=lambda case: "nothing" if case is None else str(case),
+        key="other profile",
+    )
+    profiled = _read(first)
+    if second is None:
+        _show_profile(profiled)
+    else:
+        _show_difference(profiled, _read(second))
+
+
+def _read(case: Case) -> Profiled:
+    profiled = read_profile(case)
+    for message in profiled.broken:
+        show_problem(message)
+    if profiled.broken:
+        st.code(f"snakemake --cores 4 --force {case.profile}/summary.json", language="bash")
+    return profiled
+
+
+def _show_profile(profiled: Profiled) -> None:
+    if profiled.said:
+        st.markdown(profiled.said)
+    colour = look(profiled.case.mode).colour
+    if profiled.parts:
+        st.subheader("A step, by what its time goes to")
+        parts = pd.Series(dict(profiled.parts)).sort_values(ascending=False) * MILLISECONDS
+        _show_bars(parts, "ms in a step", colour)
+    tables = {name: table for name, table in profiled.tables.items() if not table.empty}
+    if not tables:
+        st.info("The profile holds no operator.")
+        return
+    names = [*tables, *(["what the mode made"] if profiled.texts else [])]
+    for name, tab in zip(names, st.tabs([name.capitalize() for name in names]), strict=True):
+        with tab:
+            if name == OPERATORS:
+                _show_own_times(profiled.operators, colour)
+            if name in tables:
+                _show_table(tables[name])
+            else:
+                _show_texts(profiled.texts)
+    st.caption(
+        "Per recorded step. Self: without what it calls itself. The profiler slows a step;"
+        " compare modes under Benchmarks."
+    )
+
+
+def _show_own_times(operators: pd.DataFrame, colour: str) -> None:
+    if "self_cpu_s" in operators.columns:
+        own = operators.groupby("operator")["self_cpu_s"].sum().nlargest(SHOWN_AS_BARS)
+        _show_bars(own * MILLISECONDS, "ms of its own in a step", colour)
+
+
+def _show_difference(first: Profiled, second: Profiled) -> None:
+    for profiled in (first, second):
+        if profiled.said:
+            st.markdown(f"`{profiled.case}` — {profiled.said}")
+    both = compare_operators(first, second)
+    more = both["difference_s"].sum()
+    names = first.case.mode, second.case.mode
+    if names[0] == names[1]:
+        names = str(first.case), str(second.case)
+    st.markdown(
+        f"In a recorded step the operators of **{names[1]}** take {duration(abs(more))}"
+        f" {'more' if more > 0 else 'less'} than those of **{names[0]}**."
+    )
+    bars = both.head(SHOWN_AS_BARS).set_index("operator")["difference_s"] * MILLISECONDS
+    _show_bars(bars, f"ms more in a step of {names[1]}", look(second.case.mode).colour)
+    shown = _in_milliseconds(both).rename(
+        columns={
+            "first_s": f"{names[0]}, ms",
+            "second_s": f"{names[1]}, ms",
+            "difference_s": "difference, ms",
+            "first_calls": f"{names[0]}, calls",
+            "second_calls": f"{names[1]}, calls",
+        }
+    )
+    st.dataframe(shown, hide_index=True)
+    st.caption("Time that an operator itself takes, without those it calls; differences by size.")
+
+
+def _show_bars(values: pd.Series, title: str, colour: str) -> None:
+    table = values.rename("ms").rename_axis("name").reset_index()
+    sideways(table, name="name", value="ms", title=title, colour=colour)
+
+
+def _show_table(table: pd.DataFrame) -> None:
+    st.dataframe(
+        _in_milliseconds(table).rename(columns=_titled), hide_index=True, column_config=FORMATS
+    )
+
+
+def _show_texts(texts: tuple[Path, ...]) -> None:
+    chosen = st.selectbox("File", texts, format_func=lambda path: path.name, key="text")
+    show_text(chosen)
+
+
+def _in_milliseconds(table: pd.DataFrame) -> pd.DataFrame:
+    seconds = [name for name in table.columns if name.endswith("_s")]
+    return table.assign(**{name: table[name] * MILLISECONDS for name in seconds})
+
+
+def _titled(name: str) -> str:
+    """Write a column's name with the unit it is shown in."""
+    return f"{particulars.column(name)}{', ms' if name.endswith('_s') else ''}"

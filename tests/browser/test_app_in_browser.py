@@ -1,0 +1,174 @@
+"""The app in a real browser: what is typed is priced to the cent; nothing leaves the machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, expect
+from record_factory import house_price_records
+from torch.nn import functional as F
+from trained_run import MODES, write_trained_run
+
+from torchmodes.records import write_record
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[2]
+START_S = 60
+
+
+@dataclass(frozen=True)
+class Served:
+    """An app that runs, the folder whose results it shows, and what it prints."""
+
+    address: str
+    folder: Path
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("app") / "a run"
+    folder.mkdir()
+    write_trained_run(folder)
+    for record in house_price_records():
+        write_record(record, folder / record.identity.record)
+    log = folder / "app.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app/main.py")]
+    with log.open("w") as printed:
+        process = subprocess.Popen(
+            [*command, "--server.port", str(port)],
+            cwd=folder,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        address = f"http://localhost:{port}"
+        _wait_until_it_answers(f"{address}/_stcore/health", process, log)
+        yield Served(address, folder, log)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"the app did not start:\n{log.read_text()}")
+
+
+class Opened:
+    """A page of the app, and every host it asked for something."""
+
+    def __init__(self, browser: Browser, served: Served) -> None:
+        self.page = browser.new_page(viewport={"width": 1440, "height": 900})
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url, served.address))
+        self.page.goto(served.address)
+
+    def _note(self, url: str, address: str) -> None:
+        own = (address, address.replace("http", "ws"), "data:", "blob:")
+        if not url.startswith(own):
+            self.outside.append(url)
+
+
+@pytest.fixture
+def opened(browser: Browser, served: Served) -> Iterator[Opened]:
+    opened = Opened(browser, served)
+    yield opened
+    opened.page.close()
+    assert opened.errors == []
+    assert opened.outside == []
+
+
+def price_by_hand(folder: Path, mode: str, values: list[float]) -> float:
+    """Evaluate a mode's weights layer by layer."""
+    described = json.loads((folder / "results/data/statistics.json").read_text())
+    weights = torch.load(folder / f"results/training/{mode}/model/weights.pt", weights_only=True)
+    scores = [
+        (value - column["mean"]) / column["standard_deviation"]
+        for value, column in zip(values, described["features"], strict=True)
+    ]
+    x = torch.tensor([scores], dtype=torch.float32)
+    for layer in (0, 2, 4):
+        x = F.linear(x, weights[f"layers.{layer}.weight"], weights[f"layers.{layer}.bias"])
+        x = x.relu() if layer < 4 else x
+    return x.item() * described["target"]["standard_deviation"] + described["target"]["mean"]
+
+
+def settled(page: Page) -> None:
+    """Wait until the app has nothing more to do."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute(
+        "data-test-script-state", "notRunning", timeout=30_000
+    )
+
+
+def inputs(page: Page) -> list[float]:
+    found = page.locator("[data-testid=stNumberInput] input").all()
+    return [float(one.input_value()) for one in found]
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=re.compile(label)).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settled(page)
+
+
+def test_every_modes_price_is_its_models_to_the_cent(opened: Opened, served: Served) -> None:
+    page = opened.page
+    price = page.get_by_test_id("stMetricValue").first
+    expect(price).to_be_visible(timeout=30_000)
+    income = page.get_by_role("spinbutton", name=re.compile("Area Income"))
+    income.fill("71234")
+    income.press("Enter")
+    expect(income).to_have_value("71234")
+    settled(page)
+    for mode in MODES:
+        choose(page, "Training mode", mode)
+        values = inputs(page)
+        assert values[0] == 71_234
+        by_hand = f"${price_by_hand(served.folder, mode, values):,.2f}"
+        expect(price).to_have_text(by_hand)
+    expect(page.get_by_text("a TorchScript archive").first).to_be_visible()
+
+
+def test_every_page_opens_and_fits_a_phone(opened: Opened, served: Served) -> None:
+    page = opened.page
+    seen = {
+        "benchmarks": "Ship inductor-step",
+        "inspect": "a tensor of one row",
+        "profiles": "profiled",
+    }
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path, text in seen.items():
+        page.goto(f"{served.address}/{path}")
+        expect(page.get_by_text(re.compile(text)).first).to_be_attached(timeout=30_000)
+        settled(page)
+        assert page.get_by_test_id("stException").count() == 0
+        sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(sideways) <= 0
+        for figure in page.get_by_test_id("stImage").all():
+            box = figure.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= 390
+    assert "External" not in served.log.read_text(), "it asked nobody for its own address"

@@ -1,0 +1,98 @@
+"""A trained run in seconds: a small table, and small models by the job that the workflow runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+
+from torchmodes.cases import (
+    TABLE,
+    TABLE_STATISTICS,
+    Case,
+    job_parameters,
+    trained_model,
+    training_metrics,
+)
+from torchmodes.config import (
+    HOUSING_FEATURES,
+    Config,
+    EagerMode,
+    FxMode,
+    TorchScriptMode,
+    parse_config,
+)
+from torchmodes.training.dataset import fit_table, save_statistics
+from torchmodes.training.generate import generate_housing, write_housing
+from torchmodes.training.job import train_model
+
+EAGER = EagerMode(engine="eager")
+MODES: dict[str, BaseModel] = {
+    "eager": EAGER,
+    "fx": FxMode(engine="fx"),
+    "torchscript": TorchScriptMode(engine="torchscript"),
+}
+BATCH = 64
+
+
+def write_table(folder: Path, *, rows: int = 400, features: int = 5) -> None:
+    """Write the table and its statistics; with fewer features, the first ones."""
+    frame = generate_housing(rows=rows, seed=7)
+    names = list(frame.columns[:features])
+    write_housing(frame, folder / TABLE)
+    described = fit_table(
+        folder / TABLE, features=names, target="Price", validation=0.1, test=0.1, seed=7
+    )
+    save_statistics(described, folder / TABLE_STATISTICS)
+
+
+def write_training(
+    folder: Path, mode: str, options: BaseModel, *, features: int = 5, operators: Path | None = None
+) -> None:
+    """Train for one epoch in a mode, in this process, and leave what the workflow would."""
+    model = folder / trained_model(mode)
+    model.mkdir(parents=True)
+    case = Case("training", "cpu", "house_price", mode, "fp32", BATCH)
+    config = configured({"eager": EAGER, mode: options}, features=features)
+    argument = {
+        "parameters": job_parameters(config, case),
+        "threads": torch.get_num_threads(),
+        "operators": None if operators is None else str(operators),
+        "table": [str(folder / TABLE), str(folder / TABLE_STATISTICS)],
+        "epochs": 1,
+        "history": str(model.with_name("history.csv")),
+        "model": str(model),
+    }
+    with contextlib.redirect_stdout(None):
+        told = train_model(argument)
+    (folder / training_metrics(mode)).write_text(json.dumps({"mode": mode, **told}))
+
+
+def configured(modes: Mapping[str, BaseModel], *, features: int) -> Config:
+    """Return a configuration with some modes, a small model and some of the table's features."""
+    block = {"task": "training", "models": ["house_price"], "modes": ["eager"]}
+    return parse_config(
+        {
+            "data": {"source": "table.csv", "features": HOUSING_FEATURES[:features]},
+            "models": {"house_price": {"family": "mlp", "hidden": [16, 8]}},
+            "modes": {mode: options.model_dump() for mode, options in modes.items()},
+            "training": {"modes": ["eager"]},
+            "benchmark": [block | {"batch_sizes": [BATCH]}],
+            "profile": {},
+            "studies": {},
+            "measurement": {},
+        }
+    )
+
+
+def write_trained_run(
+    folder: Path, modes: Mapping[str, BaseModel] = MODES, *, operators: Path | None = None
+) -> None:
+    """Write a table and a model per mode below a folder."""
+    write_table(folder)
+    for mode, options in modes.items():
+        write_training(folder, mode, options, operators=operators)

@@ -1,0 +1,283 @@
+"""Predicting with what a training left: to the cent, in every mode, and what breaks is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from trained_run import BATCH, MODES, write_table, write_trained_run, write_training
+
+from torchmodes.cases import TABLE_STATISTICS, trained_model, training_metrics
+from torchmodes.config import CompileMode, EagerMode, FxMode
+from torchmodes.prediction.artefacts import Unusable, find_artefacts, weights_of
+from torchmodes.prediction.layers import (
+    activation_table,
+    activations,
+    histogram,
+    parameter_table,
+)
+from torchmodes.prediction.loading import load_mlp
+from torchmodes.prediction.predict import (
+    beyond_training,
+    decimals,
+    in_words,
+    normalise,
+    predict,
+    usual,
+)
+from torchmodes.training.dataset import Column, Statistics, load_statistics
+
+EVERY_MODE = MODES | {
+    "compiled": CompileMode(engine="compile", backend="eager"),
+    "operators": FxMode(engine="fx", passes=["custom-operators"]),
+}
+VALUES = [71_250.0, 6.2, 7.4, 4.31, 30_500.0]
+
+
+@pytest.fixture(scope="module")
+def run_of_every_mode(tmp_path_factory: pytest.TempPathFactory, operators_library: Path) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    write_trained_run(folder, EVERY_MODE, operators=operators_library)
+    return folder
+
+
+@pytest.fixture
+def run(run_of_every_mode: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run, to be broken at will; it is the working directory."""
+    shutil.copytree(run_of_every_mode / "results", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def statistics(run: Path) -> Statistics:
+    return load_statistics(Path(TABLE_STATISTICS))
+
+
+def by_hand(mode: str, values: list[float]) -> float:
+    """Evaluate a mode's weights layer by layer, with nothing of what is tested."""
+    described = json.loads(Path("results/data/statistics.json").read_text())
+    scores = [
+        (value - column["mean"]) / column["standard_deviation"]
+        for value, column in zip(values, described["features"], strict=True)
+    ]
+    weights = torch.load(f"results/training/{mode}/model/weights.pt", weights_only=True)
+    x = torch.tensor([scores], dtype=torch.float32)
+    for layer in (0, 2):
+        x = F.linear(x, weights[f"layers.{layer}.weight"], weights[f"layers.{layer}.bias"]).relu()
+    score = F.linear(x, weights["layers.4.weight"], weights["layers.4.bias"]).item()
+    target = described["target"]
+    return score * target["standard_deviation"] + target["mean"]
+
+
+@pytest.mark.parametrize("mode", EVERY_MODE)
+def test_the_price_is_the_models_to_the_cent_in_every_mode(
+    mode: str, statistics: Statistics
+) -> None:
+    for artefact in find_artefacts(mode):
+        said = predict(artefact, statistics, VALUES)
+        assert said.value == pytest.approx(by_hand(mode, VALUES), abs=0.005)
+        assert 0 < said.latency_s < 1
+
+
+def test_an_archive_comes_before_the_weights_and_both_are_named(run: Path) -> None:
+    archive, weights = find_artefacts("torchscript")
+    assert archive.told.startswith("model.pt, a TorchScript archive")
+    assert weights.told.startswith("weights.pt, loaded into the MLP")
+    assert [one.kind for one in find_artefacts("eager")] == ["weights"]
+
+
+def test_the_row_is_normalised_as_in_training(run: Path, statistics: Statistics) -> None:
+    means = [column.mean for column in statistics.features]
+    assert normalise(statistics, means).tolist() == [[0.0] * 5]
+    above = [column.mean + column.standard_deviation for column in statistics.features]
+    assert normalise(statistics, above)[0].tolist() == pytest.approx([1.0] * 5)
+    with pytest.raises(ValueError, match="4 values for 5 features"):
+        normalise(statistics, VALUES[:-1])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(2.0, None), (6.5, None), (1.99, "below every value"), (6.51, "above every value")],
+)
+def test_a_value_beyond_the_training_data_is_flagged(value: float, said: str | None) -> None:
+    column = Column("Bedrooms", 4.0, 1.2, minimum=2.0, maximum=6.5, unit="bedrooms")
+    flagged = beyond_training(column, value)
+    assert flagged is None if said is None else said in (flagged or "")
+    assert flagged is None or "2.00 to 6.50" in flagged
+
+
+def test_values_are_shown_with_the_digits_their_spread_deserves() -> None:
+    income = Column("Income", 68_598.8414, 10_522.86, 29_044.0, 105_976.0, "dollars a year")
+    tiny = Column("Share", 0.00123456, 0.0004, 0.0, 0.01, None)
+    price = Column("Price", 1e6, 3e5, 1e4, 2e6, "dollars")
+    assert (decimals(income), usual(income)) == (0, 68_599.0)
+    assert (decimals(tiny), usual(tiny)) == (6, 0.001235)
+    assert in_words(price, 1_234_567.891) == "$1,234,567.89"
+    assert in_words(price, -5.0) == "-$5.00"
+
+
+def test_what_was_not_trained_names_the_command(run: Path) -> None:
+    with pytest.raises(Unusable, match="no model was trained in inductor") as caught:
+        find_artefacts("inductor")
+    assert caught.value.remedy == "snakemake --cores 4 results/training/inductor/metrics.json"
+
+
+def test_a_training_that_failed_gives_its_own_reason_and_remedy(run: Path) -> None:
+    shutil.rmtree(trained_model("eager"))
+    told = {"status": "unsupported", "reason": "no compiler", "remedy": "install g++"}
+    Path(training_metrics("eager")).write_text(json.dumps(told))
+    with pytest.raises(Unusable, match="Training in eager is unsupported: no compiler") as caught:
+        find_artefacts("eager")
+    assert caught.value.remedy == "install g++"
+
+
+@pytest.mark.parametrize("left", ["", "[]", '{"status": "ok"}', "{"])
+def test_a_model_that_vanished_is_trained_again(run: Path, left: str) -> None:
+    shutil.rmtree(trained_model("eager"))
+    Path(training_metrics("eager")).write_text(left)
+    with pytest.raises(Unusable, match="results/training/eager") as caught:
+        find_artefacts("eager")
+    assert "--force results/training/eager/metrics.json" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("eager", "weights.pt"), ("torchscript", "model.pt"), ("eager", "training_stats.pt")],
+)
+@pytest.mark.parametrize("damage", ["empty", "cut", "text"])
+def test_a_corrupt_file_is_named_with_its_remedy(
+    mode: str, name: str, damage: str, statistics: Statistics
+) -> None:
+    path = Path(trained_model(mode)) / name
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"weights"}[damage])
+    with pytest.raises(Unusable, match=f"{mode}/model/{name}: ") as caught:
+        predict(find_artefacts(mode)[0], statistics, VALUES)
+    assert "--force" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
+def test_a_corrupt_package_is_named_too(name: str, statistics: Statistics) -> None:
+    (Path(trained_model("eager")) / name).write_bytes(b"no archive")
+    with pytest.raises(Unusable, match=f"eager/model/{name}: cannot be used for 5 features"):
+        predict(find_artefacts("eager")[0], statistics, VALUES)
+
+
+@pytest.mark.parametrize("mode", ["eager", "torchscript"])
+@pytest.mark.parametrize("with_stats", [True, False])
+def test_a_model_of_other_features_is_stale(run: Path, mode: str, with_stats: bool) -> None:
+    if not with_stats:
+        (Path(trained_model(mode)) / "training_stats.pt").unlink()
+    shutil.rmtree("results/data")
+    write_table(run, features=3)
+    statistics = load_statistics(Path(TABLE_STATISTICS))
+    with pytest.raises(Unusable, match=r"5 features|for 3 features|trained on the features"):
+        predict(find_artefacts(mode)[0], statistics, VALUES[:3])
+
+
+def test_a_model_of_the_same_features_of_another_table_is_stale(run: Path) -> None:
+    shutil.rmtree("results/data")
+    write_table(run, rows=500)
+    statistics = load_statistics(Path(TABLE_STATISTICS))
+    with pytest.raises(Unusable, match="trained on another table, which has changed since"):
+        predict(find_artefacts("eager")[0], statistics, VALUES)
+
+
+def test_any_number_of_features_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path, features=2)
+    write_training(tmp_path, "eager", EagerMode(engine="eager"), features=2)
+    statistics = load_statistics(Path(TABLE_STATISTICS))
+    said = predict(find_artefacts("eager")[0], statistics, VALUES[:2])
+    assert said.value == pytest.approx(by_hand("eager", VALUES[:2]), abs=0.005)
+
+
+def test_weights_of_another_model_are_refused(statistics: Statistics) -> None:
+    path = weights_of("eager").path
+    state = torch.load(path, weights_only=True)
+    torch.save({f"other.{name}": value for name, value in state.items()}, path)
+    with pytest.raises(Unusable, match="do not fit the MLP"):
+        load_mlp(weights_of("eager"), statistics)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(Unusable, match="no weights of linear layers"):
+        load_mlp(weights_of("eager"), statistics)
+
+
+def test_an_exported_program_and_an_onnx_graph_answer_for_one_row(statistics: Statistics) -> None:
+    module = load_mlp(weights_of("eager"), statistics)
+    example = (torch.zeros(BATCH, 5),)  # of a fixed batch, as a training would export it
+    folder = Path(trained_model("eager"))
+    program = torch.export.export(module, example)
+    torch.export.save(program, folder / "model.pt2")
+    torch.onnx.export(program, dynamo=True, verbose=False).save(folder / "model.onnx")
+    exported, graph, weights = find_artefacts("eager")
+    assert (exported.kind, graph.kind, weights.kind) == ("export", "onnx", "weights")
+    for artefact in (exported, graph):
+        said = predict(artefact, statistics, VALUES)
+        # Not the kernels of one row: float32 rounds apart, a part in a million of the spread.
+        assert said.value == pytest.approx(by_hand("eager", VALUES), abs=0.5)
+
+
+class Compiled:
+    """What `aoti_load_package` returns, without the compiler."""
+
+    def __init__(self, module: torch.nn.Module, device: str) -> None:
+        self.module, self.device = module, device
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def get_metadata(self) -> dict[str, str]:
+        return {"AOTI_DEVICE_KEY": self.device}
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.shapes.add(tuple(x.shape))
+        return self.module(x)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_compiled_code_is_given_the_batch_it_was_compiled_for(
+    device: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(trained_model("eager")) / "model.pt2"
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("model/data/aotinductor/model/x.wrapper.so", b"")
+    compiled = Compiled(load_mlp(weights_of("eager"), statistics), device)
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda _: compiled)
+    artefact = find_artefacts("eager")[0]
+    assert artefact.kind == "aotinductor"
+    if device == "cuda":
+        with pytest.raises(Unusable, match="compiled for cuda"):
+            predict(artefact, statistics, VALUES)
+        return
+    said = predict(artefact, statistics, VALUES)
+    assert said.value == pytest.approx(by_hand("eager", VALUES), abs=0.5)
+    assert compiled.shapes == {(BATCH, 5)}
+
+
+def test_layers_are_looked_into_without_changing_the_model(statistics: Statistics) -> None:
+    module = load_mlp(weights_of("eager"), statistics)
+    row = normalise(statistics, VALUES)
+    before = module(row).item()
+    found = activations(module, row)
+    assert [one.kind for one in found] == ["Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    assert [one.units.size for one in found] == [16, 16, 8, 8, 1]
+    assert found[1].units.tolist() == np.maximum(found[0].units, 0).tolist()
+    assert found[-1].units.item() == module(row).item() == before
+    table = activation_table(found)
+    assert table["zero"].tolist()[1] == pytest.approx((found[0].units <= 0).mean())
+    assert not any(layer._forward_hooks for layer in module.modules())
+
+
+def test_parameters_and_histograms_count_every_value(statistics: Statistics) -> None:
+    module = load_mlp(weights_of("eager"), statistics)
+    table = parameter_table(module).set_index("parameter")
+    assert table.loc["layers.0.weight", "shape"] == "16 × 5"
+    assert table["values"].sum() == sum(p.numel() for p in module.parameters())
+    values = dict(module.named_parameters())["layers.2.weight"].detach().flatten().numpy()
+    assert histogram(values)["count"].sum() == values.size

@@ -1,0 +1,127 @@
+"""From values in their own units to a price: normalise, call the model, turn its answer back."""
+
+from __future__ import annotations
+
+import math
+import statistics as stdlib_statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from torchmodes.prediction.artefacts import Artefact
+from torchmodes.prediction.loading import Model, load_model
+from torchmodes.training.dataset import Column, Statistics
+
+TIMED_CALLS = 9
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one row.
+
+    Attributes
+    ----------
+    value
+        In the target's own unit (dollars).
+    score
+        The model's answer: z-scored.
+    row
+        What the model was given: z-scored, float32, shape (1, features).
+    latency_s
+        Median of a few calls in this process: an indication, no measurement.
+    artefact
+        Which file answered.
+    """
+
+    value: float
+    score: float
+    row: torch.Tensor
+    latency_s: float
+    artefact: Artefact
+
+
+def predict(artefact: Artefact, statistics: Statistics, values: Sequence[float]) -> Prediction:
+    """Load a model and ask it about one row.
+
+    Parameters
+    ----------
+    artefact
+        Which file of a training to use.
+    statistics
+        Of the table the model was trained on.
+    values
+        One value per feature, in the features' order and units.
+
+    Raises
+    ------
+    Unusable
+        When the file cannot be used.
+    ValueError
+        When there are more or fewer values than features.
+    """
+    model = load_model(artefact, statistics)
+    row = normalise(statistics, values)
+    with torch.inference_mode():
+        score = model(row)
+        latency_s = indicative_latency(model, row)
+    return Prediction(
+        value=statistics.target_from_z(score).item(),
+        score=score.item(),
+        row=row,
+        latency_s=latency_s,
+        artefact=artefact,
+    )
+
+
+def normalise(statistics: Statistics, values: Sequence[float]) -> torch.Tensor:
+    """Return one row of z-scores as training saw them: float64 arithmetic, then float32."""
+    columns = statistics.features
+    if len(values) != len(columns):
+        raise ValueError(f"{len(values)} values for {len(columns)} features")
+    given = torch.tensor([list(values)], dtype=torch.float64)
+    means = torch.tensor([column.mean for column in columns], dtype=torch.float64)
+    deviations = torch.tensor(
+        [column.standard_deviation for column in columns], dtype=torch.float64
+    )
+    return ((given - means) / deviations).float()
+
+
+def beyond_training(column: Column, value: float) -> str | None:
+    """Say that a value lies outside what the model has seen of a feature, or return None."""
+    if column.minimum <= value <= column.maximum:
+        return None
+    side = "below" if value < column.minimum else "above"
+    return (
+        f"{side} every value in the training data"
+        f" ({in_words(column, column.minimum)} to {in_words(column, column.maximum)}):"
+        " the model extrapolates"
+    )
+
+
+def decimals(column: Column) -> int:
+    """Return how many decimals resolve a hundredth of a column's spread."""
+    return max(0, 2 - math.floor(math.log10(column.standard_deviation)))
+
+
+def usual(column: Column) -> float:
+    """Return a column's training mean, rounded to the decimals that are shown of it."""
+    return round(column.mean, decimals(column))
+
+
+def in_words(column: Column, value: float) -> str:
+    """Write a value of a column: ``$1,230,626.86`` for dollars, else the number alone."""
+    if column.unit == "dollars":
+        return f"{'-' if value < 0 else ''}${abs(value):,.2f}"
+    return f"{value:,.{decimals(column)}f}"
+
+
+def indicative_latency(model: Model, row: torch.Tensor) -> float:
+    """Return the median seconds of a few calls, after the first one."""
+    seconds = []
+    for _ in range(TIMED_CALLS):
+        start = time.perf_counter()
+        model(row)
+        seconds.append(time.perf_counter() - start)
+    return stdlib_statistics.median(seconds)

@@ -1,0 +1,77 @@
+"""The records that are there, whatever state a run is in: broken ones are told apart, not fatal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from torchmodes.cases import Case, case_from
+from torchmodes.records import Record, read_record
+from torchmodes.report.data import ReportData, make_report_data
+
+
+@dataclass(frozen=True)
+class Existing:
+    """Records that could be read, and what is wrong with the others.
+
+    Attributes
+    ----------
+    data
+        The cases of the last report, judged together as it judged them.
+    others
+        The same with the records the last report does not hold; None where there are none.
+    broken
+        One message per file that is no record, with its path.
+    """
+
+    data: ReportData
+    others: ReportData | None
+    broken: tuple[tuple[Path, str], ...]
+
+
+def load_existing(records: Sequence[Path], summary: Path) -> Existing:
+    """Read records one by one and judge those of the last finished run together.
+
+    Verdicts depend on how many cases are compared, so a record that was asked for alone would
+    change those of the report.
+
+    Parameters
+    ----------
+    records
+        Record files.
+    summary
+        The tidy table of the last finished run, which names its cases; without one, every record
+        belongs to the run.
+    """
+    whole: list[Record] = []
+    broken: list[tuple[Path, str]] = []
+    for path in records:
+        try:
+            whole.append(read_record(path))
+        except (ValueError, OSError) as error:
+            broken.append((path, str(error)))
+    reported = None
+    if summary.is_file():
+        try:
+            reported = _cases_of(summary)
+        except ValueError as error:
+            broken.append((summary, str(error)))
+    inside = [r for r in whole if reported is None or r.identity in reported]
+    return Existing(
+        data=make_report_data(inside),
+        others=None if len(inside) == len(whole) else make_report_data(whole),
+        broken=tuple(broken),
+    )
+
+
+def _cases_of(summary: Path) -> set[Case]:
+    try:
+        rows = pd.read_csv(summary).to_dict("records")
+        return {case_from({str(key): value for key, value in row.items()}) for row in rows}
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{summary} is not a table of cases ({error}); delete it and run snakemake again"
+        ) from None

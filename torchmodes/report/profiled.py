@@ -1,0 +1,124 @@
+"""Profiled cases as they lie on the disk: whatever files there are, and two beside each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from torchmodes.cases import Case
+from torchmodes.report.conditions import mapping
+from torchmodes.report.particulars import distortion
+
+OPERATORS = "operators"
+TEXTS = frozenset({".txt", ".py", ".cpp", ".cu", ".h", ".json", ".csv", ".md"})
+"""Files of what the mode made that are there to be read."""
+OWN_TIME = ("self_cpu_s", "self_device_s")
+"""Seconds that an operator itself takes, without those it calls."""
+
+
+@dataclass(frozen=True, eq=False)
+class Profiled:
+    """What can be read of one profile.
+
+    Attributes
+    ----------
+    said
+        How the profile ended, and how much the profiler slowed the step.
+    tables
+        By the name of their file without ``.csv``, the operators first; columns that hold nothing
+        but zeros are left out.
+    parts
+        Seconds of a step by what they went to; empty where the profile does not tell.
+    texts
+        What the mode made of the model: files to be read.
+    broken
+        What is wrong with files that could not be read, with their paths.
+    """
+
+    case: Case
+    said: str
+    tables: Mapping[str, pd.DataFrame]
+    parts: Mapping[str, float]
+    texts: tuple[Path, ...]
+    broken: tuple[str, ...]
+
+    @property
+    def operators(self) -> pd.DataFrame:
+        """One row per operator, per step: ``operator``, ``calls``, seconds; perhaps no row."""
+        return self.tables.get(OPERATORS, pd.DataFrame({"operator": []}))
+
+
+def read_profile(case: Case) -> Profiled:
+    """Read what there is of a case's profile; a broken file costs no more than itself."""
+    folder = Path(case.profile)
+    broken: list[str] = []
+
+    def read(path: Path) -> Any:
+        try:
+            return _read_table(path) if path.suffix == ".csv" else json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            broken.append(f"{path}: cannot be read ({type(error).__name__}: {error})")
+            return None
+
+    tables = {path.stem: read(path) for path in sorted(folder.glob("*.csv"), key=_operators_first)}
+    overview = folder / "overview.json"
+    parts = mapping(mapping(read(overview) if overview.is_file() else None).get("parts"))
+    return Profiled(
+        case=case,
+        said=distortion(mapping(read(folder / "summary.json"))),
+        tables={name: table for name, table in tables.items() if table is not None},
+        parts={name: s for name, s in parts.items() if isinstance(s, int | float) and s > 0},
+        texts=tuple(sorted(p for p in folder.glob("internals/**/*") if p.suffix in TEXTS)),
+        broken=tuple(broken),
+    )
+
+
+def compare_operators(first: Profiled, second: Profiled) -> pd.DataFrame:
+    """Put the operators of two profiles beside each other, the greatest difference first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``operator``, then seconds an operator itself takes in a step (``first_s``, ``second_s``,
+        ``difference_s``: second less first) and calls in a step (``first_calls``,
+        ``second_calls``). An operator that one of them does not call is zero there.
+    """
+    sides = [_own_time(one, name) for one, name in ((first, "first"), (second, "second"))]
+    both = sides[0].join(sides[1], how="outer").fillna(0.0)
+    both["difference_s"] = both["second_s"] - both["first_s"]
+    order = both["difference_s"].abs().sort_values(ascending=False, kind="stable").index
+    columns = ["first_s", "second_s", "difference_s", "first_calls", "second_calls"]
+    return both.loc[order, columns].reset_index()
+
+
+def _own_time(profiled: Profiled, name: str) -> pd.DataFrame:
+    table = profiled.operators
+    times = [column for column in OWN_TIME if column in table.columns]
+    own = pd.DataFrame(
+        {
+            "operator": table["operator"],
+            f"{name}_s": table[times].sum(axis=1),
+            f"{name}_calls": table["calls"] if "calls" in table.columns else 0.0,
+        }
+    )
+    return own.groupby("operator").sum()
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table whose times and counts are numbers."""
+    table = pd.read_csv(path)
+    if path.stem == OPERATORS and "operator" not in table.columns:
+        raise ValueError("column operator is missing")
+    figures = [name for name in table.columns if name == "calls" or name.endswith("_s")]
+    table[figures] = table[figures].apply(pd.to_numeric)
+    tells = ((table != 0) & table.notna()).any() | (table.columns == "operator")
+    return table.loc[:, tells]
+
+
+def _operators_first(path: Path) -> tuple[bool, str]:
+    return path.stem != OPERATORS, path.stem
