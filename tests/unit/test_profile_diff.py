@@ -130,6 +130,11 @@ def test_on_a_gpu_kernels_are_compared_and_launches_counted():
     assert found["a"]["launches"] == 2
 
 
+def test_torchscripts_own_time_is_told_as_such():
+    traced = side("trace", 90, {"forward": (1, 80), "aten::add_": (16, 10)})
+    assert "TorchScript forward (80 ms) run instead" in diff(EAGER, traced)["sentence"]
+
+
 def test_a_runtime_outside_pytorch_is_told():
     ort = side("onnxruntime", 40, {"model_inference": (1, 40)})
     assert diff(EAGER, ort)["sentence"].endswith(

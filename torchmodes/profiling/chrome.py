@@ -44,6 +44,7 @@ WRAPPERS = (
 """Beginnings of operators that only lead from Python to compiled code; that itself is another."""
 
 _COMPILED = re.compile(r"#* ?Call CompiledFxGraph (\S+)")
+_TORCHSCRIPT = ("forward", "<forward op>", "<backward op>")
 _LOADING = re.compile(r"enumerate\(DataLoader\)|DataLoader.*__next__")
 _COMMUNICATION = re.compile(r"nccl|^c10d::|^gloo:", re.IGNORECASE)
 _STEP = re.compile(r"ProfilerStep#\d+")
@@ -187,5 +188,11 @@ def _memory(given: list[Mapping[str, Any]], origin: float) -> pd.DataFrame:
 
 
 def short_name(name: str) -> str:
-    """Name an operator the same in every run: compiled graphs lose their hash."""
-    return "CompiledFxGraph" if _COMPILED.search(name) else name
+    """Name an operator for people, the same in every run.
+
+    Compiled graphs lose their hash. What TorchScript runs without an operator that shows (oneDNN's
+    convolutions with what it fused into them) is the own time of its ``forward``.
+    """
+    if _COMPILED.search(name):
+        return "CompiledFxGraph"
+    return f"TorchScript {name.strip('<>')}" if name in _TORCHSCRIPT else name
