@@ -132,6 +132,7 @@ def test_a_record_counts_the_bytes_that_must_be_shipped():
             "mode": mode("onnxruntime"),
             "features": 5,
             "seed": 1,
+            "deterministic": False,
             "measurement": {
                 "target_half_width": 0.5,
                 "budget_s": 0.1,
