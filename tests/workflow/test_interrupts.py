@@ -42,7 +42,7 @@ def start_and_wait_for_the_hang(
         assert process.poll() is None, "snakemake ended early"
         time.sleep(0.5)
     time.sleep(6)  # by now the hanging case has begun
-    assert any("torchmodes.measure" in line for line in workflow.left_over())
+    assert any("torchmodes.supervision" in line for line in workflow.left_over())
     return process
 
 
