@@ -19,6 +19,7 @@ rule profile_case:
         "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
     conda:
         "../envs/torch.yaml"
+    priority: 5
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: two profiles side by side would show each other.
@@ -74,6 +75,7 @@ rule measure_machine:
         "logs/machine/{device}.log",
     conda:
         "../envs/torch.yaml"
+    priority: 5
     threads: MEASURED_THREADS
     resources:
         machine=100,

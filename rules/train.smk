@@ -31,6 +31,8 @@ rule train_model:
         "logs/training/{mode}.log",
     conda:
         "../envs/torch.yaml"
+    # Before light jobs, which then run side by side at the end.
+    priority: 5
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: the metrics state rows per second.
