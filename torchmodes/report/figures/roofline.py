@@ -84,7 +84,7 @@ def _panel(ax: Axes, points: list[Mapping[str, Any]], machine: Mapping[str, Any]
     reached = [point["flops_per_s"] / 1e9 for point in points]
     ax.set_ylim(bottom=min(*reached, *(roof.attainable(low) / 1e9 for roof in roofs.values())) / 4)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(10, numticks=7))
+        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=7))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
     ax.grid(which="major")
@@ -114,13 +114,25 @@ def _name_groups(ax: Axes, points: list[Mapping[str, Any]]) -> None:
         key = (case.task, case.model, case.batch_size)
         if key not in lowest or point["flops_per_s"] < lowest[key]["flops_per_s"]:
             lowest[key] = point
-    for (_, model, batch_size), point in lowest.items():
+    # Names stand left of their point's line, lower the further right: none crosses another.
+    ordered = sorted(lowest.items(), key=lambda named: -named[1]["intensity"])
+    step = min(0.085, 0.5 / len(ordered))
+    for rank, ((_, model, batch_size), point) in enumerate(ordered):
         ax.annotate(
             f"{model} b{batch_size}",
             (point["intensity"], point["flops_per_s"] / 1e9),
-            xytext=(0, -12),
-            textcoords="offset points",
-            ha="center",
+            xytext=(point["intensity"], 0.05 + step * rank),
+            textcoords=("data", "axes fraction"),
+            arrowprops={
+                "arrowstyle": "-",
+                "color": MUTED,
+                "linewidth": 0.6,
+                "relpos": (1, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 5,
+            },
+            ha="right",
+            va="center",
             size=7.5,
             color=MUTED,
         )
