@@ -17,9 +17,9 @@ rule profile_case:
         summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
     log:
         "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
+    priority: 5
     conda:
         "../envs/torch.yaml"
-    priority: 5
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: two profiles side by side would show each other.
@@ -73,9 +73,9 @@ rule measure_machine:
         "results/machine/{device}.json",
     log:
         "logs/machine/{device}.log",
+    priority: 5
     conda:
         "../envs/torch.yaml"
-    priority: 5
     threads: MEASURED_THREADS
     resources:
         machine=100,

@@ -29,10 +29,10 @@ rule train_model:
         model=directory("results/training/{mode}/model"),
     log:
         "logs/training/{mode}.log",
-    conda:
-        "../envs/torch.yaml"
     # Before light jobs, which then run side by side at the end.
     priority: 5
+    conda:
+        "../envs/torch.yaml"
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: the metrics state rows per second.
