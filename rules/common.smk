@@ -26,6 +26,18 @@ try:
 except InvalidConfig as error:
     raise WorkflowError(str(error)) from None
 
+# A faulty file of the user's is told before anything runs, not by a job among others.
+SOURCE, CHECKED = Path(CONFIG.data.source), Path("results/data/housing.csv")
+if CONFIG.data.source != SYNTHETIC and (
+    not CHECKED.exists() or (SOURCE.exists() and SOURCE.stat().st_mtime > CHECKED.stat().st_mtime)
+):
+    from torchmodes.training.table import read_table
+
+    try:
+        read_table(SOURCE, features=CONFIG.data.features, target=CONFIG.data.target)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from None
+
 AUTO_DEVICE = find_device()
 STUDIED = {
     study: expand_grids(getattr(CONFIG.studies, study), auto=AUTO_DEVICE)
