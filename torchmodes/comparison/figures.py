@@ -25,10 +25,8 @@ from torchmodes.report.figures.panels import (
     label_width,
     mode_handle,
     stack,
-    value_beside,
 )
-from torchmodes.report.figures.ratios import ratio_limits, ratio_ticks
-from torchmodes.report.quantities import ratio_digits, ratio_range
+from torchmodes.report.figures.ratios import ratio_limits, ratio_mark, ratio_ticks
 from torchmodes.report.style import INK, MARGIN, SURFACE, look
 
 _ROW = 0.33
@@ -124,18 +122,7 @@ def _change_row(ax: Axes, row: int, change: Change) -> None:
         alpha=0.4,
         solid_capstyle="butt",
     )
-    settled = change.outcome in ("faster", "slower")
-    ax.plot(
-        *([ratio.estimate], [row]),
-        marker=seen.marker,
-        color=seen.colour,
-        markersize=5.5,
-        markerfacecolor=seen.colour if settled else SURFACE,
-        markeredgecolor=seen.colour,
-        markeredgewidth=1.4,
-    )
-    value_beside(ax, row - 0.2, f"{ratio_digits(ratio.estimate)}×", strong=settled)
-    value_beside(ax, row + 0.22, f"{ratio_range(ratio)} {change.outcome}", size=7.5)
+    ratio_mark(ax, row, ratio, mode=change.case.mode, outcome=change.outcome)
 
 
 def _series(runs: Sequence[Run]) -> dict[Case, dict[int, Interval]]:

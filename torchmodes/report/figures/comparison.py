@@ -29,9 +29,9 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
-from torchmodes.report.figures.ratios import ratio_limits, ratio_ticks
+from torchmodes.report.figures.ratios import ratio_limits, ratio_mark, ratio_ticks
 from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import duration, rate, ratio_digits, ratio_range, time_unit
+from torchmodes.report.quantities import duration, rate, time_unit
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
 
 _ROW = 0.33
@@ -196,19 +196,8 @@ def _intervals(ax: Axes, intervals: Sequence[Interval], modes: Sequence[str]) ->
 
 
 def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
-    speed_up, seen = statistics_of(judged).speed_up, look(judged.case.mode)
-    settled = judged.verdict in ("faster", "slower")
-    ax.plot(
-        *([speed_up.estimate], [row]),
-        marker=seen.marker,
-        color=seen.colour,
-        markersize=5.5,
-        markerfacecolor=seen.colour if settled else SURFACE,
-        markeredgecolor=seen.colour,
-        markeredgewidth=1.4,
-    )
-    value_beside(ax, row - 0.2, f"{ratio_digits(speed_up.estimate)}×", strong=settled)
-    value_beside(ax, row + 0.22, f"{ratio_range(speed_up)} {judged.verdict or ''}", size=7.5)
+    speed_up = statistics_of(judged).speed_up
+    ratio_mark(ax, row, speed_up, mode=judged.case.mode, outcome=judged.verdict or "")
 
 
 def _latency_panel(ax: Axes, group: Group) -> None:

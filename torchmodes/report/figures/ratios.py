@@ -1,13 +1,17 @@
-"""Logarithmic axes of ratios: limits that hold every interval, ticks at round numbers."""
+"""Ratios with their intervals: limits that hold them, ticks at round numbers, marks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from torchmodes.records import Interval
+from torchmodes.report.figures.panels import value_beside
+from torchmodes.report.quantities import ratio_digits, ratio_range
+from torchmodes.report.style import SURFACE, look
 
 _RATIO_STEPS: tuple[tuple[float, ...], ...] = (
     tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),
@@ -54,3 +58,19 @@ def ratio_ticks(axis: Axis, limits: tuple[float, float]) -> None:
     axis.set_major_locator(FixedLocator(chosen))
     axis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
     axis.set_minor_locator(NullLocator())
+
+
+def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str) -> None:
+    """Mark a ratio in its mode's look, filled where it is faster or slower, and write it out."""
+    seen, settled = look(mode), outcome in ("faster", "slower")
+    ax.plot(
+        *([ratio.estimate], [row]),
+        marker=seen.marker,
+        color=seen.colour,
+        markersize=5.5,
+        markerfacecolor=seen.colour if settled else SURFACE,
+        markeredgecolor=seen.colour,
+        markeredgewidth=1.4,
+    )
+    value_beside(ax, row - 0.2, f"{ratio_digits(ratio.estimate)}×", strong=settled)
+    value_beside(ax, row + 0.22, f"{ratio_range(ratio)} {outcome}", size=7.5)
