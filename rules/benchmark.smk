@@ -11,7 +11,7 @@ rule benchmark_case:
     # First: training and profiles reuse what these jobs compile.
     priority: 10
     conda:
-        "../envs/torch.yaml"
+        conda_of
     threads: MEASURED_THREADS
     resources:
         machine=100,

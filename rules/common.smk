@@ -14,6 +14,7 @@ from torchmodes.cases import (
     pair_modes,
 )
 from torchmodes.comparison.runs import record_files
+from torchmodes.conda import environment_file
 from torchmodes.config import SYNTHETIC, parse_config
 from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
@@ -157,6 +158,24 @@ def software_of(wildcards):
         *modes.PACKAGES.get(mode["engine"], ()),
     )
     return SOFTWARE | installed(*packages) | {"weights": models.weights_stamp(model)}
+
+
+def conda_of(wildcards):
+    """Return the conda environment of a case, as a rule names it."""
+    return conda_for([parameters_of(wildcards)])
+
+
+def study_conda(study):
+    """Return the conda environment of a study that runs cases itself."""
+    return conda_for([case_parameters(CONFIG, case) for case in studied(study)])
+
+
+def conda_for(cases):
+    """Return the environment file that has what all these cases import, from this folder."""
+    try:
+        return str(Path("..", environment_file(cases)))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def studied(study):

@@ -19,7 +19,7 @@ rule profile_case:
         "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
     priority: 5
     conda:
-        "../envs/torch.yaml"
+        conda_of
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: two profiles side by side would show each other.

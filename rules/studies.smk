@@ -8,7 +8,7 @@ rule study_compile_cost:
     log:
         "logs/studies/compile_cost.log",
     conda:
-        "../envs/torch.yaml"
+        study_conda("compile_cost")
     threads: MEASURED_THREADS
     resources:
         machine=100,
@@ -33,7 +33,7 @@ rule study_dynamic_shapes:
     log:
         "logs/studies/dynamic_shapes.log",
     conda:
-        "../envs/torch.yaml"
+        study_conda("dynamic_shapes")
     threads: MEASURED_THREADS
     resources:
         machine=100,
@@ -58,7 +58,7 @@ rule study_thread_scaling:
     log:
         "logs/studies/thread_scaling.log",
     conda:
-        "../envs/torch.yaml"
+        study_conda("thread_scaling")
     threads: MEASURED_THREADS
     resources:
         machine=100,

@@ -32,7 +32,7 @@ rule train_model:
     # Before light jobs, which then run side by side at the end.
     priority: 5
     conda:
-        "../envs/torch.yaml"
+        conda_of
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: the metrics state rows per second.
