@@ -19,8 +19,14 @@ smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
 app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--server.port 8600')
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
 
+tensorboard: .venv-tensorboard/ready ## TensorBoard on results/tensorboard (ARGS='--port 6007')
+	.venv-tensorboard/bin/tensorboard --logdir results/tensorboard $(ARGS)
+
 test: .venv/ready ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-envs: .venv/ready ## every rule in its own environment of envs/; TensorBoard; the Dockerfile's style
+	$(BIN)/python -m pytest -m environments tests/environments $(ARGS)
 
 lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
 	$(BIN)/ruff check .
@@ -52,7 +58,7 @@ clean: ## remove what runs made, keep the environment
 	rm -rf logs .snakemake .cache
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
 .venv/ready: requirements.lock
 	@case "$(CURDIR)" in *\ *) echo "The path of this folder has a space, and Snakemake cannot start an \
@@ -66,4 +72,9 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test lint check bench report compare lock clean help
+.venv-tensorboard/ready: requirements-tensorboard.in
+	$(PYTHON) -m venv .venv-tensorboard
+	.venv-tensorboard/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+.PHONY: run smoke tensorboard test test-envs lint check bench report compare lock clean help

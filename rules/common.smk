@@ -55,6 +55,13 @@ CASES = sorted(
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
 RUNS = {case.run: case for case in PROFILED}
 
+# With `--sdm apptainer` every job runs in this image, where somebody has made it.
+IMAGE = Path(workflow.basedir, "torchmodes.sif")
+
+
+container: str(IMAGE) if IMAGE.exists() else None
+
+
 # Measured jobs use the cores that were asked for, but never more than there are.
 MEASURED_THREADS = min(workflow.cores or 1, usable_cores())
 

@@ -33,8 +33,9 @@ class Alone(PathFinder):
 
 def hide(host: str) -> None:
     """Hide the environment in the folder `host` from everything but Snakemake."""
-    HOST.append(host)
-    sys.meta_path[sys.meta_path.index(PathFinder)] = Alone
+    if Alone not in sys.meta_path:  # `site` may read the file that calls this twice
+        HOST.append(host)
+        sys.meta_path[sys.meta_path.index(PathFinder)] = Alone
 
 
 def _of_host(file: str | None) -> bool:

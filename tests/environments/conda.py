@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> None:
             parser.add_argument("--prefix", type=Path, required=True)
             known, _ = parser.parse_known_args(options)
             create(known.prefix, known.file, host=os.environ.get("CONDA_STAND_IN_HOST"))
+        case ["clean", *_]:
+            pass  # nothing was kept
         case _:
             sys.exit(f"this stands in for conda and does not know: {' '.join(arguments)}")
 
