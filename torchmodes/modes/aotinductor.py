@@ -12,7 +12,7 @@ from torch import nn
 
 from torchmodes.cases import Case
 from torchmodes.modes import base
-from torchmodes.modes.compile import missing_compiler
+from torchmodes.modes.compile import missing_compiler, missing_cpp_compiler
 from torchmodes.modes.export import count_operators
 
 
@@ -25,8 +25,10 @@ class Engine(base.Engine):
     load_s: float
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
-        """Ask for a C++ compiler: the package is a shared library, on CUDA too."""
-        return missing_compiler()
+        """Ask for a C++ compiler, and on CUDA for its headers: the package is a shared library."""
+        return (
+            missing_cpp_compiler() or missing_compiler(case.device) or _missing_toolkit(case.device)
+        )
 
     def prepare(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -57,3 +59,16 @@ class Engine(base.Engine):
     def artefacts(self) -> list[Path]:
         """Return the package that `torch._inductor.aoti_load_package` reads."""
         return [self.package]
+
+
+def _missing_toolkit(device: str) -> base.Unsupported | None:
+    if device != "cuda":
+        return None
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if CUDA_HOME is not None:
+        return None
+    return base.Unsupported(
+        "AOTInductor found no CUDA toolkit, whose headers its C++ code includes",
+        f"install the toolkit of CUDA {torch.version.cuda} and set CUDA_HOME to its folder",
+    )
