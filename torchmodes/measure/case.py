@@ -163,19 +163,19 @@ def _start_libraries(device: str) -> None:
 def _make(job: Job, table: list[str]) -> Made:
     """Build a subject and run its first calls.
 
-    Of an inference the third output is kept: a CUDA graph is recorded at the second call and first
-    replayed at the third, and TorchScript optimises its graph at the second.
+    Of a candidate's inference the third output is kept: a CUDA graph is recorded at the second call
+    and first replayed at the third, and TorchScript optimises its graph at the second.
     """
     subject = subject_of(job, table)
     with subject.context():
-        first, first_call_s = _first_call(subject, job)
+        output, first_call_s = _first_call(subject, job)
         if job.case.task == "training":
             # Each is read before the next step, at which a CUDA graph overwrites its output.
-            losses = [float(first), *(float(subject.call()) for _ in range(LOSSES_COMPARED - 1))]
+            losses = [float(output), *(float(subject.call()) for _ in range(LOSSES_COMPARED - 1))]
             return Made(subject, losses, first_call_s)
-        del first
-        subject.call()
-        return Made(subject, copy_output(subject.call()), first_call_s)
+        for _ in range(0 if job.case.is_baseline else 2):
+            output = subject.call()
+        return Made(subject, copy_output(output), first_call_s)
 
 
 def _first_call(subject: Subject, job: Job) -> tuple[Any, float]:

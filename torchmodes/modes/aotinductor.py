@@ -15,6 +15,9 @@ from torchmodes.modes import base
 from torchmodes.modes.compile import missing_compiler, missing_cpp_compiler
 from torchmodes.modes.export import count_operators
 
+TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
+"""What AOTInductor's C++ code includes on CUDA; the wheels of CUDA's libraries lack the last."""
+
 
 class Engine(base.Engine):
     """Runs the package's compiled code; weights are inside it."""
@@ -66,7 +69,9 @@ def _missing_toolkit(device: str) -> base.Unsupported | None:
         return None
     from torch.utils.cpp_extension import CUDA_HOME
 
-    if CUDA_HOME is not None:
+    if CUDA_HOME is not None and all(
+        Path(CUDA_HOME, "include", header).is_file() for header in TOOLKIT_HEADERS
+    ):
         return None
     return base.Unsupported(
         "AOTInductor found no CUDA toolkit, whose headers its C++ code includes",
