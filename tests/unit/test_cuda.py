@@ -17,6 +17,7 @@ import torch
 from engine_cases import mode
 
 from torchmodes.cases import parse_case
+from torchmodes.config import Measurement, Profile
 from torchmodes.environment import describe_environment
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
@@ -48,6 +49,7 @@ ENGINES = {
     "tensorrt-profile": mode("tensorrt", batch_profile={"min": 1, "max": 128}, min_block_size=1),
     "int8": mode("quantize", library="torchao", method="weight-only"),
 }
+SHORT = Measurement(budget_s=0.5, warmup_budget_s=2.0, start="fresh")
 GRAPHS = ("cudagraphs", "reduce-overhead")
 
 
@@ -61,17 +63,7 @@ def parameters(path: str, options: dict[str, Any]) -> dict[str, Any]:
         "deterministic": False,
         "features": 5,
         "learning_rate": 1e-3,
-        "measurement": {
-            "target_half_width": 0.01,
-            "budget_s": 0.5,
-            "warmup_budget_s": 2.0,
-            "min_quads": 10,
-            "minimum_effect": 0.01,
-            "flush_l2": False,
-            "time_limit_s": 600.0,
-            "memory_limit_mb": None,
-            "start": "fresh",
-        },
+        "measurement": SHORT.model_dump(),
     }
 
 
@@ -141,7 +133,7 @@ def test_training_steps_lose_what_eager_loses(tmp_path, name, scope):
 def test_a_profile_has_kernels_with_what_cupti_tells_of_them(tmp_path, name):
     summary = profile_supervised(
         parameters(f"inference/cuda/house_price/{name}/fp32-b64", ENGINES[name]),
-        schedule={"wait": 1, "warmup": 1, "active": 3, "with_stack": True},
+        schedule=Profile().model_dump(exclude={"cases", "diffs"}),
         threads=2,
         table=[],
         operators=None,
