@@ -21,8 +21,8 @@ RUN apt-get update \
 WORKDIR /torchmodes
 
 # The packages come first and alone: a changed source file installs nothing again.
-COPY Makefile requirements.lock requirements-tensorboard.in ./
-RUN UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 PIP_NO_CACHE_DIR=1 make .venv/ready .venv-tensorboard/ready
+COPY Makefile requirements.lock ./
+RUN UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 PIP_NO_CACHE_DIR=1 make .venv/ready
 
 COPY . .
 
@@ -32,8 +32,10 @@ RUN mkdir -p .cache .snakemake logs reports results \
     && chmod 1777 .cache .snakemake logs reports results \
     && useradd --create-home --non-unique --uid 1000 torchmodes \
     && chmod 1777 /home/torchmodes \
-    && touch .venv/ready .venv-tensorboard/ready
+    && touch .venv/ready
 
-ENV PATH=/torchmodes/.venv/bin:$PATH HOME=/home/torchmodes USER=torchmodes
+# TensorBoard is fetched when it is first asked for; it stays in the folder that compose.yaml keeps.
+ENV PATH=/torchmodes/.venv/bin:$PATH HOME=/home/torchmodes USER=torchmodes \
+    UV_CACHE_DIR=/torchmodes/.cache/uv UV_TOOL_DIR=/torchmodes/.cache/tools
 USER 1000
 CMD ["make", "run"]

@@ -19,13 +19,14 @@ smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
 app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--server.port 8600')
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
 
-tensorboard: .venv-tensorboard/ready ## TensorBoard on results/tensorboard (ARGS='--port 6007')
-	.venv-tensorboard/bin/tensorboard --logdir results/tensorboard $(ARGS)
+tensorboard: .venv/ready ## TensorBoard with the profiler plugin, on the traces (ARGS='--port 6007')
+	$(BIN)/uv tool run --quiet --python $(BIN)/python --from tensorboard \
+	    --with-requirements requirements-tensorboard.in tensorboard --logdir results/tensorboard $(ARGS)
 
-test: .venv/ready ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/ready ## all tests, two groups at a time
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-test-envs: .venv/ready ## every rule in its own environment of envs/; TensorBoard; the Dockerfile's style
+test-envs: .venv/ready ## every rule in its own environment of envs/; the Dockerfile's style
 	$(BIN)/python -m pytest -m environments tests/environments $(ARGS)
 
 lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
@@ -58,7 +59,7 @@ clean: ## remove what runs made, keep the environment
 	rm -rf logs .snakemake .cache
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
 
 .venv/ready: requirements.lock
 	@case "$(CURDIR)" in *\ *) echo "The path of this folder has a space, and Snakemake cannot start an \
@@ -70,11 +71,6 @@ help: ## this list
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	touch $@
-
-.venv-tensorboard/ready: requirements-tensorboard.in
-	$(PYTHON) -m venv .venv-tensorboard
-	.venv-tensorboard/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 .PHONY: run smoke tensorboard test test-envs lint check bench report compare lock clean help

@@ -6,14 +6,9 @@ import base64
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -137,39 +132,6 @@ def test_every_rule_runs_in_its_environment(deployed: Deployed) -> None:
 def test_the_app_opens_in_its_environment(deployed: Deployed) -> None:
     python = deployed.make("app")
     subprocess.run([python, "-c", APP], cwd=deployed.folder, check=True)
-
-
-def test_tensorboard_shows_the_traces(deployed: Deployed) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    expected = sorted(path.name for path in (deployed.folder / "results/tensorboard").iterdir())
-    # A session of its own, for make does not hand on the signal that ends it.
-    served = subprocess.Popen(
-        ["make", "tensorboard", f"PYTHON={sys.executable}", f"ARGS=--port {port}"],
-        cwd=deployed.folder,
-        start_new_session=True,
-    )
-    try:
-        address = f"http://127.0.0.1:{port}/data/plugin/pytorch_profiler/runs"
-        assert expected
-        assert wait_for_runs(address, until=time.monotonic() + 180) == expected
-    finally:
-        os.killpg(served.pid, signal.SIGTERM)
-        served.wait()
-
-
-def wait_for_runs(address: str, *, until: float) -> list[str]:
-    """Return the runs that the plugin has read, once it reads no more."""
-    while time.monotonic() < until:
-        try:
-            told = json.load(urllib.request.urlopen(address, timeout=10))
-        except (urllib.error.URLError, TimeoutError, json.JSONDecodeError):
-            told = {}  # still installing, starting or looking for traces
-        if told.get("runs") and not told["loading"]:
-            return sorted(told["runs"])
-        time.sleep(1)
-    raise TimeoutError(f"{address} tells of no run")
 
 
 def test_no_environment_file_is_left_out() -> None:

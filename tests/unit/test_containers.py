@@ -35,7 +35,7 @@ def services() -> dict[str, Any]:
 
 def test_the_image_installs_by_the_makefile_alone() -> None:
     (made,) = [run.partition("make ")[2].split() for run in instructions("RUN") if " make ." in run]
-    assert made == [".venv/ready", ".venv-tensorboard/ready"]
+    assert made == [".venv/ready"]
     assert set(made) <= TARGETS
     assert not [
         run for run in instructions("RUN") if re.search(r"\b(pip|uv) (install|sync)\b", run)
@@ -52,9 +52,8 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 
 def test_what_installing_reads_is_copied_before_it() -> None:
     (first, _) = [copy.split() for copy in instructions("COPY")]
-    for target in (".venv/ready", ".venv-tensorboard/ready"):
-        (needs,) = re.findall(rf"^{re.escape(target)}: (.+)$", MAKEFILE, re.MULTILINE)
-        assert {"Makefile", *needs.split()} <= set(first)
+    (needs,) = re.findall(r"^\.venv/ready: (.+)$", MAKEFILE, re.MULTILINE)
+    assert {"Makefile", *needs.split()} <= set(first)
 
 
 def test_both_devices_have_a_base_that_can_be_pinned() -> None:

@@ -19,8 +19,8 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 # Where the lock has two versions, that of Python 3.12; TensorRT is not in it.
 LOCKED = dict(PIN.findall(LOCK + (ROOT / "requirements-tensorrt.in").read_text(encoding="utf-8")))
 ENVIRONMENTS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
-APART = {"openvino", "tensorrt"}
-"""What no file pins: the user installs the one, and Torch-TensorRT brings the other."""
+APART = {"openvino", "onnxruntime-gpu", "tensorrt-cu13"}
+"""What no file pins: the user installs the one or the other, or Torch-TensorRT brings it."""
 
 
 def pins(environment: str) -> dict[str, str]:
