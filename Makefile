@@ -19,8 +19,14 @@ smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
 app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--server.port 8600')
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
 
-test: .venv/ready ## all tests
+test: .venv/ready ## all tests but the two below
 	$(BIN)/python -m pytest $(ARGS)
+
+test-slurm: .venv-cluster/ready ## on a real SLURM of two nodes, started here (root; installs slurm-wlm, munge)
+	.venv-cluster/bin/python -m pytest -m cluster tests/slurm $(ARGS)
+
+test-pods: .venv-cluster/ready ## the pods Kubernetes would be asked for (needs rsync, no cluster)
+	.venv-cluster/bin/python -m pytest -m cluster tests/pods $(ARGS)
 
 lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
 	$(BIN)/ruff check .
@@ -66,4 +72,13 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test lint check bench report compare lock clean help
+# The packages of .venv, and on top of them what a cluster needs.
+.venv-cluster/ready: .venv/ready requirements-cluster.in
+	$(BIN)/python -m venv --clear --without-pip .venv-cluster
+	here() { $$1/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	    here .venv > "$$(here .venv-cluster)/torchmodes.pth"
+	$(BIN)/uv pip install --quiet --python .venv-cluster/bin/python \
+	    --constraint requirements.lock --requirements requirements-cluster.in
+	touch $@
+
+.PHONY: run smoke test test-slurm test-pods lint check bench report compare lock clean help
