@@ -19,8 +19,12 @@ smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
 app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--server.port 8600')
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
 
-test: .venv/ready ## all tests but the two below
-	$(BIN)/python -m pytest $(ARGS)
+tensorboard: .venv/ready ## TensorBoard with the profiler plugin, on the traces (ARGS='--port 6007')
+	$(BIN)/uv tool run --quiet --python $(BIN)/python --from tensorboard \
+	    --with-requirements requirements-tensorboard.in tensorboard --logdir results/tensorboard $(ARGS)
+
+test: .venv/ready ## all tests but the two below, two groups at a time
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-slurm: .venv-cluster/ready ## on a real SLURM of two nodes, started here (root; installs slurm-wlm, munge)
 	.venv-cluster/bin/python -m pytest -m cluster tests/slurm $(ARGS)
@@ -81,4 +85,5 @@ help: ## this list
 	    --constraint requirements.lock --requirements requirements-cluster.in
 	touch $@
 
-.PHONY: run smoke test test-slurm test-pods lint check bench report compare lock clean help
+.PHONY: run smoke tensorboard test test-slurm test-pods lint check bench report compare lock clean
+.PHONY: help
