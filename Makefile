@@ -22,11 +22,12 @@ app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--
 test: .venv/ready ## all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
+lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check .
 	$(BIN)/ty check
+	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
 check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)

@@ -1,11 +1,12 @@
-"""The reference pages in ``docs/reference/``, made from the types that they describe.
+"""The reference pages in ``docs/reference/``, made from what they describe.
 
-python -m torchmodes.reference     writes config.md and records.md anew
+python -m torchmodes.reference     writes config.md, records.md and targets.md anew
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from torchmodes.records import Record
 from torchmodes.writing import write_atomically
 
 FOLDER = Path("docs/reference")
+MAKEFILE = Path(__file__).parents[1] / "Makefile"
 MADE = "<!-- Made by `python -m torchmodes.reference`; a test fails when it is out of date. -->"
 CONFIG_HEAD = """\
 # Configuration
@@ -34,6 +36,13 @@ The JSON of a case, `results/benchmark/{task}/{device}/{model}/{mode}/{precision
 Times are in seconds (`_s`), sizes in bytes, ratios plain numbers (1.02 is 2 %). What does not exist
 is null, never NaN or infinite. `torchmodes.records.read_record(path)` reads one in Python.
 [How torchmodes measures](../measuring.md) defines the figures.
+"""
+TARGETS_HEAD = """\
+# Targets of make
+
+`make` sets up `.venv` where it has to, then does what the target says. `PYTHON=python3.12` chooses
+the interpreter of a new environment, `CORES=2` how many cores Snakemake may use (4 unless told),
+`ARGS='…'` what the command gets besides. `make` alone is `make run`.
 """
 Schema = Mapping[str, Any]
 
@@ -55,6 +64,13 @@ def reference_page(model: type[BaseModel], head: str) -> str:
         section = schema["$defs"][name]
         parts.append(f"## {title}\n\n{section['description']}\n\n{_table(section, titles)}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def targets_page(makefile: str) -> str:
+    """Describe the targets of a Makefile by the comments that `make help` shows, as Markdown."""
+    found = re.findall(r"^([a-z-]+):[^#\n]*## (.*)$", makefile, re.MULTILINE)
+    rows = [f"| `make {target}` | {purpose} |" for target, purpose in found]
+    return "\n".join([MADE, "", TARGETS_HEAD, "| target | what it does |", "|---|---|", *rows, ""])
 
 
 def _titles(schema: Schema) -> dict[str, str]:
@@ -166,6 +182,7 @@ def pages() -> dict[Path, str]:
     return {
         FOLDER / "config.md": reference_page(Config, CONFIG_HEAD),
         FOLDER / "records.md": reference_page(Record, RECORD_HEAD),
+        FOLDER / "targets.md": targets_page(MAKEFILE.read_text(encoding="utf-8")),
     }
 
 
