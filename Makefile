@@ -32,11 +32,12 @@ test-slurm: .venv-cluster/ready ## on a real SLURM of two nodes, started here (r
 test-pods: .venv-cluster/ready ## the pods Kubernetes would be asked for (needs rsync, no cluster)
 	.venv-cluster/bin/python -m pytest -m cluster tests/pods $(ARGS)
 
-lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
+lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check .
 	$(BIN)/ty check
+	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
 check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)
