@@ -13,10 +13,12 @@ import pytest
 from pods.fake_cluster import FakeCluster, Manifest, container, fake_cluster
 from workflow.conftest import copy_repository
 
+from torchmodes.records import read_record
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 DATA = "results/data/statistics.json"
 RECORD = "results/benchmark/inference/{}/house_price/eager/fp32-b64.json"
-LIGHT = ("prepare_housing", "compute_statistics")
+RUN_HERE = ("prepare_housing:", "compute_statistics:", "device=cpu,")
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for command in (["init", "--quiet"], ["add", "."]):  # the sources sent are those git knows
         subprocess.run(["git", *command], cwd=repository, check=True)
 
-    def is_light(command: str) -> bool:
-        return any(f"--allowed-rules {rule} " in command for rule in LIGHT)
+    def runs(command: str) -> bool:
+        return any(job in command for job in RUN_HERE)
 
-    with fake_cluster(folder / "cluster", runs=is_light) as cluster:
+    with fake_cluster(folder / "cluster", runs=runs) as cluster:
         ran = subprocess.run(
             [
                 *("timeout", "--kill-after=20", "800", sys.executable, "-m", "snakemake"),
@@ -75,6 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_commands_of_pods_make_results_on_the_volume_alone(run: Run) -> None:
     assert set(run.cluster.ended.values()) == {"succeeded", "failed"}, run.output
     assert (run.volume / DATA).stat().st_size > 0, run.output
+    assert read_record(run.volume / RECORD.format("cpu")).status == "ok", run.output
 
 
 def test_a_pod_has_the_image_and_the_volume(run: Run) -> None:
