@@ -20,6 +20,7 @@ from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import code_digest, installed
+from torchmodes.supervision.supervise import START_LIMIT_S
 from torchmodes.user_code import user_files
 
 try:
@@ -30,7 +31,9 @@ except InvalidConfig as error:
 # A faulty file of the user's is told before anything runs, not by a job among others.
 SOURCE, CHECKED = Path(CONFIG.data.source), Path("results/data/housing.csv")
 if CONFIG.data.source != SYNTHETIC and (
-    not CHECKED.exists() or (SOURCE.exists() and SOURCE.stat().st_mtime > CHECKED.stat().st_mtime)
+    not CHECKED.exists()
+    or not SOURCE.exists()  # or Snakemake would go on with the table of an earlier source
+    or SOURCE.stat().st_mtime > CHECKED.stat().st_mtime
 ):
     from torchmodes.training.table import read_table
 
@@ -62,11 +65,14 @@ IMAGE = Path(workflow.basedir, "torchmodes.sif")
 container: str(IMAGE) if IMAGE.exists() else None
 
 
-# Measured jobs use the cores that were asked for, but never more than there are.
-MEASURED_THREADS = min(workflow.cores or 1, usable_cores())
+# Measured jobs use the cores that were asked for, but never more than there are. For a cluster nobody
+# asks for a number of cores (and workflow.cores is an error): its profile sets each rule's threads.
+MEASURED_THREADS = min(workflow.resource_settings.cores or usable_cores(), usable_cores())
 
-# A job is killed at its time limit; the scheduler of a cluster gets a little more.
-MINUTES = 2 + math.ceil(CONFIG.measurement.time_limit_s / 60)
+# A process is killed at its time limit, and its imports have one of their own. A cluster's scheduler
+# is told the worst, with a little more: there each job starts Snakemake three times.
+PROCESS_MINUTES = math.ceil((START_LIMIT_S + CONFIG.measurement.time_limit_s) / 60)
+MINUTES = 5 + PROCESS_MINUTES
 
 # A newer PyTorch makes every result stale.
 SOFTWARE = installed("torch", "numpy")
@@ -237,6 +243,11 @@ def base_records(wildcards):
 def gpus_of(wildcards):
     """Return how many GPUs a case occupies; None asks a scheduler for nothing, unlike 0."""
     return 1 if case_of(wildcards).device == "cuda" else None
+
+
+def study_minutes(study, *, processes):
+    """Return the minutes of a study that starts up to so many processes for a case."""
+    return 5 + PROCESS_MINUTES * processes * len(studied(study))
 
 
 def study_gpus(study):
