@@ -55,8 +55,6 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
 
 .venv/ready: requirements.lock
-	@case "$(CURDIR)" in *\ *) echo "The path of this folder has a space, and Snakemake cannot start an \
-	interpreter from such a path: move the folder."; exit 1;; esac
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	    f"torchmodes needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12")'
 	@command -v c++ g++ clang++ >/dev/null || echo "No C++ compiler found: TorchInductor and the custom \
