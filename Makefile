@@ -22,6 +22,9 @@ app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--
 test: .venv/ready ## all tests
 	$(BIN)/python -m pytest $(ARGS)
 
+test-robustness: .venv/ready ## runs that are killed ten times, and a machine without a compiler
+	$(BIN)/python -m pytest -m robustness $(ARGS)
+
 lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +37,9 @@ check: .venv/ready ## build every configured model and run it once (ARGS='--conf
 
 bench: .venv/ready ## the measuring engine, measured: ten minutes
 	$(BIN)/python -m benchmarks.engine $(ARGS)
+
+bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: half an hour
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html and .zip
 	$(SNAKEMAKE) --report reports/snakemake.html
@@ -64,4 +70,4 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test lint check bench report compare lock clean help
+.PHONY: run smoke test test-robustness lint check bench bench-scaling report compare lock clean help

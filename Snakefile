@@ -42,6 +42,10 @@ rule all:
         "reports/comparison.html" if CONFIG.base else [],
 
 
+onstart:
+    check_folders()
+
+
 onsuccess:
     print_summary()
 

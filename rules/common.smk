@@ -23,6 +23,7 @@ from torchmodes.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import code_digest, installed
 from torchmodes.user_code import user_files
+from torchmodes.writing import require_writable
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
 if Path(sys.executable).exists():
@@ -223,10 +224,18 @@ def table_of(wildcards):
     return TABLE if wildcards.task == "training" else []
 
 
-def aa_of(wildcards):
-    """Return the A/A record whose noise floor a case's verdict is judged against."""
+def inputs_of(wildcards):
+    """Return what a case is measured with: table, operators, and its group's A/A record.
+
+    Its noise floor is what the verdict is judged against.
+    """
     case = case_of(wildcards)
-    return [] if case.is_baseline else case.baseline.record
+    inputs = {
+        "table": table_of(wildcards),
+        "operators": operators_of(wildcards),
+        "aa": [] if case.is_baseline else case.baseline.record,
+    }
+    return {name: files for name, files in inputs.items() if files}
 
 
 def base_records(wildcards):
@@ -260,6 +269,14 @@ def directory_of(run):
 def profile_of(wildcards):
     """Return the trace behind a TensorBoard run."""
     return f"{directory_of(wildcards.run)}/trace.json.gz"
+
+
+def check_folders():
+    """Tell at once, instead of once a job, that results cannot be written."""
+    try:
+        require_writable(Path("results"), Path("reports"), Path("logs"))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def print_summary():
