@@ -257,7 +257,7 @@ def main() -> None:
         else:
             STAGES[stage](Path(folder))
         return
-    found: dict[str, list[Any]] = {"plans": [], "reports": []}
+    found: dict[str, Any] = {"plans": [], "reports": []}
     for cases in options.cases:
         if options.only != "reports":
             found["plans"].append(plans(cases, rounds=options.rounds))
