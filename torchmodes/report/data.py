@@ -19,7 +19,7 @@ from torchmodes.report.judging import Judged, Subject, judge
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "validation_loss", "seconds"]
 OPERATORS_SHOWN = 15
-CASES_SHOWN = 500
+CASES_SHOWN = 300
 """What figures and long tables show at the most; the summary holds every case of any run."""
 
 
