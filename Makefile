@@ -19,8 +19,12 @@ smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
 app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--server.port 8600')
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
 
-test: .venv/ready ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+tensorboard: .venv/ready ## TensorBoard with the profiler plugin, on the traces (ARGS='--port 6007')
+	$(BIN)/uv tool run --quiet --python $(BIN)/python --from tensorboard \
+	    --with-requirements requirements-tensorboard.in tensorboard --logdir results/tensorboard $(ARGS)
+
+test: .venv/ready ## all tests, two groups at a time
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-robustness: .venv/ready ## runs that are killed ten times, and a machine without a compiler
 	$(BIN)/python -m pytest -m robustness $(ARGS)
@@ -70,4 +74,4 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke test test-robustness lint check bench bench-scaling report compare lock clean help
+.PHONY: run smoke tensorboard test test-robustness lint check bench bench-scaling report compare lock clean help

@@ -26,3 +26,16 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     yield
     assert not tried
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for `make test`, which runs two groups side by side (pytest-xdist).
+
+    A file is a group, for it shares fixtures; all that look at the finished smoke run are one, so
+    that it runs once.
+    """
+    for item in items:
+        shared = "_finished" in getattr(item, "fixturenames", ())
+        group = "the finished smoke run" if shared else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -11,9 +11,16 @@ import logging
 import os
 import re
 import tempfile
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from torchmodes.jobs import SupervisorLost
+from torchmodes.supervision import processes
+from torchmodes.supervision.supervise import workflow_process
+
+POLL_S = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +36,11 @@ def alone_on_machine(path: Path | None = None) -> Generator[None]:
     ----------
     path
         The lock file; by default `lock_file` of this process's environment.
+
+    Raises
+    ------
+    SupervisorLost
+        When the workflow was killed meanwhile: nobody waits for this job any more.
     """
     path = lock_file(os.environ) if path is None else path
     try:
@@ -62,9 +74,19 @@ def _open(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        logger.warning("waiting: another measurement runs on this machine (it holds %s)", path)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        logger.warning("the other measurement has ended")
+    workflow = workflow_process()
+    waited = False
+    while True:
+        if processes.identify(workflow.pid) != workflow:
+            raise SupervisorLost("the workflow has ended; run snakemake again")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not waited:
+                logger.warning("waiting: another measurement runs on this machine, with %s", path)
+            waited = True
+            time.sleep(POLL_S)
+            continue
+        if waited:
+            logger.warning("the other measurement has ended")
+        return

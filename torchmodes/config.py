@@ -377,6 +377,11 @@ class Profile(Section):
     warmup: int = Field(1, description="steps the profiler runs and discards", ge=0)
     active: Count = Field(3, description="steps recorded")
     with_stack: bool = Field(True, description="record Python call stacks (bigger traces)")
+    compiled_kernels: bool = Field(
+        False,
+        description="name the kernels that TorchInductor generates for a CPU; compiles once more,"
+        " for the profile alone",
+    )
 
 
 class Studies(Section):

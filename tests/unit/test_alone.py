@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from torchmodes import alone
 from torchmodes.alone import alone_on_machine, lock_file
+from torchmodes.jobs import SupervisorLost
+from torchmodes.supervision import processes
 
 ROOT = Path(__file__).parents[2]
-HOLD = (
-    "import sys, time; from pathlib import Path; from torchmodes.alone import alone_on_machine\n"
-    "with alone_on_machine(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-)
+HOLD = """\
+import logging, sys, time
+from pathlib import Path
+from torchmodes.alone import alone_on_machine
+
+logging.basicConfig()
+with alone_on_machine(Path(sys.argv[1])):
+    print("held", flush=True)
+    {then}
+"""
 
 
-def hold(lock: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLD, str(lock)]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    return holder
-
-
-def test_the_second_waits_says_so_and_begins_when_the_first_is_killed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    lock = tmp_path / "lock"
-    first = hold(lock)
-    second = hold_in_background(lock)
-    time.sleep(0.5)
-    assert second.poll() is None, "it began beside the first"
-    first.kill()
-    first.wait()
-    with caplog.at_level(logging.WARNING):
-        assert second.wait(timeout=20) == 0
-    told = second.communicate()[1]
-    assert "another measurement runs on this machine" in told
-    assert str(lock) in told
-
-
-def hold_in_background(lock: Path) -> subprocess.Popen[str]:
-    code = "import logging; logging.basicConfig()\n" + HOLD.replace("time.sleep(60)", "pass")
+def start(then: str, lock: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(lock)],
+        [sys.executable, "-c", HOLD.format(then=then), str(lock)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     )
+
+
+def hold(lock: Path) -> subprocess.Popen[str]:
+    holder = start("time.sleep(600)", lock)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_the_second_waits_says_so_and_begins_when_the_first_is_killed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    first = hold(lock)
+    second = start("pass", lock)
+    assert second.stdout is not None
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    assert "another measurement runs on this machine" in told
+    assert str(lock) in told
+    assert second.poll() is None
+    first.kill()
+    assert second.wait(timeout=60) == 0
+    assert second.stdout.read() == "held\n"
+
+
+def test_a_job_whose_workflow_was_killed_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen(["sleep", "60"])
+    workflow = processes.identify(ended.pid)
+    monkeypatch.setattr(alone, "workflow_process", lambda: workflow)
+    with alone_on_machine(tmp_path / "lock"):
+        ended.kill()
+        ended.wait()
+    with (
+        pytest.raises(SupervisorLost, match="run snakemake again"),
+        alone_on_machine(tmp_path / "lock"),
+    ):
+        pytest.fail("it began")
 
 
 def test_without_a_place_for_the_lock_the_work_goes_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def profile(
     active: int = 2,
     model: dict[str, Any] = MLP,
     batch_size: int = BATCH,
+    compiled_kernels: bool = False,
 ) -> dict[str, Any]:
     start_empty(directory)
     return profile_case(
@@ -82,7 +84,13 @@ def profile(
                 "deterministic": False,
                 "features": 5,
             },
-            "profile": {"wait": 1, "warmup": 1, "active": active, "with_stack": True},
+            "profile": {
+                "wait": 1,
+                "warmup": 1,
+                "active": active,
+                "with_stack": True,
+                "compiled_kernels": compiled_kernels,
+            },
             "threads": 1,
             "table": [],
             "operators": None,
@@ -181,6 +189,17 @@ def test_a_compiled_case_has_no_modules_but_its_graphs(tmp_path):
     assert {"graph.txt", "graph_breaks.txt"} <= set(summary["internals"]["files"])
     assert summary["flops"] == FORWARD_FLOPS
     assert overview(read_trace(tmp_path / TRACE)).parts["operator"] > 0
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="TorchInductor needs a C++ compiler")
+def test_the_kernels_of_compiled_code_are_named_on_demand(tmp_path):
+    torch._dynamo.reset()
+    summary = profile(tmp_path, mode("compile"), "compiled", active=2, compiled_kernels=True)
+    table = pd.read_csv(tmp_path / "operators.csv").set_index("operator")
+    (kernel,) = [name for name in table.index if "cpp_fused" in name]
+    assert "relu" in kernel
+    assert table.loc[kernel, "calls"] == 1
+    assert 0 < table.loc[kernel, "lean_self_s"] < summary["lean"]["step_s"]
 
 
 def test_a_case_that_cannot_run_says_why(tmp_path):

@@ -29,7 +29,7 @@ def profile_supervised(
     parameters
         What `torchmodes.cases.case_parameters` returns.
     schedule
-        ``wait``, ``warmup``, ``active`` steps and ``with_stack``.
+        ``wait``, ``warmup``, ``active`` steps, ``with_stack`` and ``compiled_kernels``.
     threads
         Threads to compute with.
     table

@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     ----------
     argument
         A job (see `torchmodes.subjects.Job.of`) with ``table``, ``profile`` (the schedule:
-        ``wait``, ``warmup``, ``active``, ``with_stack``), and the ``directory`` to write to.
+        ``wait``, ``warmup``, ``active``, ``with_stack``, ``compiled_kernels``), and the
+        ``directory`` to write to.
 
     Notes
     -----
@@ -55,6 +57,21 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+    with kernels_named() if argument["profile"]["compiled_kernels"] else nullcontext():
+        return _profile(job, argument)
+
+
+def kernels_named() -> AbstractContextManager[Any]:
+    """Return a context in which TorchInductor's CPU kernels tell the profiler their names.
+
+    It changes the code that is generated: a compile cache holds nothing for it.
+    """
+    from torch._inductor import config
+
+    return config.patch({"cpp.enable_kernel_profile": True})
+
+
+def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
     settings, directory = argument["profile"], Path(argument["directory"])
     device, active = job.case.device, settings["active"]
     resident = ResidentMemory()
