@@ -101,17 +101,17 @@ def _imports(source: Path) -> tuple[Path, ...]:
     return tuple(file for node in _statements(tree) for file in _targets(node))
 
 
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
     """Yield every statement, however deep: an import is one, so no expression need be looked at."""
     pending = [tree]
     while pending:
         node = pending.pop()
         yield node
-        pending += [
-            child
-            for child in ast.iter_child_nodes(node)
-            if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
-        ]
+        for block in _BLOCKS:
+            pending += getattr(node, block, ())
 
 
 def _named(node: ast.AST) -> list[str]:
