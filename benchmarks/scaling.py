@@ -194,7 +194,7 @@ def summarize(folder: Path) -> None:
     from torchmodes.records import read_records
     from torchmodes.report.tables import summary_table, write_summary
 
-    table = summary_table(read_records(_records(folder)))
+    table = summary_table(read_records(_records(folder), quads=False))
     write_summary(table, folder / "summary.csv", folder / "summary.parquet")
 
 
