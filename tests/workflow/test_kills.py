@@ -77,7 +77,7 @@ def wait_for(condition, *, limit_s: float, what: str) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def records(workflow: Workflow) -> dict[Path, tuple[bytes, int]]:

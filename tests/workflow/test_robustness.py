@@ -178,7 +178,12 @@ def test_without_a_compiler_what_needs_one_is_unsupported_and_the_run_completes(
         "batch_sizes": [64],
         "devices": ["cpu"],
     }
-    config = {"benchmark": [block], "training": {"modes": ["eager"]}, "profile": {"cases": []}}
+    config = {
+        "benchmark": [block],
+        "training": {"modes": ["eager"]},
+        "profile": {"cases": []},
+        "studies": {"inference_context": [], "batch_scaling": []},
+    }
     (fresh.folder / "three.yaml").write_text(json.dumps(config))
     ran = fresh.run("results/summary.csv", "--configfile", "config/smoke.yaml", "three.yaml")
     assert ran.returncode == 0, ran.stdout
