@@ -29,11 +29,12 @@ test: .venv/ready ## all tests, two groups at a time
 test-robustness: .venv/ready ## runs that are killed ten times, and a machine without a compiler
 	$(BIN)/python -m pytest -m robustness $(ARGS)
 
-lint: .venv/ready ## ruff, snakefmt, types, snakemake --lint
+lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check .
 	$(BIN)/ty check
+	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
 check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)

@@ -37,7 +37,9 @@ except InvalidConfig as error:
 # A faulty file of the user's is told before anything runs, not by a job among others.
 SOURCE, CHECKED = Path(CONFIG.data.source), Path("results/data/housing.csv")
 if CONFIG.data.source != SYNTHETIC and (
-    not CHECKED.exists() or (SOURCE.exists() and SOURCE.stat().st_mtime > CHECKED.stat().st_mtime)
+    not CHECKED.exists()
+    or not SOURCE.exists()  # or Snakemake would go on with the table of an earlier source
+    or SOURCE.stat().st_mtime > CHECKED.stat().st_mtime
 ):
     from torchmodes.training.table import read_table
 

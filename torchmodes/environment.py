@@ -27,7 +27,8 @@ from torchmodes.machine import describe_gpu, describe_machine
 
 PACKAGES = (
     *("torchmodes", "torch", "torchvision", "torchao", "triton", "torch-tensorrt", "transformers"),
-    *("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "scipy", "snakemake"),
+    *("tensorrt-cu13", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "scipy"),
+    "snakemake",
 )
 VARIABLES = (
     *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "BLIS_*", "VECLIB_*", "ONEDNN_*"),

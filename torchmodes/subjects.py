@@ -156,7 +156,7 @@ def prepare_forward(job: Job) -> Forward:
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad():
         prepared = in_precision(engine.prepare, precision)(module, args, kwargs)
-
+    synchronize(job.case.device)
     return Forward(
         function=prepared,
         args=args,
@@ -300,7 +300,8 @@ def _unsupported_task(job: Job, engine: Engine) -> Unsupported | None:
 def _unsupported_device(case: Case) -> Unsupported | None:
     if case.device == "cuda" and not torch.cuda.is_available():
         return Unsupported(
-            "PyTorch sees no CUDA device", "run on a machine with an NVIDIA GPU and its driver"
+            "PyTorch sees no CUDA device",
+            f"run on a machine with an NVIDIA GPU and a driver for CUDA {torch.version.cuda}",
         )
     if case.device == "mps" and not torch.backends.mps.is_available():
         return Unsupported(

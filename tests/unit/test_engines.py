@@ -341,7 +341,7 @@ REFUSED = [
         mode("onnxruntime", provider="tensorrt"),
         {"device": "cuda"},
         "the installed onnxruntime has no TensorrtExecutionProvider",
-        "pip uninstall onnxruntime; pip install onnxruntime-gpu tensorrt",
+        "pip uninstall onnxruntime; pip install onnxruntime-gpu 'tensorrt-cu13<11'",
     ),
     (
         mode("onnxruntime"),

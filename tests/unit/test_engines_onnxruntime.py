@@ -60,6 +60,29 @@ def test_a_provider_that_does_not_load_ends_the_case_instead_of_running_on_the_c
         engine._open("cuda", {"device_id": "0"})
 
 
+def test_what_tensorrt_does_not_take_runs_on_cuda_and_not_on_the_cpu(monkeypatch):
+    import onnxruntime
+
+    asked = []
+
+    class Session:
+        def __init__(self, model, settings, providers):
+            asked.extend(providers)
+
+        def disable_fallback(self):
+            pass
+
+        def get_providers(self):
+            return [name for name, _ in asked]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    create_engine(mode("onnxruntime"))._open("tensorrt", {"device_id": "0"}, rest={"use_tf32": "0"})
+    assert asked == [
+        ("TensorrtExecutionProvider", {"device_id": "0"}),
+        ("CUDAExecutionProvider", {"use_tf32": "0"}),
+    ]
+
+
 class Stream:
     """Stands for a CUDA stream, and writes down who waits for whom."""
 
@@ -129,7 +152,7 @@ def test_on_cuda_work_is_ordered_by_streams_and_nothing_is_copied(monkeypatch):
 
     example = attention()
     engine = create_engine(mode("onnxruntime"))
-    monkeypatch.setattr(engine, "_open", lambda provider, options: Session())
+    monkeypatch.setattr(engine, "_open", lambda provider, options, rest: Session())
     call = engine._on_cuda(torch.device("cuda:0"), example.args, example.kwargs)
     output = call(**example.kwargs)
     assert order == ["own waits for pytorch's", "run, host waits: False", "pytorch's waits for own"]

@@ -10,7 +10,14 @@ import pynvml
 import pytest
 import torch
 
-from torchmodes.measure.gpu import THROTTLE_REASONS, gpu_state, nvml_device, throttle_reasons
+from torchmodes.measure.case import _throttling
+from torchmodes.measure.gpu import (
+    THROTTLE_REASONS,
+    GpuState,
+    gpu_state,
+    nvml_device,
+    throttle_reasons,
+)
 
 
 class FakeNvml(ModuleType):
@@ -18,6 +25,11 @@ class FakeNvml(ModuleType):
 
     NVMLError = pynvml.NVMLError
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+    NVML_SUCCESS = pynvml.NVML_SUCCESS
+    NVML_FI_DEV_PERF_POLICY_POWER = pynvml.NVML_FI_DEV_PERF_POLICY_POWER
+    NVML_FI_DEV_PERF_POLICY_THERMAL = pynvml.NVML_FI_DEV_PERF_POLICY_THERMAL
+    NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT = pynvml.NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT
+    NVML_FI_DEV_PERF_POLICY_RELIABILITY = pynvml.NVML_FI_DEV_PERF_POLICY_RELIABILITY
 
     def __init__(self, *, broken: tuple[str, ...] = (), reasons: int = 0x4) -> None:
         super().__init__("pynvml")
@@ -39,6 +51,17 @@ class FakeNvml(ModuleType):
         self.nvmlDeviceGetClockInfo = lambda handle, kind: {1: 1400, 2: 2600}[kind]
         for name in broken:
             setattr(self, name, self._refusing)
+
+    def nvmlDeviceGetFieldValues(self, handle: object, fields: list[int]):  # noqa: N802
+        """Count 2 s of power cap; this GPU does not know of a reliability limit."""
+        values = (pynvml.c_nvmlFieldValue_t * len(fields))()
+        for value, field in zip(values, fields, strict=True):
+            value.fieldId = field
+            if field == pynvml.NVML_FI_DEV_PERF_POLICY_RELIABILITY:
+                value.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED
+            if field == pynvml.NVML_FI_DEV_PERF_POLICY_POWER:
+                value.value.ullVal = 2_000_000_000
+        return values
 
     def _answering(self, answer: object):
         return lambda *_: answer
@@ -86,6 +109,7 @@ def test_a_gpu_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (state.power_w, state.power_limit_w, state.temperature_c) == (250.5, 300, 61)
     assert (state.throttle_reasons, state.throttled) == (("power cap",), True)
     assert (state.reason, state.utilisation_percent) == (None, 97)
+    assert state.held_down_s == {"power cap": 2.0, "thermal slowdown": 0.0, "board limit": 0.0}
     assert nvml.open == 0, "NVML is closed again"
     json.dumps(asdict(state), allow_nan=False)
 
@@ -96,10 +120,12 @@ def test_a_figure_that_is_not_supported_is_none(monkeypatch: pytest.MonkeyPatch)
         "nvmlDeviceGetPowerUsage",
         "nvmlDeviceGetTemperature",
         "nvmlDeviceGetUtilizationRates",
+        "nvmlDeviceGetFieldValues",
     )
     install(monkeypatch, FakeNvml(broken=broken))
     state = gpu_state(0)
     assert state.power_w is state.temperature_c is state.utilisation_percent is None
+    assert state.held_down_s is None
     assert state.sm_clock_mhz == 1400
 
 
@@ -110,12 +136,25 @@ def test_an_old_driver_is_asked_by_the_old_name(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("without_cuda")
-@pytest.mark.parametrize(("mask", "throttled"), [(0x0, False), (0x1, False), (0x8, True)])
-def test_idling_is_no_throttling(
+@pytest.mark.parametrize(
+    ("mask", "throttled"), [(0x0, False), (0x1, False), (0x2, False), (0x8, True)]
+)
+def test_idling_and_clocks_fixed_on_purpose_are_no_throttling(
     monkeypatch: pytest.MonkeyPatch, mask: int, throttled: bool
 ) -> None:
     install(monkeypatch, FakeNvml(reasons=mask))
     assert gpu_state(0).throttled is throttled
+
+
+def test_what_held_the_clocks_down_meanwhile_is_told_though_the_gpu_is_idle_again() -> None:
+    before = GpuState(reason=None, held_down_s={"power cap": 2.0, "thermal slowdown": 1.0})
+    idle = {"throttle_reasons": ("idle",), "throttled": False}
+    after = GpuState(None, held_down_s={"power cap": 5.5, "thermal slowdown": 1.0}, **idle)
+    assert _throttling(before, after) == ["the GPU held its clocks down: power cap for 3.5 s"]
+    assert _throttling(before, before) == []
+    uncounted = GpuState(None, throttle_reasons=("idle", "hardware slowdown"), throttled=True)
+    assert _throttling(before, uncounted) == ["the GPU held its clocks down: hardware slowdown"]
+    assert _throttling(None, None) == []
 
 
 def test_pytorchs_index_is_found_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:

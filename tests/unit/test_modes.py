@@ -8,12 +8,14 @@ import dataclasses
 import json
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils import cpp_extension
 
 from torchmodes import config
 from torchmodes.cases import parse_case
@@ -376,8 +378,33 @@ def test_inductor_on_a_cpu_needs_a_compiler():
     assert "no C++ compiler" in refused.reason
     assert "g++" in refused.remedy
     on_cuda = dataclasses.replace(INFERENCE, device="cuda")
-    assert engine.supports(on_cuda, family="mlp") is None, "Triton compiles there"
+    assert engine.supports(on_cuda, family="mlp") is None, "Triton compiles there, in C"
     assert engine_of("aot_eager").supports(INFERENCE, family="mlp") is None
+
+
+def test_inductor_on_cuda_needs_what_triton_compiles_with(monkeypatch):
+    engine = create_engine(INDUCTOR.model_dump())
+    on_cuda = dataclasses.replace(INFERENCE, device="cuda")
+    monkeypatch.setenv("CC", "no-compiler")
+    assert "no C compiler" in engine.supports(on_cuda, family="mlp").reason
+    monkeypatch.setenv("CC", sys.executable)  # anything that is there
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: "/nowhere")
+    refused = engine.supports(on_cuda, family="mlp")
+    assert "Python's headers" in refused.reason
+    assert "python3-dev" in refused.remedy
+
+
+def test_aotinductor_on_cuda_needs_the_toolkits_headers(monkeypatch, tmp_path):
+    engine = create_engine(config.AotInductorMode(engine="aotinductor").model_dump())
+    on_cuda = dataclasses.replace(INFERENCE, device="cuda")
+    for home in (None, str(tmp_path)):  # a runtime image has the folder, without headers
+        monkeypatch.setattr(cpp_extension, "CUDA_HOME", home)
+        assert "CUDA_HOME" in engine.supports(on_cuda, family="mlp").remedy
+        assert engine.supports(INFERENCE, family="mlp") is None
+    (tmp_path / "include/crt").mkdir(parents=True)
+    for header in ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h"):
+        (tmp_path / "include" / header).touch()
+    assert engine.supports(on_cuda, family="mlp") is None
 
 
 def test_torchscript_ends_with_python_3_13(monkeypatch):
@@ -414,13 +441,15 @@ def test_fp16_is_not_trained():
     assert "loss scaling" in refusal("training/cuda/m/eager/fp16-b1").reason
 
 
-def test_tf32_is_for_tensor_cores(monkeypatch):
+def test_tf32_and_bf16_are_for_the_tensor_cores_that_have_them(monkeypatch):
     assert "cpu has none" in refusal("inference/cpu/m/eager/tf32-b1").reason
     assert "mps has none" in refusal("inference/mps/m/eager/tf32-b1").reason
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
-    assert "Ampere" in refusal("inference/cuda/m/eager/tf32-b1").reason
+    for name in ("tf32", "bf16"):
+        assert "Ampere" in refusal(f"inference/cuda/m/eager/{name}-b1").reason
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
-    assert refusal("inference/cuda/m/eager/tf32-b1") is None
+    for name in ("tf32", "bf16"):
+        assert refusal(f"inference/cuda/m/eager/{name}-b1") is None
 
 
 def test_int8_needs_a_mode_that_quantises():

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 import torch
 from engine_cases import convolutions, mode
 from torch import nn
+from torch.autograd import DeviceType
 from trace_factory import event, operator, step, trace_of
 
 from torchmodes.profiling.chrome import parse_trace, read_trace
@@ -21,6 +23,7 @@ from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import overview
 from torchmodes.profiling.python_time import python_functions
+from torchmodes.profiling.record import operator_table
 from torchmodes.profiling.trace import profile_case
 from torchmodes.profiling.work import TrafficMode
 
@@ -178,6 +181,33 @@ def test_own_times_of_operators_are_told_of_the_lean_recording_too(eager):
     table = pd.read_csv(directory / "operators.csv").set_index("operator")
     assert table.loc["aten::addmm", "lean_self_s"] > 0
     assert table["lean_self_s"].sum() <= summary["lean"]["step_s"]
+
+
+class Averaged(SimpleNamespace):
+    """As much of PyTorch's averaged events as the table reads; times in microseconds."""
+
+    def __init__(self, key: str, device: DeviceType, **told: Any) -> None:
+        zero = ("self_cpu_time_total", "cpu_time_total", "self_device_time_total")
+        zero += ("device_time_total", "flops", "self_cpu_memory_usage")
+        named = dict.fromkeys((*zero, "self_device_memory_usage"), 0)
+        super().__init__(key=key, device_type=device, count=2, input_shapes=[], **named | told)
+
+
+def test_kernels_are_no_operators_and_memory_on_the_gpu_counts():
+    """Beside an operator PyTorch lists the kernels and the GPU's copy of the named span."""
+    events = [
+        Averaged(
+            "aten::mm", DeviceType.CPU, self_device_time_total=80, self_device_memory_usage=64
+        ),
+        Averaged("ampere_sgemm_128x64_tn", DeviceType.CUDA, self_device_time_total=80),
+        Averaged("model_inference", DeviceType.CUDA, device_time_total=90),
+    ]
+    recorded: Any = SimpleNamespace(key_averages=lambda **_: events)
+    trace = trace_of(step(1, 0, 100), operator("aten::mm", 10, 30))
+    table = operator_table(recorded, trace, pd.Series(dtype=float), steps=2)
+    assert table["operator"].tolist() == ["aten::mm"]
+    assert table["self_device_s"].sum() == pytest.approx(40e-6)
+    assert table["memory_bytes"].tolist() == [32]
 
 
 def test_a_compiled_case_has_no_modules_but_its_graphs(tmp_path):

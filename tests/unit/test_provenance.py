@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from torchmodes import provenance
-from torchmodes.modes import ENGINES
+from torchmodes.modes import ENGINES, PACKAGES
 from torchmodes.provenance import code_digest, file_digest, installed
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +105,25 @@ def test_what_the_users_file_imports_from_beside_it_counts(project):
     assert digest() != after
     mine.write_text("not Python (")
     assert digest() != after, "a mistake is an edit as well"
+
+
+@pytest.mark.parametrize(
+    ("engine", "package"),
+    [
+        ("onnxruntime", "onnxruntime-gpu"),
+        ("tensorrt", "torch-tensorrt"),
+        ("tensorrt", "tensorrt-cu13"),
+    ],
+)
+def test_another_version_of_a_package_for_gpus_makes_its_engines_results_stale(
+    monkeypatch, engine, package
+):
+    before = installed(*PACKAGES[engine])
+    versions = provenance.version
+    monkeypatch.setattr(
+        provenance, "version", lambda name: "9.9" if name == package else versions(name)
+    )
+    assert installed(*PACKAGES[engine]) == before | {package: "9.9"} != before
 
 
 def test_a_package_that_is_missing_is_part_of_the_state():

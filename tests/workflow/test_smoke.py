@@ -202,6 +202,14 @@ def test_a_csv_without_a_column_is_one_clear_error(fresh: Workflow) -> None:
     assert "Traceback" not in ran.stdout
 
 
+def test_a_csv_that_is_not_there_is_told_where_another_table_was_used_before(
+    finished: Workflow,
+) -> None:
+    ran = finished.smoke("--dry-run", "--config", 'data={"source": "mine.csv"}')
+    assert ran.returncode != 0
+    assert "mine.csv: no such file" in ran.stdout
+
+
 def test_a_mode_that_cannot_run_is_a_record_with_reason_and_remedy(fresh: Workflow) -> None:
     (fresh.folder / "extra.yaml").write_text(
         json.dumps(

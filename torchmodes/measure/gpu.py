@@ -27,8 +27,16 @@ THROTTLE_REASONS = {
     0x400: "reliability",
 }
 """NVML's bits of clock event reasons (nvml.h), in words."""
-HARMLESS = frozenset({"idle"})
-"""Reasons that say nothing against a measurement."""
+HARMLESS = frozenset({"idle", "application clocks setting"})
+"""Reasons that say nothing against a measurement; clocks fixed on purpose even help it."""
+SLOWDOWN_COUNTERS = {
+    "power cap": "NVML_FI_DEV_PERF_POLICY_POWER",
+    "thermal slowdown": "NVML_FI_DEV_PERF_POLICY_THERMAL",
+    "board limit": "NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT",
+    "reliability": "NVML_FI_DEV_PERF_POLICY_RELIABILITY",
+}
+"""NVML's field of the nanoseconds for which each has held the clocks down, since the driver was
+loaded. The reasons above are those of one moment, and after a measurement the GPU is idle."""
 
 
 class NvmlUnavailable(Exception):
@@ -46,7 +54,10 @@ class GpuState:
     throttle_reasons : tuple of str or None
         What holds the clocks down now, in words; empty when nothing does.
     throttled : bool or None
-        Whether any of them is more than being idle.
+        Whether any of them is more than being idle or a setting of the user's.
+    held_down_s : dict or None
+        Seconds for which the clocks were held down so far, by `SLOWDOWN_COUNTERS`; those that this
+        GPU does not count are left out.
     """
 
     reason: str | None
@@ -62,6 +73,7 @@ class GpuState:
     utilisation_percent: int | None = None
     throttle_reasons: tuple[str, ...] | None = None
     throttled: bool | None = None
+    held_down_s: dict[str, float] | None = None
 
 
 def gpu_state(index: int = 0) -> GpuState:
@@ -146,7 +158,28 @@ def _read(nvml: Any, handle: Any) -> GpuState:
         utilisation_percent=ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
         throttle_reasons=reasons,
         throttled=None if reasons is None else bool(set(reasons) - HARMLESS),
+        held_down_s=ask(lambda: _held_down_s(nvml, handle)),
     )
+
+
+def _held_down_s(nvml: Any, handle: Any) -> dict[str, float]:
+    fields = [getattr(nvml, field) for field in SLOWDOWN_COUNTERS.values()]
+    values = nvml.nvmlDeviceGetFieldValues(handle, fields)
+    return {
+        name: value.value.ullVal * 1e-9
+        for name, value in zip(SLOWDOWN_COUNTERS, values, strict=True)
+        if value.nvmlReturn == nvml.NVML_SUCCESS
+    }
+
+
+def held_down_between(before: GpuState, after: GpuState) -> dict[str, float]:
+    """Return what held the clocks down between two states, and for how many seconds."""
+    earlier, later = before.held_down_s or {}, after.held_down_s or {}
+    return {
+        name: later[name] - seconds
+        for name, seconds in earlier.items()
+        if name in later and later[name] > seconds
+    }
 
 
 def throttle_reasons(mask: int) -> tuple[str, ...]:

@@ -26,9 +26,9 @@ ENGINES = {
 """The module of each engine; its class is ``Engine``."""
 
 PACKAGES = {
-    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt-cu13"),
     "openvino": ("openvino",),
-    "tensorrt": ("torch-tensorrt", "tensorrt"),
+    "tensorrt": ("torch-tensorrt", "tensorrt-cu13"),
     "quantize": ("torchao",),
 }
 """The distributions that an engine needs beside PyTorch: another version makes results stale."""

@@ -12,8 +12,11 @@ from torch import nn
 
 from torchmodes.cases import Case
 from torchmodes.modes import base
-from torchmodes.modes.compile import missing_compiler
+from torchmodes.modes.compile import missing_compiler, missing_cpp_compiler
 from torchmodes.modes.export import count_operators
+
+TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
+"""What AOTInductor's C++ code includes on CUDA; the wheels of CUDA's libraries lack the last."""
 
 
 class Engine(base.Engine):
@@ -25,8 +28,10 @@ class Engine(base.Engine):
     load_s: float
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
-        """Ask for a C++ compiler: the package is a shared library, on CUDA too."""
-        return missing_compiler()
+        """Ask for a C++ compiler, and on CUDA for its headers: the package is a shared library."""
+        return (
+            missing_cpp_compiler() or missing_compiler(case.device) or _missing_toolkit(case.device)
+        )
 
     def prepare(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -57,3 +62,18 @@ class Engine(base.Engine):
     def artefacts(self) -> list[Path]:
         """Return the package that `torch._inductor.aoti_load_package` reads."""
         return [self.package]
+
+
+def _missing_toolkit(device: str) -> base.Unsupported | None:
+    if device != "cuda":
+        return None
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if CUDA_HOME is not None and all(
+        Path(CUDA_HOME, "include", header).is_file() for header in TOOLKIT_HEADERS
+    ):
+        return None
+    return base.Unsupported(
+        "AOTInductor found no CUDA toolkit, whose headers its C++ code includes",
+        f"install the toolkit of CUDA {torch.version.cuda} and set CUDA_HOME to its folder",
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sysconfig
 from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -70,8 +73,8 @@ class Engine(base.Engine):
                 f"CUDA graphs do not exist on {device}: PyTorch skips them silently",
                 "run the case on cuda, or use backend: inductor with mode: default",
             )
-        if backend == "inductor" and device == "cpu":
-            return missing_compiler()
+        if backend == "inductor":
+            return missing_compiler(device)
         return None
 
     def prepare(
@@ -216,8 +219,31 @@ def _unknown_backend(name: str) -> base.Unsupported | None:
     )
 
 
-def missing_compiler() -> base.Unsupported | None:
-    """Inductor writes C++ for a CPU and needs a compiler for it."""
+def missing_compiler(device: str) -> base.Unsupported | None:
+    """Inductor writes C++ for a CPU; for CUDA Triton compiles the C code that launches kernels."""
+    if device == "mps":
+        return None
+    if device == "cuda":
+        return _missing_for_triton()
+    return missing_cpp_compiler()
+
+
+def _missing_for_triton() -> base.Unsupported | None:
+    if not any(map(shutil.which, [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"])):
+        return base.Unsupported(
+            "Triton, which TorchInductor uses on CUDA, found no C compiler",
+            "install one (Debian: apt-get install gcc) or set CC",
+        )
+    if not Path(sysconfig.get_config_var("INCLUDEPY"), "Python.h").is_file():
+        return base.Unsupported(
+            "Triton, which TorchInductor uses on CUDA, needs Python's headers",
+            "install them (Debian: apt-get install python3-dev)",
+        )
+    return None
+
+
+def missing_cpp_compiler() -> base.Unsupported | None:
+    """Say that there is no C++ compiler for what TorchInductor writes."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -225,7 +251,7 @@ def missing_compiler() -> base.Unsupported | None:
         get_cpp_compiler()
     except InvalidCxxCompiler:
         return base.Unsupported(
-            "TorchInductor found no C++ compiler, which it needs on a CPU",
+            "TorchInductor found no C++ compiler",
             "install one (Debian: apt-get install g++; macOS: xcode-select --install) or set CXX",
         )
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import time
 from collections import Counter
@@ -67,7 +69,7 @@ class Engine(base.Engine):
         return base.Unsupported(
             f"the installed onnxruntime has no {PROVIDERS[wanted]}",
             "pip uninstall onnxruntime; pip install onnxruntime-gpu"
-            + (" tensorrt" if wanted == "tensorrt" else ""),
+            + (" 'tensorrt-cu13<11'" if wanted == "tensorrt" else ""),
         )
 
     def prepare(
@@ -105,8 +107,13 @@ class Engine(base.Engine):
         """The ONNX file; its weights lie beside it in ``model.onnx.data``."""
         return self.directory / "model.onnx"
 
-    def _open(self, provider: str, options: dict[str, str]) -> Any:
-        """Open a session that computes with `provider`, or raise."""
+    def _open(
+        self, provider: str, options: dict[str, str], *, rest: dict[str, str] | None = None
+    ) -> Any:
+        """Open a session that computes with `provider`, or raise.
+
+        With `rest`, nodes that it does not take run on CUDA with these options, not on the CPU.
+        """
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
@@ -116,9 +123,10 @@ class Engine(base.Engine):
         settings.add_session_config_entry("session.force_spinning_stop", "1")
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         wanted = PROVIDERS[provider]
-        session = onnxruntime.InferenceSession(
-            self.model, settings, providers=[(wanted, options)] if options else [wanted]
-        )
+        providers: list[Any] = [(wanted, options)] if options else [wanted]
+        if rest is not None:
+            providers.append((PROVIDERS["cuda"], rest))
+        session = onnxruntime.InferenceSession(self.model, settings, providers=providers)
         session.disable_fallback()
         if session.get_providers()[0] != wanted:
             raise RuntimeError(
@@ -159,7 +167,16 @@ class Engine(base.Engine):
         index = device.index or 0
         stream = torch.cuda.Stream(device)
         provider = self._provider("cuda")
-        self.session = self._open(provider, self._cuda_options(provider, index, stream))
+        if provider == "tensorrt":
+            # ONNX Runtime looks for TensorRT's libraries where the system has them; its Python
+            # package loads those that lie inside it.
+            with contextlib.suppress(ImportError):
+                importlib.import_module("tensorrt")
+        self.session = self._open(
+            provider,
+            self._cuda_options(provider, index, stream),
+            rest=self._cuda_options("cuda", index, stream) if provider == "tensorrt" else None,
+        )
         name_inputs = named_inputs(
             [given.name for given in self.session.get_inputs()], args, kwargs
         )

@@ -36,6 +36,15 @@ def unsupported_precision(
         )
     if case.precision == "tf32" and torch.cuda.get_device_capability() < (8, 0):
         return Unsupported("tf32 needs compute capability 8.0 (Ampere)", "use fp32 or fp16")
+    if (
+        case.precision == "bf16"
+        and case.device == "cuda"
+        and torch.cuda.get_device_capability() < (8, 0)
+    ):
+        return Unsupported(
+            "bf16 needs compute capability 8.0 (Ampere); before, PyTorch emulates it",
+            "use fp16 or fp32",
+        )
     if case.precision == "fp16" and case.device == "cpu" and not _cpu_computes_fp16():
         return Unsupported(
             "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"

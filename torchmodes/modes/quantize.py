@@ -38,8 +38,8 @@ class Engine(base.Engine):
                 )
         elif find_spec("torchao") is None:
             return base.Unsupported("torchao is not installed", "pip install torchao")
-        if self.options["compile"] and case.device == "cpu":
-            return missing_compiler()
+        if self.options["compile"]:
+            return missing_compiler(case.device)
         return None
 
     def prepare(

@@ -28,10 +28,10 @@ def keep_internals(subject: Subject, device: str, directory: Path) -> dict[str, 
     directory.mkdir(parents=True, exist_ok=True)
     fault = None
     _copy_inductor_code(directory)
-    if device == "cuda":
-        with subject.context():
-            _snapshot_cuda_memory(subject, directory / SNAPSHOT)
     try:
+        if device == "cuda":
+            with subject.context():
+                _snapshot_cuda_memory(subject, directory / SNAPSHOT)
         subject.engine.export(directory)
     except Exception as error:  # noqa: BLE001 - the profile stands without it
         fault = first_line(error)
@@ -54,7 +54,8 @@ def _copy_inductor_code(directory: Path) -> None:
 
 def _snapshot_cuda_memory(subject: Subject, path: Path) -> None:
     """Record the allocations of one call, to be opened at pytorch.org/memory_viz."""
-    torch.cuda.memory._record_memory_history(max_entries=100_000)
+    # Of Python's frames alone: naming those of C++ takes minutes where symbols are large.
+    torch.cuda.memory._record_memory_history(stacks="python", max_entries=100_000)
     try:
         subject.call()
         torch.cuda.synchronize()

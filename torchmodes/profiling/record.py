@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from torchmodes.profiling.chrome import Trace, read_trace
@@ -109,11 +110,12 @@ def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: i
             event.self_device_time_total / 1e6 / steps,
             event.device_time_total / 1e6 / steps,
             event.flops / steps,
-            event.self_cpu_memory_usage / steps,
+            (event.self_cpu_memory_usage + event.self_device_memory_usage) / steps,
             "; ".join(shapes.get(event.key, [])),
         )
         for event in recorded.key_averages()
-        if not event.key.startswith("ProfilerStep")
+        # Kernels are events too, beside the operators that launched them.
+        if event.device_type == DeviceType.CPU and not event.key.startswith("ProfilerStep")
     ]
     table = pd.DataFrame(rows, columns=list(OPERATOR_COLUMNS))
     order = (table["self_cpu_s"] + table["self_device_s"]).sort_values(ascending=False).index

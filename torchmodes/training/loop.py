@@ -120,7 +120,7 @@ def train(
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
         losses = [
-            step(x, y)
+            step(x, y).clone()  # a CUDA graph overwrites its output at the next step
             for x, y in batches(
                 tensors.x_train, tensors.y_train, batch_size=batch_size, generator=generator
             )

@@ -1,0 +1,59 @@
+"""What the process of a case keeps of its first calls: engines may reuse an output's memory."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from torchmodes.cases import parse_case
+from torchmodes.measure import case as case_module
+from torchmodes.subjects import Subject
+from torchmodes.training.dataset import Tensors
+from torchmodes.training.loop import train
+
+
+class Replayed:
+    """Returns the same tensor each time, overwritten, as a CUDA graph does: 1, 2, 3, …"""
+
+    def __init__(self) -> None:
+        self.calls, self.output = 0, torch.zeros(())
+
+    def __call__(self, *_: Any) -> torch.Tensor:
+        self.calls += 1
+        return self.output.fill_(self.calls)
+
+
+def made(monkeypatch: pytest.MonkeyPatch, path: str) -> case_module.Made:
+    subject = Subject(Replayed(), nullcontext, SimpleNamespace(), SimpleNamespace(), 0.0, 0.0)
+    monkeypatch.setattr(case_module, "subject_of", lambda job, table: subject)
+    return case_module._make(SimpleNamespace(case=parse_case(path)), [])
+
+
+def test_losses_are_read_before_the_next_step_overwrites_them(monkeypatch):
+    losses = made(monkeypatch, "training/cpu/m/graphs/fp32-b8").output
+    assert losses == list(range(1, case_module.LOSSES_COMPARED + 1))
+
+
+def test_the_output_that_is_compared_is_one_that_a_cuda_graph_replayed(monkeypatch):
+    kept = made(monkeypatch, "inference/cpu/m/graphs/fp32-b8")
+    kept.subject.call()
+    assert kept.output == 3, "the first call warms up, the second records, the third replays"
+
+
+def test_an_epochs_loss_is_the_mean_though_steps_overwrite_it():
+    rows = torch.zeros(8, 1)
+    tensors = Tensors(*[rows] * 6)
+    (epoch,) = train(Replayed(), lambda x: x, tensors, epochs=1, batch_size=2, seed=0)
+    assert epoch.train_loss == (1 + 2 + 3 + 4) / 4
+
+
+def test_libraries_are_started_on_an_accelerator_alone(monkeypatch):
+    waited = []
+    monkeypatch.setattr(case_module, "synchronize", waited.append)
+    for device in ("cpu", "meta"):
+        case_module._start_libraries(device)
+    assert waited == ["meta"]

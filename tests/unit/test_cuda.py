@@ -1,0 +1,177 @@
+"""Everything that needs an NVIDIA GPU: skipped without one, and with one checked by
+
+    .venv/bin/pytest tests/unit/test_cuda.py tests/unit/test_clock.py tests/unit/test_memory.py
+
+Each engine measures and the profiler records the house-price model, as a workflow's jobs would.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from engine_cases import mode
+
+from torchmodes.cases import parse_case
+from torchmodes.config import Measurement, Profile
+from torchmodes.environment import describe_environment
+from torchmodes.measure.benchmark import benchmark_case
+from torchmodes.measure.gpu import gpu_state
+from torchmodes.profiling.ceilings import measure_ceilings
+from torchmodes.profiling.chrome import read_trace
+from torchmodes.profiling.files import TRACE
+from torchmodes.profiling.supervised import profile_supervised
+from torchmodes.records import Record
+from torchmodes.subjects import EAGER, Job, configure_process, training_step
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+ENGINES = {
+    "eager": mode("eager"),
+    "autocast": mode("eager", autocast=True),
+    "trace": mode("torchscript", method="trace", freeze=True),
+    "fx": mode("fx"),
+    "cudagraphs": mode("compile", backend="cudagraphs"),
+    "inductor": mode("compile"),
+    "reduce-overhead": mode("compile", mode="reduce-overhead"),
+    "max-autotune": mode("compile", mode="max-autotune"),
+    "freezing": mode("compile", freezing=True),
+    "export": mode("export"),
+    "aotinductor": mode("aotinductor"),
+    "onnxruntime": mode("onnxruntime"),
+    "onnxruntime-tensorrt": mode("onnxruntime", provider="tensorrt"),
+    "tensorrt": mode("tensorrt", min_block_size=1),
+    "tensorrt-compile": mode("tensorrt", frontend="torch_compile", min_block_size=1),
+    "tensorrt-profile": mode("tensorrt", batch_profile={"min": 1, "max": 128}, min_block_size=1),
+    "int8": mode("quantize", library="torchao", method="weight-only"),
+}
+SHORT = Measurement(budget_s=0.5, warmup_budget_s=2.0, start="fresh")
+GRAPHS = ("cudagraphs", "reduce-overhead")
+
+
+def parameters(path: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what a job of half a second of samples is sent."""
+    return {
+        "case": parse_case(path).identity(),
+        "model": {"family": "mlp", "hidden": [256, 256]},
+        "mode": options,
+        "seed": 42,
+        "deterministic": False,
+        "features": 5,
+        "learning_rate": 1e-3,
+        "measurement": SHORT.model_dump(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the compile cache of these jobs out of the repository's."""
+    monkeypatch.setattr("torchmodes.jobs.COMPILE_CACHE", tmp_path / "cache")
+
+
+def measured(name: str, precision: str, folder: Path) -> Record:
+    path = f"inference/cuda/house_price/{name}/{precision}-b64"
+    record = benchmark_case(parameters(path, ENGINES[name]), threads=2, log=folder / "log")
+    if record.status == "unsupported":
+        pytest.skip(f"{record.reason}; {record.remedy}")
+    assert record.status == "ok", f"{record.reason}\n{(folder / 'log').read_text()[-3000:]}"
+    return record
+
+
+def check(record: Record, name: str) -> None:
+    assert record.no_effect is None
+    assert record.numerics is not None
+    assert record.numerics.within_tolerance
+    assert record.samples is not None
+    assert record.cost is not None
+    for quad in record.samples.quads:
+        assert quad.device_seconds is not None
+        pairs = zip(quad.device_seconds, quad.seconds, strict=True)
+        assert all(0 < device <= host for device, host in pairs)
+    assert record.cost.cuda_allocated_bytes
+    assert record.cost.cuda_reserved_bytes
+    assert record.cost.cuda_reserved_bytes >= record.cost.cuda_allocated_bytes
+    assert record.gpu is not None
+    assert record.gpu["after"]["reason"] is None
+    if name in GRAPHS:
+        assert record.facts["cudagraph_skips"] == 0
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_each_engine_computes_what_eager_does_and_is_timed(tmp_path, name):
+    precision = {"autocast": "fp16", "int8": "int8"}.get(name, "fp32")
+    check(measured(name, precision, tmp_path), name)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("name", ["eager", "inductor", "reduce-overhead", "tensorrt"])
+def test_other_precisions(tmp_path, name, precision):
+    check(measured(name, precision, tmp_path), name)
+
+
+@pytest.mark.parametrize("scope", ["model", "step"])
+@pytest.mark.parametrize("name", ["inductor", *GRAPHS])
+def test_training_steps_lose_what_eager_loses(tmp_path, name, scope):
+    generator = torch.Generator().manual_seed(0)
+    batch = tuple(torch.randn(64, width, generator=generator).cuda() for width in (5, 1))
+    losses = []
+    for options in (EAGER, ENGINES[name] | {"scope": scope}):
+        path = f"training/cuda/house_price/{name}/fp32-b64"
+        job = Job.of({"parameters": parameters(path, options), "threads": 2, "operators": None})
+        configure_process(job)
+        torch._dynamo.reset()
+        step = training_step(job, batch).step
+        losses.append(torch.stack([step(*batch).clone() for _ in range(8)]))
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["eager", "inductor", "reduce-overhead", "tensorrt"])
+def test_a_profile_has_kernels_with_what_cupti_tells_of_them(tmp_path, name):
+    summary = profile_supervised(
+        parameters(f"inference/cuda/house_price/{name}/fp32-b64", ENGINES[name]),
+        schedule=Profile().model_dump(exclude={"cases", "diffs"}),
+        threads=2,
+        table=[],
+        operators=None,
+        directory=tmp_path,
+        log=tmp_path / "log",
+    )
+    if summary["status"] == "unsupported":
+        pytest.skip(summary["reason"])
+    assert summary["status"] == "ok", (tmp_path / "log").read_text()[-3000:]
+    found = json.loads((tmp_path / "overview.json").read_text())
+    assert sum(found["parts"].values()) == pytest.approx(found["wall_s"], rel=1e-3)
+    device, launches = found["device"], found["launches"]
+    assert all(0 < device[share] <= 1 for share in ("utilisation", "sm_efficiency", "occupancy"))
+    assert launches["kernels"] >= launches["launches"] > 0
+    assert (launches["graph_launches"] > 0) == (name in GRAPHS)
+    assert launches["mean_delay_s"] is not None
+    kernels = pd.read_csv(tmp_path / "kernels.csv")
+    assert set(pd.read_csv(tmp_path / "operators.csv")["operator"]).isdisjoint(kernels["kernel"])
+    assert kernels["blocks_per_sm"].gt(0).any()
+    assert read_trace(tmp_path / TRACE).memory["device"].any() or name in GRAPHS
+    assert "cuda_memory.pickle" in summary["internals"]["files"], summary["internals"]["fault"]
+
+
+def test_ceilings_of_every_precision():
+    found = measure_ceilings("cuda", threads=2)
+    rates = found.flops_per_s
+    assert rates["fp16"] > rates["fp32"] > 0
+    assert found.copy_bytes_per_s > 0 < found.triad_bytes_per_s
+    if torch.cuda.get_device_capability() >= (8, 0):
+        assert not found.faults
+        assert rates["int8"] > 0
+        assert rates["tf32"] > rates["fp32"]
+
+
+def test_the_gpu_is_described_as_pytorch_sees_it():
+    state, properties = gpu_state(0), torch.cuda.get_device_properties(0)
+    assert state.reason is None
+    assert state.name == properties.name
+    assert str(properties.uuid) in str(state.uuid)
+    assert state.throttle_reasons is not None
+    assert describe_environment()["gpu"]["uuid"] == state.uuid
