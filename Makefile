@@ -23,11 +23,17 @@ tensorboard: .venv/ready ## TensorBoard with the profiler plugin, on the traces 
 	$(BIN)/uv tool run --quiet --python $(BIN)/python --from tensorboard \
 	    --with-requirements requirements-tensorboard.in tensorboard --logdir results/tensorboard $(ARGS)
 
-test: .venv/ready ## all tests, two groups at a time
+test: .venv/ready ## all tests but the three below, two groups at a time
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-robustness: .venv/ready ## runs that are killed ten times, and a machine without a compiler
 	$(BIN)/python -m pytest -m robustness $(ARGS)
+
+test-slurm: .venv-cluster/ready ## on a real SLURM of two nodes, started here (root; installs slurm-wlm, munge)
+	.venv-cluster/bin/python -m pytest -m cluster tests/slurm $(ARGS)
+
+test-pods: .venv-cluster/ready ## the pods Kubernetes would be asked for (needs rsync, no cluster)
+	.venv-cluster/bin/python -m pytest -m cluster tests/pods $(ARGS)
 
 lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 	$(BIN)/ruff check .
@@ -75,4 +81,14 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-.PHONY: run smoke tensorboard test test-robustness lint check bench bench-scaling report compare lock clean help
+# The packages of .venv, and on top of them what a cluster needs.
+.venv-cluster/ready: .venv/ready requirements-cluster.in
+	$(BIN)/python -m venv --clear --without-pip .venv-cluster
+	here() { $$1/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	    here .venv > "$$(here .venv-cluster)/torchmodes.pth"
+	$(BIN)/uv pip install --quiet --python .venv-cluster/bin/python \
+	    --constraint requirements.lock --requirements requirements-cluster.in
+	touch $@
+
+.PHONY: run smoke tensorboard test test-robustness test-slurm test-pods lint check bench bench-scaling
+.PHONY: report compare lock clean help

@@ -13,7 +13,7 @@ rule benchmark_case:
     threads: MEASURED_THREADS
     resources:
         machine=100,
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=MINUTES,
         gpu=gpus_of,
     params:

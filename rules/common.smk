@@ -22,6 +22,7 @@ from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import code_digest, installed
+from torchmodes.supervision.supervise import START_LIMIT_S
 from torchmodes.user_code import user_files
 from torchmodes.writing import require_writable
 
@@ -64,11 +65,14 @@ CASES = sorted(
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
 RUNS = {case.run: case for case in PROFILED}
 
-# Measured jobs use the cores that were asked for, but never more than there are.
-MEASURED_THREADS = min(workflow.cores or 1, usable_cores())
+# Measured jobs use the cores that were asked for, but never more than there are. For a cluster nobody
+# asks for a number of cores (and workflow.cores is an error): its profile sets each rule's threads.
+MEASURED_THREADS = min(workflow.resource_settings.cores or usable_cores(), usable_cores())
 
-# A job is killed at its time limit; the scheduler of a cluster gets a little more.
-MINUTES = 2 + math.ceil(CONFIG.measurement.time_limit_s / 60)
+# A process is killed at its time limit, and its imports have one of their own. A cluster's scheduler
+# is told the worst, with a little more: there each job starts Snakemake three times.
+PROCESS_MINUTES = math.ceil((START_LIMIT_S + CONFIG.measurement.time_limit_s) / 60)
+MINUTES = 5 + PROCESS_MINUTES
 
 # A newer PyTorch makes every result stale.
 SOFTWARE = installed("torch", "numpy")
@@ -253,6 +257,11 @@ def base_records(wildcards):
 def gpus_of(wildcards):
     """Return how many GPUs a case occupies; None asks a scheduler for nothing, unlike 0."""
     return 1 if case_of(wildcards).device == "cuda" else None
+
+
+def study_minutes(study, *, processes):
+    """Return the minutes of a study that starts up to so many processes for a case."""
+    return 5 + PROCESS_MINUTES * processes * len(studied(study))
 
 
 def study_gpus(study):

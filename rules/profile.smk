@@ -24,7 +24,7 @@ rule profile_case:
     resources:
         # Alone, as when measuring: two profiles side by side would show each other.
         machine=100,
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=MINUTES,
         gpu=gpus_of,
     params:
@@ -79,7 +79,7 @@ rule measure_machine:
     threads: MEASURED_THREADS
     resources:
         machine=100,
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=MINUTES,
         gpu=lambda wildcards: 1 if wildcards.device == "cuda" else None,
     params:

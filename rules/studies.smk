@@ -12,8 +12,8 @@ rule study_compile_cost:
     threads: MEASURED_THREADS
     resources:
         machine=100,
-        mem_mb=4000,
-        runtime=MINUTES,
+        mem_mb=6000,
+        runtime=study_minutes("compile_cost", processes=2),
         gpu=study_gpus("compile_cost"),
     params:
         cases=job_inputs("compile_cost"),
@@ -37,8 +37,8 @@ rule study_dynamic_shapes:
     threads: MEASURED_THREADS
     resources:
         machine=100,
-        mem_mb=4000,
-        runtime=MINUTES,
+        mem_mb=6000,
+        runtime=study_minutes("dynamic_shapes", processes=8),
         gpu=study_gpus("dynamic_shapes"),
     params:
         cases=job_inputs("dynamic_shapes"),
@@ -62,8 +62,8 @@ rule study_thread_scaling:
     threads: MEASURED_THREADS
     resources:
         machine=100,
-        mem_mb=4000,
-        runtime=MINUTES,
+        mem_mb=6000,
+        runtime=study_minutes("thread_scaling", processes=1),
         gpu=study_gpus("thread_scaling"),
     params:
         cases=[case_parameters(CONFIG, case) for case in studied("thread_scaling")],

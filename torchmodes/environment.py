@@ -105,6 +105,16 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def same_hardware(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two environments have the same processor, usable cores and kind of GPU."""
+
+    def hardware(environment: Mapping[str, Any]) -> list[Any]:
+        machine, gpu = environment["machine"], environment["gpu"]
+        return [machine["cpu"], machine["cores_usable"], gpu and gpu["name"]]
+
+    return hardware(one) == hardware(other)
+
+
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of those packages that are installed."""
     versions = {}

@@ -6,6 +6,8 @@ Nothing here imports PyTorch, so that a job costs little beside its work.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -27,8 +29,11 @@ PRELOAD = (
 )
 """What a fork server imports once; every process that runs a model needs it."""
 
-COMPILE_CACHE = Path(".cache")
-"""Shared by jobs that do not measure the cold start: training and profiling."""
+COMPILE_CACHE = Path(".cache", platform.node())
+"""Shared by jobs that do not measure the cold start: training and profiling.
+
+One for each node of a cluster: code compiled for another's processor may not run here.
+"""
 
 
 class SupervisorLost(RuntimeError):
@@ -36,7 +41,7 @@ class SupervisorLost(RuntimeError):
 
 
 def shared_compile_cache() -> dict[str, str]:
-    """Return the environment in which compiled code is kept for the next job of this folder."""
+    """Return the environment in which compiled code is kept for this folder's next job here."""
     return _caches_in(COMPILE_CACHE)
 
 
@@ -51,8 +56,15 @@ def run_cold(
     with tempfile.TemporaryDirectory(prefix="torchmodes-cache-") as folder:
         parts, outcome = run_job(target, argument, log=log, environment=_caches_in(Path(folder)))
         if parts["status"] == "ok":
-            shutil.copytree(folder, COMPILE_CACHE, dirs_exist_ok=True)
+            shutil.copytree(folder, COMPILE_CACHE, dirs_exist_ok=True, copy_function=_copy_whole)
     return parts, outcome
+
+
+def _copy_whole(source: str, target: str) -> None:
+    """Copy a file so that a job that reads the cache meanwhile never sees a part of it."""
+    temporary = f"{target}.{os.getpid()}"
+    shutil.copy2(source, temporary)
+    Path(temporary).replace(target)
 
 
 def _caches_in(folder: Path) -> dict[str, str]:

@@ -79,7 +79,7 @@ def assess(
 def _warnings(sampling: Sampling, *, drifting: bool, no_floor: bool) -> list[str]:
     warnings = []
     if no_floor:
-        warnings.append("the A/A case of this group has no result, so there is no noise floor")
+        warnings.append("the A/A case of this group has no result on this hardware: no noise floor")
     if not sampling.warmup.steady:
         warnings.append(
             f"never became steady in {sampling.warmup.seconds:.1f} s of warm-up"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from torchmodes.environment import describe_environment
+from torchmodes.environment import describe_environment, same_hardware
 from torchmodes.jobs import run_cold
 from torchmodes.records import Record
 from torchmodes.supervision.outcome import Outcome
@@ -41,7 +41,8 @@ def benchmark_case(
     operators
         Path of the custom operators, where the mode uses them.
     aa
-        The A/A record of the case's group, whose noise floor the verdict is judged against.
+        The A/A record of the case's group, whose noise floor the verdict is judged against where it
+        is one of the same hardware.
 
     Returns
     -------
@@ -49,6 +50,7 @@ def benchmark_case(
         Always: a crash, a kill or a hang is a record with status ``failed``.
     """
     environment = describe_environment()  # before: the load at the start is not the case's own
+    floor, caveats = floor_here(aa, environment)
     started_at = datetime.now(UTC)
     parts, outcome = run_cold(
         "torchmodes.measure.case:measure",
@@ -57,10 +59,12 @@ def benchmark_case(
             "threads": threads,
             "table": list(table),
             "operators": operators,
-            "noise_floor": noise_floor(aa),
+            "noise_floor": floor,
         },
         log=log,
     )
+    if parts["status"] == "ok":
+        parts["warnings"] = [*parts.get("warnings", []), *caveats]
     return record_of(
         parts,
         outcome,
@@ -69,6 +73,24 @@ def benchmark_case(
         started_at=started_at,
         environment=environment,
     )
+
+
+def floor_here(aa: Record | None, environment: Mapping[str, Any]) -> tuple[float | None, list[str]]:
+    """Return the noise floor that an A/A record shows for a machine, and what to say about that.
+
+    On a cluster the A/A case may have run on another node. Of one with other hardware it says
+    nothing about this one, so there is no floor; of one with the same hardware it is taken, with a
+    warning.
+    """
+    if aa is None:
+        return None, []
+    here, there = (e["machine"]["host"] for e in (environment, aa.environment))
+    if not same_hardware(aa.environment, environment):
+        return None, [f"the A/A case of this group was measured on other hardware, on {there}"]
+    floor = noise_floor(aa)
+    if floor is not None and here != there:
+        return floor, [f"the noise floor is that of {there}, which has the same hardware"]
+    return floor, []
 
 
 def noise_floor(aa: Record | None) -> float | None:

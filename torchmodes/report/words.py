@@ -123,7 +123,7 @@ def still_open(advice: Advice) -> str | None:
 def noise(group: Group) -> str:
     """State the noise floor, and the effect that had to be exceeded."""
     if group.noise_floor is None:
-        return "No noise floor was measured: the A/A case has no result."
+        return "No noise floor was measured: the A/A case has no result on this hardware."
     return (
         f"Eager against eager may differ by {percent(group.noise_floor)} here;"
         f" a claim has to exceed {percent(group.margin)}."

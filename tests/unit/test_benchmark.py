@@ -1,0 +1,65 @@
+"""Whose noise floor a case is judged against when a cluster has several nodes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from record_factory import ENVIRONMENT, make_record
+
+from torchmodes.measure import benchmark
+
+CASE = "inference/cpu/house_price/{}/fp32-b64"
+
+
+def node(host: str = "bench-1", *, cpu: str = "Example CPU 3.0 GHz", cores: int = 2) -> dict:
+    environment = deepcopy(ENVIRONMENT)
+    environment["machine"] |= {"host": host, "cpu": cpu, "cores_usable": cores}
+    return environment
+
+
+GPU_NODE = node() | {"gpu": {"name": "H100"}}
+
+
+def measured_on(here: dict[str, Any], there: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    """Return the floor that a case's process was given here, and the warnings of its record."""
+    given = {}
+
+    def run_cold(target, argument, *, log):
+        given.update(argument)
+        record = make_record(CASE.format("fx")).model_dump(mode="json")
+        own = ("case", "parameters", "run", "environment")
+        return {key: value for key, value in record.items() if key not in own}, None
+
+    monkeypatch.setattr(benchmark, "run_cold", run_cold)
+    monkeypatch.setattr(benchmark, "describe_environment", lambda: here)
+    aa = make_record(CASE.format("eager"), environment=there)
+    parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
+    record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"), aa=aa)
+    return given["noise_floor"], record.warnings
+
+
+def test_an_aa_case_of_this_machine_gives_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    floor, warnings = measured_on(node(), node(), monkeypatch)
+    assert 0 < floor < 0.05
+    assert warnings == []
+
+
+def test_an_aa_case_of_an_equal_node_gives_it_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    floor, warnings = measured_on(node(), node("bench-2"), monkeypatch)
+    assert 0 < floor < 0.05
+    assert warnings == ["the noise floor is that of bench-2, which has the same hardware"]
+
+
+@pytest.mark.parametrize("there", [node("other", cpu="Other CPU"), node(cores=8), GPU_NODE])
+def test_an_aa_case_of_other_hardware_gives_none(
+    there: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floor, (warning,) = measured_on(node(), there, monkeypatch)
+    assert floor is None
+    host = there["machine"]["host"]
+    assert warning == f"the A/A case of this group was measured on other hardware, on {host}"
