@@ -23,11 +23,14 @@ tensorboard: .venv/ready ## TensorBoard with the profiler plugin, on the traces 
 	$(BIN)/uv tool run --quiet --python $(BIN)/python --from tensorboard \
 	    --with-requirements requirements-tensorboard.in tensorboard --logdir results/tensorboard $(ARGS)
 
-test: .venv/ready ## all tests but the three below, two groups at a time
+test: .venv/ready ## all tests but the four below, two groups at a time
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-envs: .venv/ready ## every rule in its own environment of envs/; the Dockerfile's style
 	$(BIN)/python -m pytest -m environments tests/environments $(ARGS)
+
+test-robustness: .venv/ready ## runs that are killed ten times, and a machine without a compiler
+	$(BIN)/python -m pytest -m robustness $(ARGS)
 
 test-slurm: .venv-cluster/ready ## on a real SLURM of two nodes, started here (root; installs slurm-wlm, munge)
 	.venv-cluster/bin/python -m pytest -m cluster tests/slurm $(ARGS)
@@ -49,6 +52,9 @@ check: .venv/ready ## build every configured model and run it once (ARGS='--conf
 bench: .venv/ready ## the measuring engine, measured: ten minutes
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
+bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: half an hour
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
+
 report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html and .zip
 	$(SNAKEMAKE) --report reports/snakemake.html
 	$(SNAKEMAKE) --report reports/snakemake.zip
@@ -69,8 +75,6 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
 
 .venv/ready: requirements.lock
-	@case "$(CURDIR)" in *\ *) echo "The path of this folder has a space, and Snakemake cannot start an \
-	interpreter from such a path: move the folder."; exit 1;; esac
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	    f"torchmodes needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12")'
 	@command -v c++ g++ clang++ >/dev/null || echo "No C++ compiler found: TorchInductor and the custom \
@@ -89,5 +93,5 @@ help: ## this list
 	    --constraint requirements.lock --requirements requirements-cluster.in
 	touch $@
 
-.PHONY: run smoke tensorboard test test-envs test-slurm test-pods lint check bench report compare lock clean
-.PHONY: help
+.PHONY: run smoke tensorboard test test-envs test-robustness test-slurm test-pods lint check bench
+.PHONY: bench-scaling report compare lock clean help

@@ -3,12 +3,15 @@
 #   snakemake --cores 4                                   everything in config.yaml
 #   snakemake --cores 4 reports/report.html               one file, and what it needs
 #   snakemake --cores 4 --configfile config/smoke.yaml    the whole of it, tiny
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-configfile: "config.yaml"
+# In another directory (snakemake -s path/of/Snakefile) its own config.yaml counts, if it has one.
+configfile: "config.yaml" if Path("config.yaml").exists() else f"{workflow.basedir}/config.yaml"
 
 
 report: "rules/captions/workflow.rst"
@@ -37,6 +40,10 @@ rule all:
         rules.draw_profiles.output if PROFILED else [],
         "results/accepted.json" if CONFIG.strict else [],
         "reports/comparison.html" if CONFIG.base else [],
+
+
+onstart:
+    check_folders()
 
 
 onsuccess:

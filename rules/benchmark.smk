@@ -1,9 +1,7 @@
 rule benchmark_case:
     """One case against its baseline, alone on the machine."""
     input:
-        table=table_of,
-        operators=operators_of,
-        aa=aa_of,
+        unpack(inputs_of),
     output:
         "results/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.json",
     log:

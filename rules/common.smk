@@ -1,4 +1,7 @@
 import math
+import shlex
+import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -22,6 +25,11 @@ from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import code_digest, installed
 from torchmodes.supervision.supervise import START_LIMIT_S
 from torchmodes.user_code import user_files
+from torchmodes.writing import require_writable
+
+# Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
+if Path(sys.executable).exists():
+    sys.executable = shlex.quote(sys.executable)
 
 try:
     CONFIG = parse_config(config)
@@ -80,6 +88,9 @@ SOFTWARE = installed("torch", "numpy")
 TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
 OPERATORS = "results/operators/torchmodes_ops.so"
 OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/operators/source").iterdir())
+USING_OPERATORS = {
+    name for name, mode in CONFIG.modes.items() if modes.uses_custom_operators(mode.model_dump())
+}
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
@@ -130,10 +141,36 @@ def case_of(wildcards):
 
 def parameters_of(wildcards):
     """Return what of the configuration a case depends on."""
+    return parameters_for(case_of(wildcards))
+
+
+# A dry run asks for these several times a case; ten thousand cases share a few answers.
+@cache
+def parameters_for(case):
+    """Return what of the configuration a case depends on."""
     try:
-        return case_parameters(CONFIG, case_of(wildcards))
+        return case_parameters(CONFIG, case)
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+
+
+@cache
+def digest_for(script, target, engine, family, files):
+    """Return the digest of all code behind the results of an engine and a family."""
+    return code_digest(script, target, engine, family, files=files)
+
+
+@cache
+def software_for(family, engine):
+    """Return the versions of what an engine and a family run on."""
+    packages = (*models.PACKAGES.get(family, ()), *modes.PACKAGES.get(engine, ()))
+    return SOFTWARE | installed(*packages)
+
+
+@cache
+def weights_for(model):
+    """Return the state of the folder that a model's weights come from."""
+    return models.weights_stamp(CONFIG.models[model].model_dump())
 
 
 def job_parameters_of(wildcards):
@@ -151,12 +188,12 @@ def code_of(script, target):
     def digest(wildcards):
         parameters = parameters_of(wildcards)
         model, mode = parameters["model"], parameters["mode"]
-        return code_digest(
+        return digest_for(
             script,
             target,
             modes.ENGINES[mode["engine"]],
             models.FAMILIES[model["family"]],
-            files=[*user_files(model), *user_files(mode)],
+            (*user_files(model), *user_files(mode)),
         )
 
     return digest
@@ -165,12 +202,8 @@ def code_of(script, target):
 def software_of(wildcards):
     """Return the versions of what a case runs on, and of the folder its weights come from."""
     parameters = parameters_of(wildcards)
-    model, mode = parameters["model"], parameters["mode"]
-    packages = (
-        *models.PACKAGES.get(model["family"], ()),
-        *modes.PACKAGES.get(mode["engine"], ()),
-    )
-    return SOFTWARE | installed(*packages) | {"weights": models.weights_stamp(model)}
+    software = software_for(parameters["model"]["family"], parameters["mode"]["engine"])
+    return software | {"weights": weights_for(case_of(wildcards).model)}
 
 
 def conda_of(wildcards):
@@ -210,8 +243,7 @@ def study_code(script, target):
 
 def needs_operators(case):
     """Whether a case's mode uses the custom operators."""
-    mode = CONFIG.modes.get(case.mode)
-    return mode is not None and modes.uses_custom_operators(mode.model_dump())
+    return case.mode in USING_OPERATORS
 
 
 def operators_of(wildcards):
@@ -224,10 +256,18 @@ def table_of(wildcards):
     return TABLE if wildcards.task == "training" else []
 
 
-def aa_of(wildcards):
-    """Return the A/A record whose noise floor a case's verdict is judged against."""
+def inputs_of(wildcards):
+    """Return what a case is measured with: table, operators, and its group's A/A record.
+
+    Its noise floor is what the verdict is judged against.
+    """
     case = case_of(wildcards)
-    return [] if case.is_baseline else case.baseline.record
+    inputs = {
+        "table": table_of(wildcards),
+        "operators": operators_of(wildcards),
+        "aa": [] if case.is_baseline else case.baseline.record,
+    }
+    return {name: files for name, files in inputs.items() if files}
 
 
 def base_records(wildcards):
@@ -266,6 +306,14 @@ def directory_of(run):
 def profile_of(wildcards):
     """Return the trace behind a TensorBoard run."""
     return f"{directory_of(wildcards.run)}/trace.json.gz"
+
+
+def check_folders():
+    """Tell at once, instead of once a job, that results cannot be written."""
+    try:
+        require_writable(Path("results"), Path("reports"), Path("logs"))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def print_summary():

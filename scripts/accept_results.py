@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    records = read_records(map(Path, snakemake.input.records))
+    records = read_records(map(Path, snakemake.input.records), quads=False)
     bad = [record.in_brief() for record in records if record.status in ("failed", "wrong")]
     for path in map(Path, snakemake.input.metrics):
         metrics = json.loads(path.read_text(encoding="utf-8"))

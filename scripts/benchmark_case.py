@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchmodes.alone import alone_on_machine
 from torchmodes.joblog import job_log
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.records import read_record, write_reserved
@@ -11,7 +12,11 @@ from torchmodes.writing import reserve
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job_log(snakemake.log[0]), reserve(Path(snakemake.output[0])) as reservation:
+with (
+    job_log(snakemake.log[0]),
+    alone_on_machine(),
+    reserve(Path(snakemake.output[0])) as reservation,
+):
     aa = snakemake.input.get("aa")
     record = benchmark_case(
         snakemake.params.case,

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchmodes.alone import alone_on_machine
 from torchmodes.joblog import job_log
 from torchmodes.profiling.supervised import measure_machine_supervised
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job_log(snakemake.log[0]):
+with job_log(snakemake.log[0]), alone_on_machine():
     measure_machine_supervised(
         snakemake.wildcards["device"],
         snakemake.params.limits,

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchmodes.alone import alone_on_machine
 from torchmodes.joblog import job_log
 from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
 from torchmodes.writing import write_atomically
@@ -11,7 +12,7 @@ from torchmodes.writing import write_atomically
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job_log(snakemake.log[0]):
+with job_log(snakemake.log[0]), alone_on_machine():
     study = study_thread_scaling(
         snakemake.params.cases,
         threads=thread_counts(snakemake.threads),

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    table = summary_table(read_records(map(Path, snakemake.input)))
+    table = summary_table(read_records(map(Path, snakemake.input), quads=False))
     write_summary(table, Path(snakemake.output.csv), Path(snakemake.output.parquet))

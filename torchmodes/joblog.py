@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torchmodes.writing import disk_fault
+
 
 @contextmanager
 def job_log(path: str | Path) -> Generator[logging.Logger]:
@@ -16,7 +18,8 @@ def job_log(path: str | Path) -> Generator[logging.Logger]:
     Raises
     ------
     SystemExit
-        With the message of a ValueError: input the user can put right.
+        With the message of a ValueError, or of a disk that is full or read-only: what the user can
+        put right.
     """
     logging.basicConfig(
         filename=path, level=logging.INFO, format="%(asctime)s %(message)s", force=True
@@ -28,6 +31,11 @@ def job_log(path: str | Path) -> Generator[logging.Logger]:
     except ValueError as error:
         logger.exception("the job stopped")
         sys.exit(f"Error: {error}")
+    except OSError as error:
+        logger.exception("the job failed")
+        if (fault := disk_fault(error)) is None:
+            raise
+        sys.exit(f"Error: {fault}")
     except Exception:
         logger.exception("the job failed")
         raise

@@ -150,4 +150,6 @@ def operators_missing(library: str | None) -> dict[str, Any] | None:
     if library is None:
         return None
     build = json.loads(Path(library).with_name("build.json").read_text(encoding="utf-8"))
-    return None if build["status"] == "ok" else build
+    if build["status"] == "ok":
+        return None
+    return {key: build[key] for key in ("status", "reason", "remedy")}

@@ -98,7 +98,20 @@ def _reach_neighbours(source: Path, reached: dict[Path, None]) -> None:
 def _imports(source: Path) -> tuple[Path, ...]:
     """Return the project's files that a file imports, at its top or inside a function."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    return tuple(file for node in ast.walk(tree) for file in _targets(node))
+    return tuple(file for node in _statements(tree) for file in _targets(node))
+
+
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield every statement, however deep: an import is one, so no expression need be looked at."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for block in _BLOCKS:
+            pending += getattr(node, block, ())
 
 
 def _named(node: ast.AST) -> list[str]:

@@ -254,9 +254,27 @@ def read_record(path: Path) -> Record:
         ) from None
 
 
-def read_records(paths: Iterable[Path]) -> list[Record]:
-    """Read records, sorted by case."""
-    return sorted((read_record(path) for path in paths), key=lambda record: record.identity)
+def read_records(paths: Iterable[Path], *, quads: bool = True) -> list[Record]:
+    """Read records, sorted by case.
+
+    Parameters
+    ----------
+    paths
+        Their files.
+    quads
+        Whether to keep every sample: a record of 200 quads takes 0.3 MB with them and a twentieth
+        of that without.
+    """
+    records = map(read_record, paths)
+    kept = records if quads else map(_without_quads, records)
+    return sorted(kept, key=lambda record: record.identity)
+
+
+def _without_quads(record: Record) -> Record:
+    if record.samples is None:
+        return record
+    samples = record.samples.model_copy(update={"quads": []})
+    return record.model_copy(update={"samples": samples})
 
 
 def as_json(record: Record) -> str:

@@ -1,9 +1,10 @@
-"""Writing results: whole or not at all, and a failure told even when the disk is full."""
+"""Writing results: whole or not at all, and a disk that is full or read-only told in one line."""
 
 from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,35 @@ from pathlib import Path
 
 RESERVED_BYTES = 64 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def require_writable(*folders: Path) -> None:
+    """Make folders that are missing, and tell before any work that one cannot be written.
+
+    Raises
+    ------
+    ValueError
+        With the folder and what the system says.
+    """
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"{folder}/ cannot be written ({error.strerror}): make it writable, or run in a"
+                " folder that is: snakemake --directory another/folder"
+            ) from None
+
+
+def disk_fault(error: OSError) -> str | None:
+    """Say what the user can do about a disk that takes no more; None where it is another fault."""
+    if error.errno in FULL:
+        return "the disk is full: free some space and run snakemake again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{error.filename or 'a file'} cannot be written ({error.strerror})"
+    return None
 
 
 def write_atomically(path: Path, text: str) -> None:

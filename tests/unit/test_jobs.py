@@ -1,7 +1,8 @@
-"""Jobs: which compile cache they see."""
+"""Jobs: which compile cache they see, and what refuses them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,13 @@ def test_what_a_cold_start_compiled_serves_later_jobs(
     assert {file.name for file in earlier.iterdir()} == {"earlier.so"} | (
         {"kernel.so"} if kept else set()
     )
+
+
+def test_operators_that_could_not_be_built_refuse_a_case_with_reason_and_remedy_alone(
+    tmp_path: Path,
+) -> None:
+    told = {"status": "unsupported", "reason": "no compiler", "remedy": "install g++"}
+    (tmp_path / "build.json").write_text(json.dumps({**told, "seconds": 0.01}))
+    assert jobs.operators_missing(str(tmp_path / "operators.so")) == told
+    (tmp_path / "build.json").write_text(json.dumps({"status": "ok", "seconds": 9.0}))
+    assert jobs.operators_missing(str(tmp_path / "operators.so")) is None

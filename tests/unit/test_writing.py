@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from torchmodes.joblog import job_log
 from torchmodes.writing import RESERVED_BYTES, reserve, write_atomically
 
 
@@ -48,3 +52,25 @@ def test_with_space_the_text_itself_is_written(tmp_path: Path) -> None:
         assert reservation.write("whole", otherwise="short")
     assert (tmp_path / "a" / "record.json").read_text() == "whole"
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "the disk is full: free some space and run snakemake again"),
+        (errno.EROFS, "a/b.json cannot be written (Read-only file system)"),
+        (errno.EACCES, "a/b.json cannot be written (Permission denied)"),
+    ],
+)
+def test_a_fault_of_the_disk_is_one_line_for_the_user(
+    tmp_path: Path, number: int, told: str
+) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(SystemExit, match=re.escape(f"Error: {told}")), job_log(log):
+        raise OSError(number, os.strerror(number), "a/b.json")
+    assert "Traceback" in log.read_text(), "the log keeps it"
+
+
+def test_another_fault_of_the_system_is_no_message_but_a_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError), job_log(tmp_path / "log"):
+        raise ConnectionError(errno.ECONNRESET, "reset by peer")

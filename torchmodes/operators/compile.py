@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -79,6 +80,8 @@ def compile_library(*, name: str, build_directory: Path) -> CudaKernels:
     sources = [SOURCE / "operators.cpp", SOURCE / "cpu.cpp"]
     if cuda.compiled:
         sources.append(SOURCE / "cuda.cu")
+    # The one path that PyTorch 2.14 hands to the shell unquoted; it may have a space.
+    cpp_extension.TORCH_LIB_PATH = shlex.quote(cpp_extension.TORCH_LIB_PATH)
     cpp_extension.load(
         name=name,
         sources=[str(path) for path in sources],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from torchmodes.report.judging import Judged, Subject, judge
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "validation_loss", "seconds"]
 OPERATORS_SHOWN = 15
+CASES_SHOWN = 300
+"""What figures and long tables show at the most; the summary holds every case of any run."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,18 @@ class ReportData:
         found = [record.environment for record in self.records]
         return [e for e in (*found, *(run.environment for run in self.trainings)) if e]
 
+    def excerpt(self) -> ReportData:
+        """Return the same with `CASES_SHOWN` cases at the most: whole subjects, the first ones."""
+        if len(self.cases) <= CASES_SHOWN:
+            return self
+        kept: list[Judged] = []
+        for _, members in groupby(self.cases, key=lambda judged: judged.subject):
+            cases = list(members)
+            if kept and len(kept) + len(cases) > CASES_SHOWN:
+                break
+            kept += cases
+        return replace(self, cases=tuple(kept[:CASES_SHOWN]))
+
     def about(self, subject: Subject) -> ReportData:
         """Return the same with the cases of one subject only."""
         return replace(self, cases=tuple(c for c in self.cases if c.subject == subject))
@@ -164,7 +179,8 @@ def load_report_data(
         When another file is not what it should be; the message names it.
     """
     return make_report_data(
-        read_records(records),
+        # Only the figure of single samples needs them, and it shows no more cases than that.
+        read_records(records, quads=len(records) <= CASES_SHOWN),
         trainings=[_read_training(folder) for folder in _folders(trainings)],
         profiles=_read_profiles(_folders(profiles)),
         config=config or {},

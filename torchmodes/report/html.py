@@ -33,7 +33,7 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
     path
         Where the page will lie.
     """
-    shown = [
+    listed = [
         (section, content)
         for section in SECTIONS
         if (content := section.content(data, path)) is not None
@@ -41,7 +41,8 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
     return render_template(
         "base.html.j2",
         data=data,
-        sections=shown,
+        shown=len(data.excerpt().cases),
+        sections=listed,
         place=short_names(data.machines),
         facets=Facets.of([judged.case for judged in data.cases]),
         finished_at=max((r.run.finished_at for r in data.records), default=None),

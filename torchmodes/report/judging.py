@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 
 from torchmodes.cases import Case
@@ -48,12 +49,12 @@ class Judged:
     adjusted_p: float | None
     slowed_by: float | None
 
-    @property
+    @cached_property
     def case(self) -> Case:
         """The case."""
         return self.record.identity
 
-    @property
+    @cached_property
     def subject(self) -> Subject:
         """What the case is about."""
         return Subject(self.machine, self.case.task, self.case.device, self.case.model)

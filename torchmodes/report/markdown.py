@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchmodes.report import words
 from torchmodes.report.advice import statistics_of
-from torchmodes.report.data import ReportData
+from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.hardware import advice_by_hardware
 from torchmodes.report.judging import Judged
 from torchmodes.report.problems import all_well, problems
@@ -29,14 +29,19 @@ def write_summary(data: ReportData, path: Path) -> None:
 
 def render_summary(data: ReportData) -> str:
     """Return the summary as Markdown: the same data give the same text."""
+    shown = data.excerpt()
     parts = [
         "# Which PyTorch execution mode to ship",
         f"{words.counts(data.cases)}. {_measured_on(data)}",
-        *_answers(data),
+        ""
+        if shown is data
+        else f"Shown are {len(shown.cases):,} of them, those of the first models;"
+        " `results/summary.csv` holds every case.",
+        *_answers(data, shown),
         *_hardware(data),
         "## All cases",
-        markdown_table(_CASE_HEAD, [_case_row(judged) for judged in data.cases])
-        if data.cases
+        markdown_table(_CASE_HEAD, [_case_row(judged) for judged in shown.cases])
+        if shown.cases
         else "No case was benchmarked.",
         *_trainings(data),
         "## Not measured",
@@ -66,9 +71,9 @@ def _measured_on(data: ReportData) -> str:
     )
 
 
-def _answers(data: ReportData) -> Iterable[str]:
+def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
     several = len(data.machines) > 1
-    for found in answers(data):
+    for found in answers(shown):
         where = f" on {found.subject.machine}" if several else ""
         for advice in found.advices:
             title = f"{words.subject(found.subject)} · batch {advice.group.batch_size:,}{where}"
@@ -155,7 +160,9 @@ def _problems(data: ReportData) -> str:
     found = problems(data)
     if not found:
         return all_well(data)
-    rows = [[f"`{p.case}`", p.kind, p.reason, p.remedy or NOTHING] for p in found]
+    rows = [[f"`{p.case}`", p.kind, p.reason, p.remedy or NOTHING] for p in found[:CASES_SHOWN]]
+    if len(found) > CASES_SHOWN:
+        rows.append(["…", f"{len(found) - CASES_SHOWN:,} more", "", ""])
     return markdown_table(("case", "what", "reason", "what to do"), rows)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from torchmodes.records import Record
 from torchmodes.report import style
 from torchmodes.report.advice import group_cases
 from torchmodes.report.data import ReportData
@@ -43,9 +44,17 @@ def _any_measured(data: ReportData) -> bool:
     return any(judged.measured for judged in data.cases)
 
 
+def _any_samples(data: ReportData) -> bool:
+    return any(judged.measured and _quads(judged.record) for judged in data.cases)
+
+
+def _quads(record: Record) -> int:
+    return 0 if record.samples is None else len(record.samples.quads)
+
+
 PLOTS: dict[str, Plot] = {
     "speed_up": Plot("Speed-up over eager", draw_speed_up, _any_measured),
-    "latency": Plot("Distribution of latencies", draw_latency, _any_measured),
+    "latency": Plot("Distribution of latencies", draw_latency, _any_samples),
     "throughput": Plot("Items per second", draw_throughput, _any_measured),
     "heat_map": Plot("Modes by models", draw_heat, lambda data: bool(grids(data))),
     "batches": Plot("Latency and throughput against batch size", draw_batches, has_batches),
@@ -60,7 +69,7 @@ PLOTS: dict[str, Plot] = {
 
 
 def render(name: str, data: ReportData) -> Figure:
-    """Draw a figure; one that has nothing to show says so.
+    """Draw a figure; one that has nothing to show, or not all there is, says so.
 
     Raises
     ------
@@ -73,7 +82,12 @@ def render(name: str, data: ReportData) -> Figure:
     with style.figure_style():
         if not plot.has_data(data):
             return message_figure(f"{plot.title}: nothing to show, because no result holds it.")
-        return plot.draw(data)
+        excerpt = data.excerpt()
+        figure = plot.draw(excerpt)
+        if excerpt is not data:
+            note = f"{len(excerpt.cases):,} of {len(data.cases):,} cases"
+            style.note(figure, note)
+        return figure
 
 
 def save(figure: Figure, path: Path) -> None:

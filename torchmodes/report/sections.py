@@ -25,7 +25,7 @@ from torchmodes.report.conditions import (
     machine_of,
     short_names,
 )
-from torchmodes.report.data import ReportData
+from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.hardware import advice_by_hardware
@@ -121,6 +121,7 @@ def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
     found = answers(data)
     return {
         "answers": found,
+        "detailed": set(data.excerpt().subjects),
         "many": sum(len(a.advices) for a in found) > _FEW_GROUPS,
         "hardware": advice_by_hardware(data),
     }
@@ -130,33 +131,36 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show the table of all cases, and the figures of speed."""
     if not data.cases:
         return None
-    csv = judged_table(data.cases).to_csv(index=False, lineterminator="\n").encode()
+    shown = data.excerpt()
+    csv = judged_table(shown.cases).to_csv(index=False, lineterminator="\n").encode()
     return {
+        "cases": shown.cases,
         "facets": {
-            name: sorted({getattr(judged.case, name) for judged in data.cases})
+            name: sorted({getattr(judged.case, name) for judged in shown.cases})
             for name in Facets.of([judged.case for judged in data.cases]).varying
         },
         "machines": sorted(short_names(data.machines).values()),
-        "verdicts": sorted({words.verdict(judged) for judged in data.cases}),
+        "verdicts": sorted({words.verdict(judged) for judged in shown.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
-        "heat": inline_figure("heat_map", data, prefix="heat", cases=data.cases)
-        if PLOTS["heat_map"].has_data(data)
+        "heat": inline_figure("heat_map", shown, prefix="heat", cases=shown.cases)
+        if PLOTS["heat_map"].has_data(shown)
         else None,
-        "figures": _figures_by_subject(data, ("speed_up", "batches", "throughput", "latency")),
+        "figures": _figures_by_subject(shown, ("speed_up", "batches", "throughput", "latency")),
     }
 
 
 def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what each mode costs, and when it has paid."""
-    costed = [judged for judged in data.cases if judged.record.cost is not None]
+    shown = data.excerpt()
+    costed = [judged for judged in shown.cases if judged.record.cost is not None]
     if not costed:
         return None
-    return {"cases": costed, "figures": _figures_by_subject(data, ("cost", "break_even"))}
+    return {"cases": costed, "figures": _figures_by_subject(shown, ("cost", "break_even"))}
 
 
 def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show numerics per case, and how training came out in every mode."""
-    compared = [judged for judged in data.cases if judged.record.numerics is not None]
+    compared = [judged for judged in data.excerpt().cases if judged.record.numerics is not None]
     if not compared and not data.trainings:
         return None
     return {
@@ -178,7 +182,11 @@ def section_missing(data: ReportData, _: Path) -> dict[str, Any]:
     """Show everything that was not measured, or not well enough."""
     found = problems(data)
     kinds = [(k, MEANINGS[k], [p for p in found if p.kind == k]) for k in KINDS]
-    return {"kinds": [entry for entry in kinds if entry[2]], "all_well": all_well(data)}
+    return {
+        "kinds": [entry for entry in kinds if entry[2]],
+        "most": CASES_SHOWN,
+        "all_well": all_well(data),
+    }
 
 
 def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:

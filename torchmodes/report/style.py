@@ -141,6 +141,12 @@ def variables() -> dict[str, str]:
     return {f"figure-{name}": colour for name, colour in named.items()}
 
 
+def note(figure: Figure, text: str) -> None:
+    """Write a remark into a figure's upper right corner."""
+    top = 1 - 0.06 / figure.get_size_inches()[1]
+    figure.text(0.988, top, text, ha="right", va="top", size=8, color=MUTED)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as SVG; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,103 @@
+"""Measurements from different folders take turns; who holds the machine cannot take it along."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from torchmodes import alone
+from torchmodes.alone import alone_on_machine, lock_file
+from torchmodes.jobs import SupervisorLost
+from torchmodes.supervision import processes
+
+ROOT = Path(__file__).parents[2]
+HOLD = """\
+import logging, sys, time
+from pathlib import Path
+from torchmodes.alone import alone_on_machine
+
+logging.basicConfig()
+with alone_on_machine(Path(sys.argv[1])):
+    print("held", flush=True)
+    {then}
+"""
+
+
+def start(then: str, lock: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD.format(then=then), str(lock)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def hold(lock: Path) -> subprocess.Popen[str]:
+    holder = start("time.sleep(600)", lock)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_the_second_waits_says_so_and_begins_when_the_first_is_killed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    first = hold(lock)
+    second = start("pass", lock)
+    assert second.stdout is not None
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    assert "another measurement runs on this machine" in told
+    assert str(lock) in told
+    assert second.poll() is None
+    first.kill()
+    assert second.wait(timeout=60) == 0
+    assert second.stdout.read() == "held\n"
+
+
+def test_a_job_whose_workflow_was_killed_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen(["sleep", "60"])
+    workflow = processes.identify(ended.pid)
+    monkeypatch.setattr(alone, "workflow_process", lambda: workflow)
+    with alone_on_machine(tmp_path / "lock"):
+        ended.kill()
+        ended.wait()
+    with (
+        pytest.raises(SupervisorLost, match="run snakemake again"),
+        alone_on_machine(tmp_path / "lock"),
+    ):
+        pytest.fail("it began")
+
+
+def test_without_a_place_for_the_lock_the_work_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = []
+    with alone_on_machine(tmp_path / "missing" / "lock"):
+        done.append(1)
+    assert done
+    assert "no lock against measurements from other folders" in caplog.text
+
+
+def test_jobs_with_different_gpus_of_a_node_do_not_wait_for_each_other() -> None:
+    first, second = ({"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("0", "GPU-8a/1"))
+    assert len({lock_file(first), lock_file(second), lock_file({})}) == 3
+    assert lock_file(second).parent == lock_file({}).parent, "the name stays one file name"
+
+
+def test_every_rule_that_has_the_machine_alone_keeps_other_folders_waiting() -> None:
+    rules = re.split(
+        r"^rule ", "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk")), flags=re.M
+    )
+    alone = [rule for rule in rules if "machine=100" in rule]
+    assert len(alone) >= 7
+    for rule in alone:
+        script = re.search(r'script:\s+"\.\./(.*)"', rule)
+        assert script is not None
+        assert "alone_on_machine()" in (ROOT / script[1]).read_text(), script[1]

@@ -1,0 +1,92 @@
+"""One measurement at a time on a machine, whatever folder it was started from.
+
+Within one folder the workflow's `machine` resource sees to that; it does not know of a run in
+another folder, nor of what a killed run has not ended yet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from torchmodes.jobs import SupervisorLost
+from torchmodes.supervision import processes
+from torchmodes.supervision.supervise import workflow_process
+
+POLL_S = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def alone_on_machine(path: Path | None = None) -> Generator[None]:
+    """Wait until no other measurement runs on this machine, and keep others waiting meanwhile.
+
+    The lock is advisory (``flock``) and ends with the process, however that ends. Where no lock
+    can be had, on a temporary folder that cannot be written say, the log says so and work goes on.
+
+    Parameters
+    ----------
+    path
+        The lock file; by default `lock_file` of this process's environment.
+
+    Raises
+    ------
+    SupervisorLost
+        When the workflow was killed meanwhile: nobody waits for this job any more.
+    """
+    path = lock_file(os.environ) if path is None else path
+    try:
+        descriptor = _open(path)
+    except OSError as error:
+        logger.warning("no lock against measurements from other folders: %s", error)
+        yield
+        return
+    try:
+        _lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock_file(environment: Mapping[str, str]) -> Path:
+    """Return the lock of this machine, or of the GPUs that a scheduler has given to this job.
+
+    Jobs that a scheduler gave different GPUs of a node do not wait for each other.
+    """
+    gpus = re.sub(r"[^\w,-]", "_", environment.get("CUDA_VISIBLE_DEVICES", ""))
+    return Path(tempfile.gettempdir(), f"torchmodes-{gpus or 'machine'}.lock")
+
+
+def _open(path: Path) -> int:
+    """Open a lock file for reading, which is all that a lock needs: it may be another user's."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    workflow = workflow_process()
+    waited = False
+    while True:
+        if processes.identify(workflow.pid) != workflow:
+            raise SupervisorLost("the workflow has ended; run snakemake again")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not waited:
+                logger.warning("waiting: another measurement runs on this machine, with %s", path)
+            waited = True
+            time.sleep(POLL_S)
+            continue
+        if waited:
+            logger.warning("the other measurement has ended")
+        return
