@@ -86,7 +86,7 @@ MINUTES = 5 + PROCESS_MINUTES
 SOFTWARE = installed("torch", "numpy")
 
 TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
-OPERATORS = "results/operators/torchmodes_ops.so"
+OPERATORS = ["results/operators/torchmodes_ops.so", "results/operators/build.json"]
 OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/operators/source").iterdir())
 USING_OPERATORS = {
     name for name, mode in CONFIG.modes.items() if modes.uses_custom_operators(mode.model_dump())
@@ -247,7 +247,7 @@ def needs_operators(case):
 
 
 def operators_of(wildcards):
-    """Return the custom operators where a mode uses them."""
+    """Return the custom operators, and how building them went, where a mode uses them."""
     return OPERATORS if needs_operators(case_of(wildcards)) else []
 
 

@@ -22,7 +22,7 @@ with (
         snakemake.params.case,
         threads=snakemake.threads,
         table=snakemake.input.get("table", []),
-        operators=snakemake.input.get("operators") or None,
+        operators=next(iter(snakemake.input.get("operators", [])), None),
         aa=read_record(Path(aa)) if aa else None,
         log=Path(snakemake.log[0]),
     )

@@ -16,7 +16,7 @@ with job_log(snakemake.log[0]), alone_on_machine():
         schedule=snakemake.params.profile,
         threads=snakemake.threads,
         table=list(snakemake.input.get("table", [])),
-        operators=snakemake.input.get("operators") or None,
+        operators=next(iter(snakemake.input.get("operators", [])), None),
         directory=Path(snakemake.output.summary).parent,
         log=Path(snakemake.log[0]),
     )

@@ -17,7 +17,7 @@ with job_log(snakemake.log[0]), alone_on_machine():
         snakemake.params.cases,
         threads=snakemake.threads,
         table=list(snakemake.input.table),
-        operators=snakemake.input.get("operators") or None,
+        operators=next(iter(snakemake.input.get("operators", [])), None),
         log=Path(snakemake.log[0]),
     )
     write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")

@@ -16,7 +16,7 @@ with job_log(snakemake.log[0]), alone_on_machine():
         epochs=snakemake.params.epochs,
         threads=snakemake.threads,
         table=list(snakemake.input.table),
-        operators=snakemake.input.get("operators") or None,
+        operators=next(iter(snakemake.input.get("operators", [])), None),
         metrics=Path(snakemake.output.metrics),
         history=Path(snakemake.output.history),
         model=Path(snakemake.output.model),
