@@ -10,7 +10,7 @@ import streamlit as st
 # `streamlit run` puts this folder on the path, not the one that holds the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.pages import benchmarks, inside, predict, profiles
+from app.views import benchmarks, inside, predict, profiles
 from torchmodes.report.style import BASELINE, PALETTE
 
 # Drawn here: for an icon by name or an emoji the browser would ask a host on the internet.

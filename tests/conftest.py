@@ -33,8 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests for `make test`, which runs two groups side by side (pytest-xdist).
 
     A file is a group, for it shares fixtures; all that look at the finished smoke run are one, so
-    that it runs once.
+    that it runs once. The long groups come first, so that the last to end is a short one.
     """
+    items.sort(key=lambda item: ("_finished" not in item.fixturenames, "unit" in item.path.parts))
     for item in items:
         shared = "_finished" in getattr(item, "fixturenames", ())
         group = "the finished smoke run" if shared else str(item.path)

@@ -134,25 +134,8 @@ def choose(page: Page, label: str, option: str) -> None:
     settled(page)
 
 
-def test_every_modes_price_is_its_models_to_the_cent(opened: Opened, served: Served) -> None:
-    page = opened.page
-    price = page.get_by_test_id("stMetricValue").first
-    expect(price).to_be_visible(timeout=30_000)
-    income = page.get_by_role("spinbutton", name=re.compile("Area Income"))
-    income.fill("71234")
-    income.press("Enter")
-    expect(income).to_have_value("71234")
-    settled(page)
-    for mode in MODES:
-        choose(page, "Training mode", mode)
-        values = inputs(page)
-        assert values[0] == 71_234
-        by_hand = f"${price_by_hand(served.folder, mode, values):,.2f}"
-        expect(price).to_have_text(by_hand)
-    expect(page.get_by_text("a TorchScript archive").first).to_be_visible()
-
-
 def test_every_page_opens_and_fits_a_phone(opened: Opened, served: Served) -> None:
+    """First in this file: a page must also open by its address, on an app just started."""
     page = opened.page
     seen = {
         "benchmarks": "Ship inductor-step",
@@ -172,3 +155,21 @@ def test_every_page_opens_and_fits_a_phone(opened: Opened, served: Served) -> No
             assert box is not None
             assert box["x"] + box["width"] <= 390
     assert "External" not in served.log.read_text(), "it asked nobody for its own address"
+
+
+def test_every_modes_price_is_its_models_to_the_cent(opened: Opened, served: Served) -> None:
+    page = opened.page
+    price = page.get_by_test_id("stMetricValue").first
+    expect(price).to_be_visible(timeout=30_000)
+    income = page.get_by_role("spinbutton", name=re.compile("Area Income"))
+    income.fill("71234")
+    income.press("Enter")
+    expect(income).to_have_value("71234")
+    settled(page)
+    for mode in MODES:
+        choose(page, "Training mode", mode)
+        values = inputs(page)
+        assert values[0] == 71_234
+        by_hand = f"${price_by_hand(served.folder, mode, values):,.2f}"
+        expect(price).to_have_text(by_hand)
+    expect(page.get_by_text("a TorchScript archive").first).to_be_visible()

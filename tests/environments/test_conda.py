@@ -31,7 +31,7 @@ APP = """
 from streamlit.testing.v1 import AppTest
 
 for page in ("predict", "benchmarks", "inside", "profiles"):
-    script = f"from app.pages import {page}\\n{page}.show()"
+    script = f"from app.views import {page}\\n{page}.show()"
     app = AppTest.from_string(script, default_timeout=120).run()
     assert not app.exception and not app.error, (page, app.exception, app.error)
     assert app.dataframe, page

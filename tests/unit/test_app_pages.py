@@ -59,7 +59,7 @@ def run(trained: Path, here: Path) -> Path:
 
 def page(name: str) -> AppTest:
     """Open one page of the app."""
-    script = f"from app.pages import {name}\n{name}.show()"
+    script = f"from app.views import {name}\n{name}.show()"
     return shown(AppTest.from_string(script, default_timeout=60).run())
 
 
@@ -196,7 +196,7 @@ def test_the_inside_shows_row_weights_layers_and_the_graph_a_mode_wrote(run: Pat
 def test_a_value_typed_on_one_page_is_there_on_the_next(run: Path) -> None:
     app = AppTest.from_string(
         "import streamlit as st\n"
-        "from app.pages import inside, predict\n"
+        "from app.views import inside, predict\n"
         "(inside if st.checkbox('other') else predict).show()",
         default_timeout=60,
     )

@@ -144,7 +144,7 @@ def test_an_exception_is_told(run: Run, start: str, tmp_path: Path) -> None:
     assert (outcome.kind, outcome.value, outcome.error_type) == ("raised", None, "RuntimeError")
     assert outcome.message == "the first line\nthe second line"
     assert "in raises" in outcome.traceback
-    assert "torchmodes" not in outcome.traceback
+    assert "torchmodes/supervision" not in outcome.traceback
     assert outcome.traceback in (tmp_path / "case.log").read_text()
 
 

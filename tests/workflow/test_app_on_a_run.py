@@ -19,7 +19,7 @@ def test_every_trained_mode_answers_and_every_verdict_is_the_reports(
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")}
     tables = {}
     for page in ("predict", "benchmarks", "inside", "profiles"):
-        script = f"from app.pages import {page}\n{page}.show()"
+        script = f"from app.views import {page}\n{page}.show()"
         app = AppTest.from_string(script, default_timeout=60).run()
         assert not app.exception, page
         assert not app.error, page

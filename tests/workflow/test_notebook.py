@@ -19,7 +19,8 @@ def test_it_is_stored_without_outputs() -> None:
 
 
 @pytest.mark.workflow
-def test_it_runs_on_a_finished_run(finished: Workflow) -> None:
+def test_it_runs_on_a_finished_run(finished: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # Streamlit sets it in every process it is in
     notebook = nbformat.read(finished.folder / NAME, as_version=4)
     folder = finished.folder / "notebooks"
     NotebookClient(
