@@ -23,8 +23,8 @@ tensorboard: .venv/ready ## TensorBoard with the profiler plugin, on the traces 
 	$(BIN)/uv tool run --quiet --python $(BIN)/python --from tensorboard \
 	    --with-requirements requirements-tensorboard.in tensorboard --logdir results/tensorboard $(ARGS)
 
-test: .venv/ready ## all tests but the four below, two groups at a time
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+test: .venv/ready ## all tests but the four below, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-envs: .venv/ready ## every rule in its own environment of envs/; the Dockerfile's style
 	$(BIN)/python -m pytest -m environments tests/environments $(ARGS)

@@ -28,15 +28,16 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     assert not tried
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for `make test`, which runs two groups side by side (pytest-xdist).
+    """Order the files for `make test`, which runs two side by side (pytest-xdist).
 
-    A file is a group, for it shares fixtures; all that look at the finished smoke run are one, so
-    that it runs once. The long groups come first, so that the last to end is a short one.
+    One that makes the finished smoke run comes first, those that look at it when it is there, and
+    those of short tests last, so that both workers end at the same time.
     """
-    items.sort(key=lambda item: ("_finished" not in item.fixturenames, "unit" in item.path.parts))
-    for item in items:
-        shared = "_finished" in getattr(item, "fixturenames", ())
-        group = "the finished smoke run" if shared else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    looking = {item.path for item in items if "_finished" in item.fixturenames}
+    making = min(looking, default=None, key=lambda path: path.name != "test_smoke.py")
+
+    def turn(item: pytest.Item) -> tuple[bool, bool, bool]:
+        return (item.path != making, "unit" in item.path.parts, item.path in looking)
+
+    items.sort(key=turn)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 MARK = "TORCHMODES_TEST_FOLDER"
@@ -25,8 +26,13 @@ class Workflow:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of every process that works for this copy, by which it is told apart."""
-        return os.environ | {MARK: str(self.folder)}
+        """The environment of every process that works for this copy, by which it is told apart.
+
+        Its temporary folder is its own: through the lock there, tests side by side would take turns.
+        """
+        temporary = self.folder.with_name("tmp")
+        temporary.mkdir(exist_ok=True)
+        return os.environ | {MARK: str(self.folder), "TMPDIR": str(temporary)}
 
     def left_over(self) -> list[str]:
         """Return the command lines of processes that work for this copy."""
@@ -97,10 +103,17 @@ def fresh(tmp_path: Path) -> Workflow:
 
 @pytest.fixture(scope="session")
 def _finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    workflow = copy_repository(tmp_path_factory.mktemp("finished") / "torch modes")
-    ran = workflow.smoke()
-    assert ran.returncode == 0, ran.stdout
-    return workflow
+    """One run for all workers of pytest-xdist: the first to come makes it, the others wait."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder, log = shared / "finished" / "torch modes", shared / "finished.log"
+    with FileLock(shared / "finished.lock"):
+        if not folder.exists():
+            ran = copy_repository(folder).smoke()
+            log.write_text(f"exit code {ran.returncode}\n{ran.stdout}", encoding="utf-8")
+    printed = log.read_text(encoding="utf-8")
+    assert printed.startswith("exit code 0\n"), printed
+    return Workflow(folder)
 
 
 @pytest.fixture
