@@ -28,7 +28,7 @@ class Workflow:
     def environment(self) -> dict[str, str]:
         """The environment of every process that works for this copy, by which it is told apart.
 
-        Its temporary folder is its own: through the lock there, tests side by side would take turns.
+        Its temporary folder is its own: by the lock in one, tests side by side would take turns.
         """
         temporary = self.folder.with_name("tmp")
         temporary.mkdir(exist_ok=True)
