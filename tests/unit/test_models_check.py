@@ -69,6 +69,18 @@ def test_one_that_fails_is_told_and_the_others_are_checked_all_the_same(workplac
     assert [line.split()[-1] for line in told.splitlines()[2:5]] == ["ok", "error", "ok"]
 
 
+def test_one_model_can_be_checked_alone(workplace, capsys):
+    workplace({"mine": USER})
+    capsys.readouterr()
+    options = ["--configfile", "mine.yaml", "--device", "cpu", "--models"]
+    assert main([*options, "mine"]) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[-1].startswith("mine ")
+    assert "house_price" not in told
+    assert main([*options, "mien"]) == 1
+    assert capsys.readouterr().out == "--models: unknown model 'mien'; did you mean 'mine'?\n"
+
+
 def test_a_misspelt_configuration_is_told_before_any_model_is_built(workplace, capsys):
     assert workplace({"mine": USER | {"itme": "row"}}) == 1
     assert "models.mine.itme: unknown key; did you mean 'item'?" in capsys.readouterr().out

@@ -12,7 +12,7 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from rich.markup import escape
 from rich.table import Table
 from torch.utils import _pytree
 
-from torchmodes.config import Config, parse_config
+from torchmodes.config import Config, Model, parse_config
 from torchmodes.devices import find_device
+from torchmodes.faults import meant
 from torchmodes.models import build_model, download_weights
 from torchmodes.models.flops import count_flops
 
@@ -170,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m torchmodes.models.check", description="Build every model and run it once."
     )
     parser.add_argument("--configfile", type=Path, nargs="+", default=[], action="extend")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="default: all of them")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best here")
     parser.add_argument(
         "--download", action="store_true", help="fetch pretrained weights that are not here yet"
@@ -178,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         config = read_config(options.configfile)
+        chosen = _chosen(config.models, options.models or config.models)
     except ValueError as error:
         console.print(escape(str(error)), style="red", soft_wrap=True)
         return 1
@@ -186,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     device = options.device or find_device()
     checked = []
-    for name, model in config.models.items():
+    for name, model in chosen.items():
         with console.status(escape(f"{name} …")):
             checked.append(
                 check_model(
@@ -203,6 +206,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if model.error:
             console.print(f"[red]{escape(model.name)}[/]: {escape(model.error)}", soft_wrap=True)
     return 1 if any(model.error for model in checked) else 0
+
+
+def _chosen(models: Mapping[str, Model], names: Iterable[str]) -> dict[str, Model]:
+    unknown = [f"--models: unknown model {n!r}{meant(n, models)}" for n in names if n not in models]
+    if unknown:
+        raise ValueError("\n".join(unknown))
+    return {name: models[name] for name in names}
 
 
 def _figure(value: float | None, form: str) -> str:
