@@ -18,6 +18,7 @@ report: "rules/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/wildcards.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/benchmark.smk"

@@ -1,0 +1,99 @@
+"""Names in a configuration that nothing defines, and modes that cannot do what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN
+from torchmodes.config.run import Studies, Training
+from torchmodes.faults import meant
+
+STUDIED_ENGINES = {"studies.inference_context": "eager", "studies.dynamic_shapes": "compile"}
+
+
+def dangling_names(raw: Mapping[str, Any]) -> list[str]:
+    """Return a fault for each name of a mode or model that the configuration does not define.
+
+    It reads the raw YAML, so that these faults are told together with those of the schema.
+    """
+    modes, models = _mapping(raw, "modes"), _mapping(raw, "models")
+    training = _mapping(raw, "training")
+    faults = []
+    if _mapping(modes, BASELINE_MODE).get("engine") != "eager":
+        faults.append(
+            "modes: needs `eager: {engine: eager}`, against which every speed-up is measured"
+        )
+    trained = training.get("model", Training.model_fields["model"].default)
+    mlps = [name for name, model in models.items() if _family(model) == "mlp"]
+    if trained not in mlps:
+        faults.append(
+            f"training.model: no model of family mlp has the name {trained!r}"
+            + meant(trained, mlps)
+        )
+    blocks: dict[str, Mapping[str, Any]] = {
+        "training": {"task": "training", "modes": training.get("modes")}
+    }
+    blocks |= {f"benchmark[{i}]": b for i, b in enumerate(_blocks(raw.get("benchmark")))}
+    blocks |= {
+        f"profile.cases[{i}]": b
+        for i, b in enumerate(_blocks(_mapping(raw, "profile").get("cases")))
+    }
+    blocks |= {
+        f"studies.{study}[{i}]": b
+        for study in Studies.model_fields
+        for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
+    }
+    for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
+        faults += [
+            f"profile.diffs[{i}][{j}]: unknown mode {name!r}" + meant(name, modes)
+            for j, name in enumerate(map(str, pair))
+            if name not in modes
+        ]
+    for where, block in blocks.items():
+        # Where there are no models or modes at all, that is the fault: not every name of one.
+        for i, name in enumerate(_names(block.get("models")) if models else []):
+            if name not in models:
+                faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
+            elif block.get("task") == "training" and name != trained and trained in mlps:
+                faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
+        for i, name in enumerate(_names(block.get("modes")) if modes else []):
+            engine = _mapping(modes, name).get("engine")
+            if name not in modes:
+                faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
+            elif (wanted := STUDIED_ENGINES.get(where.partition("[")[0])) and engine != wanted:
+                faults.append(
+                    f"{where}.modes[{i}]: {name!r} has the engine {engine}; this study is of modes"
+                    f" whose engine is {wanted}"
+                )
+            elif (
+                block.get("task") == "training"
+                and engine in ENGINES  # an unknown engine is told where the mode is defined
+                and engine not in ENGINES_THAT_TRAIN
+            ):
+                faults.append(
+                    f"{where}.modes[{i}]: {name!r} cannot train; engines that can: "
+                    + ", ".join(ENGINES_THAT_TRAIN)
+                )
+    return faults
+
+
+def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _blocks(value: Any) -> list[Mapping[str, Any]]:
+    return [b if isinstance(b, Mapping) else {} for b in value] if isinstance(value, list) else []
+
+
+def _lists(value: Any) -> list[list[Any]]:
+    return [v for v in value if isinstance(v, list)] if isinstance(value, list) else []
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _family(model: Any) -> str | None:
+    return model.get("family") if isinstance(model, Mapping) else None

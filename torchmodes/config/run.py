@@ -1,0 +1,168 @@
+"""The whole configuration: data, training, what to measure, profile and study, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from torchmodes.config.base import (
+    Count,
+    DeviceChoice,
+    Name,
+    Positive,
+    Precision,
+    Section,
+    Share,
+    Task,
+)
+from torchmodes.config.models import Model
+from torchmodes.config.modes import Mode
+
+SYNTHETIC = "synthetic"
+HOUSING_FEATURES = [
+    "Avg. Area Income",
+    "Avg. Area House Age",
+    "Avg. Area Number of Rooms",
+    "Avg. Area Number of Bedrooms",
+    "Area Population",
+]
+
+ModePair = Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class Data(Section):
+    """The house-price table and how it is split."""
+
+    source: str = Field(
+        SYNTHETIC, description="`synthetic`, or the path of a CSV file with a header"
+    )
+    rows: Count = Field(20_000, description="rows to generate; ignored for a CSV file", ge=100)
+    features: list[str] = Field(
+        HOUSING_FEATURES, description="numeric columns the model reads", min_length=1
+    )
+    target: str = Field("Price", description="numeric column the model predicts")
+    validation: Share = Field(0.1, description="share of rows for validation")
+    test: Share = Field(0.1, description="share of rows for the final figures")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Data:
+        if self.target in self.features:
+            raise ValueError(
+                f"target {self.target!r} stands among the features too; remove it there"
+            )
+        if repeated := sorted({name for name in self.features if self.features.count(name) > 1}):
+            raise ValueError(f"features lists {', '.join(repeated)} more than once")
+        if self.validation + self.test > 0.9:
+            raise ValueError("validation + test leave less than 10 % of the rows for training")
+        if self.source == SYNTHETIC and [*self.features, self.target] != [
+            *HOUSING_FEATURES,
+            "Price",
+        ]:
+            raise ValueError("features and target can be chosen only with a CSV file as source")
+        return self
+
+
+class Training(Section):
+    """Training of the house-price model, once per mode."""
+
+    device: DeviceChoice = Field("auto", description="where to train")
+    model: str = Field("house_price", description="a model of family mlp")
+    modes: list[str] = Field(description="modes to train in", min_length=1)
+    batch_size: Count = Field(2048, description="rows per optimiser step")
+    epochs: Count = Field(60, description="passes over the training split")
+    learning_rate: Positive = Field(0.01, description="Adam's step size")
+
+
+class Grid(Section):
+    """A block of cases: every combination of its lists."""
+
+    task: Task = Field(description="one optimiser step, or one forward pass")
+    models: list[str] = Field(description="names defined under `models`", min_length=1)
+    modes: list[str] = Field(description="names defined under `modes`", min_length=1)
+    precisions: list[Precision] = Field(["fp32"], description="number formats", min_length=1)
+    batch_sizes: list[Count] = Field(description="items per call", min_length=1)
+    devices: list[DeviceChoice] = Field(["auto"], description="where to run", min_length=1)
+
+
+class Measurement(Section):
+    """How a case is measured; `docs/measuring.md` explains each figure."""
+
+    target_half_width: Share = Field(
+        0.01, description="stop when the 95 % interval of the speed-up is ± this (relative)"
+    )
+    budget_s: Positive = Field(10.0, description="seconds of samples at the most, per case")
+    warmup_budget_s: Positive = Field(5.0, description="seconds of warm-up at the most, per case")
+    min_quads: Count = Field(10, description="quads (ABBA) to take at the least", ge=5)
+    minimum_effect: Share = Field(
+        0.01, description="the smallest speed-up that matters (relative); verdicts ignore less"
+    )
+    time_limit_s: Positive = Field(600.0, description="a case that takes longer is killed: failed")
+    memory_limit_mb: Count | None = Field(
+        None, description="a case with more resident memory is killed: failed; null: no limit"
+    )
+    flush_l2: bool = Field(False, description="CUDA: empty the L2 cache before each sample")
+    start: Literal["auto", "fork", "fresh"] = Field(
+        "auto", description="fork from a preloaded server, or a fresh interpreter per case"
+    )
+
+
+class Profile(Section):
+    """Which cases are profiled, and torch.profiler's schedule."""
+
+    cases: list[Grid] = Field([], description="blocks of cases to profile, as under `benchmark`")
+    diffs: list[ModePair] = Field(
+        [], description="pairs of modes whose profiles are compared, wherever both are profiled"
+    )
+    wait: int = Field(1, description="steps before the profiler starts", ge=0)
+    warmup: int = Field(1, description="steps the profiler runs and discards", ge=0)
+    active: Count = Field(3, description="steps recorded")
+    with_stack: bool = Field(True, description="record Python call stacks (bigger traces)")
+    compiled_kernels: bool = Field(
+        False,
+        description="name the kernels that TorchInductor generates for a CPU; compiles once more,"
+        " for the profile alone",
+    )
+
+
+class Studies(Section):
+    """Questions that one case cannot answer."""
+
+    compile_cost: list[Grid] = Field(
+        [], description="cases whose cold start is compared with one from a filled compile cache"
+    )
+    inference_context: list[Grid] = Field(
+        [], description="eager modes whose context is grad or no_grad, against inference_mode"
+    )
+    batch_scaling: list[Grid] = Field(
+        [], description="cases whose latency and throughput are followed over batch_sizes"
+    )
+    thread_scaling: list[Grid] = Field(
+        [], description="cases measured with one thread against 2, 4, 8 … up to all cores"
+    )
+    dynamic_shapes: list[Grid] = Field(
+        [],
+        description="compiled modes called with changing batch sizes: every one up to the largest"
+        " (inference), or a last, smaller batch (training)",
+    )
+
+
+class Config(Section):
+    """The whole of ``config.yaml``."""
+
+    seed: int = Field(42, description="seed of data, weights, splits and sample order", ge=0)
+    strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
+    base: str | None = Field(
+        None, description="results folder of another run: reports/comparison.html compares with it"
+    )
+    deterministic: bool = Field(
+        False, description="PyTorch's and cuDNN's deterministic algorithms alone; often slower"
+    )
+    data: Data
+    models: dict[Name, Model] = Field(description="what is executed, by a name of your choice")
+    modes: dict[Name, Mode] = Field(description="how it is executed, by a name of your choice")
+    training: Training
+    benchmark: list[Grid] = Field(description="blocks of cases to measure", min_length=1)
+    profile: Profile
+    studies: Studies
+    measurement: Measurement
