@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes import models
+from torchmodes.machine import container, host_name
 from torchmodes.supervision.outcome import Outcome
 from torchmodes.supervision.supervise import run_supervised
 
@@ -29,7 +30,7 @@ PRELOAD = (
 )
 """What a fork server imports once; every process that runs a model needs it."""
 
-COMPILE_CACHE = Path(".cache", platform.node())
+COMPILE_CACHE = Path(".cache", host_name(platform.node(), container(os.environ)) or "container")
 """Shared by jobs that do not measure the cold start: training and profiling.
 
 One for each node of a cluster: code compiled for another's processor may not run here.

@@ -60,7 +60,7 @@ def describe_machine() -> dict[str, Any]:
     """Describe the machine, as far as it bears on a timing; sizes are in bytes."""
     processor = describe_processor()
     return {
-        "host": platform.node() or None,
+        "host": host_name(platform.node(), container(os.environ)),
         "cpu": processor.name,
         "architecture": platform.machine() or None,
         "cores_usable": usable_cores(),
@@ -132,6 +132,18 @@ def container(variables: Mapping[str, str]) -> str:
         "apptainer": bool({"APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"} & variables.keys()),
     }
     return next((name for name, there in marks.items() if there), "none")
+
+
+def host_name(name: str, container: str) -> str | None:
+    """Return what the machine is called; None for a name that a container got at its start.
+
+    A pod is named by Kubernetes. Docker and Podman take the beginning of the container's identifier
+    where nobody gives a name.
+    """
+    by_chance = container == "kubernetes" or (
+        container in ("docker", "podman") and re.fullmatch(r"[0-9a-f]{12}", name)
+    )
+    return None if by_chance else name or None
 
 
 # --- The GPU ---------------------------------------------------------------------------------

@@ -97,6 +97,9 @@ def _show_difference(first: Profiled, second: Profiled) -> None:
     for profiled in (first, second):
         if profiled.said:
             st.markdown(f"`{profiled.case}` — {profiled.said}")
+    if first.operators.empty or second.operators.empty:
+        st.info("One of the two has no operators, so there is nothing to compare.")
+        return
     both = compare_operators(first, second)
     more = both["difference_s"].sum()
     names = first.case.mode, second.case.mode
@@ -118,7 +121,10 @@ def _show_difference(first: Profiled, second: Profiled) -> None:
         }
     )
     st.dataframe(shown, hide_index=True)
-    st.caption("Time that an operator itself takes, without those it calls; differences by size.")
+    st.caption(
+        "Time that an operator itself takes, without those it calls, recorded without stacks; on a"
+        " GPU, the time of its kernels."
+    )
 
 
 def _show_bars(values: pd.Series, title: str, colour: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from record_factory import make_record
 
 from torchmodes.cases import parse_case
 from torchmodes.config import CompileMode, EagerMode, Measurement, MlpModel
+from torchmodes.records import Record
 from torchmodes.report.data import Study, make_report_data
 from torchmodes.report.figures.studies import DRAWN, draw_study
 from torchmodes.report.studies import TOLD, findings
@@ -152,7 +153,7 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
         scale_batches(
             [make_record(INFERENCE.format("eager", size), baseline_s=1e-3) for size in (1, 8)]
         ),
-        "100% of its best throughput at batch 8",
+        "rose up to the largest batch measured: eager of house_price (fp32) at batch 8",
     ),
     "thread_scaling": (
         {
@@ -196,6 +197,50 @@ def test_every_study_has_its_finding_and_its_figure(name: str) -> None:
     assert words in finding.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert all(len(row) == len(finding.columns) for row in finding.rows)
     assert finding.svg.startswith("<svg")
+
+
+def told(name: str, content: dict[str, Any], records: Sequence[Record] = ()) -> str:
+    (finding,) = findings(make_report_data(list(records), studies=[Study(name, content)]))
+    return finding.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def test_beyond_the_knee_a_larger_batch_is_said_to_bring_little() -> None:
+    records = [
+        make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), quads=20)
+        for size in (1, 4, 16)
+    ]
+    assert "of its best throughput at batch 4" in told("batch_scaling", scale_batches(records))
+    assert "larger batch adds latency" in told("batch_scaling", scale_batches(records))
+
+
+def test_one_core_is_not_compared_with_itself() -> None:
+    point = {"threads": 1, "latency_s": 0.01, "speed_up": SPEED}
+    entry = {"case": CASE, "points": [point], "status": "ok", "reason": None}
+    assert (
+        told("thread_scaling", {"cases": [entry]}) == "No case was measured with several threads."
+    )
+
+
+def test_changing_shapes_of_two_cases_are_told_apart() -> None:
+    (entry,) = FOUND["dynamic_shapes"][0]["cases"]
+    training = entry | {"case": CASE | {"task": "training"}}
+    text = told("dynamic_shapes", {"cases": [entry, training]})
+    assert "house_price (inference), its batch size changing: static compiled" in text
+    assert "house_price (training), its batch size changing: static compiled" in text
+
+
+def test_a_context_is_judged_among_all_cases_of_the_run() -> None:
+    """Of a hundred claims this one is too weak to stand: the study must not say otherwise."""
+    weak = make_record(INFERENCE.format("eager-grad", 8), speed_up=0.97)
+    weak = weak.model_copy(
+        update={"statistics": weak.statistics.model_copy(update={"p_value": 0.02})}
+    )
+    others = [
+        make_record(INFERENCE.format(f"mode-{number}", 8), speed_up=1.0) for number in range(99)
+    ]
+    content = compare_contexts([weak], {"eager-grad": "grad"})
+    assert weak.verdict == "slower"
+    assert "Not resolved: grad" in told("inference_context", content, [weak, *others])
 
 
 @pytest.mark.parametrize("name", sorted(DRAWN))

@@ -38,7 +38,7 @@ def headline(comparison: Comparison) -> str:
     if worse:
         return f"{listing(worse)}, of {plural(len(comparison.changes), 'case')}"
     if found["faster"]:
-        return f"Nothing became slower; {found['faster']:,} faster"
+        return f"Nothing is shown to be slower; {found['faster']:,} faster"
     if found["unresolved"]:
         return "Nothing is shown to be slower"
     return "Nothing changed" if found["same"] else "Nothing could be compared"

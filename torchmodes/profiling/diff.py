@@ -15,14 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from torchmodes.profiling.chrome import WRAPPERS, short_name
+from torchmodes.profiling.chrome import SPANS, short_name
 from torchmodes.profiling.files import OVERVIEW, SUMMARY
 
 UNCOVERED = "(Python and gaps)"
 """The row of the account for time in which no operator or kernel runs."""
 NAMED = 3
-_SPANS = ("model_train_step", "model_inference", "Optimizer.", *WRAPPERS)
-"""Beginnings of names whose own time is Python's, not an operator's."""
 _WORTH_NAMING = 0.02
 
 
@@ -135,9 +133,13 @@ def sentence(a: Side, b: Side, account: pd.DataFrame) -> str:
         f" than one of {a.name} ({_ms(a.wall_s)})"
     )
     uncovered = account[account["kind"] == "uncovered"].iloc[0]
-    blind = [s.name for s, key in ((a, "a_s"), (b, "b_s")) if uncovered[key] > 0.95 * s.wall_s]
+    # A GPU whose kernels fill little of a step waits for its host: they show all the same.
+    on_gpu = (account["kind"] == "kernel").any()
+    sides = () if on_gpu else ((a, "a_s"), (b, "b_s"))
+    blind = [side.name for side, key in sides if uncovered[key] > 0.95 * side.wall_s]
     if blind:
-        return f"{change}; {' and '.join(blind)} runs outside PyTorch, where no operator shows."
+        run = "runs" if len(blind) == 1 else "run"
+        return f"{change}; {' and '.join(blind)} {run} outside PyTorch, where no operator shows."
     ran = account[account["kind"] != "uncovered"]
     gone, new = ran[ran["calls_b"] == 0], ran[ran["calls_a"] == 0]
     both = ran[(ran["calls_a"] > 0) & (ran["calls_b"] > 0)]
@@ -189,7 +191,7 @@ def _described(side: Side) -> dict[str, Any]:
 def _operator_times(side: Side) -> pd.DataFrame:
     table = side.operators
     # Spans of Python hold no work of their own: it is counted as what is left of the step.
-    table = table[~table["operator"].str.startswith(_SPANS)]
+    table = table[~table["operator"].str.startswith(SPANS)]
     named = table.assign(
         name=table["operator"].map(short_name), seconds=table["lean_self_s"], calls=table["calls"]
     )

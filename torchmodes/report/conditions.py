@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torchmodes.report.quantities import size
+from torchmodes.report.quantities import plural, size
 
 _READINGS_SHOWN = 3
 _VERSIONS = "versions"
@@ -75,7 +75,8 @@ class Condition:
         numbers = sorted(number for value in self.values if (number := _number(value)) is not None)
         if len(numbers) == len(self.values):
             return f"between {numbers[0]:.3g} and {numbers[-1]:.3g}"
-        return f"{'; '.join(self.values[:_READINGS_SHOWN])} and {len(self.values) - 3} others"
+        shown, more = self.values[:_READINGS_SHOWN], len(self.values) - _READINGS_SHOWN
+        return f"{'; '.join(shown)} and {plural(more, 'other')}"
 
 
 def machine_of(environment: Mapping[str, Any]) -> Machine:

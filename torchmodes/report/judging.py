@@ -35,7 +35,8 @@ class Judged:
     Attributes
     ----------
     verdict
-        The verdict that stands after Holm's correction; None where the case is not ``ok``.
+        The verdict that stands after Holm's correction; None where the case is not ``ok``, or
+        where its mode had no effect: whatever it differs by is not that mode's doing.
     adjusted_p
         Holm's p-value; None for an A/A case and where the case is not ``ok``.
     slowed_by
@@ -68,7 +69,7 @@ class Judged:
     @property
     def withdrawn(self) -> bool:
         """Whether the case's own verdict did not survive the comparison of many cases."""
-        return self.verdict != self.record.verdict
+        return self.verdict is not None and self.verdict != self.record.verdict
 
     @property
     def competes(self) -> bool:
@@ -134,6 +135,8 @@ def _is_claim(record: Record) -> bool:
 
 
 def _standing(record: Record, adjusted_p: float | None) -> Verdict | None:
+    if record.no_effect is not None:
+        return None
     if record.verdict is None or adjusted_p is None:
         return record.verdict
     return survivor(record.verdict, adjusted_p=adjusted_p)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torchmodes.report.quantities import NOTHING, duration, figure, ratio_digits, size
+from torchmodes.report.quantities import NOTHING, duration, figure, percent, ratio_digits, size
 
 _UNITS = {"_s": duration, "_bytes": size}
 
@@ -43,6 +43,12 @@ def cell(name: str, value: Any) -> str:
     return next(
         (write(value) for unit, write in _UNITS.items() if name.endswith(unit)), figure(value)
     )
+
+
+def threshold(tried: Mapping[str, Any]) -> str:
+    """Write the bound that a recommendation's figure crosses: a share, or a duration."""
+    bound = tried["threshold"]
+    return duration(bound) if tried["finding"] == "short kernels" else percent(bound)
 
 
 def _spoken(name: str) -> str:

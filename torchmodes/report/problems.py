@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = (
 )
 MEANINGS: dict[Kind, str] = {
     "failed": "The case ended with an error.",
-    "wrong": "It ran, but its output is outside tolerance: no speed-up is published.",
+    "wrong": "It ran, but its output is outside tolerance, or its training diverged.",
     "unsupported": "The mode cannot run this case, for a reason known before or told by PyTorch.",
     "no effect": "The mode did nothing, so it is not compared.",
     "unresolved": "The interval neither excludes an effect nor shows one.",

@@ -11,14 +11,13 @@ from typing import Any
 import pandas as pd
 
 from torchmodes.cases import Case
+from torchmodes.profiling.chrome import SPANS
 from torchmodes.report.conditions import mapping
 from torchmodes.report.particulars import distortion
 
 OPERATORS = "operators"
 TEXTS = frozenset({".txt", ".py", ".cpp", ".cu", ".h", ".json", ".csv", ".md"})
 """Files of what the mode made that are there to be read."""
-OWN_TIME = ("self_cpu_s", "self_device_s")
-"""Seconds that an operator itself takes, without those it calls."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +85,13 @@ def compare_operators(first: Profiled, second: Profiled) -> pd.DataFrame:
     pandas.DataFrame
         ``operator``, then seconds an operator itself takes in a step (``first_s``, ``second_s``,
         ``difference_s``: second less first) and calls in a step (``first_calls``,
-        ``second_calls``). An operator that one of them does not call is zero there.
+        ``second_calls``). An operator that one of them does not call is zero there. On a GPU it
+        is the time of its kernels, for the host's contains the waiting for them; else that on the
+        CPU in the lean recording, without the spans of Python, which hold no operator.
     """
-    sides = [_own_time(one, name) for one, name in ((first, "first"), (second, "second"))]
+    on_gpu = all("self_device_s" in one.operators.columns for one in (first, second))
+    column = "self_device_s" if on_gpu else "lean_self_s"
+    sides = [_own_time(one, name, column) for one, name in ((first, "first"), (second, "second"))]
     both = sides[0].join(sides[1], how="outer").fillna(0.0)
     both["difference_s"] = both["second_s"] - both["first_s"]
     order = both["difference_s"].abs().sort_values(ascending=False, kind="stable").index
@@ -96,13 +99,13 @@ def compare_operators(first: Profiled, second: Profiled) -> pd.DataFrame:
     return both.loc[order, columns].reset_index()
 
 
-def _own_time(profiled: Profiled, name: str) -> pd.DataFrame:
+def _own_time(profiled: Profiled, name: str, column: str) -> pd.DataFrame:
     table = profiled.operators
-    times = [column for column in OWN_TIME if column in table.columns]
+    table = table[~table["operator"].astype(str).str.startswith(SPANS)]
     own = pd.DataFrame(
         {
             "operator": table["operator"],
-            f"{name}_s": table[times].sum(axis=1),
+            f"{name}_s": table[column] if column in table.columns else 0.0,
             f"{name}_calls": table["calls"] if "calls" in table.columns else 0.0,
         }
     )

@@ -16,6 +16,7 @@ from torchmodes.report.quantities import (
     NOTHING,
     duration,
     listing,
+    percent,
     plural,
     rate,
     ratio,
@@ -39,13 +40,25 @@ class Finding:
 
 def findings(data: ReportData) -> list[Finding]:
     """Return the findings of every study that the report knows how to tell."""
-    return [_drawn(study) for study in data.studies if study.name in TOLD]
+    return [_drawn(study, data) for study in data.studies if study.name in TOLD]
 
 
-def _drawn(study: Study) -> Finding:
-    finding = TOLD[study.name](study.content)
+def _judged(content: Mapping[str, Any], data: ReportData) -> Mapping[str, Any]:
+    """Let the verdicts of a study's cases be those that stand among all cases of the run."""
+    standing = {judged.case: judged.verdict for judged in data.cases}
+    entries = []
+    for entry in map(mapping, content.get("cases") or []):
+        case = case_from(mapping(entry.get("case")))
+        judged = {"verdict": standing[case]} if "verdict" in entry and case in standing else {}
+        entries.append({**entry, **judged})
+    return {**content, "cases": entries} if entries else content
+
+
+def _drawn(study: Study, data: ReportData) -> Finding:
+    content = _judged(study.content, data)
+    finding = TOLD[study.name](content)
     svg = inline_svg(
-        draw_study(study.name, study.content),
+        draw_study(study.name, content),
         prefix=f"study-{study.name.replace('_', '-')}",
         label=f"{finding.title}. {finding.text}",
     )
@@ -115,7 +128,7 @@ def tell_inference_context(content: Mapping[str, Any]) -> Finding:
 
 def tell_batch_scaling(content: Mapping[str, Any]) -> Finding:
     """Tell from which batch size on more throughput is bought with latency alone."""
-    rows, knees = [], []
+    rows, knees, rising = [], [], []
     for series in map(mapping, content.get("series") or []):
         name = f"{series['mode']} of {series['model']} ({series['precision']})"
         points = [point for point in series["points"] if point["latency_s"] is not None]
@@ -132,15 +145,22 @@ def tell_batch_scaling(content: Mapping[str, Any]) -> Finding:
         if series["knee"] is not None:
             best = max(point["throughput_per_s"] for point in points)
             at_knee = next(p for p in points if p["batch_size"] == series["knee"])
-            knees.append(
-                f"{name} has {at_knee['throughput_per_s'] / best:.0%} of its best throughput"
-                f" at batch {series['knee']:,} ({duration(at_knee['latency_s'])} a call)"
-            )
+            where = f"at batch {series['knee']:,} ({duration(at_knee['latency_s'])} a call)"
+            if at_knee is max(points, key=lambda point: point["batch_size"]):
+                rising.append(f"{name} {where}")
+            else:
+                share = at_knee["throughput_per_s"] / best
+                knees.append(f"{name} has {percent(share)} of its best throughput {where}")
+    sentences = []
+    if knees:
+        sentences.append(f"{listing(knees)}; a larger batch adds latency and little else.")
+    if rising:
+        sentences.append(
+            f"Throughput still rose up to the largest batch measured: {listing(rising)}."
+        )
     return Finding(
         title="Batch size: latency against throughput",
-        text=f"{listing(knees)}; a larger batch adds latency and little else."
-        if knees
-        else "No case was measured at two batch sizes or more.",
+        text=" ".join(sentences) or "No case was measured at two batch sizes or more.",
         columns=("Case", "Batch", "Latency", "Throughput", ""),
         rows=tuple(rows),
     )
@@ -166,13 +186,14 @@ def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
             rows.append((str(case), NOTHING, NOTHING, NOTHING, entry.get("reason") or ""))
             continue
         last = entry["points"][-1]
-        told.append(
-            f"{case.mode} of {case.model} ({case.task}, batch {case.batch_size:,}) runs"
-            f" {ratio(last['speed_up']['estimate'])} as fast with {last['threads']} as with one"
-        )
+        if last["threads"] > 1:
+            told.append(
+                f"{case.mode} of {case.model} ({case.task}, batch {case.batch_size:,}) runs"
+                f" {ratio(last['speed_up']['estimate'])} as fast with {last['threads']} as with one"
+            )
     return Finding(
         title="Threads: what each further one brings",
-        text=f"{listing(told)}." if told else "No case was measured.",
+        text=f"{listing(told)}." if told else "No case was measured with several threads.",
         columns=("Case", "Threads", "Latency", "Over one thread", "95 % interval"),
         rows=tuple(rows),
     )
@@ -180,13 +201,14 @@ def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
 
 def tell_dynamic_shapes(content: Mapping[str, Any]) -> Finding:
     """Tell how often a change of the batch size compiled again, and what that cost."""
-    rows, told = [], []
+    rows, told = [], {}
     for entry in map(mapping, content.get("cases") or []):
         case = case_from(mapping(entry.get("case")))
+        name = f"{case.mode} of {case.model} ({case.task})"
         kept = {None: "", True: "drop_last", False: "last batch kept"}[entry.get("drop_last")]
         rows.append(
             (
-                f"{case.mode} of {case.model} ({case.task})",
+                name,
                 entry["variant"],
                 kept,
                 *(NOTHING if entry[n] is None else str(entry[n]) for n in ("graphs", "recompiles")),
@@ -196,14 +218,15 @@ def tell_dynamic_shapes(content: Mapping[str, Any]) -> Finding:
             )
         )
         if entry.get("recompiles") is not None and entry.get("drop_last") is not True:
-            told.append(
+            told.setdefault(name, []).append(
                 f"{entry['variant']} compiled again"
                 f" {plural(entry['recompiles'], 'time')} (slowest call after the first"
                 f" {duration(entry['spike_s'])})"
             )
     return Finding(
         title="Changing batch sizes under torch.compile",
-        text=f"When the batch size changed, {listing(told)}." if told else "No case ran.",
+        text=" ".join(f"{name}, its batch size changing: {listing(t)}." for name, t in told.items())
+        or "No case ran.",
         columns=(
             *("Case", "Variant", "Last batch", "Graphs", "Recompiles"),
             *("Slowest later call", "Usual call", "Why not"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import statistics
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
 
 
 def train_model(argument: dict[str, Any]) -> dict[str, Any]:
-    """Train, write the model's files, and return the metrics.
+    """Train, write the model's files, and return the metrics; ``wrong`` when the loss diverged.
 
     Parameters
     ----------
@@ -56,6 +57,12 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
         )
         history.append(epoch)
     write_history(history, Path(argument["history"]))
+    if diverged := [e.epoch for e in history if not isfinite(e.train_loss + e.validation_loss)]:
+        return {
+            "status": "wrong",
+            "reason": f"the loss is not a finite number from epoch {diverged[0]} on",
+            "remedy": "lower training.learning_rate; where eager trains well, the mode is at fault",
+        }
     with torch.no_grad():
         predicted = module(tensors.x_test)
     found = quality(fitted.target_from_z(predicted), fitted.target_from_z(tensors.y_test))

@@ -197,9 +197,8 @@ def _mark_break_even(ax: Axes, judged: Judged, last: float) -> None:
     if judged.verdict != "faster" or cost is None or cost.break_even_calls is None:
         return
     even, colour = cost.break_even_calls, look(judged.case.mode).colour
-    ax.plot(
-        [max(1, even.low or 1), even.high or last], [0, 0], color=colour, linewidth=4, alpha=0.6
-    )
+    low, high = max(1, even.low or 1), last if even.high is None else max(1, even.high)
+    ax.plot([low, high], [0, 0], color=colour, linewidth=4, alpha=0.6)
     ax.plot(
         *([max(1, even.estimate)], [0]),
         marker=look(judged.case.mode).marker,
