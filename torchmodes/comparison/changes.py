@@ -22,7 +22,6 @@ import numpy as np
 from torchmodes.cases import Case
 from torchmodes.comparison.effects import (
     as_interval,
-    case_effect,
     difference_of_means,
     effect_between,
     floor_of_two,
@@ -35,7 +34,6 @@ from torchmodes.measure.statistics import (
     Verdict,
     holm,
     margin,
-    noise_floor,
     p_value,
     survivor,
     verdict,
@@ -175,7 +173,8 @@ def compare(base: Run, this: Run, *, minimum_effect: float | None = None) -> Com
     if not common:
         raise ValueError(f"{base.name} and {this.name} have no case in common")
     changes = _among_many(
-        _change(case, base.records, this.records, minimum_effect=minimum_effect) for case in common
+        _change(case, base.records[case], this.records[case], minimum_effect=minimum_effect)
+        for case in common
     )
     return Comparison(
         base=base,
@@ -188,21 +187,14 @@ def compare(base: Run, this: Run, *, minimum_effect: float | None = None) -> Com
     )
 
 
-def _change(
-    case: Case,
-    base: Mapping[Case, Record],
-    this: Mapping[Case, Record],
-    *,
-    minimum_effect: float | None,
-) -> Change:
-    there, here = base[case], this[case]
+def _change(case: Case, there: Record, here: Record, *, minimum_effect: float | None) -> Change:
     parameters = tuple(_altered(there.parameters, here.parameters))
     changed = effect_between(there, here)
     if changed is None:
         was, is_now = is_measured(there), is_measured(here)
         missing: Outcome = "lost" if was else "gained" if is_now else "neither"
         return Change(case, there, here, missing, parameters=parameters)
-    beyond = _beyond(case, base, this, minimum_effect)
+    beyond = _beyond(case, there, here, minimum_effect)
     (eager_there, mode_there), (eager_here, mode_here) = seconds(there), seconds(here)
     return Change(
         case=case,
@@ -221,30 +213,21 @@ def _change(
     )
 
 
-def _beyond(
-    case: Case,
-    base: Mapping[Case, Record],
-    this: Mapping[Case, Record],
-    minimum_effect: float | None,
-) -> float | None:
+def _beyond(case: Case, there: Record, here: Record, minimum_effect: float | None) -> float | None:
     """Return the logarithm that an interval must clear; None where a run has no noise floor.
 
     An A/A case is judged by the minimum effect alone, as within a run.
     """
-    smallest = _smallest([base[case], this[case]], minimum_effect)
+    smallest = _smallest([there, here], minimum_effect)
     if case.is_baseline:
         return margin(minimum_effect=smallest)
-    floor = floor_of_two(_floor(case, this), _floor(case, base))
+    floor = floor_of_two(_floor(here), _floor(there))
     return None if floor is None else margin(minimum_effect=smallest, floor=floor)
 
 
-def _floor(case: Case, records: Mapping[Case, Record]) -> float | None:
-    """Return the noise floor of a case's group as a logarithm: its A/A case's, or as recorded."""
-    same_twice = records.get(case.baseline)
-    if same_twice is not None and (measured := case_effect(same_twice)) is not None:
-        return noise_floor(measured)
-    statistics = records[case].statistics
-    told = None if statistics is None else statistics.noise_floor
+def _floor(record: Record) -> float | None:
+    """Return the noise floor that a case's own run took, a logarithm: it knew the hardware."""
+    told = None if record.statistics is None else record.statistics.noise_floor
     return None if told is None else math.log1p(told)
 
 

@@ -96,7 +96,8 @@ def record_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise ValueError(f"{path}: there is no such folder")
     below = (path / BENCHMARK, path / "results" / BENCHMARK, path)
-    files = sorted(next(folder for folder in below if folder.is_dir()).rglob("*-b*.json"))
+    found = next(folder for folder in below if folder.is_dir()).rglob("*-b*.json")
+    files = sorted(file for file in found if "--vs--" not in file.name)  # of two profiles
     if not files:
         raise ValueError(f"{path}: holds no record of a benchmarked case (benchmark/**/*.json)")
     return files

@@ -100,7 +100,7 @@ def notes(change: Change) -> str:
         if change.this.reason:
             told.append(change.this.reason)
     if change.ratio is not None and change.margin is None:
-        told.append("a run has no A/A case for its group, so there is no noise floor")
+        told.append("a run has no noise floor for it")
     if change.outcome in ("same", "unresolved") and _much_slower(change):
         told.append(
             f"took {ratio(change.took)} as long, but so did eager beside it"
