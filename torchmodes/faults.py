@@ -20,7 +20,7 @@ class InvalidConfig(ValueError):
         count = "1 mistake" if len(faults) == 1 else f"{len(faults)} mistakes"
         lines = "\n".join(f"  {fault}" for fault in faults)
         super().__init__(
-            f"the configuration has {count}:\n{lines}\nconfig.yaml explains every key."
+            f"the configuration has {count}:\n{lines}\ndocs/reference/config.md explains every key."
         )
         self.faults = list(faults)
 

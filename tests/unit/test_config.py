@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from torchmodes import config
-from torchmodes.config import config_schema, parse_config
+from torchmodes.config import config_schema, parse_config, run
 from torchmodes.faults import InvalidConfig
+from torchmodes.measure import case
 
 ROOT = Path(__file__).parents[2]
 CONFIG_FILE = ROOT / "config.yaml"
@@ -138,6 +139,13 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
         ("benchmark", [], "benchmark: List should have at least 1 item"),
         ("profile.cases", [{}], "profile.cases[0].task: is missing"),
         ("data.target", "Rent", "data: features and target can be chosen only with a CSV file"),
+        ("data.rows", 10, "data.rows: should be greater than or equal to 100 (found 10)"),
+        ("measurement.min_quads", 1, "measurement.min_quads: should be greater than or equal to 5"),
+        (
+            "measurement.budget_s",
+            200.0,
+            "measurement: time_limit_s (600) is less than an A/A case may take: 605 s (3 ×",
+        ),
         ("data.validation", 0.85, "data: validation + test leave less than 10 %"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
@@ -149,6 +157,10 @@ def test_a_fault_is_told_at_its_place(raw, path, value, fault):
         section = section[name]
     section[key] = value
     assert any(told.startswith(fault) for told in faults_of(raw)), faults_of(raw)
+
+
+def test_the_budgets_of_an_aa_case_are_those_that_it_gets():
+    assert run.AA_BUDGETS == case.AA_BUDGETS
 
 
 @pytest.mark.parametrize("path", ["modes.inductor.engine", "models.house_price.family", "modes"])

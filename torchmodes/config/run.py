@@ -28,6 +28,9 @@ HOUSING_FEATURES = [
     "Area Population",
 ]
 
+AA_BUDGETS = 3
+"""Budgets that an A/A case samples for, as `torchmodes.measure.case` has it."""
+
 ModePair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
@@ -37,7 +40,7 @@ class Data(Section):
     source: str = Field(
         SYNTHETIC, description="`synthetic`, or the path of a CSV file with a header"
     )
-    rows: Count = Field(20_000, description="rows to generate; ignored for a CSV file", ge=100)
+    rows: int = Field(20_000, description="rows to generate; ignored for a CSV file", ge=100)
     features: list[str] = Field(
         HOUSING_FEATURES, description="numeric columns the model reads", min_length=1
     )
@@ -91,9 +94,13 @@ class Measurement(Section):
     target_half_width: Share = Field(
         0.01, description="stop when the 95 % interval of the speed-up is ± this (relative)"
     )
-    budget_s: Positive = Field(10.0, description="seconds of samples at the most, per case")
+    budget_s: Positive = Field(
+        10.0, description="seconds of samples at the most, per case; an A/A case: three times"
+    )
     warmup_budget_s: Positive = Field(5.0, description="seconds of warm-up at the most, per case")
-    min_quads: Count = Field(10, description="quads (ABBA) to take at the least", ge=5)
+    min_quads: int = Field(
+        10, description="quads (ABBA) before the interval is first looked at", ge=5
+    )
     minimum_effect: Share = Field(
         0.01, description="the smallest speed-up that matters (relative); verdicts ignore less"
     )
@@ -105,6 +112,16 @@ class Measurement(Section):
     start: Literal["auto", "fork", "fresh"] = Field(
         "auto", description="fork from a preloaded server, or a fresh interpreter per case"
     )
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Measurement:
+        longest_s = AA_BUDGETS * self.budget_s + self.warmup_budget_s
+        if longest_s > self.time_limit_s:
+            raise ValueError(
+                f"time_limit_s ({self.time_limit_s:g}) is less than an A/A case may take:"
+                f" {longest_s:g} s ({AA_BUDGETS} × budget_s + warmup_budget_s)"
+            )
+        return self
 
 
 class Profile(Section):
