@@ -16,6 +16,8 @@ from torchmodes.report.figures.roofline import draw_roofline
 from torchmodes.report.html import render_report
 from torchmodes.report.style import figure_style
 
+UNSUPPORTED = {"status": "unsupported", "reason": "no GPU", "a": CHANGE["a"], "b": CHANGE["b"]}
+
 
 def texts(figure: Figure) -> str:
     with figure_style():
@@ -66,7 +68,7 @@ def test_the_report_explains_a_profile(tmp_path: Path):
         house_price_records(),
         profiles=[a_profile(traces=(folder / "trace.json.gz",))],
         roofline=ROOFLINE,
-        diffs=[CHANGE, {"status": "unsupported", "reason": "no GPU"}],
+        diffs=[CHANGE, UNSUPPORTED],
     )
     html = render_report(data, path=tmp_path / "reports/report.html")
     why = html[html.index('<section id="why"') : html.index('<section id="missing"')]
@@ -77,5 +79,6 @@ def test_the_report_explains_a_profile(tmp_path: Path):
     assert "<strong>Python overhead</strong>: 30% of the step" in why
     assert "A profiled step of x/inductor takes 8 ms." in why
     assert "Without the profiler it is the other way round." in why
+    assert "<p>no GPU</p>" in why
     assert "−4.00\N{NARROW NO-BREAK SPACE}ms" in why
     assert "compute" in why

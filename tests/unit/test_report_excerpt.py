@@ -12,6 +12,7 @@ from torchmodes.report import data as report_data
 from torchmodes.report.data import ReportData, load_report_data, make_report_data
 from torchmodes.report.html import render_report
 from torchmodes.report.markdown import render_summary
+from torchmodes.report.plots import render
 from torchmodes.report.tables import summary_table
 
 MODELS, MODES, BATCHES = ("alpha", "beta", "gamma"), ("eager", "fx"), (1, 2, 4)
@@ -76,6 +77,20 @@ def test_records_without_samples_make_the_same_summary(
     light = read_records(files, quads=False)
     assert all(record.samples and not record.samples.quads for record in light)
     assert summary_table(light).equals(summary_table(read_records(files)))
+
+
+def test_the_figure_of_single_samples_says_why_it_is_empty(records: list[Record]) -> None:
+    def without_quads(record: Record) -> Record:
+        assert record.samples is not None
+        samples = record.samples.model_copy(update={"quads": []})
+        return record.model_copy(update={"samples": samples})
+
+    def told(records: list[Record]) -> str:
+        (text,) = render("latency", make_report_data(records)).texts
+        return " ".join(text.get_text().split())
+
+    assert "samples of more than 300 cases are not read" in told([*map(without_quads, records)])
+    assert "no result holds it" in told([])
 
 
 def test_only_a_run_that_shows_every_case_keeps_the_samples(

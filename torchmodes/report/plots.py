@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torchmodes.records import Record
 from torchmodes.report import style
 from torchmodes.report.advice import group_cases
-from torchmodes.report.data import ReportData
+from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.figures.batches import draw_batches, has_batches
 from torchmodes.report.figures.comparison import draw_latency, draw_speed_up, draw_throughput
 from torchmodes.report.figures.cost import costed, draw_break_even, draw_cost, paying
@@ -81,7 +81,10 @@ def render(name: str, data: ReportData) -> Figure:
     plot = PLOTS[name]
     with style.figure_style():
         if not plot.has_data(data):
-            return message_figure(f"{plot.title}: nothing to show, because no result holds it.")
+            why = "no result holds it"
+            if plot.has_data is _any_samples and _any_measured(data):
+                why = f"single samples of more than {CASES_SHOWN} cases are not read"
+            return message_figure(f"{plot.title}: nothing to show, because {why}.")
         excerpt = data.excerpt()
         figure = plot.draw(excerpt)
         if excerpt is not data:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
@@ -14,6 +16,8 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.judging import Judged
 from torchmodes.report.problems import Problem, bad, problems
 from torchmodes.report.quantities import duration, plural, ratio, ratio_range
+
+REPORT = Path("reports/report.html")
 
 _STYLES = {
     "faster": "green",
@@ -49,27 +53,18 @@ def print_summary(data: ReportData, console: Console | None = None) -> None:
     failed = bad(problems(data))
     if failed:
         console.print(_failures(failed))
-    console.print(exit_information(data))
+        console.print(_ending(len(failed), strict=bool(data.config.get("strict"))))
+    if REPORT.exists():  # a run that was asked for other files makes none
+        console.print(f"The report: {REPORT}")
 
 
-def exit_code(data: ReportData) -> int:
-    """Return 1 where ``strict`` is true and something failed or came out wrong, else 0."""
-    return int(bool(data.config.get("strict")) and bool(bad(problems(data))))
-
-
-def exit_information(data: ReportData) -> str:
-    """Say how the run ends and where its report is."""
-    failed = len(bad(problems(data)))
-    report = "The report: reports/report.html"
-    if not failed:
-        return report
-    told = f"{plural(failed, 'result')} failed or came out wrong"
+def _ending(failed: int, *, strict: bool) -> str:
     ends = (
-        "strict is true, so the run ends with exit code 1"
-        if exit_code(data)
-        else "with strict: true the run would end with exit code 1"
+        "strict is true, so rule all ends with exit code 1"
+        if strict
+        else "with strict: true rule all would end with exit code 1"
     )
-    return f"{told}; {ends}. {report}"
+    return f"{plural(failed, 'result')} failed or came out wrong; {ends}."
 
 
 def _group_table(advice: Advice, *, several: bool) -> Table:

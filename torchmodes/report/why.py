@@ -85,11 +85,7 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     return {
         "figures": figures,
         "points": data.roofline.get("points", []),
-        "diffs": [
-            (found, found.get("account", [])[:ROWS_OF_A_DIFF])
-            for found in data.diffs
-            if found["status"] == "ok"
-        ],
+        "diffs": [(found, found.get("account", [])[:ROWS_OF_A_DIFF]) for found in data.diffs],
         "profiles": [
             _explained(profile, page, number) for number, profile in enumerate(data.profiles)
         ],
