@@ -67,7 +67,7 @@ lock: .venv/ready ## make requirements.lock anew from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header requirements.in --output-file requirements.lock
 
-clean: ## remove what runs made, keep the environment
+clean: ## remove what runs made, conda environments too; keep .venv
 	find results reports -mindepth 1 ! -name README.md -delete
 	rm -rf logs .snakemake .cache
 

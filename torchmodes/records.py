@@ -145,7 +145,9 @@ class Cost(Part):
         None, description="share of the last second of sampling in which a kernel ran, by NVML"
     )
     break_even_calls: Interval | None = Field(
-        None, description="calls that pay prepare_s + first_call_s back; null: never"
+        None,
+        description="calls that pay back what prepare_s + first_call_s exceed"
+        " baseline_first_call_s by; null: the estimate shows no gain",
     )
 
 

@@ -112,6 +112,6 @@ def test_messages_in_troubleshooting_are_those_of_the_code() -> None:
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     # What the code fills in: names and numbers.
     filled = r"…|600 s|\b2 mistakes|cpu$|CUDAExecutionProvider|SIG[A-Z]+"
-    for message in re.findall(r"^\| `([^`]+)`(?! \(Snakemake\))", text, re.MULTILINE):
+    for message in re.findall(r"^(?:\||-) `([^`]+)`(?! \(Snakemake\))", text, re.MULTILINE):
         for piece in re.split(filled, message):
             assert piece.strip() in source, f"no code says {piece!r} ({message})"

@@ -1,8 +1,8 @@
 """What changed between two profiled cases: operators or kernels, time by time, in one account.
 
-The account adds up: the times that its rows gain sum to the difference of the profiled steps. These
-are the lean ones, recorded without stacks, because recording stacks slows some modes more than
-others.
+The account adds up: the times that its rows gain sum to the difference of the profiled steps. Steps
+and operators are the lean ones, recorded without stacks, because recording stacks slows some modes
+more than others. Kernels are those of the full trace: stacks slow the host, not the GPU.
 """
 
 from __future__ import annotations
