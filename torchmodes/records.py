@@ -60,6 +60,10 @@ class Samples(Part):
     """Every sample that was taken; none is dropped."""
 
     clock: str = Field(description="what measured the seconds")
+    timer_s: float | None = Field(None, description="the finest time that it can tell apart")
+    empty_sample_s: float | None = Field(
+        None, description="what it reports for a call that does nothing; not subtracted"
+    )
     calls_per_sample: int
     quads: list[Quad]
 
@@ -184,7 +188,7 @@ class Run(Part):
     start_s: float = Field(description="from the request until the case began, imports included")
     sampling_s: float | None = None
     bookkeeping_share: float | None = Field(
-        None, description="of sampling_s: spent outside samples, synchronising and looking"
+        None, description="of sampling_s: spent on untimed calls, synchronising and looking"
     )
     threads: int = Field(description="asked for")
     torch_threads: int | None = Field(None, description="as PyTorch reports them")

@@ -10,6 +10,7 @@ import pytest
 from record_factory import ENVIRONMENT, make_record
 
 from torchmodes.measure import benchmark
+from torchmodes.records import Record
 
 CASE = "inference/cpu/house_price/{}/fp32-b64"
 
@@ -62,4 +63,20 @@ def test_an_aa_case_of_other_hardware_gives_none(
     floor, (warning,) = measured_on(node(), there, monkeypatch)
     assert floor is None
     host = there["machine"]["host"]
-    assert warning == f"the A/A case of this group was measured on other hardware, on {host}"
+    assert warning == (
+        f"no noise floor: the A/A case of this group was measured on other hardware, on {host}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("aa", "why"),
+    [
+        (make_record(CASE.format("eager"), status="failed"), "has no result"),
+        (make_record(CASE.format("eager"), quads=1), "has too few quads for an interval"),
+        (make_record(CASE.format("eager")), "was measured with 2 threads, not 4"),
+    ],
+)
+def test_an_aa_case_that_says_nothing_of_this_one_gives_none(aa: Record, why: str) -> None:
+    floor, (warning,) = benchmark.floor_here(aa, node(), 2 if "quads" in why else 4)
+    assert floor is None
+    assert why in warning

@@ -22,12 +22,11 @@ def test_break_even_divides_extra_seconds_by_seconds_saved() -> None:
     assert paid.calls == pytest.approx(10 / (0.1 - 0.05))
     assert paid.low == pytest.approx(10 / (0.1 - 0.025))
     assert paid.high == pytest.approx(10 / (0.1 - 0.08))
-    assert not paid.never
 
 
 def test_never_when_not_faster() -> None:
     paid = break_even(speed_up(0.9, 0.8, 0.99), baseline_s=0.1, extra_s=10.0)
-    assert paid == BreakEven(calls=None, low=None, high=None, never=True)
+    assert paid == BreakEven(calls=None, low=None, high=None)
 
 
 def test_half_open_when_the_interval_touches_one() -> None:
@@ -35,12 +34,11 @@ def test_half_open_when_the_interval_touches_one() -> None:
     assert paid.calls == pytest.approx(10 / (0.1 - 0.1 / 1.1))
     assert paid.low == pytest.approx(10 / (0.1 - 0.08))
     assert paid.high is None
-    assert not paid.never
 
 
 def test_not_faster_by_the_estimate_but_perhaps() -> None:
     paid = break_even(speed_up(0.99, 0.9, 1.25), baseline_s=0.1, extra_s=10.0)
-    assert (paid.calls, paid.high, paid.never) == (None, None, False)
+    assert (paid.calls, paid.high) == (None, None)
     assert paid.low == pytest.approx(10 / (0.1 - 0.08))
 
 

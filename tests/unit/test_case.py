@@ -11,6 +11,7 @@ import torch
 
 from torchmodes.cases import parse_case
 from torchmodes.measure import case as case_module
+from torchmodes.models.flops import counting_flops
 from torchmodes.subjects import Subject
 from torchmodes.training.dataset import Tensors
 from torchmodes.training.loop import train
@@ -51,9 +52,20 @@ def test_an_epochs_loss_is_the_mean_though_steps_overwrite_it():
     assert epoch.train_loss == (1 + 2 + 3 + 4) / 4
 
 
-def test_libraries_are_started_on_an_accelerator_alone(monkeypatch):
+def test_neither_side_pays_for_the_libraries(monkeypatch):
     waited = []
     monkeypatch.setattr(case_module, "synchronize", waited.append)
-    for device in ("cpu", "meta"):
-        case_module._start_libraries(device)
-    assert waited == ["meta"]
+    with counting_flops() as counter:
+        case_module._start_libraries("cpu")
+    ran = {str(operator) for operator in counter.get_flop_counts()["Global"]}
+    assert {"aten.convolution", "aten.mm"} <= ran
+    assert waited == ["cpu"]
+
+
+def test_what_was_measured_stands_though_its_artefact_cannot_be_saved():
+    def artefacts():
+        raise OSError("No space left on device")
+
+    warnings = []
+    assert case_module._artefact_bytes(SimpleNamespace(artefacts=artefacts), warnings) is None
+    assert warnings == ["its artefact was not saved: OSError: No space left on device"]

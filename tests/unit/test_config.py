@@ -14,9 +14,8 @@ import pytest
 import yaml
 
 from torchmodes import config
-from torchmodes.config import config_schema, parse_config, run
+from torchmodes.config import config_schema, parse_config
 from torchmodes.faults import InvalidConfig
-from torchmodes.measure import case
 
 ROOT = Path(__file__).parents[2]
 CONFIG_FILE = ROOT / "config.yaml"
@@ -131,6 +130,7 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
         ("modes.inductor", {}, "modes.inductor: needs the key 'engine'"),
         ("modes", None, "modes: should be a valid dictionary (found None)"),
         ("modes", {"eager": {"engine": "fx"}}, "modes: needs `eager: {engine: eager}`"),
+        ("modes.eager.channels_last", True, "modes: needs `eager: {engine: eager}`"),
         ("training.model", "mine", "training.model: no model of family mlp has the name 'mine'"),
         ("training.modes", ["eager", "mine"], "training.modes[1]: 'mine' cannot train"),
         ("benchmark.0.task", "train", "benchmark[0].task: 'train' is not one of training, infere"),
@@ -157,10 +157,6 @@ def test_a_fault_is_told_at_its_place(raw, path, value, fault):
         section = section[name]
     section[key] = value
     assert any(told.startswith(fault) for told in faults_of(raw)), faults_of(raw)
-
-
-def test_the_budgets_of_an_aa_case_are_those_that_it_gets():
-    assert run.AA_BUDGETS == case.AA_BUDGETS
 
 
 @pytest.mark.parametrize("path", ["modes.inductor.engine", "models.house_price.family", "modes"])

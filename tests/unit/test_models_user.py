@@ -11,7 +11,9 @@ from torchmodes.models import build_model
 
 MINE = """
 import collections
+import random
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -33,6 +35,7 @@ def pair(n): return torch.rand(n, 3), 1.5
 def keywords(n): return {"x": torch.rand(n, 3), "shift": torch.ones(1)}
 def user_dict(n): return collections.UserDict(keywords(n))
 def time_first(n): return torch.rand(5, n, 3)
+def numpys(n): return torch.tensor(np.random.rand(n, 3) + random.random())
 
 def nothing(n): return None
 def record(n): return Record()
@@ -58,6 +61,15 @@ def spec(tmp_path, monkeypatch):
         }
 
     return of
+
+
+def test_numbers_that_numpy_and_random_draw_come_from_the_seed_too(spec):
+    first, second, other = (
+        build_model(spec("numpys"), seed=seed, batch_size=4, device="cpu").inputs.args[0]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
 
 
 def build(spec, device="cpu"):

@@ -13,6 +13,7 @@ from scipy.stats import binom
 
 from torchmodes.measure.clock import Timing, make_clock
 from torchmodes.measure.sampler import (
+    LEAD_IN_S,
     SamplerSettings,
     Sampling,
     calls_per_sample,
@@ -77,12 +78,11 @@ def estimate(sampling: Sampling):
 
 
 def test_a_known_ratio_is_found() -> None:
-    sampling = run(noisy(5e-3, 0.03, 1), noisy(4e-3, 0.03, 2))
+    sampling = run(noisy(5e-3, 0.03, 2), noisy(4e-3, 0.03, 1002))
     said = estimate(sampling)
     assert said.speed_up_low <= 1.25 <= said.speed_up_high
     assert said.half_width < 0.01
     assert sampling.converged
-    assert sampling.stopped_by == "width"
 
 
 def test_every_sample_is_kept_with_its_order_and_time() -> None:
@@ -96,14 +96,14 @@ def test_every_sample_is_kept_with_its_order_and_time() -> None:
 
         return call
 
-    sampling = run(side("A"), side("B"), max_quads=20)
-    sampled = taken[2 * sampling.warmup.calls :]
-    assert [name for name, _ in sampled] == list("".join(quad.order for quad in sampling.quads))
+    sampling = run(side("A"), side("B"), budget_s=2.0)
     flat = [seconds for quad in sampling.quads for seconds in quad.seconds]
-    assert flat == [seconds for _, seconds in sampled]
+    names = "".join(quad.order for quad in sampling.quads)
+    called = iter(taken[2 * sampling.warmup.calls :])
+    assert all(sample in called for sample in zip(names, flat, strict=True)), "in the order taken"
     began = [quad.at_s for quad in sampling.quads]
     assert began[0] == 0
-    assert np.diff(began) == pytest.approx([sum(quad.seconds) for quad in sampling.quads[:-1]])
+    assert all(np.diff(began) >= [sum(quad.seconds) for quad in sampling.quads[:-1]])
     json.dumps(asdict(sampling), allow_nan=False)
 
 
@@ -127,16 +127,38 @@ def test_orders_are_random_but_balanced() -> None:
 def test_the_budget_stops_a_noisy_case() -> None:
     sampling = run(noisy(5e-3, 0.5, 1), noisy(5e-3, 0.5, 2), budget_s=1.0)
     assert not sampling.converged
-    assert sampling.stopped_by == "budget"
     assert 1.0 <= sampling.seconds < 1.2
 
 
-def test_the_number_of_quads_stops_a_fast_and_noisy_case() -> None:
-    sampling = run(noisy(1e-5, 0.5, 1), noisy(1e-5, 0.5, 2), max_quads=50)
-    assert (len(sampling.quads), sampling.stopped_by) == (50, "max_quads")
+def test_what_the_other_side_leaves_behind_is_in_no_sample() -> None:
+    """The first 20 ms of a side after the other's turn are slow, as on cold caches."""
+    machine = Machine()
+    turn: dict[str, object] = {"side": "", "since": 0.0}
+
+    def side(name: str, seconds: float) -> Callable[[], float]:
+        def call() -> float:
+            if turn["side"] != name:
+                turn.update(side=name, since=machine.at_s)
+            return seconds * (3 if machine.at_s - turn["since"] < LEAD_IN_S else 1)
+
+        return call
+
+    sampling = run(side("A", 3e-3), side("B", 2e-3), machine)
+    assert {round(s, 9) for quad in sampling.quads for s in quad.seconds} == {3e-3, 2e-3}
+    assert estimate(sampling).speed_up == pytest.approx(1.5)
 
 
-@pytest.mark.parametrize(("call_s", "quads"), [(0.6, 5), (3.0, 3), (4.9, 2), (20.0, 1)])
+def test_a_slow_call_leads_in_once() -> None:
+    taken: list[str] = []
+    sampling = run(
+        lambda: taken.append("A") or 0.5, lambda: taken.append("B") or 0.5, budget_s=20.0
+    )
+    names = "".join(taken[2 * sampling.warmup.calls :])
+    turns = [len(list(calls)) for _, calls in itertools.groupby(names)]
+    assert set(turns) <= {2, 3, 5}, "one call, and the one, two or four samples of a turn"
+
+
+@pytest.mark.parametrize(("call_s", "quads"), [(1.1, 3), (3.0, 3), (4.9, 2), (20.0, 1)])
 def test_slow_calls_get_three_quads_if_four_budgets_allow(call_s: float, quads: int) -> None:
     sampling = run(noisy(call_s, 1e-6, 1), lambda: call_s, budget_s=10.0, target_half_width=1e-9)
     assert len(sampling.quads) == quads
@@ -151,8 +173,9 @@ def test_one_quad_of_calls_of_20_s_resolves_nothing() -> None:
 
 def test_the_rule_looks_at_the_width_never_at_the_centre() -> None:
     """The same noise around another ratio stops at the same quad."""
-    faster = run(noisy(1e-3, 0.05, 1), noisy(0.2e-3, 0.05, 2), warmup_budget_s=1e-9)
-    same = run(noisy(1e-3, 0.05, 1), noisy(1e-3, 0.05, 2), warmup_budget_s=1e-9)
+    settings = {"warmup_budget_s": 1e-9, "budget_s": 1e4}
+    faster = run(noisy(10.0, 0.05, 1), noisy(2.0, 0.05, 2), **settings)
+    same = run(noisy(10.0, 0.05, 1), noisy(10.0, 0.05, 2), **settings)
     assert len(same.quads) == len(faster.quads)
 
 
@@ -250,16 +273,14 @@ def test_both_sides_are_grouped_alike_by_the_faster() -> None:
     machine = Machine(timer_s=1e-7)
     sampling = run(lambda: 1e-3, lambda: 2e-5, machine)
     assert sampling.calls_per_sample == 5
-    assert set(machine.taken[-4 * len(sampling.quads) :]) == {5}
+    assert set(machine.taken) == {1, 5}, "untimed calls are made one by one"
 
 
 def test_time_outside_samples_is_told() -> None:
-    assert run(lambda: 1e-3, lambda: 1e-3).bookkeeping_share == pytest.approx(0, abs=1e-9)
-    sampling = run(lambda: 1e-3, lambda: 1e-3, Machine(overhead_s=1e-3))
-    assert sampling.bookkeeping_share == pytest.approx(0.5)
-    grouped = run(lambda: 1e-5, lambda: 1e-5, Machine(timer_s=1e-7, overhead_s=1e-4))
-    assert grouped.calls_per_sample == 10
-    assert grouped.bookkeeping_share == pytest.approx(0.5)
+    sampling = run(lambda: 0.1, lambda: 0.1, Machine(overhead_s=0.1))
+    samples = sum(sum(quad.seconds) for quad in sampling.quads)
+    assert sampling.bookkeeping_share == pytest.approx(1 - samples / sampling.seconds)
+    assert 0.5 < sampling.bookkeeping_share < 0.75, "half overhead; a call of 0.1 s leads in"
 
 
 def test_no_garbage_is_collected_within_a_sample() -> None:
@@ -289,7 +310,7 @@ def test_what_a_side_raises_comes_through_and_the_collector_returns() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("target_half_width", 0), ("budget_s", math.inf), ("min_quads", 1), ("max_quads", 5)],
+    [("target_half_width", 0), ("budget_s", math.inf), ("min_quads", 1)],
 )
 def test_settings_are_checked(setting: str, value: float) -> None:
     with pytest.raises(ValueError, match=r"target_half_width|budget_s|min_quads"):

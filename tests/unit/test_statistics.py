@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from torchmodes.measure.benchmark import noise_floor
 from torchmodes.measure.statistics import (
     Effect,
     effect,
     holm,
     log_ratios,
     margin,
-    noise_floor,
     p_value,
     sides,
     survivor,
@@ -126,6 +126,14 @@ def test_first_order_inflation_widens_the_interval() -> None:
     assert measured.degrees_of_freedom == pytest.approx(max(1, 3 / inflation - 1))
 
 
+def test_the_bias_put_right_grows_with_the_autocorrelation() -> None:
+    values = np.array([1.0, 1.0, -1.0, -1.0])  # r = 1/4, and 3/4 once its bias is put right
+    measured = effect(values)
+    inflation = (1 + 3 / 4) / (1 - 3 / 4)
+    assert measured.autocorrelation == pytest.approx(1 / 4)
+    assert measured.standard_error == pytest.approx(math.sqrt(4 / (4 * 3) * inflation))
+
+
 def test_long_memory_inflates_more_than_first_order() -> None:
     rng = np.random.default_rng(1)
     slow = np.repeat(rng.normal(size=40), 25) + 2 * rng.normal(size=1000)
@@ -141,7 +149,7 @@ def test_one_quad_has_no_interval() -> None:
     assert measured.low is measured.high is measured.half_width is None
     assert verdict(measured, beyond=0.01) == "unresolved"
     assert p_value(measured, beyond=0.01) == 1.0
-    assert noise_floor(measured) is None
+    assert noise_floor(measured.speed_up_low, measured.speed_up_high) is None
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [[0.1]]])
@@ -169,8 +177,8 @@ def test_a_bound_beyond_floats_is_none_not_infinite() -> None:
 
 
 def test_noise_floor_is_the_farthest_bound_of_an_aa_case() -> None:
-    assert noise_floor(with_interval(-0.004, 0.012)) == pytest.approx(0.012)
-    assert noise_floor(with_interval(-0.03, -0.01)) == pytest.approx(0.03)
+    assert noise_floor(math.exp(-0.004), math.exp(0.012)) == pytest.approx(0.012)
+    assert noise_floor(math.exp(-0.03), math.exp(-0.01)) == pytest.approx(0.03)
 
 
 def test_margin_is_the_larger_of_floor_and_minimum_effect() -> None:

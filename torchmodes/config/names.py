@@ -20,9 +20,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     modes, models = _mapping(raw, "modes"), _mapping(raw, "models")
     training = _mapping(raw, "training")
     faults = []
-    if _mapping(modes, BASELINE_MODE).get("engine") != "eager":
+    if dict(_mapping(modes, BASELINE_MODE)) != {"engine": "eager"}:
         faults.append(
-            "modes: needs `eager: {engine: eager}`, against which every speed-up is measured"
+            "modes: needs `eager: {engine: eager}`, against which every speed-up is measured; give"
+            " a mode with options another name"
         )
     trained = training.get("model", Training.model_fields["model"].default)
     mlps = [name for name, model in models.items() if _family(model) == "mlp"]

@@ -29,7 +29,7 @@ HOUSING_FEATURES = [
 ]
 
 AA_BUDGETS = 3
-"""Budgets that an A/A case samples for, as `torchmodes.measure.case` has it."""
+"""The A/A case may sample three times as long: every verdict of its group rests on its width."""
 
 ModePair = Annotated[list[str], Field(min_length=2, max_length=2)]
 

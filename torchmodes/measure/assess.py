@@ -27,7 +27,7 @@ def assess(
     minimum_effect
         The smallest relative speed-up that matters.
     floor
-        The group's noise floor, a logarithm; None for the A/A case itself, or when it failed.
+        The group's noise floor, a logarithm; None for the A/A case itself, or where there is none.
     extra_s
         Seconds of preparation and first call beyond the baseline's.
     """
@@ -43,6 +43,8 @@ def assess(
         "warmup": asdict(sampling.warmup),
         "samples": {
             "clock": sampling.clock,
+            "timer_s": sampling.timer_s,
+            "empty_sample_s": sampling.empty_sample_s,
             "calls_per_sample": calls,
             "quads": [asdict(quad) for quad in sampling.quads],
         },
@@ -72,14 +74,12 @@ def assess(
             "autocorrelation": measured.autocorrelation,
             "autocorrelated": measured.autocorrelated,
         },
-        "warnings": _warnings(sampling, drifting=drifted.drifting, no_floor=no_floor),
+        "warnings": _warnings(sampling, drifting=drifted.drifting),
     }
 
 
-def _warnings(sampling: Sampling, *, drifting: bool, no_floor: bool) -> list[str]:
+def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:
     warnings = []
-    if no_floor:
-        warnings.append("the A/A case of this group has no result on this hardware: no noise floor")
     if not sampling.warmup.steady:
         warnings.append(
             f"never became steady in {sampling.warmup.seconds:.1f} s of warm-up"

@@ -50,7 +50,7 @@ def benchmark_case(
         Always: a crash, a kill or a hang is a record with status ``failed``.
     """
     environment = describe_environment()  # before: the load at the start is not the case's own
-    floor, caveats = floor_here(aa, environment)
+    floor, caveats = floor_here(aa, environment, threads)
     started_at = datetime.now(UTC)
     parts, outcome = run_cold(
         "torchmodes.measure.case:measure",
@@ -75,30 +75,52 @@ def benchmark_case(
     )
 
 
-def floor_here(aa: Record | None, environment: Mapping[str, Any]) -> tuple[float | None, list[str]]:
+def floor_here(
+    aa: Record | None, environment: Mapping[str, Any], threads: int
+) -> tuple[float | None, list[str]]:
     """Return the noise floor that an A/A record shows for a machine, and what to say about that.
 
-    On a cluster the A/A case may have run on another node. Of one with other hardware it says
-    nothing about this one, so there is no floor; of one with the same hardware it is taken, with a
-    warning.
+    On a cluster the A/A case may have run on another node, and anywhere with another number of
+    threads. Of other hardware or threads it says nothing about this case, so there is no floor; of
+    another node with the same hardware it is taken, with a warning.
     """
     if aa is None:
         return None, []
-    here, there = (e["machine"]["host"] for e in (environment, aa.environment))
+    if aa.statistics is None:
+        return _no_floor("has no result")
+    here, there = (e["machine"]["host"] or "a container" for e in (environment, aa.environment))
     if not same_hardware(aa.environment, environment):
-        return None, [f"the A/A case of this group was measured on other hardware, on {there}"]
-    floor = noise_floor(aa)
-    if floor is not None and here != there:
+        return _no_floor(f"was measured on other hardware, on {there}")
+    if aa.run.threads != threads:
+        return _no_floor(f"was measured with {aa.run.threads} threads, not {threads}")
+    floor = noise_floor(aa.statistics.speed_up.low, aa.statistics.speed_up.high)
+    if floor is None:
+        return _no_floor("has too few quads for an interval: raise measurement.budget_s")
+    if here != there:
         return floor, [f"the noise floor is that of {there}, which has the same hardware"]
     return floor, []
 
 
-def noise_floor(aa: Record | None) -> float | None:
-    """Return the noise floor that an A/A record shows, a logarithm."""
-    if aa is None or aa.statistics is None:
+def noise_floor(low: float | None, high: float | None) -> float | None:
+    """Return the largest effect that an A/A case leaves possible: max(|low|, |high|), a logarithm.
+
+    Parameters
+    ----------
+    low, high : float or None
+        Bounds of the speed-up of a case that compares eager with a second eager instance.
+
+    Returns
+    -------
+    float or None
+        None where the case had too few quads for an interval.
+    """
+    if low is None or high is None:
         return None
-    low, high = aa.statistics.speed_up.low, aa.statistics.speed_up.high
-    return None if low is None or high is None else max(abs(math.log(low)), abs(math.log(high)))
+    return max(abs(math.log(low)), abs(math.log(high)))
+
+
+def _no_floor(reason: str) -> tuple[None, list[str]]:
+    return None, [f"no noise floor: the A/A case of this group {reason}"]
 
 
 def record_of(

@@ -19,14 +19,11 @@ class BreakEven:
     low, high : float or None
         95 % interval; `high` is None where the interval is open (it may never pay), both are None
         where it never pays, or where there is no interval.
-    never : bool
-        Whether the whole interval says that it is no faster.
     """
 
     calls: float | None
     low: float | None
     high: float | None
-    never: bool
 
 
 def break_even(measured: Effect, *, baseline_s: float, extra_s: float) -> BreakEven:
@@ -60,10 +57,6 @@ def break_even(measured: Effect, *, baseline_s: float, extra_s: float) -> BreakE
         needed = max(0.0, extra_s) / saved_s if saved_s > 0 else math.inf
         return needed if math.isfinite(needed) else None
 
-    estimate = calls(measured.centre)
     return BreakEven(
-        calls=estimate,
-        low=calls(measured.high),
-        high=calls(measured.low),
-        never=estimate is None and (measured.high is None or measured.high <= 0),
+        calls=calls(measured.centre), low=calls(measured.high), high=calls(measured.low)
     )

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import torch
 
+from torchmodes.config.run import AA_BUDGETS
 from torchmodes.environment import torch_build
 from torchmodes.measure import gpu, memory
 from torchmodes.measure.assess import assess
@@ -22,7 +23,7 @@ from torchmodes.measure.numerics import Numerics, compare, compare_losses
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.models.base import BuiltModel
 from torchmodes.models.flops import count_flops
-from torchmodes.modes.base import first_line
+from torchmodes.modes.base import Engine, first_line
 from torchmodes.subjects import (
     Job,
     Subject,
@@ -36,8 +37,6 @@ from torchmodes.supervision import processes
 
 LOSSES_COMPARED = 20
 """Optimiser steps whose losses must agree, from the same weights on the same batches."""
-AA_BUDGETS = 3
-"""The A/A case may sample three times as long: every verdict of its group rests on its width."""
 ENERGY_BLOCK_S = 2.0
 
 
@@ -76,10 +75,6 @@ class ContextClock:
         with self._contexts.get(call, nullcontext)():
             return self._clock.time(call, calls)
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all that was asked of it."""
-        self._clock.synchronize()
-
 
 def measure(argument: dict[str, Any]) -> dict[str, Any]:
     """Measure a case and return the parts of its record that only this process knows.
@@ -111,6 +106,7 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
     cost["baseline_first_call_s"] = baseline.first_call_s
     numerics = _compare(job, baseline.output, candidate.output)
     parts: dict[str, Any] = {
+        "warnings": [],
         "item": candidate.subject.built.item,
         "numerics": numerics,
         "cost": cost,
@@ -123,12 +119,13 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         parts |= {
             "status": "wrong",
             "reason": numerics["reason"],
-            "remedy": "do not use this mode for this model, or report the difference upstream",
+            "remedy": "make what the model draws at random depend on the seed"
+            if job.case.is_baseline
+            else "do not use this mode for this model, or report the difference upstream",
         }
     if job.case.task == "inference":
-        parts |= _flops(baseline.subject.built, parts.get("warnings", []))  # nothing is timed now
-    artefacts = candidate.subject.engine.artefacts()
-    cost["artefact_bytes"] = memory.artefact_bytes(artefacts) if artefacts else None
+        parts |= _flops(baseline.subject.built, parts["warnings"])  # nothing is timed now
+    cost["artefact_bytes"] = _artefact_bytes(candidate.subject.engine, parts["warnings"])
     facts = candidate.subject.engine.facts()
     return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
 
@@ -153,11 +150,11 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start_libraries(device: str) -> None:
-    """Let an accelerator load its libraries, for which the side that runs first would pay alone."""
-    if device != "cpu":
-        image = torch.ones(1, 1, 8, 8, device=device)
-        torch.nn.functional.conv2d(image, image) @ torch.ones(1, 1, device=device)
-        synchronize(device)
+    """Let libraries load and threads start, for which the side that runs first would pay alone."""
+    image = torch.ones(1, 3, 64, 64, device=device)
+    torch.nn.functional.conv2d(image, image[:, :, :3, :3]) @ torch.ones(62, 62, device=device)
+    torch.ones(256, 256, device=device) @ torch.ones(256, 256, device=device)
+    synchronize(device)
 
 
 def _make(job: Job, table: list[str]) -> Made:
@@ -194,6 +191,16 @@ def _flops(built: BuiltModel, warnings: list[str]) -> dict[str, Any]:
         return {"warnings": [*warnings, f"its operations were not counted: {first_line(error)}"]}
 
 
+def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
+    """Measure what a user ships; where it cannot be saved, what was measured stands."""
+    try:
+        artefacts = engine.artefacts()
+    except Exception as error:  # noqa: BLE001 - engines raise anything
+        warnings.append(f"its artefact was not saved: {first_line(error)}")
+        return None
+    return memory.artefact_bytes(artefacts) if artefacts else None
+
+
 def _compare(job: Job, baseline: Any, candidate: Any) -> dict[str, Any]:
     precision = job.case.precision
     if job.case.task == "training":
@@ -217,7 +224,7 @@ def _sample(
         baseline.subject.call,
         candidate.subject.call,
         clock=ContextClock(
-            make_clock(case.device, flush_l2=settings["flush_l2"]),
+            make_clock(case.device, flush_l2=settings["flush_l2"] and case.device == "cuda"),
             baseline.subject,
             candidate.subject,
         ),

@@ -61,10 +61,6 @@ class Clock(Protocol):
         """Time `calls` calls; the last output stays alive until the clock has stopped."""
         ...
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all that was asked of it."""
-        ...
-
 
 class CpuClock:
     """Host time of calls that run on the CPU."""
@@ -84,9 +80,6 @@ class CpuClock:
         ended = time.perf_counter_ns()
         del output
         return Timing(host_s=(ended - began) * 1e-9 / calls, device_s=None)
-
-    def synchronize(self) -> None:
-        """Return at once: a call on the CPU is done when it returns."""
 
 
 class AcceleratorClock:
@@ -134,10 +127,6 @@ class AcceleratorClock:
         del output
         device_ms = sum(start.elapsed_time(end) for start, end in events)
         return Timing(host_s=(ended - began) * 1e-9 / calls, device_s=device_ms * 1e-3 / calls)
-
-    def synchronize(self) -> None:
-        """Wait for every stream of the current device."""
-        self._backend.synchronize()
 
 
 def make_clock(device: Literal["cpu", "cuda", "mps"], *, flush_l2: bool = False) -> Clock:

@@ -83,14 +83,6 @@ class Numerics:
 
 
 @dataclass(frozen=True)
-class ReferenceErrors:
-    """Relative L2 errors of both sides against a reference, such as the model in fp64."""
-
-    baseline: float | None
-    candidate: float | None
-
-
-@dataclass(frozen=True)
 class _Figures:
     """What one pair of tensors says; the same as in `Numerics`."""
 
@@ -154,27 +146,6 @@ def compare_losses(
     except _Mismatch as mismatch:
         return _void(str(mismatch), compared="losses", tolerance=tolerance)
     return _judged([("losses", figures)], compared="losses", tolerance=tolerance)
-
-
-def reference_errors(baseline: object, candidate: object, *, reference: object) -> ReferenceErrors:
-    """Measure both sides against a reference: is the candidate less exact, or only different?
-
-    Returns
-    -------
-    ReferenceErrors
-        None for a side that cannot be compared with the reference.
-    """
-
-    def error(output: object) -> float | None:
-        try:
-            return max(
-                _compare_tensors(name, expected, actual).relative_l2
-                for name, expected, actual in _paired(reference, output)
-            )
-        except _Mismatch:
-            return None
-
-    return ReferenceErrors(baseline=error(baseline), candidate=error(candidate))
 
 
 def _tolerance(table: Mapping[str, float], precision: str) -> float:

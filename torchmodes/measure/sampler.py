@@ -21,6 +21,13 @@ WINDOW_CALLS = 5
 WINDOW_S = 0.05
 STEADY_TOLERANCE = 0.05
 """By how much an earlier window may be slower than a later one that still counts as alike."""
+LEAD_IN_S = 0.02
+"""Seconds of untimed calls, one at the least, before a side's first sample after the other's.
+
+What the other left behind in caches, and where the system put its threads, is nobody's speed.
+"""
+LONG_CALL_S = 1.0
+"""A call as long as this needs no leading in: it would cost a call, and change little."""
 FEWEST_QUADS = 3
 OVERRUN = 4
 """Slow calls may run for this many budgets to complete `FEWEST_QUADS`."""
@@ -38,8 +45,8 @@ class SamplerSettings:
     budget_s, warmup_budget_s : float
         Seconds of sampling and of warm-up, at the most. A quad that began is finished, and calls
         too slow for three quads in the budget get up to four budgets for those three.
-    min_quads, max_quads : int
-        Quads before the width is first looked at, and quads at which to stop anyway.
+    min_quads : int
+        Quads before the width is first looked at.
     timer_resolution_share : float
         The largest part of a sample that the timer's resolution may be. Calls are grouped into one
         sample only as far as this asks for.
@@ -49,7 +56,6 @@ class SamplerSettings:
     budget_s: float = 10.0
     warmup_budget_s: float = 5.0
     min_quads: int = 10
-    max_quads: int = 5000
     timer_resolution_share: float = 0.001
 
     def __post_init__(self) -> None:
@@ -57,11 +63,8 @@ class SamplerSettings:
         for name in ("target_half_width", "budget_s", "warmup_budget_s", "timer_resolution_share"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: {getattr(self, name)} must be positive and finite")
-        if not 2 <= self.min_quads <= self.max_quads:
-            raise ValueError(
-                f"min_quads: {self.min_quads} must be at least 2 and at most "
-                f"max_quads ({self.max_quads})"
-            )
+        if self.min_quads < 2:
+            raise ValueError(f"min_quads: {self.min_quads} must be at least 2")
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,11 @@ class Sampling:
     warmup : Warmup
     converged : bool
         Whether the target half-width was reached.
-    stopped_by : str
-        ``width``, ``budget`` or ``max_quads``.
     seconds : float
         From the first sample to the last.
     bookkeeping_share : float
-        Part of `seconds` spent outside samples: synchronising, looking, collecting garbage.
+        Part of `seconds` spent outside samples: leading in, synchronising, looking, collecting
+        garbage.
     clock : str
         What was read.
     timer_s, empty_sample_s : float
@@ -122,7 +124,6 @@ class Sampling:
     calls_per_sample: int
     warmup: Warmup
     converged: bool
-    stopped_by: Literal["width", "budget", "max_quads"]
     seconds: float
     bookkeeping_share: float
     clock: str
@@ -168,20 +169,18 @@ def sample(
         quads: list[Quad] = []
         ratios: list[float] = []
         began = collected = now()
-        stopped_by: Literal["width", "budget", "max_quads"] | None = None
+        lead_in_s = LEAD_IN_S if per_call_s < LONG_CALL_S else 0.0
+        turns = _Turns(baseline, candidate, clock, calls, lead_in_s, now)
         for order in orders(seed):
-            quad = _quad(order, baseline, candidate, clock, calls, at_s=now() - began)
+            quad = turns.quad(order, at_s=now() - began)
             quads.append(quad)
             ratios.append(_log_ratio(quad))
-            elapsed = now() - began
-            stopped_by = _stop(len(quads), elapsed, rule.enough(ratios), settings)
-            if stopped_by:
+            if rule.enough(ratios) or _spent(len(quads), now() - began, settings):
                 break
             if now() - collected > _COLLECT_EVERY_S:
                 collect()
                 collected = now()
         seconds = now() - began
-    assert stopped_by is not None
     sampled = calls * sum(sum(quad.seconds) for quad in quads)
     half_width = effect(ratios).half_width
     return Sampling(
@@ -189,7 +188,6 @@ def sample(
         calls_per_sample=calls,
         warmup=warmup,
         converged=half_width is not None and half_width < settings.target_half_width,
-        stopped_by=stopped_by,
         seconds=seconds,
         bookkeeping_share=max(0.0, 1 - sampled / seconds) if seconds > 0 else 0.0,
         clock=clock.name,
@@ -207,17 +205,39 @@ def orders(seed: int) -> Iterator[Order]:
         yield from pair
 
 
-def _quad(
-    order: Order, baseline: Call, candidate: Call, clock: Clock, calls: int, *, at_s: float
-) -> Quad:
-    timings = [clock.time(baseline if side == "A" else candidate, calls) for side in order]
-    first, second, third, fourth = (timing.host_s for timing in timings)
-    return Quad(
-        order=order,
-        seconds=(first, second, third, fourth),
-        device_seconds=_device_seconds(timings),
-        at_s=at_s,
-    )
+class _Turns:
+    """Takes samples in turn, and leads in where the side changes."""
+
+    def __init__(
+        self,
+        baseline: Call,
+        candidate: Call,
+        clock: Clock,
+        calls: int,
+        lead_in_s: float,
+        now: Callable[[], float],
+    ) -> None:
+        self._sides = {"A": baseline, "B": candidate}
+        self._clock, self._calls, self._lead_in_s, self._now = clock, calls, lead_in_s, now
+        self._last = ""
+
+    def quad(self, order: Order, *, at_s: float) -> Quad:
+        """Take four samples."""
+        timings = [self._sample(side) for side in order]
+        first, second, third, fourth = (timing.host_s for timing in timings)
+        return Quad(
+            order=order,
+            seconds=(first, second, third, fourth),
+            device_seconds=_device_seconds(timings),
+            at_s=at_s,
+        )
+
+    def _sample(self, side: str) -> Timing:
+        call = self._sides[side]
+        began, changed, self._last = self._now(), side != self._last, side
+        while changed and self._now() - began < self._lead_in_s:
+            self._clock.time(call, 1)
+        return self._clock.time(call, self._calls)
 
 
 def _device_seconds(timings: Sequence[Timing]) -> Four | None:
@@ -235,17 +255,12 @@ def _log_ratio(quad: Quad) -> float:
     return ratio if quad.order == "ABBA" else -ratio
 
 
-def _stop(
-    quads: int, elapsed_s: float, narrow: bool, settings: SamplerSettings
-) -> Literal["width", "budget", "max_quads"] | None:
-    if narrow:
-        return "width"
-    if quads >= settings.max_quads:
-        return "max_quads"
+def _spent(quads: int, elapsed_s: float, settings: SamplerSettings) -> bool:
+    """Tell whether the budget is spent; a few slow calls may exceed it."""
     if elapsed_s < settings.budget_s:
-        return None
+        return False
     affordable = elapsed_s * (quads + 1) / quads <= OVERRUN * settings.budget_s
-    return None if quads < FEWEST_QUADS and affordable else "budget"
+    return quads >= FEWEST_QUADS or not affordable
 
 
 def warm_up(

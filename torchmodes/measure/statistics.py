@@ -227,30 +227,12 @@ def _variance_inflation(correlations: NDArray[np.float64], n: int) -> float:
     autocorrelations, (1 + 4ρ)/n (Kendall 1954), and neither narrows an interval.
     """
     bias = np.full(correlations.size, 1 / n)
-    bias[0] += 3 * correlations[0] / n if correlations.size else 0
+    bias[0] += 4 * correlations[0] / n if correlations.size else 0
     unbiased = np.minimum(correlations + bias, _LONGEST_MEMORY)
     first = max(0.0, float(unbiased[0]))
     positive = unbiased > 0
     leading = unbiased.size if positive.all() else int(np.argmin(positive))
     return max((1 + first) / (1 - first), 1 + 2 * float(unbiased[:leading].sum()))
-
-
-def noise_floor(same_twice: Effect) -> float | None:
-    """Return the largest effect that an A/A case leaves possible: max(|low|, |high|), a logarithm.
-
-    Parameters
-    ----------
-    same_twice : Effect
-        Of a case that compares eager with a second eager instance.
-
-    Returns
-    -------
-    float or None
-        None where the case had too few quads for an interval.
-    """
-    if same_twice.low is None or same_twice.high is None:
-        return None
-    return max(abs(same_twice.low), abs(same_twice.high))
 
 
 def margin(*, minimum_effect: float, floor: float | None = None) -> float:

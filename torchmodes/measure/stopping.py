@@ -30,15 +30,14 @@ class StoppingRule:
         self._target = target_half_width
         self._next_look = min_quads
         self._narrow_before = False
-        self.half_width: float | None = None
 
     def enough(self, ratios: Sequence[float]) -> bool:
         """Tell whether to stop, given the log-ratios of all quads so far, in order."""
         if len(ratios) < self._next_look:
             return False
         self._next_look = max(len(ratios) + 1, math.ceil(len(ratios) * GROWTH))
-        self.half_width = effect(ratios).half_width
-        narrow = self.half_width is not None and self.half_width < self._target
+        half_width = effect(ratios).half_width
+        narrow = half_width is not None and half_width < self._target
         enough = narrow and self._narrow_before
         self._narrow_before = narrow
         return enough

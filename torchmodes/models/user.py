@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree
@@ -25,6 +27,8 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - whatever the user's code draws from
         module = load_function(spec["factory"])(**spec["options"])
         if not isinstance(module, nn.Module):
             raise ValueError(

@@ -30,7 +30,6 @@ class Engine(base.Engine):
     """Runs TensorRT engines, and PyTorch wherever Torch-TensorRT has no converter."""
 
     build_s: float | None = None
-    not_saved: str | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -163,8 +162,6 @@ class Engine(base.Engine):
         }
         if profile := self.options["batch_profile"]:
             facts["batch_profile"] = {**profile, "opt": batch_of(self.example)}
-        if self.not_saved:
-            facts["not_saved"] = self.not_saved
         if not engines:
             facts["no_effect"] = "Torch-TensorRT built no engine: PyTorch ran every operator"
         return facts
@@ -172,24 +169,19 @@ class Engine(base.Engine):
     def artefacts(self) -> list[Path]:
         """Save the program with its engines, for `torch_tensorrt.load(path).module()`.
 
-        What torch.compile built cannot be saved. A failure to save is told as a fact: what was
-        measured stands.
+        What torch.compile built cannot be saved.
         """
         if self.options["frontend"] == "torch_compile":
             return []
         path = self.directory / "model.pt2"
         args, kwargs = self.example
-        try:
-            importlib.import_module("torch_tensorrt").save(
-                self.graphs[0],
-                str(path),
-                arg_inputs=list(args),
-                kwarg_inputs=kwargs,
-                dynamic_shapes=self.shapes,
-            )
-        except Exception as error:  # noqa: BLE001 - of a package that raises anything
-            self.not_saved = base.first_line(error)
-            return []
+        importlib.import_module("torch_tensorrt").save(
+            self.graphs[0],
+            str(path),
+            arg_inputs=list(args),
+            kwarg_inputs=kwargs,
+            dynamic_shapes=self.shapes,
+        )
         return [path]
 
 

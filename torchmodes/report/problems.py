@@ -97,7 +97,7 @@ def _unresolved(judged: Judged) -> str:
             f" (Holm's p = {judged.adjusted_p:.2g})"
         )
     if statistics.noise_floor is None:
-        return "no noise floor: the group's A/A case has no result on this hardware"
+        return "no noise floor: the group's A/A case gives none; the case's warnings say why"
     if statistics.speed_up.low is None or statistics.speed_up.high is None:
         return "too few quads for an interval"
     low, high = 1 / (1 + statistics.margin), 1 + statistics.margin
@@ -110,7 +110,7 @@ def _unresolved(judged: Judged) -> str:
 def _settle(judged: Judged) -> str:
     statistics = statistics_of(judged)
     if statistics.noise_floor is None:
-        return "put right the A/A case of the group, on this hardware"
+        return "measure the group's A/A case again, so that it gives one"
     if not statistics.converged:
         return _more_time()
     if statistics.noise_floor >= statistics.margin:

@@ -66,10 +66,12 @@ def reason(advice: Advice) -> str:
                 f" {_each(group.competitors)}"
             )
         case "unresolved":
-            return (
-                f"No mode was shown to be faster. {_each(group.competitors)}"
-                " More samples (measurement.budget_s) or a quieter machine may settle what is open."
+            settle = (
+                "More samples (measurement.budget_s) or a quieter machine may settle what is open."
             )
+            if all(statistics_of(c).noise_floor is None for c in group.competitors):
+                settle = "There was no noise floor to judge them by; the A/A case comes first."
+            return f"No mode was shown to be faster. {_each(group.competitors)} {settle}"
         case "alone":
             return f"Eager ran; {_others(group, 'no other mode was measured')}."
         case "nothing":
@@ -123,7 +125,8 @@ def still_open(advice: Advice) -> str | None:
 def noise(group: Group) -> str:
     """State the noise floor, and the effect that had to be exceeded."""
     if group.noise_floor is None:
-        return "No noise floor was measured: the A/A case has no result on this hardware."
+        what = "has no result" if group.baseline is None else "has too few quads for an interval"
+        return f"No noise floor was measured: the A/A case {what}."
     return (
         f"Eager against eager may differ by {percent(group.noise_floor)} here;"
         f" a claim has to exceed {percent(group.margin)}."
