@@ -6,6 +6,7 @@ Nothing here imports PyTorch, so that a job costs little beside its work.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
@@ -37,6 +38,9 @@ One for each node of a cluster: code compiled for another's processor may not ru
 """
 
 
+logger = logging.getLogger(__name__)
+
+
 class SupervisorLost(RuntimeError):
     """What watched over the process was killed, so its end tells nothing of the case."""
 
@@ -52,20 +56,33 @@ def run_cold(
     """Run a target with an empty compile cache, as `run_job` does.
 
     What it compiled then joins the cache that training and profiles share: they run the same code
-    and measure no cold start.
+    and measure no cold start. Where it cannot be kept, the log says so: what was measured counts.
     """
     with tempfile.TemporaryDirectory(prefix="torchmodes-cache-") as folder:
         parts, outcome = run_job(target, argument, log=log, environment=_caches_in(Path(folder)))
         if parts["status"] == "ok":
-            shutil.copytree(folder, COMPILE_CACHE, dirs_exist_ok=True, copy_function=_copy_whole)
+            _keep(folder)
     return parts, outcome
+
+
+def _keep(folder: str) -> None:
+    try:
+        shutil.copytree(folder, COMPILE_CACHE, dirs_exist_ok=True, copy_function=_copy_whole)
+    except OSError as error:
+        told = str(error)[:500]  # copytree tells every file
+        logger.warning(
+            "what was compiled is not kept in %s for other jobs: %s", COMPILE_CACHE, told
+        )
 
 
 def _copy_whole(source: str, target: str) -> None:
     """Copy a file so that a job that reads the cache meanwhile never sees a part of it."""
-    temporary = f"{target}.{os.getpid()}"
-    shutil.copy2(source, temporary)
-    Path(temporary).replace(target)
+    temporary = Path(f"{target}.{os.getpid()}")
+    try:
+        shutil.copy2(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _caches_in(folder: Path) -> dict[str, str]:

@@ -311,6 +311,7 @@ def write_reserved(record: Record, reservation: Reservation) -> Record:
         failure=Failure(type="OSError", message=reason, traceback=None, log=""),
         parameters=record.parameters,
         run=record.run,
+        environment=record.environment,
     )
     written = reservation.write(as_json(record), otherwise=as_json(full))
     return record if written else full

@@ -24,7 +24,9 @@ from torchmodes.records import (
     read_records,
     write_atomically,
     write_record,
+    write_reserved,
 )
+from torchmodes.writing import reserve
 
 RUN = Run(
     started_at="2026-01-01T00:00:00.000+00:00",
@@ -170,6 +172,21 @@ def test_a_reader_meanwhile_keeps_the_old_content(path):
     with Path(path).open() as reader:
         write_atomically(path, "new")
         assert reader.read() == "old"
+
+
+def test_the_failure_on_a_full_disk_has_the_environment_of_its_run(path, monkeypatch):
+    """The record of a group's A/A case is asked for its machine, however it ended."""
+
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    environment = {"machine": {"host": "here"}}
+    with reserve(path) as reservation:
+        monkeypatch.setattr(os, "fsync", fail)
+        told = write_reserved(record_of(environment=environment), reservation)
+    assert told.status == "failed"
+    assert read_record(path) == told
+    assert told.environment == environment
 
 
 # --- In brief --------------------------------------------------------------------------------
