@@ -13,7 +13,7 @@ import re
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from torchmodes.jobs import SupervisorLost
@@ -43,17 +43,14 @@ def alone_on_machine(path: Path | None = None) -> Generator[None]:
         When the workflow was killed meanwhile: nobody waits for this job any more.
     """
     path = lock_file(os.environ) if path is None else path
-    try:
-        descriptor = _open(path)
-    except OSError as error:
-        logger.warning("no lock against measurements from other folders: %s", error)
+    with ExitStack() as held:
+        try:
+            descriptor = _open(path)
+            held.callback(os.close, descriptor)
+            _lock(descriptor, path)
+        except OSError as error:
+            logger.warning("no lock against measurements from other folders: %s", error)
         yield
-        return
-    try:
-        _lock(descriptor, path)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def lock_file(environment: Mapping[str, str]) -> Path:
@@ -66,11 +63,13 @@ def lock_file(environment: Mapping[str, str]) -> Path:
 
 
 def _open(path: Path) -> int:
-    """Open a lock file for reading, which is all that a lock needs: it may be another user's."""
+    """Open a lock file for writing, which NFS asks for, or for reading if it is another user's."""
     try:
-        return os.open(path, os.O_RDONLY)
+        return os.open(path, os.O_RDWR)
     except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import re
 import subprocess
 import sys
@@ -83,6 +86,41 @@ def test_without_a_place_for_the_lock_the_work_goes_on(
         done.append(1)
     assert done
     assert "no lock against measurements from other folders" in caplog.text
+
+
+def test_where_locks_do_not_work_the_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with alone_on_machine(tmp_path / "lock"):
+        pass
+    assert "no lock against measurements from other folders" in caplog.text
+    assert "No locks available" in caplog.text
+
+
+def test_a_lock_file_is_open_for_writing_as_nfs_asks_or_else_for_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def access() -> int:
+        descriptor = alone._open(tmp_path / "lock")
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        os.close(descriptor)
+        return flags & os.O_ACCMODE
+
+    assert access() == os.O_RDWR, "a new one"
+    assert access() == os.O_RDWR, "one's own"
+    opened = os.open
+
+    def refuse_writing(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(alone.os, "open", refuse_writing)
+    assert access() == os.O_RDONLY, "another user's"
 
 
 def test_jobs_with_different_gpus_of_a_node_do_not_wait_for_each_other() -> None:
