@@ -49,6 +49,11 @@ SHIPPED = {
         mode("torchscript", method="script", optimize_for_inference=True),
         convolutions,
     ),
+    "frozen and optimized": (
+        "torch.jit",
+        mode("torchscript", method="script", freeze=True, optimize_for_inference=True),
+        convolutions,
+    ),
     "exported": ("torch.export", mode("export"), attention),
     "compiled ahead": ("aoti", mode("aotinductor"), convolutions),
     "onnx": ("onnxruntime", mode("onnxruntime"), attention),

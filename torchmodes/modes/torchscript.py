@@ -47,7 +47,8 @@ class Engine(base.Engine):
             self.scripted = trace(module, args, kwargs)
         if self.options["freeze"] or self.options["optimize_for_inference"]:
             self.before = node_kinds(self.scripted)
-        if self.options["freeze"]:
+        # Both: the other freezes too, and a frozen module it would change in place, `archived` too.
+        if self.options["freeze"] and not self.options["optimize_for_inference"]:
             self.scripted = torch.jit.freeze(self.scripted)
         self.archived = self.scripted
         if self.options["optimize_for_inference"]:
