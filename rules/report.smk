@@ -91,7 +91,6 @@ rule draw_plots:
     conda:
         "../envs/report.yaml"
     params:
-        config=CONFIG.model_dump(),
         code=code_digest("scripts/draw_plots.py"),
     script:
         "../scripts/draw_plots.py"

@@ -14,8 +14,6 @@ with job_log(snakemake.log[0]):
     data = load_report_data(
         records=[Path(path) for path in snakemake.input.records],
         trainings=[Path(path) for path in snakemake.input.metrics],
-        profiles=[],
-        config=snakemake.params.config,
     )
     for name, path in snakemake.output.items():
         save(render(name, data), Path(path))

@@ -135,6 +135,18 @@ def test_a_device_that_is_not_there_is_unsupported(monkeypatch):
     assert measure_machine({"device": "cuda", "threads": 1})["status"] == "unsupported"
 
 
+def test_the_fingerprint_ignores_packages_that_move_no_ceiling(monkeypatch):
+    def found(versions):
+        machine_fingerprint.cache_clear()
+        monkeypatch.setattr("torchmodes.environment.installed_versions", lambda names: versions)
+        return machine_fingerprint()
+
+    try:
+        assert found({}) == found({"openvino": "2026.1"})
+    finally:
+        machine_fingerprint.cache_clear()
+
+
 def test_the_fingerprint_ignores_how_many_threads_a_job_has(monkeypatch):
     before = machine_fingerprint()
     monkeypatch.setenv("OMP_NUM_THREADS", "17")

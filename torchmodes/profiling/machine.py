@@ -9,8 +9,10 @@ from torchmodes.environment import describe_environment, fingerprint
 
 @cache
 def machine_fingerprint() -> str:
-    """Digest processor, memory, operating system, versions and GPU; not the variables.
+    """Digest processor, memory, operating system, build of PyTorch and GPU.
 
-    A job's own variables (threads) differ from those of the workflow that plans it.
+    Not the variables: a job's own (threads) differ from those of the workflow that plans it. Nor
+    Python and packages: the ceilings are PyTorch's, and installing OpenVINO moves none.
     """
-    return fingerprint(describe_environment(variables=()))
+    environment = describe_environment(variables=())
+    return fingerprint(environment | {"python": None, "versions": {}})
