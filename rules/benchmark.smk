@@ -18,6 +18,7 @@ rule benchmark_case:
         gpu=gpus_of,
     params:
         case=parameters_of,
+        limits=limits_of,
         code=code_of("scripts/benchmark_case.py", "torchmodes.measure.case"),
         software=software_of,
     script:

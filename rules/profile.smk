@@ -29,6 +29,7 @@ rule profile_case:
         gpu=gpus_of,
     params:
         case=job_parameters_of,
+        limits=limits_of,
         profile=CONFIG.profile.model_dump(exclude={"cases", "diffs"}),
         code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
         software=software_of,
@@ -83,7 +84,8 @@ rule measure_machine:
         runtime=MINUTES,
         gpu=lambda wildcards: 1 if wildcards.device == "cuda" else None,
     params:
-        limits={name: getattr(CONFIG.measurement, name) for name in LIMITS},
+        start=CONFIG.measurement.start,
+        limits=limits_of,
         code=code_digest("scripts/measure_machine.py", "torchmodes.profiling.ceilings"),
         software=SOFTWARE,
         machine=lambda wildcards: machine_fingerprint(),

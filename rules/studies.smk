@@ -1,8 +1,8 @@
 rule study_compile_cost:
     """What a second start costs when the first one has filled the compile caches."""
     input:
-        table=TABLE,
-        operators=OPERATORS if any(map(needs_operators, studied("compile_cost"))) else [],
+        table=study_table("compile_cost"),
+        operators=study_operators("compile_cost"),
     output:
         "results/studies/compile_cost.json",
     log:
@@ -17,8 +17,9 @@ rule study_compile_cost:
         gpu=study_gpus("compile_cost"),
     params:
         cases=job_inputs("compile_cost"),
-        code=study_code("study_compile_cost", "torchmodes.measure.case"),
-        software=SOFTWARE,
+        limits=limits_of,
+        code=study_code("compile_cost", "torchmodes.measure.case"),
+        software=study_software("compile_cost"),
     script:
         "../scripts/study_compile_cost.py"
 
@@ -26,8 +27,8 @@ rule study_compile_cost:
 rule study_dynamic_shapes:
     """What a compiled model does when the batch size changes under it."""
     input:
-        table=TABLE,
-        operators=OPERATORS if any(map(needs_operators, studied("dynamic_shapes"))) else [],
+        table=study_table("dynamic_shapes"),
+        operators=study_operators("dynamic_shapes"),
     output:
         "results/studies/dynamic_shapes.json",
     log:
@@ -42,8 +43,9 @@ rule study_dynamic_shapes:
         gpu=study_gpus("dynamic_shapes"),
     params:
         cases=job_inputs("dynamic_shapes"),
-        code=study_code("study_dynamic_shapes", "torchmodes.studies.shapes_job"),
-        software=SOFTWARE,
+        limits=limits_of,
+        code=study_code("dynamic_shapes", "torchmodes.studies.shapes_job"),
+        software=study_software("dynamic_shapes"),
     script:
         "../scripts/study_dynamic_shapes.py"
 
@@ -51,8 +53,8 @@ rule study_dynamic_shapes:
 rule study_thread_scaling:
     """What each further thread brings."""
     input:
-        table=TABLE,
-        operators=OPERATORS if any(map(needs_operators, studied("thread_scaling"))) else [],
+        table=study_table("thread_scaling"),
+        operators=study_operators("thread_scaling"),
     output:
         "results/studies/thread_scaling.json",
     log:
@@ -67,8 +69,9 @@ rule study_thread_scaling:
         gpu=study_gpus("thread_scaling"),
     params:
         cases=[case_parameters(CONFIG, case) for case in studied("thread_scaling")],
-        code=study_code("study_thread_scaling", "torchmodes.studies.threads_job"),
-        software=SOFTWARE,
+        limits=limits_of,
+        code=study_code("thread_scaling", "torchmodes.studies.threads_job"),
+        software=study_software("thread_scaling"),
     script:
         "../scripts/study_thread_scaling.py"
 

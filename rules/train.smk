@@ -12,8 +12,11 @@ rule build_operators:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code_digest("scripts/build_operators.py", files=OPERATOR_SOURCES),
-        software=SOFTWARE,
+        # A compiler that is installed later, too: without one the library stays empty.
+        code=code_digest(
+            "scripts/build_operators.py", "torchmodes.operators.compile", files=OPERATOR_SOURCES
+        ),
+        software=SOFTWARE | compilers(os.environ, cuda=True),
     script:
         "../scripts/build_operators.py"
 
@@ -42,6 +45,7 @@ rule train_model:
         gpu=gpus_of,
     params:
         case=job_parameters_of,
+        limits=limits_of,
         epochs=CONFIG.training.epochs,
         code=code_of("scripts/train_model.py", "torchmodes.training.job"),
         software=software_of,

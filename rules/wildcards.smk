@@ -1,14 +1,15 @@
 # Functions of a job's wildcards: the case that they name, and what its result depends on.
+import os
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from torchmodes import models, modes
-from torchmodes.cases import Case, case_from, case_parameters, job_parameters
+from torchmodes.cases import LIMITS, Case, case_from, case_parameters, job_parameters
 from torchmodes.comparison.runs import record_files
 from torchmodes.conda import environment_file
-from torchmodes.provenance import code_digest, installed
+from torchmodes.provenance import code_digest, compilers, installed
 from torchmodes.user_code import user_files
 
 
@@ -49,10 +50,10 @@ def digest_for(script, target, engine, family, files):
 
 
 @cache
-def software_for(family, engine):
-    """Return the versions of what an engine and a family run on."""
-    packages = (*models.PACKAGES.get(family, ()), *modes.PACKAGES.get(engine, ()))
-    return SOFTWARE | installed(*packages)
+def software_for(packages, compiled_for):
+    """Return the versions of packages, and the compilers where code is compiled for a device."""
+    found = compilers(os.environ, cuda=compiled_for == "cuda") if compiled_for else {}
+    return SOFTWARE | installed(*packages) | found
 
 
 @cache
@@ -67,31 +68,48 @@ def job_parameters_of(wildcards):
     return job_parameters(CONFIG, case_of(wildcards))
 
 
+def limits_of(wildcards, output):
+    """Return the limits of a job's process; a result within them does not depend on them.
+
+    `output` is there for Snakemake: what is derived from it is no reason to run a job again.
+    """
+    return {name: getattr(CONFIG.measurement, name) for name in LIMITS}
+
+
 def code_of(script, target):
     """Return a function of the wildcards: the digest of all code behind a case's result.
 
     A script starts its target, the module that works in a process of its own, by name.
     """
 
-    def digest(wildcards):
-        parameters = parameters_of(wildcards)
-        model, mode = parameters["model"], parameters["mode"]
-        return digest_for(
-            script,
-            target,
-            modes.ENGINES[mode["engine"]],
-            models.FAMILIES[model["family"]],
-            (*user_files(model), *user_files(mode)),
-        )
+    return lambda wildcards: code_behind(script, target, case_of(wildcards))
 
-    return digest
+
+def code_behind(script, target, case):
+    """Return the digest of all code behind a case's result."""
+    parameters = parameters_for(case)
+    model, mode = parameters["model"], parameters["mode"]
+    return digest_for(
+        script,
+        target,
+        modes.ENGINES[mode["engine"]],
+        models.FAMILIES[model["family"]],
+        (*user_files(model), *user_files(mode)),
+    )
 
 
 def software_of(wildcards):
+    """Return what a case runs on, as `software_behind` tells it."""
+    return software_behind(case_of(wildcards))
+
+
+def software_behind(case):
     """Return the versions of what a case runs on, and of the folder its weights come from."""
-    parameters = parameters_of(wildcards)
-    software = software_for(parameters["model"]["family"], parameters["mode"]["engine"])
-    return software | {"weights": weights_for(case_of(wildcards).model)}
+    parameters = parameters_for(case)
+    model, mode = parameters["model"], parameters["mode"]
+    packages = (*models.PACKAGES.get(model["family"], ()), *modes.packages_of(mode))
+    software = software_for(packages, case.device if modes.needs_compiler(mode) else None)
+    return software | {"weights": weights_for(case.model)}
 
 
 def conda_of(wildcards):
@@ -122,11 +140,25 @@ def job_inputs(study):
     return [job_parameters(CONFIG, case) for case in studied(study)]
 
 
-def study_code(script, target):
-    """Return the digest of all code behind a study that runs cases itself."""
-    return code_digest(
-        f"scripts/{script}.py", target, *modes.ENGINES.values(), *models.FAMILIES.values()
-    )
+def study_code(study, target):
+    """Return the digests of all code behind a study that runs cases itself."""
+    script = f"scripts/study_{study}.py"
+    return sorted({code_behind(script, target, case) for case in studied(study)})
+
+
+def study_software(study):
+    """Return what each case of a study runs on that runs them itself."""
+    return [software_behind(case) for case in studied(study)]
+
+
+def study_table(study):
+    """Return the table for a study with cases that step through it."""
+    return TABLE if any(case.task == "training" for case in studied(study)) else []
+
+
+def study_operators(study):
+    """Return the custom operators for a study in which a mode uses them."""
+    return OPERATORS if any(map(needs_operators, studied(study))) else []
 
 
 def needs_operators(case):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.alone import alone_on_machine
+from torchmodes.cases import within_limits
 from torchmodes.joblog import job_log
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.records import read_record, write_reserved
@@ -19,7 +20,7 @@ with (
 ):
     aa = snakemake.input.get("aa")
     record = benchmark_case(
-        snakemake.params.case,
+        within_limits(snakemake.params.case, snakemake.params.limits),
         threads=snakemake.threads,
         table=snakemake.input.get("table", []),
         operators=next(iter(snakemake.input.get("operators", [])), None),

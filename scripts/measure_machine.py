@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 with job_log(snakemake.log[0]), alone_on_machine():
     measure_machine_supervised(
         snakemake.wildcards["device"],
-        snakemake.params.limits,
+        {"start": snakemake.params.start, **snakemake.params.limits},
         threads=snakemake.threads,
         output=Path(snakemake.output[0]),
         log=Path(snakemake.log[0]),

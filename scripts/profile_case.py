@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.alone import alone_on_machine
+from torchmodes.cases import within_limits
 from torchmodes.joblog import job_log
 from torchmodes.profiling.supervised import profile_supervised
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]), alone_on_machine():
     profile_supervised(
-        snakemake.params.case,
+        within_limits(snakemake.params.case, snakemake.params.limits),
         schedule=snakemake.params.profile,
         threads=snakemake.threads,
         table=list(snakemake.input.get("table", [])),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.alone import alone_on_machine
+from torchmodes.cases import within_limits
 from torchmodes.joblog import job_log
 from torchmodes.studies.dynamic_shapes import study_dynamic_shapes
 from torchmodes.writing import write_atomically
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]), alone_on_machine():
     study = study_dynamic_shapes(
-        snakemake.params.cases,
+        [within_limits(case, snakemake.params.limits) for case in snakemake.params.cases],
         threads=snakemake.threads,
-        table=list(snakemake.input.table),
+        table=list(snakemake.input.get("table", [])),
         operators=next(iter(snakemake.input.get("operators", [])), None),
         log=Path(snakemake.log[0]),
     )

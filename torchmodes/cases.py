@@ -160,7 +160,7 @@ def case_parameters(config: Config, case: Case) -> dict[str, Any]:
     """Return all of the configuration that the result of `case` depends on, and nothing else.
 
     Snakemake re-runs a job when its parameters change, so what stands here decides what an edit of
-    ``config.yaml`` makes stale.
+    ``config.yaml`` makes stale. The limits do not: see `within_limits`.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def case_parameters(config: Config, case: Case) -> dict[str, Any]:
         "case": case.identity(),
         "model": config.models[case.model].model_dump(),
         "mode": config.modes[case.mode].model_dump(),
-        "measurement": config.measurement.model_dump(),
+        "measurement": config.measurement.model_dump(exclude=set(LIMITS)),
         "seed": config.seed,
         "deterministic": config.deterministic,
     }
@@ -190,8 +190,13 @@ def case_parameters(config: Config, case: Case) -> dict[str, Any]:
     return parameters
 
 
-LIMITS = ("time_limit_s", "memory_limit_mb", "start")
-"""What of `measurement` also bounds jobs that measure nothing."""
+LIMITS = ("time_limit_s", "memory_limit_mb")
+"""What of `measurement` ends a process, and changes nothing of one that stays within it."""
+
+
+def within_limits(parameters: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a job with the `LIMITS` of its process, as `run_job` takes them."""
+    return {**parameters, "measurement": {**parameters["measurement"], **limits}}
 
 
 def job_parameters(config: Config, case: Case) -> dict[str, Any]:
@@ -200,8 +205,7 @@ def job_parameters(config: Config, case: Case) -> dict[str, Any]:
     As `case_parameters`, but an edit of how cases are sampled leaves these jobs alone.
     """
     parameters = case_parameters(config, case)
-    limits = {name: parameters["measurement"][name] for name in LIMITS}
-    return parameters | {"measurement": limits}
+    return parameters | {"measurement": {"start": parameters["measurement"]["start"]}}
 
 
 def training_metrics(mode: str) -> str:

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = "torchmodes"
 ROOT = Path(__file__).parent.parent
+CUDA_TOOLKIT = (
+    "bin/nvcc",
+    *("include/cuda.h", "include/cuda_runtime.h", "include/cuda_runtime_api.h"),
+    "include/crt/host_defines.h",
+)
+"""What is asked of a CUDA toolkit, by the custom operators or by AOTInductor."""
 
 
 def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
@@ -61,6 +70,54 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def compilers(variables: Mapping[str, str], *, cuda: bool) -> dict[str, list[str]]:
+    """Name the compilers and headers that PyTorch would find; none is run.
+
+    Names and no paths: on another node of a cluster the same compiler may lie elsewhere.
+
+    Parameters
+    ----------
+    variables
+        The environment: ``PATH``, and ``CXX``, ``CC`` and ``CUDA_HOME`` where they are set.
+    cuda
+        Whether what Triton and nvcc need counts, too.
+
+    Returns
+    -------
+    dict of list
+        What there is of each; an empty list where there is nothing.
+    """
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    found = {"CXX": _commands(variables, "CXX", "c++", usual)}
+    if cuda:
+        headers = Path(sysconfig.get_config_var("INCLUDEPY") or "")
+        toolkit = _cuda_home(variables)
+        found |= {
+            "CC": _commands(variables, "CC", "gcc", "clang"),
+            "Python": ["Python.h"] if (headers / "Python.h").is_file() else [],
+            "CUDA": [name for name in CUDA_TOOLKIT if (toolkit / name).is_file()],
+        }
+    return found
+
+
+def _commands(variables: Mapping[str, str], variable: str, *usual: str) -> list[str]:
+    """Return the command that a variable gives, or else the usual ones, of those that are there."""
+    commands = [variables[variable]] if variable in variables else usual
+    return [
+        " ".join(Path(word).name for word in command.split())
+        for command in commands
+        if command and shutil.which(command.split()[0], path=variables.get("PATH"))
+    ]
+
+
+def _cuda_home(variables: Mapping[str, str]) -> Path:
+    """Return the folder in which PyTorch looks for a CUDA toolkit."""
+    if home := variables.get("CUDA_HOME") or variables.get("CUDA_PATH"):
+        return Path(home)
+    nvcc = shutil.which("nvcc", path=variables.get("PATH"))
+    return Path(nvcc).parents[1] if nvcc else Path("/usr/local/cuda")
 
 
 def file_digest(path: Path) -> str:

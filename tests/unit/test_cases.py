@@ -10,7 +10,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmodes.cases import Case, case_from, case_parameters, expand, parse_case
+from torchmodes.cases import (
+    Case,
+    case_from,
+    case_parameters,
+    expand,
+    job_parameters,
+    parse_case,
+    within_limits,
+)
 from torchmodes.config import Device, Grid, Precision, Task, parse_config
 
 CONFIG = """
@@ -227,11 +235,25 @@ def test_seed_and_way_of_measuring_make_everything_stale(raw, change):
         set_to("modes", "new", value={"engine": "eager"}),
         set_to("models", "new", value={"family": "mlp"}),
         set_to("benchmark", 0, "batch_sizes", value=[64, 128]),
+        set_to("measurement", value={"time_limit_s": 7.0, "memory_limit_mb": 700}),
     ],
-    ids=["epochs", "trained modes", "profile", "strict", "new mode", "new model", "more cases"],
+    ids=[
+        *("epochs", "trained modes", "profile", "strict", "new mode", "new model", "more cases"),
+        "limits",
+    ],
 )
 def test_what_a_case_does_not_depend_on_leaves_it_fresh(raw, change):
     assert stale(raw, change) == set()
+
+
+def test_the_limits_join_the_parameters_of_a_job_and_change_nothing_else(raw):
+    config = parse_config(raw)
+    parameters = job_parameters(config, expand(config, auto="cpu")[0])
+    limits = {"time_limit_s": 7.0, "memory_limit_mb": None}
+    limited = within_limits(parameters, limits)
+    assert limited["measurement"] == {"start": "auto", **limits}
+    assert parameters["measurement"] == {"start": "auto"}
+    assert {**limited, "measurement": None} == {**parameters, "measurement": None}
 
 
 @pytest.mark.parametrize("field", ["model", "mode"])

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from engine_cases import mode
 
 from torchmodes.cases import expand
 from torchmodes.config import parse_config
 from torchmodes.faults import InvalidConfig
-from torchmodes.modes import ENGINES
+from torchmodes.modes import ENGINES, needs_compiler, packages_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,8 +88,8 @@ def test_the_gpu_grid_puts_tensorrt_beside_pytorch_and_its_compile_modes():
     asked = [("eager", "fp32"), ("tensorrt", "fp32"), ("tensorrt", "fp16")]
     asked += [(mode, form) for mode in compiled for form in ("fp32", "tf32", "bf16", "fp16")]
     for batch_size in (1, 8, 16, 32):
-        for mode, form in asked:
-            assert f"inference/cuda/resnet50/{mode}/{form}-b{batch_size}" in cases
+        for name, form in asked:
+            assert f"inference/cuda/resnet50/{name}/{form}-b{batch_size}" in cases
 
 
 def test_the_full_grid_has_every_engine_and_every_model():
@@ -97,3 +98,37 @@ def test_the_full_grid_has_every_engine_and_every_model():
     assert {config.modes[case.mode].engine for case in cases} == {*ENGINES} - {"user"}
     assert {case.model for case in cases} == set(config.models)
     assert {case.mode for case in cases} == set(config.modes)
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        (mode("compile"), True),
+        (mode("compile", backend="tvm", fallback=["inductor"]), True),
+        (mode("compile", backend="aot_eager"), False),
+        (mode("aotinductor"), True),
+        (mode("quantize", library="torchao", compile=True), True),
+        (mode("quantize", library="torchao"), False),
+        (mode("eager"), False),
+    ],
+)
+def test_only_what_inductor_writes_needs_a_compiler(options, needed):
+    assert needs_compiler(options) == needed
+
+
+@pytest.mark.parametrize(
+    ("backend", "package"),
+    [
+        ("openvino", "openvino"),
+        ("tensorrt", "torch-tensorrt"),
+        ("tvm", "apache-tvm"),
+        ("openxla", "torch_xla"),
+        ("hidet", "hidet"),
+    ],
+)
+def test_the_package_of_a_backend_counts_for_the_modes_that_name_it(backend, package):
+    alone = mode("compile", backend=backend)
+    at_last = mode("compile", fallback=["aot_eager", backend])
+    assert package in packages_of(alone)
+    assert package in packages_of(at_last)
+    assert package not in packages_of(mode("compile"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from torchmodes import provenance
 from torchmodes.modes import ENGINES, PACKAGES
-from torchmodes.provenance import code_digest, file_digest, installed
+from torchmodes.provenance import code_digest, compilers, file_digest, installed
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/measure.py"
@@ -132,6 +133,48 @@ def test_a_package_that_is_missing_is_part_of_the_state():
     assert found["no-such-package"] is None
 
 
+def program(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o755)
+
+
+def test_a_compiler_counts_by_its_name_wherever_it_lies(tmp_path):
+    variables = {"PATH": str(tmp_path / "bin")}
+    assert compilers(variables, cuda=False) == {"CXX": []}
+    for name in ("c++", "ninja"):
+        program(tmp_path / "bin" / name)
+        program(tmp_path / "elsewhere" / name)
+    found = compilers(variables, cuda=False)
+    assert found == {"CXX": ["c++"]}
+    assert found == compilers({"PATH": str(tmp_path / "elsewhere")}, cuda=False)
+
+
+def test_the_compiler_that_cxx_names_counts_alone(tmp_path):
+    for name in ("c++", "clang++-20", "ccache"):
+        program(tmp_path / name)
+    variables = {"PATH": str(tmp_path)}
+    mine = f"ccache {tmp_path}/clang++-20"
+    assert compilers({**variables, "CXX": mine}, cuda=False) == {"CXX": ["ccache clang++-20"]}
+    assert compilers({**variables, "CXX": "no-such"}, cuda=False) == {"CXX": []}
+    assert compilers({**variables, "CXX": ""}, cuda=False) == {"CXX": []}
+
+
+def test_on_cuda_the_c_compiler_and_the_toolkit_count_too(tmp_path):
+    def found(**variables):
+        return compilers({"PATH": str(tmp_path / "bin"), **variables}, cuda=True)
+
+    home = tmp_path / "cuda"
+    assert found(CUDA_HOME=str(home))["CUDA"] == []
+    program(home / "bin" / "nvcc")
+    write(home, {"include/cuda.h": "", "include/other.h": ""})
+    assert found(CUDA_HOME=str(home))["CUDA"] == ["bin/nvcc", "include/cuda.h"]
+    assert found(CUDA_PATH=str(home)) == found(PATH=str(home / "bin")) | {"CC": []}
+    assert found()["CC"] == []
+    program(tmp_path / "bin" / "clang")
+    assert found()["CC"] == ["clang"]
+    assert found(CC="no-such")["CC"] == []
+
+
 def test_the_digest_is_sixteen_digits_that_do_not_depend_on_where_the_project_lies(
     project, tmp_path, monkeypatch
 ):
@@ -178,13 +221,28 @@ def copy_of_this_project(tmp_path, monkeypatch):
     ],
 )
 def test_what_makes_a_measurement_of_torch_compile_stale(copy_of_this_project, name, stale):
+    modules = ("scripts/benchmark_case.py", "torchmodes.measure.case", ENGINES["compile"])
+    assert changes_of_this(copy_of_this_project, name, *modules) == stale
+
+
+@pytest.mark.parametrize("name", ["build", "compile"])
+def test_how_the_operators_are_built_makes_them_stale(copy_of_this_project, name):
+    """What compiles them is run as a script: the rule has to name it."""
+    (rule,) = re.findall(
+        r"code_digest\(\s*(\"scripts/build_operators.py\".*?)\bfiles=",
+        (ROOT / "rules/train.smk").read_text(),
+        re.DOTALL,
+    )
+    modules = re.findall(r"\"(.*?)\"", rule)
+    assert changes_of_this(copy_of_this_project, f"torchmodes/operators/{name}.py", *modules)
+
+
+def changes_of_this(root, name, *modules):
     def digest():
         provenance._imports.cache_clear()
-        return code_digest(
-            "scripts/benchmark_case.py", "torchmodes.measure.case", ENGINES["compile"]
-        )
+        return code_digest(*modules)
 
     before = digest()
-    with (copy_of_this_project / name).open("a") as file:
+    with (root / name).open("a") as file:
         file.write("\nA_NEW_LINE = 1\n")
-    assert (digest() != before) == stale
+    return digest() != before

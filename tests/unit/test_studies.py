@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +11,19 @@ import torch
 from record_factory import make_record
 
 from torchmodes.cases import parse_case
-from torchmodes.config import CompileMode, EagerMode, Measurement, MlpModel
+from torchmodes.config import CompileMode, EagerMode, FxMode, Measurement, MlpModel
 from torchmodes.records import Record
 from torchmodes.report.data import Study, make_report_data
 from torchmodes.report.figures.studies import DRAWN, draw_study
 from torchmodes.report.studies import TOLD, findings
 from torchmodes.studies.batch_scaling import knee, scale_batches
+from torchmodes.studies.compile_cost import study_compile_cost
+from torchmodes.studies.dynamic_shapes import study_dynamic_shapes
 from torchmodes.studies.inference_context import compare_contexts
 from torchmodes.studies.shapes_job import change_shapes, first_items
-from torchmodes.studies.thread_scaling import thread_counts
+from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
 from torchmodes.studies.threads_job import measure_threads
+from torchmodes.supervision.outcome import Outcome
 
 INFERENCE = "inference/cpu/house_price/{}/fp32-b{}"
 
@@ -35,7 +39,9 @@ def restored() -> Generator[None]:
     torch._dynamo.utils.counters.clear()
 
 
-def argument(mode: EagerMode | CompileMode, batch_size: int, **more: Any) -> dict[str, Any]:
+def argument(
+    mode: EagerMode | CompileMode | FxMode, batch_size: int, **more: Any
+) -> dict[str, Any]:
     """A job of a tiny MLP, as a study hands it to its process."""
     case = parse_case(INFERENCE.format("mode", batch_size))
     return {
@@ -132,6 +138,31 @@ def test_items_are_taken_from_every_tensor_that_holds_a_batch() -> None:
     assert other.shape == (3,)
     assert kwargs["scale"].ndim == 0
     assert kwargs["name"] == "x"
+
+
+@pytest.mark.parametrize("study", [study_compile_cost, study_dynamic_shapes, study_thread_scaling])
+def test_only_a_case_that_uses_the_operators_is_refused_without_them(
+    study: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = {}
+
+    def run_job(
+        target: str, argument: dict[str, Any], **more: Any
+    ) -> tuple[dict[str, Any], Outcome | None]:
+        mode = argument["parameters"]["mode"]
+        given[mode["engine"]] = argument["operators"]
+        return {"status": "unsupported", "reason": "not run"}, None
+
+    monkeypatch.setattr(f"{study.__module__}.run_job", run_job)
+    modes = (EagerMode(engine="eager"), FxMode(engine="fx", passes=["custom-operators"]))
+    study(
+        [argument(mode, 4)["parameters"] for mode in modes],
+        threads=[1, 2] if study is study_thread_scaling else 2,
+        table=[],
+        operators="operators.so",
+        log=tmp_path / "log",
+    )
+    assert given == {"eager": None, "fx": "operators.so"}
 
 
 # --- In the report ----------------------------------------------------------------------------

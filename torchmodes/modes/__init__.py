@@ -33,6 +33,13 @@ PACKAGES = {
 }
 """The distributions that an engine needs beside PyTorch: another version makes results stale."""
 
+BACKEND_PACKAGES = {
+    "openxla": "torch_xla",
+    "tensorrt": "torch-tensorrt",
+    "tvm": "apache-tvm",
+}
+"""The distributions of those backends of torch.compile that have another name."""
+
 CUSTOM_OPERATORS = "custom-operators"
 """The FX pass that needs the compiled operators."""
 
@@ -56,6 +63,29 @@ def create_engine(
     """
     module = importlib.import_module(ENGINES[options["engine"]])
     return module.Engine(options, operators=operators, precision=precision)
+
+
+def packages_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the distributions that a mode may need beside PyTorch, those of its backends too.
+
+    One that does not exist is never installed: most backends come with PyTorch.
+    """
+    backends = (BACKEND_PACKAGES.get(name, name) for name in _backends(options))
+    return (*PACKAGES.get(options["engine"], ()), *backends)
+
+
+def needs_compiler(options: Mapping[str, Any]) -> bool:
+    """Whether a mode has the code that TorchInductor writes compiled."""
+    return (
+        options["engine"] == "aotinductor"
+        or "inductor" in _backends(options)
+        or bool(options.get("compile"))
+    )
+
+
+def _backends(options: Mapping[str, Any]) -> list[str]:
+    """Return the backends of torch.compile that a mode names."""
+    return [options["backend"], *options["fallback"]] if options["engine"] == "compile" else []
 
 
 def uses_custom_operators(options: Mapping[str, Any]) -> bool:

@@ -34,7 +34,8 @@ def build(*, library: Path, report: Path) -> dict[str, Any]:
         told = {
             "status": "unsupported",
             "reason": str(error),
-            "remedy": f"install a C++ compiler, then delete {library}",
+            "remedy": "install a C++ compiler and run snakemake again"
+            f" (Apple's: delete {library} first)",
         }
     told["seconds"] = round(time.perf_counter() - start, 3)
     report.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job
+from torchmodes.modes import uses_custom_operators
 
 STARTS = ("cold", "warm")
 
@@ -73,7 +74,7 @@ def _start_twice(
                     "parameters": dict(parameters),
                     "threads": threads,
                     "table": list(table),
-                    "operators": operators,
+                    "operators": operators if uses_custom_operators(parameters["mode"]) else None,
                 },
                 log=log,
                 environment={

@@ -8,6 +8,7 @@ from typing import Any
 
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job
+from torchmodes.modes import uses_custom_operators
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "automatic": {"dynamic": None, "mark": False},
@@ -64,7 +65,7 @@ def study_dynamic_shapes(
                     },
                     "threads": threads,
                     "table": list(table),
-                    "operators": operators,
+                    "operators": operators if uses_custom_operators(parameters["mode"]) else None,
                     "mark": options["mark"],
                     "drop_last": drop_last,
                 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job
+from torchmodes.modes import uses_custom_operators
 
 THREADS_AT_CALL = ("eager", "fx", "torchscript", "export", "quantize")
 """Engines that ask for PyTorch's number of threads at each call. Others fix it when they compile
@@ -55,7 +56,7 @@ def study_thread_scaling(
                 "threads": max(threads),
                 "counts": list(threads),
                 "table": list(table),
-                "operators": operators,
+                "operators": operators if uses_custom_operators(parameters["mode"]) else None,
             },
             log=log,
         )
