@@ -7,13 +7,14 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from torchmodes import modes
-from torchmodes.cases import LIMITS, expand_grids, pair_modes
+from torchmodes.cases import expand_grids, pair_modes
 from torchmodes.config import SYNTHETIC, parse_config
 from torchmodes.devices import find_device, usable_cores
 from torchmodes.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import installed
 from torchmodes.supervision.supervise import START_LIMIT_S
+from torchmodes.user_code import missing_files
 from torchmodes.writing import require_writable
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
@@ -25,17 +26,15 @@ try:
 except InvalidConfig as error:
     raise WorkflowError(str(error)) from None
 
-# A faulty file of the user's is told before anything runs, not by a job among others.
-SOURCE, CHECKED = Path(CONFIG.data.source), Path("results/data/housing.csv")
-if CONFIG.data.source != SYNTHETIC and (
-    not CHECKED.exists()
-    or not SOURCE.exists()  # or Snakemake would go on with the table of an earlier source
-    or SOURCE.stat().st_mtime > CHECKED.stat().st_mtime
-):
+# A faulty file of the user's is told before anything runs, not by a job among others. Each job
+# starts Snakemake again, and need not read it again.
+if CONFIG.data.source != SYNTHETIC and workflow.is_main_process:
     from torchmodes.training.table import read_table
 
     try:
-        read_table(SOURCE, features=CONFIG.data.features, target=CONFIG.data.target)
+        read_table(
+            Path(CONFIG.data.source), features=CONFIG.data.features, target=CONFIG.data.target
+        )
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
@@ -54,6 +53,21 @@ CASES = sorted(
 )
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
 RUNS = {case.run: case for case in PROFILED}
+
+# As a faulty table: told at once, instead of by each case that would fail.
+if workflow.is_main_process:
+    USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in cases)}
+    MISSING = [
+        fault
+        for section, used in (
+            ("models", {case.model for case in USED}),
+            ("modes", {case.mode for case in USED} | {*CONFIG.training.modes}),
+        )
+        for name in sorted(used)
+        for fault in missing_files(f"{section}.{name}", getattr(CONFIG, section)[name].model_dump())
+    ]
+    if MISSING:
+        raise WorkflowError(str(InvalidConfig(MISSING)))
 
 # With `--sdm apptainer` every job runs in this image, where somebody has made it.
 IMAGE = Path(workflow.basedir, "torchmodes.sif")

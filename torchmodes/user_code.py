@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,34 @@ def _module_name(path: Path) -> str:
 
 def user_files(options: Mapping[str, Any]) -> list[Path]:
     """Return the user's files that a section of the configuration names, sorted."""
-    values = [
-        v for value in options.values() for v in (value if isinstance(value, list) else [value])
+    return sorted({user_file(reference) for _, reference in _references(options)})
+
+
+def missing_files(place: str, options: Mapping[str, Any]) -> list[str]:
+    """Tell the user's files that a section of the configuration names and that are not there.
+
+    Parameters
+    ----------
+    place
+        Where the section stands, such as ``models.mine``.
+    options
+        The section.
+    """
+    return [
+        f"{place}.{key}: no file {user_file(reference)} in {Path.cwd()};"
+        " start in the folder that it counts from, or write the whole path"
+        for key, reference in _references(options)
+        if not user_file(reference).is_file()
     ]
-    return sorted({user_file(v) for v in values if isinstance(v, str) and _REFERENCE.match(v)})
+
+
+def _references(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of each reference in a section."""
+    for key, value in options.items():
+        several = isinstance(value, list)
+        for position, member in enumerate(value if several else [value]):
+            if isinstance(member, str) and _REFERENCE.match(member):
+                yield f"{key}[{position}]" if several else key, member
 
 
 _REFERENCE = re.compile(r".+\.py:[A-Za-z_]\w*$")

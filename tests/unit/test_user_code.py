@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes.user_code import load_function, user_file, user_files
+from torchmodes.user_code import load_function, missing_files, user_file, user_files
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +93,16 @@ def test_the_files_a_section_names_are_found():
     }
     assert user_files(section) == [Path("a/passes.py"), Path("z/passes.py")]
     assert user_files({"engine": "eager"}) == []
+
+
+def test_files_that_are_not_there_are_told_with_key_path_and_remedy(folder):
+    write("mine.py", "")
+    section = {"factory": "mine.py:build", "inputs": "mien.py:inputs", "item": "row"}
+    (fault,) = missing_files("models.mine", section)
+    assert fault.startswith(f"models.mine.inputs: no file mien.py in {folder};")
+    assert "the whole path" in fault
+    section = {"passes": ["custom-operators", "mine.py:fuse", "a.py:fold", "b.py:fold"]}
+    assert [fault.partition(":")[0] for fault in missing_files("modes.fx", section)] == [
+        "modes.fx.passes[2]",
+        "modes.fx.passes[3]",
+    ]

@@ -145,6 +145,37 @@ def test_editing_the_sampler_measures_every_case_again_but_trains_nothing(
     assert not {"train_model", "profile_case", "build_operators"} & set(planned)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["strict=true", 'measurement={"time_limit_s": 90.0, "memory_limit_mb": 9000}'],
+    ids=["strict", "limits"],
+)
+def test_what_no_result_depends_on_writes_the_report_alone_again(
+    finished: Workflow, setting: str
+) -> None:
+    planned = set(finished.planned("--config", setting))
+    assert "write_report" in planned
+    assert planned <= {"write_report", "accept_results"}
+
+
+def test_editing_an_engine_runs_the_studies_of_its_modes_again_and_no_other(
+    finished: Workflow,
+) -> None:
+    with (finished.folder / "torchmodes/modes/tensorrt.py").open("a") as file:
+        file.write("\n# edited\n")
+    assert finished.planned() == []
+    with (finished.folder / "torchmodes/modes/compile.py").open("a") as file:
+        file.write("\n# edited\n")
+    planned = finished.planned()
+    assert {"study_compile_cost", "study_dynamic_shapes"} <= set(planned)
+    assert "study_thread_scaling" not in planned
+
+
+def test_a_study_without_training_needs_no_table(fresh: Workflow) -> None:
+    assert fresh.planned("results/studies/thread_scaling.json") == ["study_thread_scaling"]
+    assert "prepare_housing" in fresh.planned("results/studies/compile_cost.json")
+
+
 def test_changing_an_option_of_one_mode_runs_that_mode_again_and_nothing_else(
     finished: Workflow,
 ) -> None:
@@ -199,6 +230,48 @@ def test_a_csv_without_a_column_is_one_clear_error(fresh: Workflow) -> None:
     assert "mine.csv" in ran.stdout
     assert "room" in ran.stdout
     assert "did you mean" in ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+def test_a_csv_is_checked_beside_a_newer_table_made_from_another(fresh: Workflow) -> None:
+    (fresh.folder / "mine.csv").write_text("area,price\n" + "1,\n" * 100)
+    made = fresh.folder / "results/data/housing.csv"
+    made.parent.mkdir(parents=True)
+    made.write_text("area,price\n")
+    (fresh.folder / "mine.yaml").write_text(
+        "data: {source: mine.csv, features: [area], target: price}\n"
+    )
+    ran = fresh.run("--dry-run", "--configfile", "config/smoke.yaml", "mine.yaml")
+    assert ran.returncode != 0
+    assert "mine.csv, line 2, column 'price': the value is missing" in ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+def test_files_of_ones_own_that_are_not_there_are_told_at_once_where_a_case_uses_them(
+    fresh: Workflow,
+) -> None:
+    extra = {
+        "models": {"unused": {"family": "user", "factory": "no.py:f", "inputs": "no.py:i"}},
+        "modes": {
+            "mine": {"engine": "user", "factory": "mien.py:prepare"},
+            "passes": {"engine": "fx", "passes": ["fuse-conv-bn", "passes.py:fold"]},
+        },
+        "benchmark": [
+            {
+                "task": "inference",
+                "models": ["house_price"],
+                "modes": ["mine", "passes"],
+                "batch_sizes": [4],
+                "devices": ["cpu"],
+            }
+        ],
+    }
+    (fresh.folder / "extra.yaml").write_text(json.dumps(extra))
+    ran = fresh.run("--dry-run", "--configfile", "config/smoke.yaml", "extra.yaml")
+    assert ran.returncode != 0
+    assert "the configuration has 2 mistakes" in ran.stdout
+    assert "modes.mine.factory: no file mien.py in " in ran.stdout
+    assert "modes.passes.passes[1]: no file passes.py in " in ran.stdout
     assert "Traceback" not in ran.stdout
 
 
