@@ -150,9 +150,7 @@ def test_what_the_other_side_leaves_behind_is_in_no_sample() -> None:
 
 def test_a_slow_call_leads_in_once() -> None:
     taken: list[str] = []
-    sampling = run(
-        lambda: taken.append("A") or 0.5, lambda: taken.append("B") or 0.5, budget_s=20.0
-    )
+    sampling = run(lambda: taken.append("A") or 0.1, lambda: taken.append("B") or 0.1, budget_s=5.0)
     names = "".join(taken[2 * sampling.warmup.calls :])
     turns = [len(list(calls)) for _, calls in itertools.groupby(names)]
     assert set(turns) <= {2, 3, 5}, "one call, and the one, two or four samples of a turn"

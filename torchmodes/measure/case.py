@@ -37,6 +37,8 @@ from torchmodes.supervision import processes
 
 LOSSES_COMPARED = 20
 """Optimiser steps whose losses must agree, from the same weights on the same batches."""
+LONG_CALL_OWN_THREADS_S = 1.0
+"""Engines with threads of their own lose more milliseconds after the baseline's turn."""
 ENERGY_BLOCK_S = 2.0
 
 
@@ -218,6 +220,7 @@ def _sample(
     candidate: Made,
 ) -> dict[str, Any]:
     case = job.case
+    own = candidate.subject.engine.own_threads
     gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
     load = Load.now()
     sampling = sample(
@@ -233,6 +236,7 @@ def _sample(
             budget_s=settings["budget_s"] * (AA_BUDGETS if case.is_baseline else 1),
             warmup_budget_s=settings["warmup_budget_s"],
             min_quads=settings["min_quads"],
+            long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
         ),
         seed=job.seed,
     )

@@ -26,8 +26,6 @@ LEAD_IN_S = 0.02
 
 What the other left behind in caches, and where the system put its threads, is nobody's speed.
 """
-LONG_CALL_S = 1.0
-"""A call as long as this needs no leading in: it would cost a call, and change little."""
 FEWEST_QUADS = 3
 OVERRUN = 4
 """Slow calls may run for this many budgets to complete `FEWEST_QUADS`."""
@@ -47,6 +45,8 @@ class SamplerSettings:
         too slow for three quads in the budget get up to four budgets for those three.
     min_quads : int
         Quads before the width is first looked at.
+    long_call_s : float
+        Calls as long as this are not led in to: it would cost a call, and change little.
     timer_resolution_share : float
         The largest part of a sample that the timer's resolution may be. Calls are grouped into one
         sample only as far as this asks for.
@@ -56,6 +56,7 @@ class SamplerSettings:
     budget_s: float = 10.0
     warmup_budget_s: float = 5.0
     min_quads: int = 10
+    long_call_s: float = 0.2
     timer_resolution_share: float = 0.001
 
     def __post_init__(self) -> None:
@@ -169,7 +170,7 @@ def sample(
         quads: list[Quad] = []
         ratios: list[float] = []
         began = collected = now()
-        lead_in_s = LEAD_IN_S if per_call_s < LONG_CALL_S else 0.0
+        lead_in_s = LEAD_IN_S if per_call_s < settings.long_call_s else 0.0
         turns = _Turns(baseline, candidate, clock, calls, lead_in_s, now)
         for order in orders(seed):
             quad = turns.quad(order, at_s=now() - began)

@@ -73,6 +73,9 @@ class Engine:
     precisions: frozenset[str] = frozenset({"fp32", "tf32", "bf16", "fp16"})
     """Number formats that the engine can be asked for."""
 
+    own_threads = False
+    """Whether it computes with threads that are not PyTorch's, or may do so."""
+
     def __init__(
         self,
         options: Mapping[str, Any],

@@ -29,6 +29,8 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 class Engine(base.Engine):
     """Runs an ONNX file; tensors go in and come out by DLPack, without a copy."""
 
+    own_threads = True
+
     session: Any
     opset: int
     export_s: float

@@ -19,6 +19,8 @@ from torchmodes.modes import base
 class Engine(base.Engine):
     """Runs OpenVINO's compiled model in fp32 on the case's threads."""
 
+    own_threads = True
+
     precisions = frozenset({"fp32"})
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:

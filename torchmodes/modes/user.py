@@ -14,6 +14,8 @@ from torchmodes.user_code import load_function
 class Engine(base.Engine):
     """Calls ``prepare(model, inputs, **options)`` and runs what it returns."""
 
+    own_threads = True
+
     def prepare(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Callable[..., Any]:
