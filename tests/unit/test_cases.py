@@ -235,7 +235,7 @@ def test_seed_and_way_of_measuring_make_everything_stale(raw, change):
         set_to("modes", "new", value={"engine": "eager"}),
         set_to("models", "new", value={"family": "mlp"}),
         set_to("benchmark", 0, "batch_sizes", value=[64, 128]),
-        set_to("measurement", value={"time_limit_s": 7.0, "memory_limit_mb": 700}),
+        set_to("measurement", value={"time_limit_s": 70.0, "memory_limit_mb": 700}),
     ],
     ids=[
         *("epochs", "trained modes", "profile", "strict", "new mode", "new model", "more cases"),

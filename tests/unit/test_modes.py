@@ -17,8 +17,8 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils import cpp_extension
 
-from torchmodes import config
 from torchmodes.cases import parse_case
+from torchmodes.config import modes as config
 from torchmodes.models import build_model
 from torchmodes.modes import ENGINES, create_engine, precision, uses_custom_operators
 from torchmodes.training.loop import make_optimizer, make_step

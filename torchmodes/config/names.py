@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN
+from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN, EagerMode
 from torchmodes.config.run import Studies, Training
 from torchmodes.faults import meant
 
@@ -20,7 +20,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     modes, models = _mapping(raw, "modes"), _mapping(raw, "models")
     training = _mapping(raw, "training")
     faults = []
-    if dict(_mapping(modes, BASELINE_MODE)) != {"engine": "eager"}:
+    plain = EagerMode(engine="eager").model_dump()
+    if plain | dict(_mapping(modes, BASELINE_MODE)) != plain or BASELINE_MODE not in modes:
         faults.append(
             "modes: needs `eager: {engine: eager}`, against which every speed-up is measured; give"
             " a mode with options another name"
