@@ -51,11 +51,13 @@ rule job:
     input: unpack(lambda wildcards: {} if wildcards.number == "0" else {"aa": "results/0.json"})
     output: "results/{number}.json"
     log: "logs/{number}.log"
-    conda: "environment.yaml"
+    priority: 10
+    conda: lambda wildcards: "environment.yaml"
     threads: 2
     resources: machine=100, mem_mb=4000, runtime=4, gpu=lambda wildcards: None
     params:
         case=lambda wildcards: {"number": wildcards.number},
+        limits=lambda wildcards, output: {"time_limit_s": 600.0},
         code=lambda wildcards: "0123456789abcdef",
         software=lambda wildcards: {"torch": "2"},
     script: "job.py"
