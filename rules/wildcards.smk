@@ -1,5 +1,6 @@
 # Functions of a job's wildcards: the case that they name, and what its result depends on.
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -82,9 +83,18 @@ def code_of(script, target):
     A script starts its target, the module that works in a process of its own, by name.
     """
 
-    return lambda wildcards: code_behind(script, target, case_of(wildcards))
+    return lambda wildcards: code_behind(script, target, one_of_a_kind(wildcards))
 
 
+def one_of_a_kind(wildcards):
+    """Return the case that stands for those which only their batch sizes tell apart.
+
+    They share code, software and environment, which are looked up once.
+    """
+    return replace(case_of(wildcards), batch_size=1)
+
+
+@cache
 def code_behind(script, target, case):
     """Return the digest of all code behind a case's result."""
     parameters = parameters_for(case)
@@ -100,9 +110,10 @@ def code_behind(script, target, case):
 
 def software_of(wildcards):
     """Return what a case runs on, as `software_behind` tells it."""
-    return software_behind(case_of(wildcards))
+    return software_behind(one_of_a_kind(wildcards))
 
 
+@cache
 def software_behind(case):
     """Return the versions of what a case runs on, and of the folder its weights come from."""
     parameters = parameters_for(case)
@@ -114,7 +125,13 @@ def software_behind(case):
 
 def conda_of(wildcards):
     """Return the conda environment of a case, as a rule names it."""
-    return conda_for([parameters_of(wildcards)])
+    return conda_behind(one_of_a_kind(wildcards))
+
+
+@cache
+def conda_behind(case):
+    """Return the conda environment of a case."""
+    return conda_for([parameters_for(case)])
 
 
 def study_conda(study):
