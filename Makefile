@@ -52,7 +52,7 @@ check: .venv/ready ## build every configured model and run it once (ARGS='--conf
 bench: .venv/ready ## the measuring engine, measured: ten minutes
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
-bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: half an hour
+bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: five minutes
 	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html and .zip

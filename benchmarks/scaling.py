@@ -1,6 +1,6 @@
 """How planning, summary and report grow with the number of cases.
 
-    make bench-scaling        half an hour on two cores (ARGS='--cases 100 1000 --rounds 1')
+    make bench-scaling        five minutes on two cores (ARGS='--cases 100 1000 --rounds 1')
 
 (a) A dry run of this workflow against dry runs of trivial workflows with as many jobs: one whose
 jobs have an output and a shell command and nothing else, and one whose jobs have what a job of ours
