@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import tempfile
 from collections.abc import Generator
@@ -46,6 +47,7 @@ def disk_fault(error: OSError) -> str | None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's content as one step, so that no reader or crash sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_parts(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -55,6 +57,13 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left beside it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if part.suffix[1:].isdigit():
+            part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

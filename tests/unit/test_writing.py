@@ -35,6 +35,19 @@ def test_a_full_disk_leaves_the_old_file_whole(small_disk: Path) -> None:
     assert [p.name for p in small_disk.iterdir()] == ["record.json"]
 
 
+def test_what_a_killed_writer_left_goes_when_the_file_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "fp32-b1[1].json"
+    for left in (".17846", ".reserved"):
+        file.with_name(f".{file.name}{left}").write_text("{")
+    file.with_name(".fp32-b1.json.17846").write_text("another's")
+    write_atomically(file, "{}")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        file.name,
+        f".{file.name}.reserved",
+        ".fp32-b1.json.17846",
+    }
+
+
 def test_the_reserved_space_tells_the_failure_on_a_full_disk(small_disk: Path) -> None:
     path = small_disk / "record.json"
     with reserve(path) as reservation:
