@@ -119,8 +119,17 @@ class Numerics(Part):
     max_abs: float | None
     max_rel: float | None
     relative_l2: float | None
+    differing: float | None = Field(
+        None, description="share of the integers, or truth values, that differ"
+    )
     cosine: float | None
-    tolerance: float = Field(description="of relative_l2")
+    tolerance: float = Field(description="of relative_l2 and of differing")
+    input_sets: int = Field(1, description="on which outputs were compared")
+    inputs: Literal["drawn", "rearranged", "example"] = Field(
+        "example",
+        description="where those come from: drawn by the model's own inputs under several seeds;"
+        " the example rearranged, where they do not depend on the seed; the example alone",
+    )
 
 
 class Cost(Part):

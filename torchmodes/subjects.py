@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from torch.utils import _pytree
 from torchmodes.cases import Case, case_from
 from torchmodes.config import ENGINES_THAT_TRAIN, EagerMode
 from torchmodes.models import build_model
-from torchmodes.models.base import BuiltModel
+from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.modes import create_engine
-from torchmodes.modes.base import Engine, Unsupported
+from torchmodes.modes.base import Engine, Unsupported, tensors_of
 from torchmodes.modes.precision import (
     autocast,
     cast,
@@ -84,6 +84,13 @@ class Subject:
 
     It runs inside a `context`, which is entered outside of what is timed: some microseconds each
     time, where a small model takes fifty.
+
+    Attributes
+    ----------
+    inputs
+        What each call of a forward pass takes; other values can be copied into its tensors.
+    restart
+        Puts parameters, buffers, optimiser and batches of a training step back to where they were.
     """
 
     call: Callable[[], Any]
@@ -92,6 +99,8 @@ class Subject:
     built: BuiltModel
     build_s: float
     prepare_s: float
+    inputs: Inputs = field(default_factory=Inputs)
+    restart: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,7 @@ class TrainingStep:
     """One optimiser step of features and targets, with what it cost to make."""
 
     step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    optimizer: torch.optim.Optimizer
     engine: Engine
     built: BuiltModel
     build_s: float
@@ -183,6 +193,7 @@ def inference_subject(job: Job) -> Subject:
         built=forward.built,
         build_s=forward.build_s,
         prepare_s=forward.prepare_s,
+        inputs=Inputs(args, kwargs),
     )
 
 
@@ -210,6 +221,7 @@ def training_step(job: Job, batch: tuple[torch.Tensor, torch.Tensor]) -> Trainin
     )
     return TrainingStep(
         step=in_precision(step, job.case.precision),
+        optimizer=optimizer,
         engine=engine,
         built=built,
         build_s=built_at - start,
@@ -220,10 +232,24 @@ def training_step(job: Job, batch: tuple[torch.Tensor, torch.Tensor]) -> Trainin
 def training_subject(job: Job, taken: list[tuple[torch.Tensor, torch.Tensor]]) -> Subject:
     """Build one optimiser step that takes the batches in turn, without end."""
     made = training_step(job, taken[0])
+    module, optimizer = made.built.module, made.optimizer
+    tensors = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
+    as_built = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
     endless = itertools.cycle(taken)
 
     def call() -> torch.Tensor:
         return made.step(*next(endless))
+
+    @torch.no_grad()
+    def restart() -> None:
+        nonlocal endless
+        endless = itertools.cycle(taken)
+        # In place: engines hold these very tensors. Moments and counts of steps begin at zero.
+        for name, tensor in tensors.items():
+            tensor.copy_(as_built[name])
+        for state in optimizer.state.values():
+            for value in tensors_of(state):
+                value.zero_()
 
     return Subject(
         call=call,
@@ -232,6 +258,7 @@ def training_subject(job: Job, taken: list[tuple[torch.Tensor, torch.Tensor]]) -
         built=made.built,
         build_s=made.build_s,
         prepare_s=made.prepare_s,
+        restart=restart,
     )
 
 

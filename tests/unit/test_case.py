@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from torchmodes.cases import parse_case
 from torchmodes.measure import case as case_module
+from torchmodes.measure import first_calls
+from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.models.flops import counting_flops
 from torchmodes.subjects import Subject
 from torchmodes.training.dataset import Tensors
@@ -28,19 +31,20 @@ class Replayed:
         return self.output.fill_(self.calls)
 
 
-def made(monkeypatch: pytest.MonkeyPatch, path: str) -> case_module.Made:
-    subject = Subject(Replayed(), nullcontext, SimpleNamespace(), SimpleNamespace(), 0.0, 0.0)
-    monkeypatch.setattr(case_module, "subject_of", lambda job, table: subject)
-    return case_module._make(SimpleNamespace(case=parse_case(path)), [])
+def warm(monkeypatch: pytest.MonkeyPatch, path: str) -> first_calls.WarmedUp:
+    built = BuiltModel(nn.Identity(), Inputs(), "item", 1, draw=lambda seed: Inputs())
+    subject = Subject(Replayed(), nullcontext, SimpleNamespace(), built, 0.0, 0.0)
+    monkeypatch.setattr(first_calls, "subject_of", lambda job, table: subject)
+    return first_calls.warmed_up(SimpleNamespace(case=parse_case(path), seed=0), [])
 
 
 def test_losses_are_read_before_the_next_step_overwrites_them(monkeypatch):
-    losses = made(monkeypatch, "training/cpu/m/graphs/fp32-b8").output
-    assert losses == list(range(1, case_module.LOSSES_COMPARED + 1))
+    losses = warm(monkeypatch, "training/cpu/m/graphs/fp32-b8").output
+    assert losses == list(range(1, first_calls.LOSSES_COMPARED + 1))
 
 
 def test_the_output_that_is_compared_is_one_that_a_cuda_graph_replayed(monkeypatch):
-    kept = made(monkeypatch, "inference/cpu/m/graphs/fp32-b8")
+    kept = warm(monkeypatch, "inference/cpu/m/graphs/fp32-b8")
     kept.subject.call()
     assert kept.output == 3, "the first call warms up, the second records, the third replays"
 
@@ -54,9 +58,9 @@ def test_an_epochs_loss_is_the_mean_though_steps_overwrite_it():
 
 def test_neither_side_pays_for_the_libraries(monkeypatch):
     waited = []
-    monkeypatch.setattr(case_module, "synchronize", waited.append)
+    monkeypatch.setattr(first_calls, "synchronize", waited.append)
     with counting_flops() as counter:
-        case_module._start_libraries("cpu")
+        first_calls.start_libraries("cpu")
     ran = {str(operator) for operator in counter.get_flop_counts()["Global"]}
     assert {"aten.convolution", "aten.mm"} <= ran
     assert waited == ["cpu"]

@@ -21,7 +21,7 @@ from torchmodes.config import Measurement, Profile
 from torchmodes.environment import describe_environment
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
-from torchmodes.profiling.ceilings import measure_ceilings
+from torchmodes.peaks import measure_ceilings
 from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.files import TRACE
 from torchmodes.profiling.supervised import profile_supervised

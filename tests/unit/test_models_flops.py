@@ -94,10 +94,14 @@ class Attention(nn.Module):
 )
 def test_attention_counts_however_a_device_fuses_it(operator, device):
     x = torch.rand(2, 4, 16, 8, device=device)  # batch, heads, tokens, width of a head
-    built = BuiltModel(Attention(operator), Inputs.of(x), item="sequence", batch_size=2)
+    built = BuiltModel(
+        Attention(operator), Inputs.of(x), item="sequence", batch_size=2, draw=Inputs.of
+    )
     assert count_flops(built) == 2 * 4 * 2 * (2 * 16 * 16 * 8)
 
 
 def test_a_model_of_unknown_operators_has_no_count_rather_than_zero():
-    built = BuiltModel(nn.ReLU(), Inputs.of(torch.rand(2, 3)), item="row", batch_size=2)
+    built = BuiltModel(
+        nn.ReLU(), Inputs.of(torch.rand(2, 3)), item="row", batch_size=2, draw=Inputs.of
+    )
     assert count_flops(built) is None

@@ -184,7 +184,8 @@ def test_integers_are_compared_by_the_share_that_differs() -> None:
     changed = tokens.clone()
     changed[:3] = 0
     said = compare(tokens, changed, precision="fp32")
-    assert (said.relative_l2, said.max_abs, said.within_tolerance) == (0.02, 2, False)
+    assert (said.differing, said.relative_l2, said.within_tolerance) == (0.02, None, False)
+    assert said.reason == "output: 2 % of the integers differ, above 0.01 %"
     assert compare(tokens, changed, precision="int8").within_tolerance
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchmodes.profiling.ceilings import best_rate, gemm_rate, measure_machine, stream_rates
+from torchmodes.peaks import best_rate, gemm_rate, measure_machine, stream_rates
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.profiling.roofline import Roof, place, roof_of, roofline
 
@@ -117,9 +117,9 @@ def test_the_best_repetition_counts_and_the_first_call_does_not():
 
 
 def test_this_machine_has_ceilings(monkeypatch, one_thread):
-    monkeypatch.setattr("torchmodes.profiling.ceilings.SECONDS", 0.0)
-    monkeypatch.setattr("torchmodes.profiling.ceilings.SIZES", {"cpu": (64, 128)})
-    monkeypatch.setattr("torchmodes.profiling.ceilings.STREAM_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("torchmodes.peaks.SECONDS", 0.0)
+    monkeypatch.setattr("torchmodes.peaks.SIZES", {"cpu": (64, 128)})
+    monkeypatch.setattr("torchmodes.peaks.STREAM_BYTES", {"cpu": 2**16})
     assert gemm_rate("fp32", "cpu") > 1e6
     assert min(stream_rates("cpu")) > 1e6
     found = measure_machine({"device": "cpu", "threads": 1})

@@ -6,7 +6,7 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,41 +19,27 @@ from torchmodes.measure import gpu, memory
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
 from torchmodes.measure.energy import make_meter, measure_energy
-from torchmodes.measure.numerics import Numerics, compare, compare_losses
+from torchmodes.measure.first_calls import (
+    WarmedUp,
+    first_call,
+    start_libraries,
+    tracer_warnings,
+    warmed_up,
+)
+from torchmodes.measure.input_sets import feed
+from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.sampler import SamplerSettings, sample
-from torchmodes.models.base import BuiltModel
+from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
+from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.models.flops import count_flops
 from torchmodes.modes.base import Engine, first_line
-from torchmodes.subjects import (
-    Job,
-    Subject,
-    configure_process,
-    copy_output,
-    subject_of,
-    synchronize,
-    unsupported,
-)
+from torchmodes.peaks import PLAUSIBLE_RATE, quick_peak
+from torchmodes.subjects import Job, Subject, configure_process, subject_of, unsupported
 from torchmodes.supervision import processes
 
-LOSSES_COMPARED = 20
-"""Optimiser steps whose losses must agree, from the same weights on the same batches."""
 LONG_CALL_OWN_THREADS_S = 1.0
 """Engines with threads of their own lose more milliseconds after the baseline's turn."""
 ENERGY_BLOCK_S = 2.0
-
-
-@dataclass(frozen=True)
-class Made:
-    """A subject after its first calls: what they returned and how long the first one took."""
-
-    subject: Subject
-    output: Any
-    first_call_s: float
-
-    @property
-    def cold_s(self) -> float:
-        """Seconds from a built model to its first output."""
-        return self.subject.prepare_s + self.first_call_s
 
 
 class ContextClock:
@@ -65,16 +51,30 @@ class ContextClock:
         What times the calls.
     subjects
         Whose calls are timed, each in its own context.
+    fresh
+        Inputs to copy into a subject's own before each sample, for a model that changes them.
+
+    Attributes
+    ----------
+    calls
+        How often each subject was called.
     """
 
-    def __init__(self, clock: Clock, *subjects: Subject) -> None:
+    def __init__(self, clock: Clock, *subjects: Subject, fresh: Inputs | None = None) -> None:
         self.name, self.timer_s, self.groupable = clock.name, clock.timer_s, clock.groupable
-        self._clock = clock
-        self._contexts = {subject.call: subject.context for subject in subjects}
+        self._clock, self._fresh = clock, fresh
+        self._subjects = {subject.call: subject for subject in subjects}
+        self.calls = Counter[Call]()
 
     def time(self, call: Call, calls: int) -> Timing:
         """Time `calls` calls; see `torchmodes.measure.clock.Clock`."""
-        with self._contexts.get(call, nullcontext)():
+        subject = self._subjects.get(call)
+        if subject is None:
+            return self._clock.time(call, calls)
+        if self._fresh is not None:
+            feed(subject, self._fresh)
+        self.calls[call] += calls
+        with subject.context():
             return self._clock.time(call, calls)
 
 
@@ -87,15 +87,15 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         A job (see `torchmodes.subjects.Job.of`) with ``table`` (paths of the table and its
         statistics, or none) and ``noise_floor`` (a logarithm, or null).
     """
-    parameters = argument["parameters"]
     job = Job.of(argument)
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    settings = parameters["measurement"]
-    _start_libraries(job.case.device)
+    start_libraries(job.case.device)
+    shared = process_state()
     resident = processes.own_memory().resident_bytes
-    candidate = _make(job, argument["table"])
+    with tracer_warnings() as traced:
+        candidate = warmed_up(job, argument["table"])
     cost = {
         "build_s": candidate.subject.build_s,
         "prepare_s": candidate.subject.prepare_s,
@@ -104,29 +104,22 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         "parameter_bytes": candidate.subject.built.parameter_bytes,
         **asdict(memory.device_memory(job.case.device)),
     }
-    baseline = _make(job.baseline(), argument["table"])
+    baseline = warmed_up(job.baseline(), argument["table"], watched=True)
     cost["baseline_first_call_s"] = baseline.first_call_s
-    numerics = _compare(job, baseline.output, candidate.output)
     parts: dict[str, Any] = {
-        "warnings": [],
         "item": candidate.subject.built.item,
-        "numerics": numerics,
         "cost": cost,
         "torch_threads": torch.get_num_threads(),
         "environment": {"torch_build": torch_build()},  # whole only where PyTorch is imported
     }
-    if numerics["within_tolerance"]:
-        parts |= _sample(job, settings, argument["noise_floor"], baseline, candidate)
-    else:
-        parts |= {
-            "status": "wrong",
-            "reason": numerics["reason"],
-            "remedy": "make what the model draws at random depend on the seed"
-            if job.case.is_baseline
-            else "do not use this mode for this model, or report the difference upstream",
-        }
+    parts |= _outcome(job, argument, shared, baseline, candidate)
+    parts["warnings"] = [
+        *cautions(traced, baseline, told=job.case.is_baseline),
+        *parts.get("warnings", []),
+    ]
     if job.case.task == "inference":
         parts |= _flops(baseline.subject.built, parts["warnings"])  # nothing is timed now
+        parts |= _implausible(job, parts)
     cost["artefact_bytes"] = _artefact_bytes(candidate.subject.engine, parts["warnings"])
     facts = candidate.subject.engine.facts()
     return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
@@ -144,45 +137,54 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    _start_libraries(job.case.device)
+    start_libraries(job.case.device)
     subject = subject_of(job, argument["table"])
     with subject.context():
-        _, first_call_s = _first_call(subject, job)
+        _, first_call_s = first_call(subject, job)
     return {"status": "ok", "prepare_s": subject.prepare_s, "first_call_s": first_call_s}
 
 
-def _start_libraries(device: str) -> None:
-    """Let libraries load and threads start, for which the side that runs first would pay alone."""
-    image = torch.ones(1, 3, 64, 64, device=device)
-    torch.nn.functional.conv2d(image, image[:, :, :3, :3]) @ torch.ones(62, 62, device=device)
-    torch.ones(256, 256, device=device) @ torch.ones(256, 256, device=device)
-    synchronize(device)
+def _outcome(
+    job: Job,
+    argument: dict[str, Any],
+    shared: ProcessState,
+    baseline: WarmedUp,
+    candidate: WarmedUp,
+) -> dict[str, Any]:
+    """Judge whether the candidate is right, time it, and judge again."""
+    if baseline.growth:
+        return {
+            "status": "unsupported",
+            "reason": f"the model's state grows at every call: {baseline.growth}",
+            "remedy": "let each call begin from a fresh state, or bring one step of a fixed size",
+        }
+    numerics = compare_first(job, baseline, candidate)
+    if leaked := changes(shared, process_state()):
+        return leak(leaked)
+    if not numerics.within_tolerance:
+        return wrong(job, argument["table"], baseline, numerics)
+    sampled, clock = _sample(job, argument, baseline, candidate)
+    if leaked := changes(shared, process_state()):
+        return leak(leaked)
+    numerics = compare_again(job, baseline, candidate, numerics, clock.calls)
+    if not numerics.within_tolerance:
+        return wrong(job, argument["table"], baseline, numerics)
+    return sampled | {"numerics": asdict(numerics), "energy": _energy(job, candidate)}
 
 
-def _make(job: Job, table: list[str]) -> Made:
-    """Build a subject and run its first calls.
-
-    Of a candidate's inference the third output is kept: a CUDA graph is recorded at the second call
-    and first replayed at the third, and TorchScript optimises its graph at the second.
-    """
-    subject = subject_of(job, table)
-    with subject.context():
-        output, first_call_s = _first_call(subject, job)
-        if job.case.task == "training":
-            # Each is read before the next step, at which a CUDA graph overwrites its output.
-            losses = [float(output), *(float(subject.call()) for _ in range(LOSSES_COMPARED - 1))]
-            return Made(subject, losses, first_call_s)
-        for _ in range(0 if job.case.is_baseline else 2):
-            output = subject.call()
-        return Made(subject, copy_output(output), first_call_s)
-
-
-def _first_call(subject: Subject, job: Job) -> tuple[Any, float]:
-    synchronize(job.case.device)
-    start = time.perf_counter()
-    output = subject.call()
-    synchronize(job.case.device)
-    return output, time.perf_counter() - start
+def _implausible(job: Job, parts: dict[str, Any]) -> dict[str, Any]:
+    """Withhold the verdict of a candidate faster than this machine can multiply matrices."""
+    if parts["status"] != "ok" or not parts.get("flops"):
+        return {}
+    rate = parts["flops"] / parts["statistics"]["candidate"]["median_s"]
+    peak = quick_peak(job.case.precision, job.case.device)
+    if peak is None or rate <= PLAUSIBLE_RATE * peak:
+        return {}
+    told = (
+        f"impossible: it seems to do {rate / 1e9:,.0f} GFLOP/s, where matrix products reach"
+        f" {peak / 1e9:,.0f} here; it cannot have done the model's work at each call"
+    )
+    return {"verdict": "unresolved", "warnings": [*parts["warnings"], told]}
 
 
 def _flops(built: BuiltModel, warnings: list[str]) -> dict[str, Any]:
@@ -203,34 +205,23 @@ def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
     return memory.artefact_bytes(artefacts) if artefacts else None
 
 
-def _compare(job: Job, baseline: Any, candidate: Any) -> dict[str, Any]:
-    precision = job.case.precision
-    if job.case.task == "training":
-        numerics: Numerics = compare_losses(baseline, candidate, precision=precision)
-    else:
-        numerics = compare(baseline, candidate, precision=precision)
-    return asdict(numerics)
-
-
 def _sample(
-    job: Job,
-    settings: dict[str, Any],
-    floor: float | None,
-    baseline: Made,
-    candidate: Made,
-) -> dict[str, Any]:
-    case = job.case
+    job: Job, argument: dict[str, Any], baseline: WarmedUp, candidate: WarmedUp
+) -> tuple[dict[str, Any], ContextClock]:
+    case, settings = job.case, argument["parameters"]["measurement"]
+    clock = ContextClock(
+        make_clock(case.device, flush_l2=settings["flush_l2"] and case.device == "cuda"),
+        baseline.subject,
+        candidate.subject,
+        fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
+    )
     own = candidate.subject.engine.own_threads
     gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
     load = Load.now()
     sampling = sample(
         baseline.subject.call,
         candidate.subject.call,
-        clock=ContextClock(
-            make_clock(case.device, flush_l2=settings["flush_l2"] and case.device == "cuda"),
-            baseline.subject,
-            candidate.subject,
-        ),
+        clock=clock,
         settings=SamplerSettings(
             target_half_width=settings["target_half_width"],
             budget_s=settings["budget_s"] * (AA_BUDGETS if case.is_baseline else 1),
@@ -242,18 +233,11 @@ def _sample(
     )
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
     used = load.since()
-    with candidate.subject.context():
-        energy = measure_energy(
-            candidate.subject.call,
-            seconds=ENERGY_BLOCK_S,
-            items_per_call=case.batch_size,
-            meter=make_meter(case.device),
-        )
     assessed = assess(
         case,
         sampling,
         minimum_effect=settings["minimum_effect"],
-        floor=floor,
+        floor=argument["noise_floor"],
         extra_s=candidate.cold_s - baseline.cold_s,
     )
     return assessed | {
@@ -266,8 +250,18 @@ def _sample(
         }
         if case.device == "cuda"
         else None,
-        "energy": asdict(energy),
-    }
+    }, clock
+
+
+def _energy(job: Job, candidate: WarmedUp) -> dict[str, Any]:
+    with candidate.subject.context():
+        energy = measure_energy(
+            candidate.subject.call,
+            seconds=ENERGY_BLOCK_S,
+            items_per_call=job.case.batch_size,
+            meter=make_meter(job.case.device),
+        )
+    return asdict(energy)
 
 
 def _throttling(before: gpu.GpuState | None, after: gpu.GpuState | None) -> list[str]:

@@ -1,7 +1,8 @@
 """Is the candidate still right? Its output, or its losses, against the baseline's.
 
-The gate is the relative L2 error of every tensor of the output; the other figures are for the
-reader. A non-finite value where the baseline has a finite one is wrong at any precision.
+The gate is the relative L2 error of every floating tensor of the output, and the share of the
+integers or truth values of every other that differ; the other figures are for the reader. A
+non-finite value where the baseline has a finite one is wrong at any precision.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ OUTPUT_TOLERANCE: Mapping[str, float] = {
     "bf16": 2e-2,
     "int8": 1e-1,
 }
-"""Largest relative L2 error of an output, by precision.
+"""Largest relative L2 error of an output, and share of integers that differ, by precision.
 
 Honest modes were measured at 5e-6 (fp32), 4e-3 to 8e-3 (bf16) and 2e-2 to 3e-2 (int8) on ResNet50,
 GPT-2 and DistilBERT; each limit is 2.5 to 20 times that, and fp32's is a hundredth of a 1 % error.
@@ -62,10 +63,17 @@ class Numerics:
         keeps elements near zero from looking like large errors.
     relative_l2 : float or None
         ‖candidate − baseline‖ / ‖baseline‖ of the worst tensor.
+    differing : float or None
+        Share of the integers, or truth values, that differ in the worst such tensor.
     cosine : float or None
         Of the angle between the two, in the worst tensor.
     tolerance : float
-        Limit of `relative_l2`.
+        Limit of `relative_l2` and of `differing`.
+    input_sets : int
+        Sets of inputs on which the outputs were compared; each step of a training has its own.
+    inputs : str
+        ``drawn`` by the model's own inputs under a seed of each set; ``rearranged``, where those do
+        not depend on the seed; ``example``, where there is but the one set.
 
     Notes
     -----
@@ -78,8 +86,16 @@ class Numerics:
     max_abs: float | None
     max_rel: float | None
     relative_l2: float | None
+    differing: float | None
     cosine: float | None
     tolerance: float
+    input_sets: int = 1
+    inputs: Literal["drawn", "rearranged", "example"] = "example"
+
+    @property
+    def error(self) -> float:
+        """What the gate looks at: the larger of `relative_l2` and `differing`."""
+        return max(self.relative_l2 or 0.0, self.differing or 0.0)
 
 
 @dataclass(frozen=True)
@@ -87,9 +103,21 @@ class _Figures:
     """What one pair of tensors says; the same as in `Numerics`."""
 
     max_abs: float
-    max_rel: float
-    relative_l2: float
-    cosine: float | None
+    max_rel: float | None = None
+    relative_l2: float | None = None
+    differing: float | None = None
+    cosine: float | None = None
+    kind: str = "values"
+
+    @property
+    def error(self) -> float:
+        return max(self.relative_l2 or 0.0, self.differing or 0.0)
+
+    def in_words(self) -> str:
+        if self.differing is None:
+            return f"relative L2 error {self.relative_l2:.2g}"
+        share = f"{100 * self.differing:.2g}" if self.differing < 0.995 else "100"
+        return f"{share} % of the {self.kind} differ"
 
 
 class _Mismatch(Exception):
@@ -148,6 +176,25 @@ def compare_losses(
     return _judged([("losses", figures)], compared="losses", tolerance=tolerance)
 
 
+def nothing_to_compare(output: object) -> tuple[str, str] | None:
+    """Say why a baseline's output can verify nothing, and what to do about the model, or None."""
+    try:
+        tensors = [tensor for _, tensor in _tensors(output, "output")]
+    except _Mismatch as mismatch:
+        return str(mismatch), "return tensors from forward, in any nesting of containers"
+    if not tensors:
+        return (
+            f"the model returns no tensor ({type(output).__name__}), so nothing can be compared",
+            "return from forward what the model computes",
+        )
+    if not any(bool(torch.isfinite(_as_doubles(tensor)).any()) for tensor in tensors):
+        return (
+            "in eager, the model returns nothing but NaN or infinity, so nothing can be compared",
+            "give it weights and inputs, or a learning rate, under which its output is finite",
+        )
+    return None
+
+
 def _tolerance(table: Mapping[str, float], precision: str) -> float:
     if precision not in table:
         raise ValueError(f"precision: {precision!r} is none of {', '.join(table)}")
@@ -155,7 +202,7 @@ def _tolerance(table: Mapping[str, float], precision: str) -> float:
 
 
 def _void(reason: str, *, compared: Literal["output", "losses"], tolerance: float) -> Numerics:
-    return Numerics(False, reason, compared, None, None, None, None, tolerance)
+    return Numerics(False, reason, compared, None, None, None, None, None, tolerance)
 
 
 def _judged(
@@ -164,25 +211,28 @@ def _judged(
     compared: Literal["output", "losses"],
     tolerance: float,
 ) -> Numerics:
-    name, worst = max(figures, key=lambda item: item[1].relative_l2)
-    within = worst.relative_l2 <= tolerance
-    cosines = [figure.cosine for _, figure in figures if figure.cosine is not None]
+    name, worst = max(figures, key=lambda item: item[1].error)
+    within = worst.error <= tolerance
+    limit = f"{100 * tolerance:g} %" if worst.differing is not None else f"{tolerance:g}"
+    found = [figure for _, figure in figures]
+    cosines = [figure.cosine for figure in found if figure.cosine is not None]
     return Numerics(
         within_tolerance=within,
-        reason=None
-        if within
-        else f"{name}: relative L2 error {worst.relative_l2:.2g}, above {tolerance:g}",
+        reason=None if within else f"{name}: {worst.in_words()}, above {limit}",
         compared=compared,
-        max_abs=_finite(max(figure.max_abs for _, figure in figures)),
-        max_rel=_finite(max(figure.max_rel for _, figure in figures)),
-        relative_l2=_finite(worst.relative_l2),
+        max_abs=_largest(figure.max_abs for figure in found),
+        max_rel=_largest(figure.max_rel for figure in found),
+        relative_l2=_largest(figure.relative_l2 for figure in found),
+        differing=_largest(figure.differing for figure in found),
         cosine=min(cosines, default=None),
         tolerance=tolerance,
     )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _largest(values: Iterable[float | None]) -> float | None:
+    """Return the largest value, or None where there is none, or none that is finite."""
+    largest = max((value for value in values if value is not None), default=None)
+    return largest if largest is not None and math.isfinite(largest) else None
 
 
 def _paired(
@@ -231,7 +281,7 @@ def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor)
             f"{tuple(baseline.shape)}"
         )
     if baseline.numel() == 0:
-        return _Figures(0.0, 0.0, 0.0, None)
+        return _Figures(max_abs=0.0, max_rel=0.0, relative_l2=0.0)
     if not (baseline.is_floating_point() or baseline.is_complex()):
         return _compare_exactly(baseline, candidate)
     expected, actual = _as_doubles(baseline), _as_doubles(candidate)
@@ -281,12 +331,10 @@ def _cosine(one: torch.Tensor, other: torch.Tensor, norms: float) -> float | Non
 
 
 def _compare_exactly(baseline: torch.Tensor, candidate: torch.Tensor) -> _Figures:
-    """Compare integers or truth values: the relative error is the share that differs."""
+    """Compare integers or truth values by the share that differs: their size means nothing."""
     expected, actual = _as_doubles(baseline), _as_doubles(candidate)
-    differing = float((expected != actual).to(torch.float64).mean())
     return _Figures(
         max_abs=float((expected - actual).abs().max()),
-        max_rel=differing,
-        relative_l2=differing,
-        cosine=None,
+        differing=float((expected != actual).to(torch.float64).mean()),
+        kind="truth values" if baseline.dtype == torch.bool else "integers",
     )

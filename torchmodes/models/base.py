@@ -38,12 +38,25 @@ class Inputs:
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A module ready to run, with inputs of one batch."""
+    """A module ready to run, with inputs of one batch.
+
+    Attributes
+    ----------
+    module, inputs
+        What runs, and what it is called with.
+    item
+        What one of a batch is called.
+    batch_size
+        Items in the inputs.
+    draw
+        Makes inputs like these from a seed, on the host.
+    """
 
     module: nn.Module
     inputs: Inputs
     item: str
     batch_size: int
+    draw: Callable[[int], Inputs]
 
     def to(self, device: torch.device | str) -> BuiltModel:
         """Put module and inputs on a device."""

@@ -32,8 +32,14 @@ def build(spec: dict[str, Any], *, seed: int, batch_size: int, features: int | N
     """Build the model with weights and standard-normal inputs drawn from the seed."""
     if features is None:
         raise ValueError("family mlp needs the number of features")
+
+    def draw(seed: int) -> Inputs:
+        generator = torch.Generator().manual_seed(seed)
+        return Inputs.of(torch.randn(batch_size, features, generator=generator))
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = HousePriceMLP(features, spec["hidden"]).eval()
-        inputs = Inputs.of(torch.randn(batch_size, features))
-    return BuiltModel(module=module, inputs=inputs, item="row", batch_size=batch_size)
+    return BuiltModel(
+        module=module, inputs=draw(seed), item="row", batch_size=batch_size, draw=draw
+    )

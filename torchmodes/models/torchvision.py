@@ -41,11 +41,16 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = models.get_model(name, weights=weights).eval()
-    # A generator of their own: random and pretrained weights get the same images.
-    generator = torch.Generator().manual_seed(seed)
     size = spec["image_size"]
-    inputs = Inputs.of(torch.randn(batch_size, 3, size, size, generator=generator))
-    return BuiltModel(module=module, inputs=inputs, item="image", batch_size=batch_size)
+
+    # A generator of their own: random and pretrained weights get the same images.
+    def draw(seed: int) -> Inputs:
+        generator = torch.Generator().manual_seed(seed)
+        return Inputs.of(torch.randn(batch_size, 3, size, size, generator=generator))
+
+    return BuiltModel(
+        module=module, inputs=draw(seed), item="image", batch_size=batch_size, draw=draw
+    )
 
 
 def download(spec: Mapping[str, Any]) -> None:

@@ -99,18 +99,21 @@ def build(
             f"source: {spec['source']!r} reads {model.main_input_name}, not tokens; bring it as a"
             " model of family user"
         )
+    shape = batch_size, spec["sequence_length"]
+    vocabulary = config.get_text_config().vocab_size
+
     # A generator of their own: random and pretrained weights get the same tokens. All are tokens,
     # none is padding: a mask would make some engines compute what others leave out.
-    tokens = torch.randint(
-        config.get_text_config().vocab_size,
-        (batch_size, spec["sequence_length"]),
-        generator=torch.Generator().manual_seed(seed),
-    )
+    def draw(seed: int) -> Inputs:
+        generator = torch.Generator().manual_seed(seed)
+        return Inputs.of(torch.randint(vocabulary, shape, generator=generator))
+
     return BuiltModel(
         module=TokensToTensor(model).eval(),
-        inputs=Inputs.of(tokens),
+        inputs=draw(seed),
         item="sequence",
         batch_size=batch_size,
+        draw=draw,
     )
 
 

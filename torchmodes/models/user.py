@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,22 +26,38 @@ def build(
     ValueError
         When the factory does not return a module, or the inputs are not a batch of that size.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - whatever the user's code draws from
+    told_as = f"{spec['inputs']}({batch_size})"
+    with _seeded(seed):
         module = load_function(spec["factory"])(**spec["options"])
         if not isinstance(module, nn.Module):
             raise ValueError(
                 f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module"
             )
-        value = load_function(spec["inputs"])(batch_size)
+        function = load_function(spec["inputs"])
+        example = _checked(function(batch_size), batch_size, told_as=told_as)
+
+    def draw(seed: int) -> Inputs:
+        with _seeded(seed):
+            return _checked(function(batch_size), batch_size, told_as=told_as)
+
     return BuiltModel(
-        module=module.eval(),
-        inputs=_checked(value, batch_size, told_as=f"{spec['inputs']}({batch_size})"),
-        item=spec["item"],
-        batch_size=batch_size,
+        module=module.eval(), inputs=example, item=spec["item"], batch_size=batch_size, draw=draw
     )
+
+
+@contextmanager
+def _seeded(seed: int) -> Generator[None]:
+    """Seed whatever the user's code draws from, and let it go on as before afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:

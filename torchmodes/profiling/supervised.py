@@ -82,7 +82,7 @@ def measure_machine_supervised(
         File for everything the process prints.
     """
     found, _ = run_job(
-        "torchmodes.profiling.ceilings:measure_machine",
+        "torchmodes.peaks:measure_machine",
         {
             "parameters": {"measurement": dict(limits)},
             "device": device,

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from torchmodes.cases import Case
 from torchmodes.report.advice import statistics_of
+from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData, TrainingRun
 from torchmodes.report.judging import Judged
 from torchmodes.report.quantities import percent, ratio_digits, ratio_range
@@ -44,7 +46,14 @@ class Problem:
 
 def problems(data: ReportData) -> list[Problem]:
     """Return every problem of a run, the worst kinds first."""
-    found = [problem for judged in data.cases for problem in _of_case(judged)]
+    # A model that is wrong against itself is told once, by its A/A case.
+    models_fault = {_blame(judged) for judged in data.cases if judged.case.is_baseline} - {None}
+    found = [
+        problem
+        for judged in data.cases
+        if judged.case.is_baseline or _blame(judged) not in models_fault
+        for problem in _of_case(judged)
+    ]
     found += [problem for run in data.trainings for problem in _of_training(run)]
     return sorted(found, key=lambda problem: KINDS.index(problem.kind))
 
@@ -59,6 +68,13 @@ def all_well(data: ReportData) -> str:
 def bad(found: Sequence[Problem]) -> list[Problem]:
     """Return the problems that ``strict: true`` does not accept."""
     return [problem for problem in found if problem.kind in ("failed", "wrong")]
+
+
+def _blame(judged: Judged) -> tuple[Machine, Case, str] | None:
+    """Return what makes two wrong cases of a group the same problem; None where it is not wrong."""
+    if judged.record.status != "wrong" or judged.record.reason is None:
+        return None
+    return judged.machine, judged.case.baseline, judged.record.reason
 
 
 def _of_case(judged: Judged) -> Iterator[Problem]:

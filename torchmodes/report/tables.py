@@ -35,8 +35,11 @@ _NUMERICS = (
     "max_abs",
     "max_rel",
     "relative_l2",
+    "differing",
     "cosine",
     "tolerance",
+    "input_sets",
+    "inputs",
 )
 _STATISTICS = (
     "quads",
@@ -74,7 +77,7 @@ COLUMNS: tuple[str, ...] = (
 )
 _TEXTS = {
     *("task", "device", "model", "mode", "precision", "status", "verdict", "verdict_holm"),
-    *("clock", "item", "compared", "no_effect", "reason", "remedy"),
+    *("clock", "item", "compared", "inputs", "no_effect", "reason", "remedy"),
     *("failure_type", "failure_message", "start_method", "started_at", "warnings"),
     *("host", "cpu", "gpu", "os", "python", "torch", "git_revision"),
 }

@@ -190,9 +190,15 @@ def numerics(judged: Judged) -> str:
     if found is None:
         return NOTHING
     what = "losses" if found.compared == "losses" else "output"
+    told = []
+    if found.relative_l2 is not None or found.differing is None:
+        told.append(f"relative L2 {deviation(found.relative_l2)}")
+    if found.differing is not None:
+        told.append(f"{percent(found.differing)} of the integers differ")
+    sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
     return (
         f"{what} {'within' if found.within_tolerance else 'outside'} tolerance:"
-        f" relative L2 {deviation(found.relative_l2)}, allowed {deviation(found.tolerance)}"
+        f" {', '.join(told)}, allowed {deviation(found.tolerance)}{sets}"
     )
 
 

@@ -22,6 +22,15 @@ STREAM_BYTES = {"cpu": 2**28, "cuda": 2**30, "mps": 2**28}
 """Of each array, so that it is far larger than any cache."""
 SECONDS = 0.2
 """Of repetitions per kernel and size."""
+QUICK_SIZES = {"cpu": 1024, "cuda": 8192, "mps": 4096}
+"""Of the one product that a quick look takes."""
+QUICK_SECONDS = 0.05
+PLAUSIBLE_RATE = 4.0
+"""Times the rate of a matrix product that an honest model may seem to reach.
+
+Operations are counted by shape, and Winograd's convolution F(4×4, 3×3) does a quarter of them.
+A. Lavin, S. Gray: Fast algorithms for convolutional neural networks, CVPR 2016.
+"""
 LONGEST_CALL_S = 0.1
 """A matrix product that would take longer is measured at a smaller size only."""
 LEAST_REPETITIONS = 3
@@ -104,6 +113,23 @@ def gemm_rate(precision: str, device: str) -> float:
         reached = best_rate(gemm(precision, size, device), operations, device)
         best = max(best, reached)
     return best
+
+
+def quick_peak(precision: str, device: str) -> float | None:
+    """Return the operations per second of one square matrix product, in a tenth of a second.
+
+    Of fp32, where that is faster than the precision; None where PyTorch has no such product here.
+    """
+    size = QUICK_SIZES[device]
+    rates = []
+    for name in {precision, "fp32"}:
+        try:
+            with _tf32(allowed=name == "tf32"):
+                call = gemm(name, size, device)
+                rates.append(best_rate(call, 2 * size**3, device, seconds=QUICK_SECONDS))
+        except (RuntimeError, NotImplementedError):  # PyTorch's way of saying it has none
+            return None
+    return max(rates)
 
 
 def gemm(precision: str, size: int, device: str) -> Call:

@@ -1,0 +1,462 @@
+"""Whole cases of small models and modes that could pass for right: what is said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from torchmodes.measure.case import measure
+
+MODELS = """
+import random
+
+import torch
+from torch import nn
+
+
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(16, 16)
+
+
+class Plain(Base):
+    def forward(self, x):
+        return torch.relu(self.lin(x))
+
+
+class CountsInABuffer(Base):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x):
+        self.seen.add_(1)
+        return self.lin(x) + self.seen
+
+
+class CountsInAnAttribute(Base):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.lin(x) * self.calls
+
+
+class CachesOnce(Base):
+    def __init__(self):
+        super().__init__()
+        self.table = None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.linspace(0, 1, 16)
+        return self.lin(x) + self.table
+
+
+class Remembers(Base):
+    def __init__(self):
+        super().__init__()
+        self.history = []
+
+    def forward(self, x):
+        self.history.append(self.lin(x))
+        return torch.stack(self.history).sum(0)
+
+
+class WritesItsInput(Base):
+    def forward(self, x):
+        return self.lin(x.sub_(0.5).div_(0.25))
+
+
+class Branches(Base):
+    def forward(self, x):
+        y = self.lin(x)
+        return y.sigmoid() if y[0, 0] > 0 else y.exp()
+
+
+class LeavesTorch(Base):
+    def forward(self, x):
+        return torch.from_numpy(self.lin(x).detach().numpy().clip(-1, 1))
+
+
+class DropsOut(Base):
+    def forward(self, x):
+        return nn.functional.dropout(self.lin(x), 0.5, training=True)
+
+
+class RollsDice(Base):
+    def forward(self, x):
+        return self.lin(x) * random.random()
+
+
+class ReturnsNothing(Base):
+    def forward(self, x):
+        self.lin(x)
+
+
+class ReturnsNaN(Base):
+    def forward(self, x):
+        return self.lin(x) * float("nan")
+
+
+class Sorts(nn.Module):
+    def forward(self, x):
+        return torch.argsort(x, -1)
+
+
+def build(name):
+    return globals()[name]()
+
+
+def rows(batch_size):
+    return torch.randn(batch_size, 16)
+
+
+def fixed(batch_size):
+    return torch.arange(16.0 * batch_size).reshape(batch_size, 16) / 16
+
+
+def ragged(batch_size):
+    return torch.randn(batch_size, int(torch.randint(2, 9, ())), 16)
+
+
+def picky(batch_size):
+    return torch.linspace(0, 1, 16 * batch_size).reshape(batch_size, 16)
+
+
+class Picky(Base):
+    def forward(self, x):
+        if (x.flatten().diff() < 0).any():
+            raise ValueError("rows must be sorted")
+        return self.lin(x)
+"""
+
+ENGINES = """
+import copy
+import functools
+
+import torch
+from torch.nn import functional as F
+
+
+def honest(model, inputs):
+    return model
+
+
+def right_for_a_while(model, inputs):
+    calls = [0]
+
+    def call(*args):
+        calls[0] += 1
+        return model(*args) if calls[0] <= 6 else torch.zeros(())
+
+    return call
+
+
+def remembers_tensors(model, inputs):
+    seen = {}
+
+    def call(*args):
+        key = tuple(map(id, args))
+        if key not in seen:
+            seen[key] = model(*args)
+        return seen[key]
+
+    return call
+
+
+def answers_the_example(model, inputs):
+    expected = model(*inputs.args if hasattr(inputs, "args") else inputs)
+    return lambda *args: expected
+
+
+def freezes_state(model, inputs):
+    return lambda *args: copy.deepcopy(model)(*args)
+
+
+def swaps_two(model, inputs):
+    def call(*args):
+        output = model(*args).clone()
+        output[..., :2] = output[..., [1, 0]]
+        return output
+
+    return call
+
+
+def one_thread(model, inputs):
+    torch.set_num_threads(1)
+    return model
+
+
+def other_dtype(model, inputs):
+    torch.set_default_dtype(torch.float64)
+    return model
+
+
+def deterministic(model, inputs):
+    torch.use_deterministic_algorithms(True)
+    return model
+
+
+def patches_linear(model, inputs):
+    original = F.linear
+    F.linear = functools.wraps(original)(lambda *args: original(*args))
+    return model
+
+
+def patches_while_called(model, inputs):
+    def call(*args):
+        torch.backends.mha.set_fastpath_enabled(False)
+        return model(*args)
+
+    return call
+"""
+
+
+@pytest.fixture
+def process() -> Any:
+    """Put back what a case sets in its process, which here is that of the tests."""
+    before = (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.nn.functional.linear,
+    )
+    yield
+    torch.set_num_threads(before[0])
+    torch.set_default_dtype(before[1])
+    torch.set_grad_enabled(before[2])
+    torch.nn.functional.linear = before[3]
+    torch.use_deterministic_algorithms(False)
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, process: Any) -> Run:
+    """Measure a model in a mode, both of the files above, in some hundredths of a second."""
+    models, engines = tmp_path / "models.py", tmp_path / "engines.py"
+    models.write_text(MODELS)
+    engines.write_text(ENGINES)
+
+    def measured(model: str, mode: str | dict[str, Any] = "eager", inputs: str = "rows") -> dict:
+        options = (
+            mode
+            if isinstance(mode, dict)
+            else {"engine": "eager", "context": "inference_mode", "channels_last": False}
+            | {"autocast": False}
+            if mode == "eager"
+            else {"engine": "user", "factory": f"{engines}:{mode}", "options": {}}
+        )
+        case = {
+            "task": "inference",
+            "device": "cpu",
+            "model": "mine",
+            "mode": "eager" if mode == "eager" else "other",
+            "precision": "fp32",
+            "batch_size": 4,
+        }
+        return measure(
+            {
+                "parameters": {
+                    "case": case,
+                    "model": {
+                        "family": "user",
+                        "factory": f"{models}:build",
+                        "inputs": f"{models}:{inputs}",
+                        "options": {"name": model},
+                        "item": "row",
+                    },
+                    "mode": options,
+                    "seed": 42,
+                    "deterministic": False,
+                    "measurement": {
+                        "target_half_width": 0.5,
+                        "budget_s": 0.02,
+                        "warmup_budget_s": 0.02,
+                        "min_quads": 3,
+                        "minimum_effect": 0.01,
+                        "flush_l2": False,
+                    },
+                },
+                "threads": 2,
+                "table": [],
+                "operators": None,
+                "noise_floor": 0.01,
+            }
+        )
+
+    return measured
+
+
+NO_GRAD = {"engine": "eager", "context": "no_grad", "channels_last": False, "autocast": False}
+TRACE = {
+    "engine": "torchscript",
+    "method": "trace",
+    "freeze": False,
+    "optimize_for_inference": False,
+}
+
+
+def test_outputs_are_compared_on_inputs_of_the_models_own_before_and_after_sampling(run: Run):
+    found = run("Plain", NO_GRAD)
+    assert found["status"] == "ok"
+    # The example, two others; then two new ones and the example again.
+    assert (found["numerics"]["input_sets"], found["numerics"]["inputs"]) == (6, "drawn")
+    assert found["warnings"] == [w for w in found["warnings"] if "input" not in w]
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("right_for_a_while", "after sampling: output has the shape (), the baseline's is (4, 16)"),
+        ("remembers_tensors", "on other inputs: output: relative L2 error"),
+        ("answers_the_example", "on other inputs: output: relative L2 error"),
+        ("swaps_two", "output: relative L2 error"),
+    ],
+)
+def test_a_mode_that_is_right_once_is_wrong(run: Run, mode: str, reason: str):
+    found = run("Plain", mode)
+    assert found["status"] == "wrong"
+    assert found["reason"].startswith(reason)
+    assert found["remedy"].startswith("do not use this mode")
+    assert "statistics" not in found
+
+
+@pytest.mark.parametrize("model", ["Branches", "LeavesTorch"])
+def test_a_trace_that_holds_for_one_input_is_wrong_and_its_warnings_are_told(run: Run, model: str):
+    found = run(model, TRACE | {"freeze": True})
+    assert found["status"] == "wrong"
+    assert found["reason"].startswith("on other inputs: ")
+    assert any(warning.startswith("tracing warned: ") for warning in found["warnings"])
+    assert any("(models.py, line " in warning for warning in found["warnings"])
+
+
+@pytest.mark.parametrize("model", ["CountsInABuffer", "CountsInAnAttribute"])
+def test_a_model_that_keeps_state_is_compared_after_equally_many_calls(run: Run, model: str):
+    name = {"CountsInABuffer": "seen", "CountsInAnAttribute": "calls"}[model]
+    aa, other = run(model), run(model, NO_GRAD)
+    assert (aa["status"], other["status"]) == ("ok", "ok")
+    assert aa["numerics"]["input_sets"] == other["numerics"]["input_sets"] == 6
+    assert any(f"keeps state that changes at every call ({name})" in w for w in aa["warnings"])
+    assert not any("state" in w for w in other["warnings"]), "told once, by the A/A case"
+
+
+def test_a_mode_that_froze_the_state_is_wrong(run: Run):
+    found = run("CountsInAnAttribute", "freezes_state")
+    assert found["status"] == "wrong"
+    assert found["reason"].endswith("; the model keeps state that changes at every call (calls)")
+    assert found["remedy"].startswith("do not use this mode")
+
+
+def test_what_is_computed_once_and_kept_is_no_state(run: Run):
+    found = run("CachesOnce")
+    assert found["status"] == "ok"
+    assert not any("state" in warning for warning in found["warnings"])
+
+
+def test_a_state_that_grows_is_refused(run: Run):
+    found = run("Remembers")
+    assert found["status"] == "unsupported"
+    assert found["reason"] == (
+        "the model's state grows at every call: history grows from 128 to 192 values in one call"
+    )
+    assert "begin from a fresh state" in found["remedy"]
+
+
+@pytest.mark.parametrize("mode", ["eager", NO_GRAD, "honest"])
+def test_a_model_that_writes_into_its_input_gets_fresh_ones(run: Run, mode: Any):
+    found = run("WritesItsInput", mode)
+    assert found["status"] == "ok"
+    assert found["numerics"]["input_sets"] == 6
+    told = "the model writes into its inputs: each sample begins with fresh ones"
+    assert (told in found["warnings"]) is (mode == "eager")
+
+
+@pytest.mark.parametrize("model", ["DropsOut", "RollsDice"])
+def test_a_model_that_draws_at_random_is_told_at_its_cause(run: Run, model: str):
+    aa, other = run(model), run(model, NO_GRAD)
+    assert aa["status"] == other["status"] == "wrong"
+    assert aa["reason"] == other["reason"]
+    assert aa["reason"].startswith("the model is not deterministic")
+    assert aa["remedy"] == other["remedy"]
+    assert "dropout" in aa["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "remedy"),
+    [
+        ("ReturnsNothing", "the model returns no tensor (NoneType)", "return from forward"),
+        ("ReturnsNaN", "in eager, the model returns nothing but NaN", "give it weights and inputs"),
+    ],
+)
+def test_a_model_that_verifies_nothing_is_told_at_its_cause(
+    run: Run, model: str, reason: str, remedy: str
+):
+    for mode in ("eager", NO_GRAD):
+        found = run(model, mode)
+        assert found["status"] == "wrong"
+        assert found["reason"].startswith(reason)
+        assert found["remedy"].startswith(remedy)
+
+
+def test_integers_that_differ_are_told_as_integers(run: Run):
+    found = run("Sorts", "swaps_two")
+    assert found["reason"] == "output: 12 % of the integers differ, above 0.01 %"
+    assert found["numerics"]["relative_l2"] is None
+    assert found["numerics"]["differing"] == 0.125
+
+
+def test_inputs_that_do_not_depend_on_the_seed_are_rearranged(run: Run):
+    aa = run("Plain", inputs="fixed")
+    assert (aa["numerics"]["input_sets"], aa["numerics"]["inputs"]) == (6, "rearranged")
+    assert any("the same under every seed" in warning for warning in aa["warnings"])
+    assert run("Plain", "remembers_tensors", inputs="fixed")["status"] == "wrong"
+
+
+def test_a_model_may_refuse_rearranged_inputs(run: Run):
+    found = run("Picky", inputs="picky")
+    assert (found["status"], found["numerics"]["input_sets"]) == ("ok", 2)
+
+
+def test_inputs_of_other_shapes_leave_the_example_alone(run: Run):
+    aa = run("Plain", inputs="ragged")
+    assert (aa["status"], aa["numerics"]["inputs"]) == ("ok", "example")
+    assert aa["numerics"]["input_sets"] == 2  # before sampling and after it
+    assert any("other shapes or structures under another seed" in w for w in aa["warnings"])
+    assert run("Plain", "right_for_a_while", inputs="ragged")["status"] == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("mode", "change"),
+    [
+        ("one_thread", "threads 2 → 1"),
+        ("other_dtype", "default dtype torch.float32 → torch.float64"),
+        ("deterministic", "deterministic algorithms False → True"),
+        ("patches_linear", "torch.nn.functional.linear replaced"),
+        ("patches_while_called", "fast path of nn.MultiheadAttention True → False"),
+    ],
+)
+def test_a_mode_that_changes_the_process_has_failed(run: Run, mode: str, change: str):
+    found = run("Plain", mode)
+    assert found["status"] == "failed"
+    assert found["reason"] == f"the mode changed the process that eager runs in: {change}"
+    assert found["remedy"].startswith("leave the process as it was found")
+
+
+def test_a_rate_beyond_what_the_machine_can_do_gets_no_verdict(run: Run, monkeypatch):
+    honest = run("Plain", NO_GRAD)
+    assert not any("impossible" in warning for warning in honest["warnings"])
+    monkeypatch.setattr("torchmodes.measure.case.quick_peak", lambda *_: 1e3)
+    found = run("Plain", NO_GRAD)
+    assert found["verdict"] == "unresolved"
+    assert found["warnings"][-1].startswith("impossible: it seems to do ")

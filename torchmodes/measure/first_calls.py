@@ -1,0 +1,166 @@
+"""The first calls of one side: what they cost, what they return, what they leave behind."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from torchmodes.measure.input_sets import InputSets, feed
+from torchmodes.measure.model_state import state_of
+from torchmodes.modes.base import tensors_of
+from torchmodes.subjects import Job, Subject, copy_output, subject_of, synchronize
+
+CALLS_COMPARED = 3
+"""Calls of a forward pass, of which the last one's output is compared.
+
+A CUDA graph is recorded at the second call and first replayed at the third, and TorchScript
+optimises its graph at the second.
+"""
+LOSSES_COMPARED = 20
+"""Optimiser steps whose losses must agree, from the same weights on the same batches."""
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """A subject after its first calls.
+
+    Attributes
+    ----------
+    subject
+        What was called.
+    output
+        Of the last of `CALLS_COMPARED` forward passes on the example inputs, or the losses of the
+        first `LOSSES_COMPARED` optimiser steps.
+    first_call_s
+        Seconds of the first call.
+    sets
+        Inputs to go on with; None of a training step, which has batches.
+    kept
+        What of the module changes at every call.
+    growth
+        How the module grows, where it does.
+    changes_inputs
+        Whether a call writes into its inputs.
+    """
+
+    subject: Subject
+    output: Any
+    first_call_s: float
+    sets: InputSets | None = None
+    kept: tuple[str, ...] = ()
+    growth: str | None = None
+    changes_inputs: bool = False
+
+    @property
+    def cold_s(self) -> float:
+        """Seconds from a built model to its first output."""
+        return self.subject.prepare_s + self.first_call_s
+
+
+def start_libraries(device: str) -> None:
+    """Let libraries load and threads start, for which the side that runs first would pay alone."""
+    image = torch.ones(1, 3, 64, 64, device=device)
+    torch.nn.functional.conv2d(image, image[:, :, :3, :3]) @ torch.ones(62, 62, device=device)
+    torch.ones(256, 256, device=device) @ torch.ones(256, 256, device=device)
+    synchronize(device)
+
+
+def first_call(subject: Subject, job: Job) -> tuple[Any, float]:
+    """Return a subject's first output and the seconds that it took."""
+    synchronize(job.case.device)
+    start = time.perf_counter()
+    output = subject.call()
+    synchronize(job.case.device)
+    return output, time.perf_counter() - start
+
+
+def warmed_up(job: Job, table: list[str], *, watched: bool = False) -> WarmedUp:
+    """Build a subject and run its first calls, each on the example inputs as they were drawn.
+
+    Parameters
+    ----------
+    job
+        The case, or its baseline.
+    table
+        Paths of the table and its statistics, for a training step.
+    watched
+        Whether to look at what a call changes in the module and its inputs.
+    """
+    subject = subject_of(job, table)
+    if job.case.task == "training":
+        with subject.context():
+            output, first_call_s = first_call(subject, job)
+            losses = [float(output), *losses_of(subject, LOSSES_COMPARED - 1)]
+        return WarmedUp(subject, losses, first_call_s)
+    sets = InputSets(subject.built, seed=job.seed)
+    module, taken = subject.built.module, tensors_of((subject.inputs.args, subject.inputs.kwargs))
+    states, written = [], False
+    with subject.context():
+        output, first_call_s = first_call(subject, job)
+    for _ in range(CALLS_COMPARED - 1):
+        del output  # a CUDA graph may not be recorded while one of its outputs lives
+        feed(subject, sets[0])
+        if watched:
+            states.append(state_of(module))
+        versions = [tensor._version for tensor in taken]
+        with subject.context():
+            output = subject.call()
+        written = versions != [tensor._version for tensor in taken]
+    copied = copy_output(output)
+    if not watched:
+        return WarmedUp(subject, copied, first_call_s, sets)
+    first, before, after = *states, state_of(module)
+    return WarmedUp(
+        subject,
+        copied,
+        first_call_s,
+        sets,
+        kept=tuple(before.changes(after)),
+        growth=first.growth(before) and before.growth(after),
+        changes_inputs=written,
+    )
+
+
+def losses_of(subject: Subject, steps: int) -> list[float]:
+    """Take optimiser steps and read each loss before the next step, which may overwrite it."""
+    return [float(subject.call()) for _ in range(steps)]
+
+
+@contextmanager
+def tracer_warnings() -> Generator[list[str]]:
+    """Keep what tracing warns of, each place once, and let it be shown as ever.
+
+    Yields
+    ------
+    list of str
+        The first sentence of each warning, with its place.
+    """
+    found: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", torch.jit.TracerWarning)
+        show = warnings.showwarning
+
+        def keep(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, torch.jit.TracerWarning):
+                said = str(message).partition(". ")[0]
+                place = f"{said} ({Path(filename).name}, line {lineno})"
+                if place not in found:
+                    found.append(place)
+            show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = keep  # ty: ignore[invalid-assignment]
+        yield found

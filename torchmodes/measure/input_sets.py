@@ -1,0 +1,176 @@
+"""Sets of inputs of one case, on which a mode is judged right.
+
+One output can agree by chance: of a graph that lost its input, of a branch that a trace froze, of
+a mode that remembers. So both sides run several sets of inputs, copied into the very tensors that
+the timed calls take, and do so again after they were timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch.utils import _pytree
+
+from torchmodes.measure.numerics import Numerics, compare
+from torchmodes.models.base import BuiltModel, Inputs
+from torchmodes.modes.base import tensors_of
+from torchmodes.subjects import Subject, copy_output
+
+
+class InputSets:
+    """Inputs of one case, by number; 0 is the example that the model came with.
+
+    Parameters
+    ----------
+    built
+        The model, before its first call.
+    seed
+        Of the example inputs; set k is drawn from seed + k.
+    """
+
+    def __init__(self, built: BuiltModel, *, seed: int) -> None:
+        self._example = built.inputs.map(lambda tensor: tensor.detach().clone())
+        self._draw, self._seed = built.draw, seed
+        self.origin, self.caveat = self._find_origin()
+
+    def _find_origin(self) -> tuple[Literal["drawn", "rearranged", "example"], str | None]:
+        other = self._draw(self._seed + 1)
+        if not alike(self._example, other):
+            return "example", (
+                "its inputs have other shapes or structures under another seed, so that equality"
+                " was judged on the example inputs alone"
+            )
+        if not same(self._example, other):
+            return "drawn", None
+        if same(self._example, _rolled(self._example, 1)):
+            return "example", "its inputs are the same under every seed, and cannot be rearranged"
+        return "rearranged", (
+            "its inputs are the same under every seed: for other sets, those were rolled along"
+            " their last dimension"
+        )
+
+    def numbers(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
+        """Return which of the wanted sets there are."""
+        return wanted if self.origin != "example" else tuple(n for n in wanted if n == 0)
+
+    def __getitem__(self, number: int) -> Inputs:
+        if number == 0:
+            return self._example
+        if self.origin == "rearranged":
+            return _rolled(self._example, number)
+        return self._draw(self._seed + number)
+
+
+def feed(subject: Subject, inputs: Inputs) -> None:
+    """Copy inputs into the tensors that a subject's calls take, whatever those hold by now."""
+    with torch.no_grad():
+        for target, value in zip(_tensors(subject.inputs), _tensors(inputs), strict=True):
+            target.copy_(value)
+
+
+def alike(one: Inputs, other: Inputs) -> bool:
+    """Tell whether one set of inputs can be copied over the other: all but values are the same."""
+    leaves, structure = _pytree.tree_flatten((one.args, one.kwargs))
+    others, other_structure = _pytree.tree_flatten((other.args, other.kwargs))
+    return structure == other_structure and all(map(_alike, leaves, others))
+
+
+def same(one: Inputs, other: Inputs) -> bool:
+    """Tell whether two sets of inputs that are alike hold the same values."""
+    pairs = zip(_tensors(one), _tensors(other), strict=True)
+    return all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
+
+
+def agree(
+    baseline: Subject,
+    candidate: Subject,
+    sets: InputSets,
+    numbers: tuple[int, ...],
+    *,
+    precision: str,
+) -> Iterator[Numerics]:
+    """Run both sides once on each set of inputs, and compare what they return.
+
+    Parameters
+    ----------
+    baseline, candidate
+        What was called equally often so far.
+    sets
+        Inputs of both.
+    numbers
+        Of the sets.
+    precision
+        The candidate's, which sets the tolerance.
+
+    Yields
+    ------
+    Numerics
+        Of each set, but for rearranged ones that the baseline refuses.
+    """
+    for number in sets.numbers(numbers):
+        inputs = sets[number]
+        try:
+            expected = _output(baseline, inputs)
+        except Exception:
+            if sets.origin == "rearranged":  # a model may refuse what its own inputs never give
+                continue
+            raise
+        yield compare(expected, _output(candidate, inputs), precision=precision)
+
+
+def _output(subject: Subject, inputs: Inputs) -> Any:
+    feed(subject, inputs)
+    with subject.context():
+        return copy_output(subject.call())
+
+
+def together(
+    first: Numerics, others: Iterator[Numerics], sets: InputSets, *, when: str
+) -> Numerics:
+    """Join comparisons into the worst of them; the first that is wrong ends the comparing.
+
+    Parameters
+    ----------
+    first
+        What was found so far.
+    others
+        Comparisons of further sets of inputs, made as they are asked for.
+    sets
+        Where the inputs come from.
+    when
+        Begins the reason, where one of the others is wrong: ``on other inputs``.
+    """
+    worst, count = first, first.input_sets
+    for numerics in others:
+        count += 1
+        if not numerics.within_tolerance:
+            worst = replace(numerics, reason=f"{when}: {numerics.reason}")
+            break
+        worst = max(worst, numerics, key=lambda found: found.error)
+    return replace(worst, input_sets=count, inputs=sets.origin)
+
+
+def _tensors(inputs: Inputs) -> list[torch.Tensor]:
+    return tensors_of((inputs.args, inputs.kwargs))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return type(one) is type(other) and (one == other) is True
+    return (one.shape, one.dtype, one.layout) == (other.shape, other.dtype, other.layout)
+
+
+def _rolled(inputs: Inputs, by: int) -> Inputs:
+    return inputs.map(partial(_roll, by=by))
+
+
+def _roll(tensor: torch.Tensor, *, by: int) -> torch.Tensor:
+    """Move values along the last dimension that has several; those of no such stay."""
+    if tensor.layout != torch.strided:
+        return tensor
+    longer = [dimension for dimension, size in enumerate(tensor.shape) if size > 1]
+    return torch.roll(tensor, by, dims=longer[-1]) if longer else tensor

@@ -1,0 +1,98 @@
+"""What a mode must leave as it found it: settings and functions that the baseline runs with too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+Function = Callable[..., Any]
+
+SETTINGS: Mapping[str, Callable[[], object]] = {
+    "threads": torch.get_num_threads,
+    "threads between operators": torch.get_num_interop_threads,
+    "default dtype": torch.get_default_dtype,
+    "default device": torch.get_default_device,
+    "gradients": torch.is_grad_enabled,
+    "inference mode": torch.is_inference_mode_enabled,
+    "anomaly detection": torch.is_anomaly_enabled,
+    "autocast on the CPU": lambda: torch.is_autocast_enabled("cpu"),
+    "autocast on CUDA": lambda: torch.is_autocast_enabled("cuda"),
+    "precision of fp32 matrix products": torch.get_float32_matmul_precision,
+    "tf32 in convolutions": lambda: torch.backends.cudnn.allow_tf32,
+    "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    "deterministic cuDNN": lambda: torch.backends.cudnn.deterministic,
+    "benchmarking of cuDNN": lambda: torch.backends.cudnn.benchmark,
+    "cuDNN": lambda: torch.backends.cudnn.enabled,
+    "oneDNN": lambda: torch.backends.mkldnn.enabled,
+    "fused attention (flash)": torch.backends.cuda.flash_sdp_enabled,
+    "fused attention (memory-efficient)": torch.backends.cuda.mem_efficient_sdp_enabled,
+    "fused attention (plain)": torch.backends.cuda.math_sdp_enabled,
+    "fast path of nn.MultiheadAttention": torch.backends.mha.get_fastpath_enabled,
+    "active function modes": torch._C._len_torch_function_stack,
+    "active dispatch modes": torch._C._len_torch_dispatch_stack,
+}
+"""Name of each setting of a process, and how to read it."""
+
+NAMESPACES: Mapping[str, ModuleType | type] = {
+    "torch": torch,
+    "torch.nn.functional": nn.functional,
+    "torch.Tensor": torch.Tensor,
+    "torch.nn.Module": nn.Module,
+} | {
+    f"torch.nn.{name}": layer
+    for name, layer in vars(nn).items()
+    if isinstance(layer, type) and issubclass(layer, nn.Module) and layer is not nn.Module
+}
+"""Where models find the functions that they are made of."""
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """Settings of PyTorch and its public functions, at one moment."""
+
+    settings: Mapping[str, object]
+    functions: Mapping[str, Function]
+
+
+def process_state() -> ProcessState:
+    """Read the settings and functions that every side of a comparison shares."""
+    return ProcessState(
+        {name: read() for name, read in SETTINGS.items()}, dict(_functions(NAMESPACES))
+    )
+
+
+def changes(before: ProcessState, after: ProcessState) -> list[str]:
+    """Name what differs, as ``threads 2 → 1`` or ``torch.nn.functional.linear replaced``.
+
+    Functions that came or went are none: importing a package adds some. Nor are those that PyTorch
+    itself puts in another's place, as torch.compile does with ``torch.manual_seed``.
+    """
+    settings = [
+        f"{name} {value} → {after.settings[name]}"
+        for name, value in before.settings.items()
+        if after.settings[name] != value
+    ]
+    functions = [
+        f"{name} replaced"
+        for name, function in before.functions.items()
+        if (now := after.functions.get(name, function)) is not function and not _of_pytorch(now)
+    ]
+    return settings + functions
+
+
+def _of_pytorch(function: Function) -> bool:
+    code = getattr(function, "__code__", None)  # a name can be borrowed, by functools.wraps
+    return code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
+
+
+def _functions(namespaces: Mapping[str, ModuleType | type]) -> Iterator[tuple[str, Function]]:
+    for place, namespace in namespaces.items():
+        for name, value in vars(namespace).items():
+            if callable(value) and not isinstance(value, type):
+                yield f"{place}.{name}", value

@@ -1,0 +1,144 @@
+"""Is a mode right, on several inputs, before it was timed and after it? And whose fault is it?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of, warmed_up
+from torchmodes.measure.input_sets import agree, feed, together
+from torchmodes.measure.numerics import Numerics, compare, compare_losses, nothing_to_compare
+from torchmodes.subjects import Job
+
+BEFORE_SAMPLING = (1, 2)
+"""Numbers of the input sets that both sides run before they are timed, beside the example."""
+AFTER_SAMPLING = (3, 4, 0)
+"""And after it: two new ones, and the example again."""
+EVEN_OUT_S = 5.0
+"""The most time that calls may take which bring both sides of a stateful model to one number."""
+MODEL_REMEDY = (
+    "mend the model: what it returns in evaluation mode must follow from its inputs and weights"
+    " alone (is dropout left on, or does forward draw random numbers?)"
+)
+MODE_REMEDY = "do not use this mode for this model, or report the difference upstream"
+LEAK_REMEDY = (
+    "leave the process as it was found, for eager runs in it too: set back what the mode's factory"
+    " and its calls change"
+)
+
+
+def compare_first(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> Numerics:
+    """Compare what both sides returned so far, then their outputs for other inputs."""
+    precision = job.case.precision
+    if job.case.task == "training":
+        return compare_losses(baseline.output, candidate.output, precision=precision)
+    first = compare(baseline.output, candidate.output, precision=precision)
+    if baseline.sets is None or not first.within_tolerance:
+        return first
+    sides = baseline.subject, candidate.subject
+    others = agree(*sides, baseline.sets, BEFORE_SAMPLING, precision=precision)
+    numerics = together(first, others, baseline.sets, when="on other inputs")
+    for side in sides:
+        feed(side, baseline.sets[0])  # on which they are timed
+    return numerics
+
+
+def compare_again(
+    job: Job, baseline: WarmedUp, candidate: WarmedUp, first: Numerics, calls: Mapping[Any, int]
+) -> Numerics:
+    """Compare both sides after they were timed: a training from its start, a forward pass anew."""
+    precision, subject = job.case.precision, candidate.subject
+    if baseline.sets is None:
+        subject.restart()
+        with subject.context():
+            losses = losses_of(subject, LOSSES_COMPARED)
+        again = compare_losses(baseline.output, losses, precision=precision)
+        if again.within_tolerance:
+            return max(first, again, key=lambda numerics: numerics.error)
+        return replace(again, reason=f"after sampling: {again.reason}")
+    if baseline.kept and not _even_out(baseline, candidate, calls):
+        return first  # it has fewer input sets than others, which the record tells
+    others = agree(baseline.subject, subject, baseline.sets, AFTER_SAMPLING, precision=precision)
+    return together(first, others, baseline.sets, when="after sampling")
+
+
+def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int]) -> bool:
+    """Call the side that was called less often on the example inputs, until both are alike.
+
+    Returns
+    -------
+    bool
+        Whether that took no more time than it may.
+    """
+    assert baseline.sets is not None
+    example = baseline.sets[0]
+    fewer, more = sorted(
+        (baseline.subject, candidate.subject), key=lambda subject: calls[subject.call]
+    )
+    began = time.monotonic()
+    with fewer.context():
+        for _ in range(calls[more.call] - calls[fewer.call]):
+            if time.monotonic() - began > EVEN_OUT_S:
+                return False
+            feed(fewer, example)
+            fewer.call()
+    return True
+
+
+def wrong(job: Job, table: list[str], baseline: WarmedUp, numerics: Numerics) -> dict[str, Any]:
+    """Say why a case is wrong: because of its mode, or of the model that no mode can follow."""
+    reason, remedy = numerics.reason, MODE_REMEDY
+    if fault := nothing_to_compare(baseline.output):
+        reason, remedy = fault
+    elif job.case.is_baseline or not _repeatable(job, table, baseline):
+        reason = (
+            "the model is not deterministic: two instances of it in eager, built from the same"
+            " seed, differ on the same inputs"
+        )
+        remedy = MODEL_REMEDY
+    elif baseline.kept:
+        reason = (
+            f"{reason}; the model keeps state that changes at every call"
+            f" ({', '.join(baseline.kept[:3])})"
+        )
+    return {"status": "wrong", "reason": reason, "remedy": remedy, "numerics": asdict(numerics)}
+
+
+def _repeatable(job: Job, table: list[str], baseline: WarmedUp) -> bool:
+    """Tell whether another instance of the model in eager returns what the first one did."""
+    again = warmed_up(job.baseline(), table)
+    numerics = (compare_losses if job.case.task == "training" else compare)(
+        baseline.output, again.output, precision="fp32"
+    )
+    return numerics.within_tolerance
+
+
+def leak(leaked: list[str]) -> dict[str, Any]:
+    """Say what a mode changed that eager runs with too, so that comparing them means nothing."""
+    more = f" and {len(leaked) - 3} more" if len(leaked) > 3 else ""
+    return {
+        "status": "failed",
+        "reason": f"the mode changed the process that eager runs in: {', '.join(leaked[:3])}{more}",
+        "remedy": LEAK_REMEDY,
+    }
+
+
+def cautions(traced: list[str], baseline: WarmedUp, *, told: bool) -> list[str]:
+    """Return what tracing warned of, and, where it is `told`, what is special about the model."""
+    found = [f"tracing warned: {warning}" for warning in traced[:3]]
+    if len(traced) > 3:
+        found.append(f"tracing warned {len(traced) - 3} more times; the log has all")
+    if not told:
+        return found
+    if baseline.sets is not None and baseline.sets.caveat:
+        found.append(baseline.sets.caveat)
+    if baseline.kept:
+        found.append(
+            "the model keeps state that changes at every call"
+            f" ({', '.join(baseline.kept[:3])}): outputs are compared after equally many calls"
+        )
+    if baseline.changes_inputs:
+        found.append("the model writes into its inputs: each sample begins with fresh ones")
+    return found
