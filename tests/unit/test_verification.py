@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from torchmodes.cases import parse_case
 from torchmodes.measure.case import measure
+from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of
+from torchmodes.measure.verification import compare_again, compare_first
+from torchmodes.subjects import EAGER, Job, training_subject
 
 MODELS = """
 import random
@@ -460,3 +466,34 @@ def test_a_rate_beyond_what_the_machine_can_do_gets_no_verdict(run: Run, monkeyp
     found = run("Plain", NO_GRAD)
     assert found["verdict"] == "unresolved"
     assert found["warnings"][-1].startswith("impossible: it seems to do ")
+
+
+def test_a_training_step_that_stops_learning_is_wrong_after_sampling():
+    rows = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    job = Job(
+        case=parse_case("training/cpu/house_price/other/fp32-b8"),
+        model={"family": "mlp", "hidden": [4]},
+        mode=EAGER,
+        seed=42,
+        threads=1,
+        features=5,
+        learning_rate=0.01,
+    )
+
+    def warm(working_steps: int) -> WarmedUp:
+        subject = training_subject(job, [(rows[:, :5], rows[:, 5:])])
+        calls = itertools.count(1)
+
+        def step() -> torch.Tensor:
+            return subject.call() if next(calls) <= working_steps else torch.tensor(1.0)
+
+        with subject.context():
+            losses = losses_of(subject, LOSSES_COMPARED)
+        return WarmedUp(dataclasses.replace(subject, call=step), losses, 0.0)
+
+    first = compare_first(job, warm(100), warm(100))
+    assert first.within_tolerance
+    assert compare_again(job, warm(100), warm(100), first, {}).within_tolerance
+    found = compare_again(job, warm(100), warm(5), first, {})
+    assert not found.within_tolerance
+    assert found.reason.startswith("after sampling: losses: relative L2 error")
