@@ -193,3 +193,20 @@ def test_a_study_becomes_a_finding_of_its_own_figures() -> None:
 )
 def test_quantities_have_units_and_few_digits(written: str, expected: str) -> None:
     assert written.replace("\N{NARROW NO-BREAK SPACE}", " ") == expected
+
+
+def test_a_model_that_is_wrong_against_itself_is_told_once() -> None:
+    path, fault = "inference/cpu/mine/{}/fp32-b4", "the model is not deterministic"
+    records = [
+        make_record(path.format("eager"), status="wrong", reason=fault, remedy="mend the model"),
+        make_record(path.format("fx"), status="wrong", reason=fault, remedy="mend the model"),
+        make_record(path.format("trace"), status="wrong", reason="on other inputs: output: …"),
+        make_record(path.format("eager").replace("mine", "other")),
+        make_record(path.format("fx").replace("mine", "other"), status="wrong", reason=fault),
+    ]
+    found = [(problem.case, problem.reason) for problem in problems(make_report_data(records))]
+    assert found == [
+        ("inference/cpu/mine/eager/fp32-b4", fault),
+        ("inference/cpu/mine/trace/fp32-b4", "on other inputs: output: …"),
+        ("inference/cpu/other/fx/fp32-b4", fault),
+    ]
