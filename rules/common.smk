@@ -22,7 +22,7 @@ if Path(sys.executable).exists():
     sys.executable = shlex.quote(sys.executable)
 
 try:
-    CONFIG = parse_config(config)
+    CONFIG = parse_config(config, files=workflow.configfiles)
 except InvalidConfig as error:
     raise WorkflowError(str(error)) from None
 

@@ -15,6 +15,7 @@ import yaml
 
 from torchmodes import config
 from torchmodes.config import config_schema, parse_config
+from torchmodes.config.repeated import repeated_keys
 from torchmodes.faults import InvalidConfig
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +188,137 @@ def test_what_is_validated_is_not_changed(raw):
     before = copy.deepcopy(raw)
     parse_config(raw)
     assert raw == before
+
+
+# --- Numbers that YAML 1.1 takes for text -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1e-3", 0.001),
+        ("1E3", 1000.0),
+        ("2.5e1", 25.0),
+        (".5e1", 5.0),
+        ("5.e0", 5.0),
+        ("+1e2", 100.0),
+        ("1.0e+2", 100.0),
+    ],
+)
+def test_scientific_notation_is_a_number(raw, written, read):
+    raw["training"] |= yaml.safe_load(f"learning_rate: {written}")
+    raw["measurement"] |= yaml.safe_load("time_limit_s: 1e3")
+    parsed = parse_config(raw)
+    assert parsed.training.learning_rate == read
+    assert parsed.measurement.time_limit_s == 1000
+
+
+@pytest.mark.parametrize("written", ["1e4", "1.0e+4", "10000", "10000.0", "'1e4'"])
+def test_a_whole_number_may_be_written_in_any_way_where_one_is_asked_for(raw, written):
+    raw["data"] |= yaml.safe_load(f"rows: {written}")
+    raw["benchmark"][0] |= yaml.safe_load(f"batch_sizes: [{written}, 8]")
+    raw["measurement"] |= yaml.safe_load(f"memory_limit_mb: {written}")
+    parsed = parse_config(raw)
+    found = [
+        parsed.data.rows,
+        parsed.benchmark[0].batch_sizes[0],
+        parsed.measurement.memory_limit_mb,
+    ]
+    assert found == [10_000] * 3
+    assert {type(number) for number in found} == {int}
+
+
+@pytest.mark.parametrize(
+    ("section", "written", "fault"),
+    [
+        ("training", "learning_rate: 1e-3x", "should be a valid number (found '1e-3x')"),
+        ("training", "learning_rate: e3", "should be a valid number (found 'e3')"),
+        ("training", "learning_rate: abc", "should be a valid number (found 'abc')"),
+        ("training", "learning_rate: true", "should be a valid number (found True)"),
+        ("training", "learning_rate: -1e-3", "should be greater than 0 (found -0.001)"),
+        ("training", "learning_rate: 1e999", "should be a finite number (found inf)"),
+        ("training", "epochs: 1e-1", "should be a valid integer (found 0.1)"),
+        ("training", "epochs: 2.5", "should be a valid integer (found 2.5)"),
+        ("measurement", "flush_l2: 1e0", "should be a valid boolean (found 1.0)"),
+    ],
+)
+def test_what_is_no_number_stays_a_fault(raw, section, written, fault):
+    raw[section] |= yaml.safe_load(written)
+    assert faults_of(raw) == [f"{section}.{written.partition(':')[0]}: {fault}"]
+
+
+def test_text_stays_text_where_text_is_asked_for(raw):
+    raw["models"]["mine"]["item"] = "1e3"
+    assert parse_config(raw).models["mine"].item == "1e3"
+
+
+def test_options_for_code_of_others_have_numbers_at_any_depth(raw):
+    raw["models"]["mine"]["options"] = yaml.safe_load(
+        "{rate: 1e-3, widths: [1e2, 8], more: {eps: 1e-5}, name: 1e3x, depth: '3'}"
+    )
+    assert parse_config(raw).models["mine"].options == {
+        "rate": 0.001,
+        "widths": [100.0, 8],
+        "more": {"eps": 1e-5},
+        "name": "1e3x",
+        "depth": "3",
+    }
+
+
+# --- Keys that stand twice -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("added", "faults"),
+    [
+        ("seed: 7\n", ["seed: given more than once in FILE, on lines 2 and 17: keep one"]),
+        (
+            "seed: 7\n'seed': 8\n",
+            ["seed: given more than once in FILE, on lines 2, 17 and 18: keep one"],
+        ),
+        (
+            "strict: {a: 1,\n  b: [{c: 1}, {d: 1,\n d: 2}]}\n",
+            ["strict.b[1].d: given more than once in FILE, on lines 18 and 19: keep one"],
+        ),
+        (
+            "strict: {1: a,\n '1': b}",
+            ["strict.1: given more than once in FILE, on lines 17 and 18"],
+        ),
+        (
+            "x: &x {a: {b: 1, b: 2}}\ny: *x\n",
+            ["x.a.b: given more than once in FILE, on lines 17 and 17: keep one"],
+        ),
+        ("x: &x {a: 1}\ny: {<<: *x, a: 2}\n", []),
+        (
+            "x: &x {a: 1}\ny:\n  <<: *x\n  <<: *x\n",
+            ["y.<<: given more than once in FILE, on lines 19 and 20: keep one"],
+        ),
+    ],
+    ids=["twice", "thrice", "nested", "as text", "aliased", "overridden", "merged twice"],
+)
+def test_a_key_that_stands_twice_is_told_with_its_lines(tmp_path, monkeypatch, added, faults):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(SMALL + added)
+    found = repeated_keys([tmp_path / "mine.yaml"])
+    assert len(found) == len(faults)
+    for told, fault in zip(found, faults, strict=True):
+        assert told.startswith(fault.replace("FILE", "mine.yaml"))
+
+
+def test_a_key_that_stands_twice_is_told_with_the_other_faults(raw, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{\n\t"seed": 1,\n\t"seed": 2\n}')
+    raw["sed"] = 1
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config(raw, files=[path, path])
+    assert caught.value.faults == [
+        "sed: unknown key; did you mean 'seed'?",
+        f"seed: given more than once in {path}, on lines 2 and 3: keep one",
+    ]
+
+
+def test_the_shipped_files_have_no_key_twice():
+    assert repeated_keys([CONFIG_FILE, *sorted((ROOT / "config").glob("*.yaml"))]) == []
 
 
 # --- The files that ship ---------------------------------------------------------------------

@@ -6,7 +6,8 @@ package costs no PyTorch: Snakemake reads the configuration at every start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from torchmodes.config.modes import (
     TorchScriptMode,
 )
 from torchmodes.config.names import dangling_names
+from torchmodes.config.repeated import repeated_keys
 from torchmodes.config.run import (
     HOUSING_FEATURES,
     SYNTHETIC,
@@ -65,8 +67,15 @@ __all__ = [
 ]
 
 
-def parse_config(raw: Mapping[str, Any]) -> Config:
+def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) -> Config:
     """Check a configuration as read from YAML.
+
+    Parameters
+    ----------
+    raw
+        What Snakemake made of all files and the command line.
+    files
+        The files, to look for what was lost in that: keys that stand twice.
 
     Raises
     ------
@@ -77,7 +86,7 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
         config, faults = Config.model_validate(dict(raw)), []
     except ValidationError as error:
         config, faults = None, [fault for e in error.errors() for fault in located(e, raw, Config)]
-    faults += dangling_names(raw)
+    faults += [*dangling_names(raw), *repeated_keys(files)]
     if config is None or faults:
         raise InvalidConfig(faults)
     return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,6 +18,11 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Options = dict[str, Any]
+"""Keyword arguments for code that torchmodes does not know."""
+
+_SCIENTIFIC = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+", re.ASCII)
+"""A number in YAML 1.2; YAML 1.1, which PyYAML reads, wants a point and a sign: ``1.0e-3``."""
 
 
 class Section(BaseModel):
@@ -27,12 +33,15 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_text(cls, given: Any) -> Any:
-        """Read numbers given as text: inside ``--config 'training={…}'`` Snakemake keeps text."""
+        """Read numbers given as text.
+
+        Inside ``--config 'training={…}'`` Snakemake keeps text, and ``1e-3`` is text in any file.
+        """
         if not isinstance(given, Mapping):
             return given
         return {
-            key: _read(value)
-            if key in cls.model_fields and not _takes_text(cls.model_fields[key].annotation)
+            key: _read(value, cls.model_fields[key].annotation)
+            if key in cls.model_fields
             else value
             for key, value in given.items()
         }
@@ -47,13 +56,40 @@ def _takes_text(annotation: Any) -> bool:
     return any(map(_takes_text, get_args(annotation)))
 
 
-def _read(value: Any) -> Any:
-    """Read text, also in a list, as YAML does."""
+def _read(value: Any, annotation: Any) -> Any:
+    """Read the texts of a value that its type has no place for."""
+    if annotation == Options:
+        return _with_numbers(value)
+    if _takes_text(annotation):
+        return value
+    return _without_text(
+        value, whole=_mentions(annotation, int) and not _mentions(annotation, float)
+    )
+
+
+def _mentions(annotation: Any, wanted: type) -> bool:
+    return annotation is wanted or any(_mentions(part, wanted) for part in get_args(annotation))
+
+
+def _without_text(value: Any, *, whole: bool) -> Any:
+    """Read text, also in a list, as YAML does; `whole`: a number like 1e4 stands for 10000."""
     if isinstance(value, list):
-        return [_read(member) for member in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
+        return [_without_text(member, whole=whole) for member in value]
+    value = _with_numbers(value)
+    if isinstance(value, str):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+    return int(value) if whole and isinstance(value, float) and value.is_integer() else value
+
+
+def _with_numbers(value: Any) -> Any:
+    """Read texts like 1e-3 as numbers, at any depth; other text stays text."""
+    if isinstance(value, str):
+        return float(value) if _SCIENTIFIC.fullmatch(value) else value
+    if isinstance(value, list):
+        return [_with_numbers(member) for member in value]
+    if isinstance(value, Mapping):
+        return {key: _with_numbers(member) for key, member in value.items()}
+    return value

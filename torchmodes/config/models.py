@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from torchmodes.config.base import Count, Section
+from torchmodes.config.base import Count, Options, Section
 
 Weights = Literal["random", "pretrained"]
 
@@ -41,7 +41,7 @@ class TransformersModel(Section):
         "base", "causal-lm", "masked-lm", "sequence-classification", "token-classification"
     ] = Field("base", description="what the output is: hidden states, or the logits of a head")
     sequence_length: Count = Field(128, description="tokens of a sequence")
-    options: dict[str, Any] = Field({}, description="changes to the configuration, as n_layer: 2")
+    options: Options = Field({}, description="changes to the configuration, as n_layer: 2")
 
 
 class UserModel(Section):
@@ -56,7 +56,7 @@ class UserModel(Section):
         description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict",
         pattern=r"^.+\.py:[A-Za-z_]\w*$",
     )
-    options: dict[str, Any] = Field({}, description="keyword arguments for the factory")
+    options: Options = Field({}, description="keyword arguments for the factory")
     item: str = Field("item", description="what one element of a batch is: image, row, sequence")
 
 

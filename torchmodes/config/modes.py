@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from torchmodes.config.base import Count, Precision, Section
+from torchmodes.config.base import Count, Options, Precision, Section
 
 BASELINE_MODE = "eager"
 BASELINE_PRECISION: Precision = "fp32"
@@ -166,7 +166,7 @@ class UserMode(Section):
         description="path/to/file.py:prepare; prepare(model, inputs, **options) returns a callable",
         pattern=r"^.+\.py:[A-Za-z_]\w*$",
     )
-    options: dict[str, Any] = Field({}, description="keyword arguments for the factory")
+    options: Options = Field({}, description="keyword arguments for the factory")
 
 
 Mode = Annotated[
