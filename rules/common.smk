@@ -14,7 +14,7 @@ from torchmodes.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import installed
 from torchmodes.supervision.supervise import START_LIMIT_S
-from torchmodes.user_code import missing_files
+from torchmodes.user_code import reference_faults
 from torchmodes.writing import require_writable
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
@@ -57,17 +57,13 @@ RUNS = {case.run: case for case in PROFILED}
 # As a faulty table: told at once, instead of by each case that would fail.
 if workflow.is_main_process:
     USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in cases)}
-    MISSING = [
-        fault
-        for section, used in (
-            ("models", {case.model for case in USED}),
-            ("modes", {case.mode for case in USED} | {*CONFIG.training.modes}),
-        )
-        for name in sorted(used)
-        for fault in missing_files(f"{section}.{name}", getattr(CONFIG, section)[name].model_dump())
-    ]
-    if MISSING:
-        raise WorkflowError(str(InvalidConfig(MISSING)))
+    USED_MODES = {case.mode for case in USED} | {*CONFIG.training.modes}
+    FAULTS = reference_faults(
+        {f"models.{name}": CONFIG.models[name].model_dump() for name in sorted({c.model for c in USED})}
+        | {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(USED_MODES)}
+    )
+    if FAULTS:
+        raise WorkflowError(str(InvalidConfig(FAULTS)))
 
 # With `--sdm apptainer` every job runs in this image, where somebody has made it.
 IMAGE = Path(workflow.basedir, "torchmodes.sif")

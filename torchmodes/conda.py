@@ -9,16 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torchmodes.user_code import user_files
+from torchmodes.user_code import ENVIRONMENT, user_files
 
 OF_FAMILY = {"mlp": "torch", "torchvision": "vision", "transformers": "language", "user": "onnx"}
 """A family's file in ``envs/``. Code of the user's may import whatever the lock has."""
 
 OF_ENGINE = {"onnxruntime": "onnx", "openvino": "onnx", "tensorrt": "tensorrt", "user": "onnx"}
 """The same for the engines that PyTorch alone, with torchao, is not enough for."""
-
-OWN = ".env.yaml"
-"""What the environment of the user's ``mine.py`` has in place of its ``.py``."""
 
 
 def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
@@ -45,7 +42,7 @@ def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
     for case in cases:
         model, mode = case["model"], case["mode"]
         names |= {OF_FAMILY[model["family"]], OF_ENGINE.get(mode["engine"], "torch")}
-        files = [file.with_suffix(OWN) for file in (*user_files(model), *user_files(mode))]
+        files = [file.with_suffix(ENVIRONMENT) for file in (*user_files(model), *user_files(mode))]
         own |= {file.resolve() for file in files if file.is_file()}
     if len(own) > 1:
         raise ValueError(

@@ -25,10 +25,20 @@ class InvalidConfig(ValueError):
         self.faults = list(faults)
 
 
+def nearest(word: object, known: Collection[str]) -> str | None:
+    """Return the known word that was probably meant, upper and lower case being alike."""
+    # The first of those that only case tells apart, and rather the one of the same case.
+    alike = {other.casefold(): other for other in reversed(list(known))}
+    for there, given in (({k: k for k in known}, str(word)), (alike, str(word).casefold())):
+        if close := difflib.get_close_matches(given, list(there), n=1, cutoff=0.6):
+            return there[close[0]]
+    return None
+
+
 def meant(word: object, known: Collection[str]) -> str:
     """Say what was probably meant, or else what there is."""
-    if close := difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6):
-        return f"; did you mean {close[0]!r}?"
+    if (close := nearest(word, known)) is not None:
+        return f"; did you mean {close!r}?"
     return f"; known: {', '.join(known)}" if known else ""
 
 

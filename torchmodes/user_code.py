@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
+import inspect
 import re
+import symtable
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from torchmodes.faults import meant
+
+ENVIRONMENT = ".env.yaml"
+"""What the conda environment of the user's ``mine.py`` has in place of its ``.py``."""
 
 
 def user_file(reference: str) -> Path:
@@ -58,22 +69,229 @@ def user_files(options: Mapping[str, Any]) -> list[Path]:
     return sorted({user_file(reference) for _, reference in _references(options)})
 
 
-def missing_files(place: str, options: Mapping[str, Any]) -> list[str]:
-    """Tell the user's files that a section of the configuration names and that are not there.
+def reference_faults(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Tell what of the user's code cannot be as the configuration says, without running it.
+
+    That is a file or a function that is not there, and a function that cannot be called with what
+    it is given. What only running the file could tell is taken to be right.
 
     Parameters
     ----------
-    place
-        Where the section stands, such as ``models.mine``.
-    options
-        The section.
+    sections
+        Sections of the configuration by where they stand, such as ``models.mine``.
     """
-    return [
-        f"{place}.{key}: no file {user_file(reference)} in {Path.cwd()};"
-        " start in the folder that it counts from, or write the whole path"
-        for key, reference in _references(options)
-        if not user_file(reference).is_file()
+    places: dict[str, list[str]] = {}
+    for place, section in sections.items():
+        for key, reference in _references(section):
+            for below, fault in _reference_faults(reference, *_call_of(section, key)):
+                places.setdefault(fault, []).append(f"{place}.{below or key}")
+    return [f"{', '.join(told)}: {fault}" for fault, told in places.items()]
+
+
+def _call_of(section: Mapping[str, Any], key: str) -> tuple[list[str], list[str]]:
+    """Return the names of what a reference's function is called with, by position and by name."""
+    match key.partition("[")[0], "engine" in section:
+        case "factory", True:
+            return ["model", "inputs"], [*section.get("options", {})]
+        case "factory", False:
+            return [], [*section.get("options", {})]
+        case "inputs", _:
+            return ["batch_size"], []
+        case _:
+            return ["graph_module"], []
+
+
+def _reference_faults(
+    reference: str, by_position: list[str], by_name: list[str]
+) -> Iterator[tuple[str | None, str]]:
+    """Yield faults of a reference, each with the key at fault where it is another."""
+    path, name = user_file(reference), reference.rpartition(":")[2]
+    if not path.is_file():
+        yield (
+            None,
+            (
+                f"no file {path} in {Path.cwd()};"
+                " start in the folder that it counts from, or write the whole path"
+            ),
+        )
+        return
+    try:
+        source = _read_source(path.read_bytes())
+    except SyntaxError as error:
+        # An environment of its own may have a newer Python.
+        if not path.with_suffix(ENVIRONMENT).is_file():
+            line = f", line {error.lineno}" if error.lineno else ""
+            yield None, f"{path}{line}: Python cannot read it: {error.msg}"
+        return
+    if name not in source.names:
+        if not source.may_have_more:
+            yield None, f"{path} has no function {name!r}{meant(name, source.functions)}"
+    elif signature := source.signatures.get(name):
+        for below, fault in _call_faults(name, signature, by_position, by_name):
+            yield below, f"{name}() in {path} {fault}"
+
+
+def _call_faults(
+    name: str, signature: inspect.Signature, by_position: Sequence[str], by_name: Sequence[str]
+) -> Iterator[tuple[str | None, str]]:
+    """Yield what of a call does not fit a signature."""
+    parameters = signature.parameters.values()
+    taken = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    # The first ones are filled by position already.
+    taken = [name for name in taken if name not in list(signature.parameters)[: len(by_position)]]
+    known = list(by_name)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known = [key for key in by_name if key in taken]
+        for key in by_name:
+            if key not in taken:
+                yield f"options.{key}", f"takes no {key!r}{meant(key, taken)}"
+    try:
+        signature.bind(*by_position, **dict.fromkeys(known))
+    except TypeError as error:
+        call = ", ".join([*by_position, *(f"{key}=…" for key in known)])
+        yield None, f"is called as {name}({call}): {error}"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a Python file says of its functions.
+
+    Attributes
+    ----------
+    names
+        Everything that is defined, imported or assigned at its top level, on any condition.
+    functions
+        The functions and classes among them.
+    signatures
+        Of functions and classes that are defined once and not decorated.
+    may_have_more
+        Whether names may come from elsewhere: ``import *``, ``globals()``, ``__getattr__``.
+    """
+
+    names: frozenset[str]
+    functions: tuple[str, ...]
+    signatures: Mapping[str, inspect.Signature]
+    may_have_more: bool
+
+
+@cache
+def _read_source(content: bytes) -> _Source:
+    """Read a Python file without running it.
+
+    Raises
+    ------
+    SyntaxError
+        When it is no Python.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # Python tells them when the file is run
+        try:
+            text = importlib.util.decode_source(content)
+            tree, table = ast.parse(text), symtable.symtable(text, "<file>", "exec")
+        except ValueError as error:  # other bytes than its encoding has, or NUL
+            raise SyntaxError(str(error)) from error
+    nodes = list(ast.walk(tree))
+    symbols = table.get_symbols()
+    names = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
+    names |= {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    defined = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     ]
+    if "__getattr__" in names or any(map(_makes_names, nodes)):
+        return _Source(frozenset(names), (), {}, may_have_more=True)
+    return _Source(
+        names=frozenset(names),
+        functions=tuple(sorted(s.get_name() for s in symbols if s.is_namespace())),
+        signatures={
+            node.name: signature
+            for node in defined
+            if _binds(nodes, node.name) == 1 and (signature := _signature(node)) is not None
+        },
+        may_have_more=False,
+    )
+
+
+def _makes_names(node: ast.AST) -> bool:
+    """Whether a statement or expression may give a module names that nobody can read in it."""
+    match node:
+        case ast.ImportFrom(names=[ast.alias(name="*")]):
+            return True
+        case ast.Name(id="globals" | "locals" | "vars" | "exec" | "eval"):
+            return True
+        case ast.Attribute(attr="__dict__") | ast.Attribute(value=ast.Name("sys"), attr="modules"):
+            return True
+        case ast.ImportFrom(module="sys", names=names):
+            return any(alias.name == "modules" for alias in names)
+        case ast.Call(func=ast.Name("setattr"), args=[ast.Name("self"), *_]):
+            return False
+        case ast.Call(func=ast.Name("setattr")):
+            return True
+    return False
+
+
+def _binds(nodes: Sequence[ast.AST], name: str) -> int:
+    """Count what gives a name a value, anywhere in a file."""
+    count = 0
+    for node in nodes:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                count += node.name == name
+            case ast.Name(ctx=ast.Store() | ast.Del()):
+                count += node.id == name
+            case ast.alias():
+                count += (node.asname or node.name.partition(".")[0]) == name
+            case ast.Global():
+                count += name in node.names
+    return count
+
+
+def _signature(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef,
+) -> inspect.Signature | None:
+    """Return how a function or a class is called, None where its text alone does not tell."""
+    if node.decorator_list:
+        return None
+    if isinstance(node, ast.ClassDef):
+        made_by = [
+            member
+            for member in node.body
+            if isinstance(member, ast.FunctionDef) and member.name in ("__init__", "__new__")
+        ]
+        if node.keywords or [member.name for member in made_by] != ["__init__"]:
+            return None
+        of_instance = _signature(made_by[0])
+        if of_instance is None:
+            return None
+        return of_instance.replace(parameters=[*of_instance.parameters.values()][1:])
+    given = node.args
+    missing = inspect.Parameter.empty
+    positional = [*given.posonlyargs, *given.args]
+    defaults = [missing] * (len(positional) - len(given.defaults)) + [*given.defaults]
+    parameters = [
+        inspect.Parameter(
+            argument.arg,
+            inspect.Parameter.POSITIONAL_ONLY
+            if argument in given.posonlyargs
+            else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=default,
+        )
+        for argument, default in zip(positional, defaults, strict=True)
+    ]
+    if given.vararg:
+        parameters.append(inspect.Parameter(given.vararg.arg, inspect.Parameter.VAR_POSITIONAL))
+    parameters += [
+        inspect.Parameter(
+            argument.arg,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=missing if default is None else default,
+        )
+        for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    ]
+    if given.kwarg:
+        parameters.append(inspect.Parameter(given.kwarg.arg, inspect.Parameter.VAR_KEYWORD))
+    return inspect.Signature(parameters)
 
 
 def _references(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -101,6 +101,14 @@ def test_all_faults_are_told_together_with_place_and_suggestion(raw):
     ]
 
 
+def test_upper_and_lower_case_do_not_hide_what_was_meant(raw):
+    raw["benchmark"][0]["modes"] = ["EAGER", "Inductor"]
+    assert faults_of(raw) == [
+        "benchmark[0].modes[0]: unknown mode 'EAGER'; did you mean 'eager'?",
+        "benchmark[0].modes[1]: unknown mode 'Inductor'; did you mean 'inductor'?",
+    ]
+
+
 def test_the_message_counts_the_mistakes_and_lists_each(raw):
     raw["sed"], raw["strict"] = 1, "perhaps"
     with pytest.raises(InvalidConfig, match=r"has 2 mistakes:\n  .*\n  .*\n") as caught:
@@ -132,6 +140,31 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
         ("modes", None, "modes: should be a valid dictionary (found None)"),
         ("modes", {"eager": {"engine": "fx"}}, "modes: needs `eager: {engine: eager}`"),
         ("modes.eager.channels_last", True, "modes: needs `eager: {engine: eager}`"),
+        (
+            "modes.inductor",
+            {"engine": "fx", "passes": ["custom-operators", "fuse-conv-bm"]},
+            (
+                "modes.inductor.passes[1]: 'fuse-conv-bm' is neither a pass nor"
+                " path/to/file.py:function; did you mean 'fuse-conv-bn'?"
+            ),
+        ),
+        (
+            "modes.inductor",
+            {"engine": "fx", "passes": ["mine.py"]},
+            (
+                "modes.inductor.passes[0]: 'mine.py' is neither a pass nor"
+                " path/to/file.py:function; known: fuse-conv-bn, custom-operators"
+            ),
+        ),
+        (
+            "modes.inductor.mode",
+            "max-autotunee",
+            (
+                "modes.inductor.mode: 'max-autotunee' is not one of default, reduce-overhead,"
+                " max-autotune, max-autotune-no-cudagraphs; did you mean 'max-autotune'?"
+            ),
+        ),
+        ("modes.inductor.engine", "FX", "modes.inductor.engine: 'FX' is not one of"),
         ("training.model", "mine", "training.model: no model of family mlp has the name 'mine'"),
         ("training.modes", ["eager", "mine"], "training.modes[1]: 'mine' cannot train"),
         ("benchmark.0.task", "train", "benchmark[0].task: 'train' is not one of training, infere"),

@@ -348,7 +348,7 @@ def test_what_works_is_not_refused(mode, case):
 @pytest.mark.parametrize(
     ("options", "reason", "remedy"),
     [
-        ({"backend": "indctor"}, "no backend 'indctor'", "inductor"),
+        ({"backend": "indctor"}, "no backend 'indctor'", "did you mean 'inductor'?"),
         ({"backend": "cudagraphs"}, "CUDA graphs do not exist on cpu", "cuda"),
         (
             {"backend": "inductor", "mode": "reduce-overhead"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes.user_code import load_function, missing_files, user_file, user_files
+from torchmodes.user_code import load_function, reference_faults, user_file, user_files
 
 
 @pytest.fixture(autouse=True)
@@ -95,14 +95,189 @@ def test_the_files_a_section_names_are_found():
     assert user_files({"engine": "eager"}) == []
 
 
+def model(**changes):
+    return {
+        "family": "user",
+        "factory": "mine.py:build",
+        "inputs": "mine.py:inputs",
+        "options": {},
+    } | changes
+
+
 def test_files_that_are_not_there_are_told_with_key_path_and_remedy(folder):
-    write("mine.py", "")
-    section = {"factory": "mine.py:build", "inputs": "mien.py:inputs", "item": "row"}
-    (fault,) = missing_files("models.mine", section)
+    write("mine.py", "def build(): ...\ndef fuse(graph): ...")
+    (fault,) = reference_faults({"models.mine": model(inputs="mien.py:inputs", item="row")})
     assert fault.startswith(f"models.mine.inputs: no file mien.py in {folder};")
     assert "the whole path" in fault
-    section = {"passes": ["custom-operators", "mine.py:fuse", "a.py:fold", "b.py:fold"]}
-    assert [fault.partition(":")[0] for fault in missing_files("modes.fx", section)] == [
+    fx = {"engine": "fx", "passes": ["custom-operators", "mine.py:fuse", "a.py:fold", "b.py:fold"]}
+    assert [fault.partition(":")[0] for fault in reference_faults({"modes.fx": fx})] == [
         "modes.fx.passes[2]",
         "modes.fx.passes[3]",
     ]
+
+
+# --- Functions that a file has, told without running it ------------------------------------------
+
+GOOD = "def build(depth=1, *, width=8): ...\ndef inputs(batch_size): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "faults"),
+    [
+        (GOOD, {"options": {"depth": 2, "width": 4}}, []),
+        (
+            GOOD,
+            {"factory": "mine.py:bild"},
+            ["models.mine.factory: mine.py has no function 'bild'; did you mean 'build'?"],
+        ),
+        (
+            GOOD,
+            {"factory": "mine.py:xyz"},
+            ["models.mine.factory: mine.py has no function 'xyz'; known: build, inputs"],
+        ),
+        ("", {}, ["'build'", "'inputs'"]),
+        (
+            GOOD,
+            {"options": {"dept": 2, "colour": 1}},
+            [
+                ".options.dept: build() in mine.py takes no 'dept'; did you mean 'depth'?",
+                ".options.colour: build() in mine.py takes no 'colour'; known: depth, width",
+            ],
+        ),
+        (
+            "def build(depth, /): ...\ndef inputs(n): ...",
+            {"options": {"depth": 2}},
+            [
+                "models.mine.options.depth: build() in mine.py takes no 'depth'",
+                "models.mine.factory: build() in mine.py is called as build():",
+            ],
+        ),
+        (
+            "def build(depth): ...\ndef inputs(): ...",
+            {},
+            [
+                (
+                    "models.mine.factory: build() in mine.py is called as build():"
+                    " missing a required argument: 'depth'"
+                ),
+                (
+                    "models.mine.inputs: inputs() in mine.py is called as inputs(batch_size):"
+                    " too many positional arguments"
+                ),
+            ],
+        ),
+        (
+            "class build:\n  def __init__(self, depth=1): ...\ndef inputs(n, *more): ...",
+            {"options": {"depht": 2}},
+            ["models.mine.options.depht: build() in mine.py takes no 'depht'; did you mean"],
+        ),
+        (
+            "def build(:\n",
+            {"inputs": "mine.py:build"},
+            [
+                (
+                    "models.mine.factory, models.mine.inputs: mine.py, line 1:"
+                    " Python cannot read it: invalid syntax"
+                )
+            ],
+        ),
+        ("x = 1\n\0", {}, ["mine.py: Python cannot read it: source code"]),
+    ],
+)
+def test_what_a_file_lacks_is_told_without_running_it(text, changes, faults):
+    write("mine.py", text)
+    told = reference_faults({"models.mine": model(**changes)})
+    assert len(told) == len(faults), told
+    for fault, expected in zip(told, faults, strict=True):
+        assert expected in fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from other import build, inputs",
+        "from other import something as build, more as inputs",
+        "from other import *",
+        "import other\nbuild = other.make\ninputs = lambda n: n",
+        "build, (inputs, _) = functions()",
+        (
+            "if True:\n  def build(): ...\nelse:\n  build = None\n"
+            "try:\n  from fast import inputs\nexcept ImportError:\n  inputs = None"
+        ),
+        "for build in (1, 2): inputs = build",
+        "with made() as build: inputs = 1",
+        "print(build := 1, inputs := 2)",
+        "def make():\n  global build, inputs\n  build = inputs = 1\nmake()",
+        "globals()['build'] = globals()['inputs'] = 1",
+        "def __getattr__(name): ...",
+        "import sys\nthis = sys.modules[__name__]",
+        "from sys import modules",
+        "setattr(this, 'build', 1)",
+        "exec('def build(): ...')",
+    ],
+)
+def test_a_function_that_may_come_from_elsewhere_is_taken_to_be_there(text):
+    write("mine.py", text)
+    assert reference_faults({"models.mine": model(options={"depth": 3})}) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def build(**options): ...",
+        "@decorated\ndef build(): ...",
+        "def build(): ...\nbuild = partial(build)",
+        "def build(): ...\ndef build(depth): ...",
+        "def build(): ...\nfrom other import build",
+        "class build: ...",
+        "class build(Base, metaclass=Other):\n  def __init__(self): ...",
+        "class build:\n  def __new__(cls, depth): ...\n  def __init__(self, **more): ...",
+        "@dataclass\nclass build:\n  depth: int",
+        "async def build(depth): ...",
+    ],
+)
+def test_options_are_taken_to_be_right_where_the_text_alone_does_not_tell(text):
+    write("mine.py", f"{text}\ndef inputs(batch_size, scale=1): ...")
+    assert reference_faults({"models.mine": model(options={"depth": 3})}) == []
+
+
+def test_a_file_with_an_environment_of_its_own_may_be_for_a_newer_python():
+    write("mine.py", "def build(:")
+    write("mine.env.yaml", "")
+    assert reference_faults({"models.mine": model()}) == []
+
+
+def test_a_mode_of_the_users_is_called_with_model_and_inputs():
+    write("mine.py", "def prepare(model, inputs, freeze=False): ...\ndef one(model): ...")
+    mode = {"engine": "user", "factory": "mine.py:prepare", "options": {"freez": 1, "model": 2}}
+    assert reference_faults({"modes.mine": mode}) == [
+        "modes.mine.options.freez: prepare() in mine.py takes no 'freez'; did you mean 'freeze'?",
+        "modes.mine.options.model: prepare() in mine.py takes no 'model'; known: freeze",
+    ]
+    mode |= {"factory": "mine.py:one", "options": {}}
+    assert reference_faults({"modes.mine": mode}) == [
+        (
+            "modes.mine.factory: one() in mine.py is called as one(model, inputs):"
+            " too many positional arguments"
+        )
+    ]
+
+
+def test_a_fault_of_many_models_is_told_once():
+    write("mine.py", GOOD)
+    sections = {f"models.{name}": model(factory="mine.py:bild") for name in ("a", "b")}
+    assert reference_faults(sections) == [
+        "models.a.factory, models.b.factory: mine.py has no function 'bild'; did you mean 'build'?"
+    ]
+
+
+def test_the_examples_have_no_fault(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    mode = {"engine": "fx", "passes": ["examples/drop_dropout.py:drop_dropout"]}
+    assert reference_faults({"modes.mine": mode}) == []
+
+
+def test_a_file_in_another_encoding_than_it_says_is_told():
+    Path("mine.py").write_bytes(b"name = '\xe9'\n")
+    (fault,) = reference_faults({"models.mine": model()})
+    assert fault.startswith("models.mine.factory, models.mine.inputs: mine.py: Python cannot read")

@@ -18,6 +18,10 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+REFERENCE = r"^.+\.py:[A-Za-z_]\w*$"
+Reference = Annotated[str, Field(pattern=REFERENCE)]
+"""A function in a file of the user's, such as ``path/to/file.py:build``."""
+
 Options = dict[str, Any]
 """Keyword arguments for code that torchmodes does not know."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from torchmodes.config.base import Count, Options, Section
+from torchmodes.config.base import Count, Options, Reference, Section
 
 Weights = Literal["random", "pretrained"]
 
@@ -48,13 +48,11 @@ class UserModel(Section):
     """A model of yours; one item is whatever a batch counts."""
 
     family: Literal["user"]
-    factory: str = Field(
-        description="path/to/file.py:build; build() returns a torch.nn.Module",
-        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+    factory: Reference = Field(
+        description="path/to/file.py:build; build() returns a torch.nn.Module"
     )
-    inputs: str = Field(
-        description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict",
-        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+    inputs: Reference = Field(
+        description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict"
     )
     options: Options = Field({}, description="keyword arguments for the factory")
     item: str = Field("item", description="what one element of a batch is: image, row, sequence")

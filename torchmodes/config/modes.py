@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from torchmodes.config.base import Count, Options, Precision, Section
+from torchmodes.config.base import REFERENCE, Count, Options, Precision, Reference, Section
+from torchmodes.faults import meant
 
 BASELINE_MODE = "eager"
 BASELINE_PRECISION: Precision = "fp32"
+
+CUSTOM_OPERATORS = "custom-operators"
+"""The FX pass that needs the compiled operators."""
+
+FUSE_CONV_BN = "fuse-conv-bn"
+"""The FX pass that folds batch norms into the convolutions before them."""
+
+
+def _is_pass(given: str) -> str:
+    known = (FUSE_CONV_BN, CUSTOM_OPERATORS)
+    if given not in known and not re.fullmatch(REFERENCE, given):
+        raise ValueError(
+            f"{given!r} is neither a pass nor path/to/file.py:function{meant(given, known)}"
+        )
+    return given
 
 
 class EagerMode(Section):
@@ -51,7 +68,7 @@ class FxMode(Section):
     """torch.fx.symbolic_trace, then graph passes."""
 
     engine: Literal["fx"]
-    passes: list[str] = Field(
+    passes: list[Annotated[str, AfterValidator(_is_pass)]] = Field(
         [],
         description="`fuse-conv-bn`, `custom-operators`, or path/to/file.py:function, which takes"
         " a GraphModule and returns one",
@@ -162,9 +179,8 @@ class UserMode(Section):
     """An engine of yours."""
 
     engine: Literal["user"]
-    factory: str = Field(
-        description="path/to/file.py:prepare; prepare(model, inputs, **options) returns a callable",
-        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+    factory: Reference = Field(
+        description="path/to/file.py:prepare; prepare(model, inputs, **options) returns a callable"
     )
     options: Options = Field({}, description="keyword arguments for the factory")
 

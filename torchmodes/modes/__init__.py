@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchmodes.config.modes import CUSTOM_OPERATORS
+
 if TYPE_CHECKING:
     from torchmodes.modes.base import Engine
 
@@ -39,12 +41,6 @@ BACKEND_PACKAGES = {
     "tvm": "apache-tvm",
 }
 """The distributions of those backends of torch.compile that have another name."""
-
-CUSTOM_OPERATORS = "custom-operators"
-"""The FX pass that needs the compiled operators."""
-
-FUSE_CONV_BN = "fuse-conv-bn"
-"""The FX pass that folds batch norms into the convolutions before them."""
 
 
 def create_engine(

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from torchmodes.cases import Case
+from torchmodes.faults import nearest
 from torchmodes.modes import base
 from torchmodes.modes.torchscript import trace
 
@@ -212,10 +213,12 @@ def _unknown_backend(name: str) -> base.Unsupported | None:
     known -= {name for name, package in LISTED_ANYWAY.items() if find_spec(package) is None}
     if name in known:
         return None
+    close = nearest(name, known)
+    hint = "" if close is None else f"; did you mean {close!r}?"
     common = ", ".join(sorted(known & set(torch._dynamo.list_backends())))
     return base.Unsupported(
         f"torch.compile has no backend {name!r} here",
-        REMEDIES.get(name, f"use one of {common}, or install the package that has it"),
+        REMEDIES.get(name, f"use one of {common}, or install the package that has it{hint}"),
     )
 
 

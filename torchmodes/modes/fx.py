@@ -10,7 +10,8 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from torchmodes.cases import Case
-from torchmodes.modes import CUSTOM_OPERATORS, FUSE_CONV_BN, base
+from torchmodes.config.modes import CUSTOM_OPERATORS, FUSE_CONV_BN
+from torchmodes.modes import base
 from torchmodes.modes.fx_passes import describe_graph, use_custom_operators
 from torchmodes.operators import load_operators
 from torchmodes.user_code import load_function
