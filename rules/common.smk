@@ -14,6 +14,7 @@ from torchmodes.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import installed
 from torchmodes.supervision.supervise import START_LIMIT_S
+from torchmodes.training.check import check_data
 from torchmodes.user_code import reference_faults
 from torchmodes.writing import require_writable
 
@@ -28,13 +29,9 @@ except InvalidConfig as error:
 
 # A faulty file of the user's is told before anything runs, not by a job among others. Each job
 # starts Snakemake again, and need not read it again.
-if CONFIG.data.source != SYNTHETIC and workflow.is_main_process:
-    from torchmodes.training.table import read_table
-
+if workflow.is_main_process:
     try:
-        read_table(
-            Path(CONFIG.data.source), features=CONFIG.data.features, target=CONFIG.data.target
-        )
+        check_data(CONFIG)
     except (ValueError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
@@ -59,7 +56,10 @@ if workflow.is_main_process:
     USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in cases)}
     USED_MODES = {case.mode for case in USED} | {*CONFIG.training.modes}
     FAULTS = reference_faults(
-        {f"models.{name}": CONFIG.models[name].model_dump() for name in sorted({c.model for c in USED})}
+        {
+            f"models.{name}": CONFIG.models[name].model_dump()
+            for name in sorted({c.model for c in USED})
+        }
         | {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(USED_MODES)}
     )
     if FAULTS:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import re
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +29,7 @@ from torchmodes.training.dataset import (
     split_indices,
 )
 from torchmodes.training.generate import generate_housing, write_housing
+from torchmodes.training.table import FaultyTable
 
 HEADER = "Income,Address,Rooms,Price"
 FEATURES = ["Income", "Rooms"]
@@ -205,6 +211,268 @@ def test_constant_column(write):
     )
 
 
+def test_every_column_that_cannot_be_used_is_told_at_once(write):
+    lines = [f"{n % 2 * 2e307 - 1e307},a,3,{(-1) ** n * 1e308}" for n in range(30)]
+    with pytest.raises(FaultyTable) as caught:
+        read(write([HEADER, *lines]))
+    beyond = "and squares of their differences are beyond what a number holds; use another unit, or"
+    assert caught.value.faults == [
+        (
+            "column 'Income' cannot be scaled: its values reach from -1e+307 to 1e+307,"
+            f" {beyond} take it out of data.features"
+        ),
+        (
+            "column 'Rooms' is constant (every value is 3) and holds no information;"
+            " take it out of data.features"
+        ),
+        (
+            "column 'Price' cannot be scaled: its values reach from -1e+308 to 1e+308,"
+            f" {beyond} choose another target"
+        ),
+    ]
+    assert "homes.csv has 3 faults:\n  column 'Income' cannot" in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", [1e39, 1e140, 1e-140], ids="{:g}".format)
+def test_units_beyond_single_precision_do_not_matter(write, tmp_path, unit):
+    table = write([HEADER, *(f"{n * unit},a,{n % 7},{n**2 * unit}" for n in range(60))])
+    fitted = fit_table(table, features=FEATURES, target="Price", **SHARES)
+    save_statistics(fitted, tmp_path / "statistics.json")
+    tensors = load_tensors(table, tmp_path / "statistics.json", device="cpu")
+    for tensor in (tensors.x_train, tensors.y_train):
+        torch.testing.assert_close(tensor.std(0, correction=0), torch.ones(tensor.shape[1]))
+
+
+@pytest.mark.parametrize("unit", [1e155, 1e-155], ids="{:g}".format)
+def test_units_whose_squares_no_number_holds_are_refused(write, unit):
+    path = write([HEADER, *(f"{n * unit},a,{n % 7},{n}" for n in range(30))])
+    assert fault(path).startswith(
+        "FILE: column 'Income' cannot be scaled: its values reach from 0 "
+    )
+
+
+# --- the kinds of file that are taken for a table
+
+
+def content() -> bytes:
+    return "\n".join([HEADER, *rows()]).encode()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        gzip.compress,
+        bz2.compress,
+        lzma.compress,
+        lambda data: zipped({"homes.csv": data}),
+        lambda data: zipped({"homes.csv": data, "__MACOSX/homes.csv": b"x"}),
+    ],
+    ids=["gzip", "bzip2", "xz", "zip", "zip of a Mac"],
+)
+def test_a_compressed_file_is_read_whatever_its_name(write, pack):
+    path = write([HEADER, *rows()])
+    plain = read(path)
+    path.write_bytes(pack(content()))
+    pd.testing.assert_frame_equal(read(path), plain)
+    path.write_bytes(pack(content())[:60])
+    assert re.match("FILE: is (broken|a zip archive that cannot be unpacked)", fault(path))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            zipped({"[Content_Types].xml": b"", "xl/workbook.xml": b""}),
+            "FILE: is a workbook or a document; save the sheet as CSV (UTF-8)",
+        ),
+        (
+            zipped({"a.csv": b"", "b.csv": b""}),
+            "FILE: is a zip archive of a.csv, b.csv; unpack it, and name one file",
+        ),
+        (
+            b"PAR1\x15\x04",
+            "FILE: is a Parquet file; write it as CSV (pandas: read_parquet, to_csv)",
+        ),
+        (b"\xd0\xcf\x11\xe0", "FILE: is a workbook of an old Excel; save the sheet as CSV (UTF-8)"),
+        (b"(\xb5/\xfd\x04", "FILE: is compressed by Zstandard; unpack it, or compress it by gzip"),
+        (
+            b"\n<!DOCTYPE html>\n<html>",
+            "FILE: is a page of HTML or XML; get the CSV file itself",
+        ),
+        (
+            b"version https://git-lfs.example/spec/v1\noid sha256:1",
+            "FILE: is a pointer of Git LFS; get the file itself by `git lfs pull`",
+        ),
+        (b'[{"Income": 1}]', "FILE: is JSON; write it as CSV (pandas: read_json, to_csv)"),
+        (
+            "Income,Price".encode("utf-16-le"),
+            (
+                "FILE, line 1: byte 1 (0x00) is no character;"
+                " the file looks like UTF-16: save it as UTF-8"
+            ),
+        ),
+        (
+            b"Income,Price\n1,\0",
+            "FILE, line 2: byte 15 (0x00) is no character; the file looks like no text at all",
+        ),
+    ],
+)
+def test_a_file_that_is_no_csv_is_told_by_what_it_is(tmp_path, data, told):
+    path = tmp_path / "homes.csv"
+    path.write_bytes(data)
+    assert fault(path) == told
+
+
+def test_names_in_angle_or_square_brackets_are_no_html_and_no_json(write):
+    path = write(["<Income>,[Rooms],{Price}", *(f"{n},{n % 7},{n**2}" for n in range(30))])
+    assert len(read_table(path, features=["<Income>", "[Rooms]"], target="{Price}")) == 30
+    path = write(["[Income],Rooms,Price", *(f"{n},{n % 7},{n**2}" for n in range(30))])
+    assert len(read_table(path, features=["[Income]", "Rooms"], target="Price")) == 30
+
+
+# --- what other programs write
+
+
+def test_excels_line_about_the_separator_is_no_header(write):
+    plain = read(write([HEADER, *rows()]))
+    for first in ("sep=,", '"sep=,"', "SEP=,"):
+        pd.testing.assert_frame_equal(read(write([first, HEADER, *rows()])), plain)
+    told = fault(write(["sep=,", HEADER, *rows(5), row(5, income="x")]))
+    assert told.startswith("FILE, line 13, column 'Income': 'x' is not a number")
+
+
+def test_spaces_around_the_names_of_columns_do_not_count(write):
+    plain = read(write([HEADER, *rows()]))
+    pd.testing.assert_frame_equal(read(write([" Income, Address ,Rooms ,Price", *rows()])), plain)
+
+
+PLAIN = [f"{n}.5,{n % 7},{n**2}" for n in range(5, 35)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            ["Income,Rooms,Price", *(f"{line}," for line in PLAIN)],
+            (
+                "line 2: 4 fields, where the header has 3; every row ends with a comma,"
+                " and the header does not: take them off"
+            ),
+        ),
+        (
+            ["Income,Rooms,Price", *PLAIN, PLAIN[0] + ","],
+            "line 32: 4 fields, where the header has 3; it ends with a comma too many",
+        ),
+        (
+            ['"Income","Rooms","Price"', *(f'"{n}",{line}' for n, line in enumerate(PLAIN, 1))],
+            (
+                "line 2: 4 fields, where the header has 3; is the first one the name of the row,"
+                " as R writes it? Name that column too, or write the table without"
+                " (row.names = FALSE)"
+            ),
+        ),
+        (
+            ["Income,Rooms,Price", *(f"Town {n},{line}" for n, line in enumerate(PLAIN))],
+            (
+                "line 2: 4 fields, where the header has 3; is the first one the name of the row,"
+                " as R writes it? Name that column too, or write the table without"
+                " (row.names = FALSE)"
+            ),
+        ),
+        (
+            ["Income,Rooms,Price", *(line.replace(".", ",") for line in PLAIN)],
+            (
+                "line 2: 4 fields, where the header has 3; quote fields that contain commas,"
+                " and write decimal points"
+            ),
+        ),
+        (
+            ["Income,Rooms,Price", *PLAIN, ",,"],
+            "line 32: every field is empty; remove the row",
+        ),
+        (
+            [",,", "Income,Rooms,Price", *PLAIN],
+            "line 1: every field is empty; remove the lines above the names of the columns",
+        ),
+        (
+            ["Income,Rooms,Price", *PLAIN, "Income, Rooms,Price", *PLAIN],
+            "line 32: the header stands here once more; remove the line",
+        ),
+        (
+            ["# from the survey", "Income,Rooms,Price", *PLAIN],
+            (
+                "line 1: has no column 'Income', 'Rooms', 'Price'; it begins with '#':"
+                " remove comments, the first line names the columns"
+            ),
+        ),
+        (
+            ["Income,Rooms,Price", *PLAIN, "# end"],
+            "line 32: it begins with '#': remove comments, a CSV file has none",
+        ),
+        (
+            PLAIN,
+            (
+                "line 1: has no column 'Income', 'Rooms', 'Price'; known: 5.5, 5, 25."
+                " Is it a row of data? Then a line with the names of the columns is missing above"
+            ),
+        ),
+        (
+            ["income,ROOMS,Prices", *PLAIN],
+            (
+                "line 1: has no column 'Income', 'Rooms', 'Price'; did you mean 'income' for"
+                " 'Income', 'ROOMS' for 'Rooms', 'Prices' for 'Price'?"
+                " The columns are income, ROOMS, Prices"
+            ),
+        ),
+        (
+            ['"Income";"Rooms";"Price"', *(line.replace(",", ";") for line in PLAIN)],
+            "line 1: its fields are separated by ';': save it with commas",
+        ),
+        (
+            ["Income;Rooms;Price", *(line.replace(",", ";").replace(".", ",") for line in PLAIN)],
+            "line 1: its fields are separated by ';': save it with commas and decimal points",
+        ),
+        (
+            ["Income, net;Rooms;Price", *(line.replace(",", ";") for line in PLAIN)],
+            "line 1: its fields are separated by ';': save it with commas",
+        ),
+        (
+            ["sep=;", "Income;Rooms;Price", *(line.replace(",", ";") for line in PLAIN)],
+            "line 2: its fields are separated by ';': save it with commas",
+        ),
+        (
+            ["Income\tRooms\tPrice", *(line.replace(",", "\t") for line in PLAIN)],
+            "line 1: its fields are separated by '\\t': save it with commas",
+        ),
+        (
+            ["Income Rooms Price", *(line.replace(",", " ") for line in PLAIN)],
+            "line 1: its fields are separated by ' ': save it with commas",
+        ),
+    ],
+)
+def test_what_other_programs_write_gets_the_hint_that_helps(write, lines, told):
+    assert fault(write(lines)) == f"FILE, {told}"
+
+
+def test_the_first_fault_of_every_column_is_told(write):
+    lines = [HEADER, *rows()]
+    lines[11], lines[13] = row(10, income="$5"), row(12, income="$7", rooms="7 %")
+    with pytest.raises(FaultyTable) as caught:
+        read(write(lines))
+    assert [told.partition(";")[0] for told in caught.value.faults] == [
+        "line 22, column 'Income': '$5' is not a number",
+        "line 27, column 'Rooms': '7 %' is not a number",
+    ]
+
+
 # --- split
 
 
@@ -259,7 +527,7 @@ def test_statistics_come_from_the_training_split_alone(table, fitted):
 
 def test_a_column_constant_in_the_training_split_is_refused():
     frame = pd.DataFrame({"a": [1.0, 1.0, 1.0, 5.0]})
-    with pytest.raises(ValueError, match="column 'a': its standard deviation over the 3 training"):
+    with pytest.raises(ValueError, match="column 'a' is constant over the 3 training rows"):
         fit_statistics(frame, np.arange(3))
     with pytest.raises(ValueError, match="cannot be scaled"):
         fit_statistics(pd.DataFrame({"a": [1e308, -1e308]}), np.arange(2))

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from torchmodes.training.generate import UNITS
-from torchmodes.training.table import read_table
+from torchmodes.training.split import split_sizes
+from torchmodes.training.table import column_faults, read_table
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 STREAM = 1  # not that of the generated table: a split must know nothing of its rows
-MINIMUM_OF_A_SPLIT = 2  # R² of a single row is undefined
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def split_indices(rows: int, *, validation: float, test: float, seed: int) -> Sp
     rows
         Number of rows.
     validation, test
-        Shares of them, rounded to whole rows; training gets the rest.
+        Shares of them (see `torchmodes.training.split.split_sizes`).
     seed
         Any integer that is not negative.
 
@@ -145,15 +145,7 @@ def split_indices(rows: int, *, validation: float, test: float, seed: int) -> Sp
     ValueError
         When a part would have fewer than 2 rows.
     """
-    sizes = {"validation": round(rows * validation), "test": round(rows * test)}
-    sizes["training"] = rows - sum(sizes.values())
-    for part, size in sizes.items():
-        if size < MINIMUM_OF_A_SPLIT:
-            raise ValueError(
-                f"data.validation {validation:g} and data.test {test:g} leave {max(size, 0)} of "
-                f"{rows} rows for {part}; each part needs {MINIMUM_OF_A_SPLIT}: change the shares "
-                "or use more rows"
-            )
+    sizes = split_sizes(rows, validation=validation, test=test)
     bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(STREAM,)))
     order = np.argsort(bits.random_raw(rows), kind="stable")
     train, rest = np.split(order, [sizes["training"]])
@@ -166,8 +158,11 @@ def fit_statistics(frame: pd.DataFrame, rows: np.ndarray) -> tuple[Column, ...]:
     Raises
     ------
     ValueError
-        When a column is constant there, or too large for its spread to be computed.
+        When columns are constant there, or cannot be scaled; the last one is the target.
     """
+    among = f" over the {len(rows)} training rows"
+    if faults := column_faults(frame.iloc[rows], among=among):
+        raise ValueError("; ".join(faults))
     # A table of the same columns is in the same units; a "Price" beside others may be in any.
     units = UNITS if list(frame.columns) == list(UNITS) else {}
     return tuple(
@@ -176,18 +171,10 @@ def fit_statistics(frame: pd.DataFrame, rows: np.ndarray) -> tuple[Column, ...]:
 
 
 def _describe(name: str, values: np.ndarray, unit: str | None) -> Column:
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = float(values.mean()), float(values.std())
-    if not (np.isfinite(deviation) and deviation > 0):
-        raise ValueError(
-            f"column {name!r}: its standard deviation over the {len(values)} training rows is "
-            f"{deviation:g}, so it cannot be scaled; leave it out of data.features, or use more "
-            "rows or another unit"
-        )
     return Column(
         name=name,
-        mean=mean,
-        standard_deviation=deviation,
+        mean=float(values.mean()),
+        standard_deviation=float(values.std()),
         minimum=float(values.min()),
         maximum=float(values.max()),
         unit=unit,

@@ -17,11 +17,32 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from torchmodes.faults import meant
+from torchmodes.faults import nearest
+from torchmodes.training.encoding import decode
 
 MINIMUM_ROWS = 20
-MISSING = frozenset({"", "na", "n/a", "#n/a", "null", "none", "-", "?"})
+MISSING = frozenset(
+    {"", "na", "n/a", "n.a.", "#n/a", "<na>", "null", "none", "missing", "unknown", "-", "?", "."}
+)
+SEPARATORS = ";\t|"
+SCALES = (1e-150, 1e150)
+"""Standard deviations between these can be squared and summed in double precision."""
 LINE_END = re.compile(r"\r\n|\r|\n")
+EXCELS_HINT = re.compile(r'"?sep=(.)"?(?=[\r\n]|\Z)', re.IGNORECASE)
+"""The first line that tells Excel how fields are separated."""
+
+
+class FaultyTable(ValueError):
+    """A table has faults; the message names the file and lists every one that was found."""
+
+    def __init__(self, path: Path, *faults: str) -> None:
+        if len(faults) == 1:
+            between = ", " if faults[0].startswith("line ") else ": "
+            super().__init__(f"{path}{between}{faults[0]}")
+        else:
+            lines = "\n".join(f"  {fault}" for fault in faults)
+            super().__init__(f"{path} has {len(faults)} faults:\n{lines}")
+        self.faults = list(faults)
 
 
 @dataclass(frozen=True)
@@ -30,6 +51,11 @@ class Record:
 
     line: int
     fields: list[str]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing stands in any field."""
+        return not any(field.strip() for field in self.fields)
 
     def line_of(self, position: int) -> int:
         """Return the line of a field: line ends in the quoted fields before it count."""
@@ -42,9 +68,10 @@ def read_table(path: Path, *, features: Sequence[str], target: str) -> pd.DataFr
     Parameters
     ----------
     path
-        Comma-separated, UTF-8 (with or without byte order mark), any line ends.
+        Comma-separated, UTF-8 (with or without byte order mark), any line ends; plain or compressed
+        (see `torchmodes.training.encoding.decode`).
     features, target
-        Names of numeric columns, as the header has them.
+        Names of numeric columns, as the header has them; spaces around a name do not count.
 
     Returns
     -------
@@ -53,63 +80,119 @@ def read_table(path: Path, *, features: Sequence[str], target: str) -> pd.DataFr
 
     Raises
     ------
-    ValueError
-        At the first fault of the file.
+    FaultyTable
+        Where the file is no such table: its first fault. Where its values are at fault: the first
+        one of every column.
     """
     names = [*features, target]
     if target in features:
         raise ValueError(f"data.target: {target!r} stands among data.features too; remove it there")
-    records = _records(path, decode(path))
+    text = decode(path)
+    if hint := EXCELS_HINT.match(text):
+        text = text[hint.end() :]  # the line stays, empty, so that all others keep their numbers
+    if fault := _separator_fault(text, names, told=hint[1] if hint else None):
+        raise FaultyTable(path, fault)
+    records = _records(path, text)
     header = next(records, None)
     if header is None:
-        raise ValueError(f"{path}: the file is empty; it needs a header line and rows below it")
+        raise FaultyTable(path, "the file is empty; it needs a header line and rows below it")
     positions = _positions(path, header, names)
-    values = [
-        [_number(path, record, at, name) for name, at in zip(names, positions, strict=True)]
-        for record in _complete(path, records, header)
-    ]
+    faults: dict[str, str] = {}
+    values = []
+    for record in records:
+        if fault := _record_fault(record, header):
+            if len(record.fields) == len(header.fields) + 1 and not record.empty:
+                fault += _surplus_hint(record, *_records(path, text))
+            raise FaultyTable(path, f"line {record.line}: {fault}")
+        row = []
+        for name, position in zip(names, positions, strict=True):
+            try:
+                row.append(_number(record, position, name))
+            except ValueError as fault:
+                faults.setdefault(name, str(fault))
+        values.append(row)
+    if faults:
+        raise FaultyTable(path, *faults.values())
     if len(values) < MINIMUM_ROWS:
         count = "no rows below its header" if not values else f"only {len(values)} rows"
-        raise ValueError(f"{path}: has {count}; at least {MINIMUM_ROWS} are needed to train")
+        raise FaultyTable(path, f"has {count}; at least {MINIMUM_ROWS} are needed to train")
     frame = pd.DataFrame(np.array(values, dtype=np.float64), columns=names)
-    for name in names:
-        if frame[name].min() == frame[name].max():
-            remedy = "choose another target" if name == target else "take it out of data.features"
-            raise ValueError(
-                f"{path}: column {name!r} is constant (every value is {frame[name].iloc[0]:g}) "
-                f"and holds no information; {remedy}"
-            )
+    if unusable := column_faults(frame):
+        raise FaultyTable(path, *unusable)
     return frame
 
 
-def decode(path: Path) -> str:
-    """Return the text of a UTF-8 file without its byte order mark.
+def column_faults(frame: pd.DataFrame, *, among: str = "") -> list[str]:
+    """Say of each column that cannot be scaled why, and what to do.
 
-    Raises
-    ------
-    ValueError
-        When it is not there, or holds other bytes than UTF-8, with the first one's place.
+    Parameters
+    ----------
+    frame
+        The features, and the target last.
+    among
+        Which rows these are, for the sentence: `` over the 436 training rows``; empty: all rows.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise ValueError(f"{path}: {what} in {Path.cwd()}; data.source must name a CSV file")
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            guess = "UTF-16"
-        else:
-            guess = "Windows-1252 or Latin-1"
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8; "
-            f"the file looks like {guess}: save it as UTF-8"
-        ) from error
+    found = []
+    for name in frame.columns:
+        values = frame[name].to_numpy()
+        smallest, largest = values.min(), values.max()
+        remedy = (
+            "choose another target" if name == frame.columns[-1] else "take it out of data.features"
+        )
+        if among:
+            remedy += ", or use more rows or another seed"
+        if smallest == largest:
+            found.append(
+                f"column {name!r} is constant{among} (every value is {smallest:g}) "
+                f"and holds no information; {remedy}"
+            )
+            continue
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            deviation = float(values.std())
+        if not SCALES[0] < deviation < SCALES[1]:
+            found.append(
+                f"column {name!r} cannot be scaled{among}: its values reach from {smallest:g} to"
+                f" {largest:g}, and squares of their differences are beyond what a number holds;"
+                f" use another unit, or {remedy}"
+            )
+    return found
+
+
+def _separator_fault(text: str, names: Sequence[str], *, told: str | None) -> str | None:
+    """Say that something else than a comma separates the fields, if it looks like it.
+
+    Parameters
+    ----------
+    text
+        The file.
+    names
+        Columns that its header should have.
+    told
+        What the file itself says, if anything.
+    """
+    lines = LINE_END.split(text)
+    at = next((at for at, line in enumerate(lines) if line.strip()), None)
+    if at is None:
+        return None
+    header = lines[at]
+
+    def found(separator: str) -> int:
+        fields = {field.strip(' \t"') for field in header.split(separator)}
+        return len(fields.intersection(names))
+
+    likely = max(SEPARATORS, key=lambda separator: (found(separator), header.count(separator)))
+    if told and told != ",":
+        likely = told
+    elif found(" ") > max(found(likely), found(",")):
+        likely = " "
+    elif found(likely) <= found(",") and ("," in header or likely not in header):
+        return None
+    points = " and decimal points" if re.search(r"\d,\d", "\n".join(lines[at + 1 : at + 3])) else ""
+    return f"line {at + 1}: its fields are separated by {likely!r}: save it with commas{points}"
 
 
 def _records(path: Path, text: str) -> Iterator[Record]:
-    """Yield the records that are not blank."""
+    """Yield the records of all lines that are not blank."""
     # newline="": line ends inside quotes are kept, and counted, as they are.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
@@ -119,65 +202,123 @@ def _records(path: Path, text: str) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise ValueError(
-                f"{path}, line {line}: the record that begins here cannot be read ({error}); "
-                'is a quote (") opened and not closed? Close it, or double it where it is text'
+            raise FaultyTable(
+                path,
+                f"line {line}: the record that begins here cannot be read ({error}); "
+                'is a quote (") opened and not closed? Close it, or double it where it is text',
             ) from error
-        if any(field.strip() for field in fields):
+        if len(fields) > 1 or any(field.strip() for field in fields):
             yield Record(line, fields)
-
-
-def _complete(path: Path, records: Iterator[Record], header: Record) -> Iterator[Record]:
-    """Yield the records, each with as many fields as the header."""
-    for record in records:
-        if len(record.fields) != len(header.fields):
-            raise ValueError(
-                f"{path}, line {record.line}: {len(record.fields)} fields, where the header has "
-                f"{len(header.fields)}; quote fields that contain commas, and complete short rows"
-            )
-        yield record
 
 
 def _positions(path: Path, header: Record, names: Sequence[str]) -> list[int]:
     """Return where in a record each column stands."""
-    there = header.fields
+    there = [field.strip() for field in header.fields]
+    if header.empty:
+        fault = "every field is empty; remove the lines above the names of the columns"
+        raise FaultyTable(path, f"line {header.line}: {fault}")
+    positions, missing, faults = [], [], []
     for name in names:
-        if name not in there:
-            separator = next((s for s in ";\t|" if len(there) == 1 and s in there[0]), None)
-            if separator:
-                hint = f"; its fields are separated by {separator!r}: save it with commas"
-            else:
-                hint = meant(name, there)
-                if hint.endswith("?"):
-                    hint += f" The columns are {', '.join(there)}"
-            raise ValueError(f"{path}, line {header.line}: has no column {name!r}{hint}")
-        if there.count(name) > 1:
-            raise ValueError(
-                f"{path}, line {header.line}: {there.count(name)} columns are called {name!r}; "
+        # As it is written, or else but for the spaces around it.
+        found = [at for at, field in enumerate(header.fields) if field == name] or [
+            at for at, field in enumerate(there) if field == name.strip()
+        ]
+        positions += found[:1]
+        if not found:
+            missing.append(name)
+        elif len(found) > 1:
+            faults.append(
+                f"line {header.line}: {len(found)} columns are called {name!r}; "
                 "give each its own name"
             )
-    return [there.index(name) for name in names]
+    if missing:
+        faults.insert(0, f"line {header.line}: {_missing_columns(missing, there)}")
+    if faults:
+        raise FaultyTable(path, *faults)
+    return positions
 
 
-def _number(path: Path, record: Record, position: int, name: str) -> float:
-    """Convert one field."""
+def _missing_columns(missing: Sequence[str], there: Sequence[str]) -> str:
+    """Say which columns a header lacks, and what is there instead."""
+    told = f"has no column {', '.join(map(repr, missing))}"
+    columns = ", ".join(there)
+    close = {name: known for name in missing if (known := nearest(name, there)) is not None}
+    if there[0].startswith("#") and not close:
+        return f"{told}; it begins with '#': remove comments, the first line names the columns"
+    if close:
+        pairs = [
+            repr(known) if len(missing) == 1 else f"{known!r} for {name!r}"
+            for name, known in close.items()
+        ]
+        told += f"; did you mean {', '.join(pairs)}? The columns are {columns}"
+    else:
+        told += f"; known: {columns}"
+    if sum(map(_is_number, there)) > len(there) / 2:
+        told += ". Is it a row of data? Then a line with the names of the columns is missing above"
+    return told
+
+
+def _record_fault(record: Record, header: Record) -> str | None:
+    """Say what is wrong with a row as a whole."""
+    if record.empty:
+        return "every field is empty; remove the row"
+    if [field.strip() for field in record.fields] == [field.strip() for field in header.fields]:
+        return "the header stands here once more; remove the line"
+    if len(record.fields) == len(header.fields):
+        return None
+    if record.fields[0].lstrip().startswith("#"):
+        return "it begins with '#': remove comments, a CSV file has none"
+    fault = f"{len(record.fields)} fields, where the header has {len(header.fields)}"
+    if len(record.fields) == len(header.fields) + 1:
+        return fault  # there are several ways to that, which the other rows tell apart
+    return f"{fault}; quote fields that contain commas, and complete short rows"
+
+
+def _surplus_hint(record: Record, header: Record, *rows: Record) -> str:
+    """Say what to do about a row of one field more than the header has names."""
+    alike = all(len(row.fields) == len(record.fields) for row in rows)
+    if not record.fields[-1].strip():
+        if alike and not any(row.fields[-1].strip() for row in rows):
+            return "; every row ends with a comma, and the header does not: take them off"
+        return "; it ends with a comma too many"
+    first = [row.fields[0] for row in rows]
+    numbered = first == [str(number) for number in range(1, len(rows) + 1)]
+    if alike and (numbered or not any(map(_is_number, first))):
+        return (
+            "; is the first one the name of the row, as R writes it? Name that column too, or"
+            " write the table without (row.names = FALSE)"
+        )
+    return "; quote fields that contain commas, and write decimal points"
+
+
+def _number(record: Record, position: int, name: str) -> float:
+    """Convert one field.
+
+    Raises
+    ------
+    ValueError
+        When it is no finite number, with its line and column.
+    """
     text = record.fields[position].strip()
+    value = float(text) if _is_number(text) else None
+    if value is not None and math.isfinite(value):
+        return value
+    where = f"line {record.line_of(position)}, column {name!r}"
+    if value is None:
+        if text.lower() in MISSING:
+            raise ValueError(f"{where}: the value is missing; fill it in or remove the row")
+        raise ValueError(
+            f"{where}: {text!r} is not a number; write digits with a decimal point, without unit,"
+            " currency, percent sign or thousands separator, or leave this column out of the"
+            " configuration"
+        )
+    raise ValueError(f"{where}: {text!r} is not a finite number; correct it or remove the row")
+
+
+def _is_number(text: str) -> bool:
     try:
         # float() would take 1_000 for a number.
-        value = float(text.replace("_", "?"))
+        float(text.replace("_", "?"))
     except ValueError:
-        where = f"{path}, line {record.line_of(position)}, column {name!r}"
-        if text.lower() in MISSING:
-            raise ValueError(
-                f"{where}: the value is missing; fill it in or remove the row"
-            ) from None
-        raise ValueError(
-            f"{where}: {text!r} is not a number; write digits with a decimal point, without unit "
-            "or thousands separator, or leave this column out of the configuration"
-        ) from None
-    if not math.isfinite(value):
-        raise ValueError(
-            f"{path}, line {record.line_of(position)}, column {name!r}: {text!r} is not a finite "
-            "number; correct it or remove the row"
-        )
-    return value
+        return False
+    return True
