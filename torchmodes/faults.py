@@ -56,6 +56,10 @@ def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> Itera
     """
     where, section = _locate(error["loc"], raw, model)
     given, context = error["input"], error.get("ctx", {})
+    if error["loc"][-1] == "[key]":
+        section_of_names = ".".join(map(str, error["loc"][:-2]))
+        yield f"{section_of_names}: the name {given!r} {_of_a_name(error)}"
+        return
     match error["type"]:
         case "extra_forbidden":
             key = str(error["loc"][-1])
@@ -78,6 +82,17 @@ def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> Itera
             yield f"{where}: {given!r} does not have the form {context['pattern']}"
         case _:
             yield f"{where}: {error['msg'].removeprefix('Input ')} (found {given!r})"
+
+
+def _of_a_name(error: Any) -> str:
+    """Say what is wrong with a key that its author chose."""
+    match error["type"]:
+        case "string_too_long":
+            return f"has {len(error['input'])} characters; {error['ctx']['max_length']} are allowed"
+        case "string_pattern_mismatch":
+            return "may have letters, digits, '.', '_' and '-', and begins with a letter or digit"
+        case _:
+            return "is not text to YAML; put it in quotes"
 
 
 def _quoted(words: str) -> list[str]:

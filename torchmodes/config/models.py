@@ -55,7 +55,12 @@ class UserModel(Section):
         description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict"
     )
     options: Options = Field({}, description="keyword arguments for the factory")
-    item: str = Field("item", description="what one element of a batch is: image, row, sequence")
+    item: str = Field(
+        "item",
+        description="what one element of a batch is: image, row, sequence",
+        min_length=1,
+        max_length=32,
+    )
 
 
 Model = Annotated[

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 
 from torchmodes.report.advice import statistics_of
 from torchmodes.report.data import ReportData
-from torchmodes.report.figures.panels import Panel, bottom_legend, mode_handle, stack
+from torchmodes.report.figures.panels import Panel, bottom_legend, counted, mode_handle, stack
 from torchmodes.report.judging import Judged, Subject
 from torchmodes.report.quantities import time_unit
 from torchmodes.report.style import SURFACE, look
@@ -59,11 +59,11 @@ def draw_batches(data: ReportData) -> Figure:
             _line(latency, cases[0], sizes, [s.candidate.median_s for s in statistics])
             _line(throughput, cases[0], sizes, [s.throughput_per_s for s in statistics])
         everything = [judged for cases in found.values() for judged in cases]
-        item = everything[0].record.item
+        items = counted(everything[0].record.item)
         for ax, write in ((latency, _seconds), (throughput, _count)):
             _axes(ax, sorted({_batch(judged) for judged in everything}), write)
-            ax.set_xlabel(f"{item}s a {'step' if cases[0].case.task == 'training' else 'call'}")
-        throughput.set_ylabel(f"{item}s per second", labelpad=1)
+            ax.set_xlabel(f"{items} a {'step' if cases[0].case.task == 'training' else 'call'}")
+        throughput.set_ylabel(f"{items} per second", labelpad=1)
         latency.set_ylabel("median latency", labelpad=1)
     bottom_legend(
         figure, [mode_handle(mode, name=_name(mode, p)) for mode, p in keys], columns=_COLUMNS

@@ -22,6 +22,7 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
+    counted,
     group_title,
     in_order,
     label_rows,
@@ -137,7 +138,7 @@ def draw_throughput(data: ReportData) -> Figure:
         factor, unit = (1e3, "1,000 ") if highest >= 1e4 else (1.0, "")
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         ax.xaxis.set_major_formatter(lambda value, _, f=factor: f"{value / f:g}")
-        ax.set_xlabel(f"{unit}{cases[0].record.item}s per second")
+        ax.set_xlabel(f"{unit}{counted(cases[0].record.item)} per second")
     bottom_legend(
         figure,
         [

@@ -14,16 +14,17 @@ from torchmodes.report.advice import statistics_of
 from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
+    LABEL_SIZE,
     Panel,
     bottom_legend,
     label_rows,
     label_width,
-    short_label,
+    shortened,
     stack,
 )
 from torchmodes.report.judging import Judged
 from torchmodes.report.quantities import ratio_digits
-from torchmodes.report.style import INK, MARGIN, MUTED, PALETTE, SURFACE
+from torchmodes.report.style import INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
 
 FASTER, SLOWER = PALETTE["blue"], PALETTE["vermilion"]
 _ROW = 0.34
@@ -112,9 +113,10 @@ def _grid_panel(ax: Axes, grid: Grid) -> None:
     ax.xaxis.set_visible(False)
     ax.spines["bottom"].set_visible(False)
     cells = {(j.case.model, j.case.mode, j.case.precision): j for j in grid.cases}
-    width = max(6, int(58 / len(models)))
+    inches = 0.92 * ax.get_position().width * WIDTH_INCHES / len(models)
     for column, model in enumerate(models):
-        ax.text(column, -0.5 - 0.15 / _ROW, short_label(model, width), ha="center", va="center")
+        name = shortened(model, inches, size=LABEL_SIZE)
+        ax.text(column, -0.5 - 0.15 / _ROW, name, ha="center", va="center")
         for row, named in enumerate(rows):
             judged = cells.get((model, named.case.mode, named.case.precision))
             _cell(ax, column, row, judged)

@@ -5,14 +5,19 @@ Every length is in inches, so that a row is as high with six cases as with three
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 
 from torchmodes.report.advice import Group
 from torchmodes.report.judging import Judged
@@ -21,8 +26,16 @@ from torchmodes.report.style import INK, MUTED, SURFACE, WIDTH_INCHES, look
 TITLE = 0.36
 AXIS = 0.5
 LEGEND_ROW = 0.22
-_CHARACTER = 0.078
-_WIDEST_LABEL = 22
+TITLE_SIZE = 9.5
+LABEL_SIZE = 9.0
+LEGEND_SIZE = 8.5
+_LINE = 1.25
+"""Height of a line of text, in its size."""
+_MARGIN = 0.06
+_WIDER = 1.06
+_WIDEST_LABEL = 1.75
+_HANDLE = 0.5
+"""Inches of a legend's entry that are not text."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +77,16 @@ def stack(
         Inches below each plotting area, for its axis.
     """
     legend = 0.02 + legend_rows * LEGEND_ROW if legend_rows else 0.0
-    total = sum(panel.height + TITLE + axis for panel in panels) + legend
+    titles = [
+        wrapped(panel.title, WIDTH_INCHES - 2 * _MARGIN, size=TITLE_SIZE, bold=True)
+        for panel in panels
+    ]
+    heights = [TITLE + (len(lines) - 1) * TITLE_SIZE * _LINE / 72 for lines in titles]
+    total = sum(panel.height + axis for panel in panels) + sum(heights) + legend
     figure = Figure(figsize=(WIDTH_INCHES, total))
     axes, top = [], total
-    for panel in panels:
-        top -= TITLE + panel.height
+    for panel, lines, height in zip(panels, titles, heights, strict=True):
+        top -= height + panel.height
         box = (
             left / WIDTH_INCHES,
             top / total,
@@ -77,11 +95,12 @@ def stack(
         )
         ax = figure.add_axes(box)
         figure.text(
-            0.012,
+            _MARGIN / WIDTH_INCHES,
             (top + panel.height + 0.12) / total,
-            panel.title,
+            "\n".join(lines),
             weight="bold",
-            size=9.5,
+            size=TITLE_SIZE,
+            linespacing=_LINE,
             ha="left",
             va="bottom",
         )
@@ -92,8 +111,9 @@ def stack(
 
 def message_figure(message: str) -> Figure:
     """Return a figure that says why there is nothing to draw."""
-    figure = Figure(figsize=(WIDTH_INCHES, 1.0))
-    figure.text(0.5, 0.5, textwrap.fill(message, 60), ha="center", va="center", color=MUTED)
+    lines = wrapped(message, WIDTH_INCHES - 0.4, size=LABEL_SIZE)
+    figure = Figure(figsize=(WIDTH_INCHES, 0.8 + len(lines) * LABEL_SIZE * _LINE / 72))
+    figure.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", color=MUTED)
     return figure
 
 
@@ -118,21 +138,61 @@ def label_rows(ax: Axes, cases: Sequence[Named]) -> None:
 
 
 def row_label(case: Named) -> str:
-    """Return a case's name on two lines at the most."""
-    return "\n".join(
-        textwrap.wrap(case.name, _WIDEST_LABEL, max_lines=2, placeholder="…") or [case.name]
-    )
-
-
-def short_label(name: str, width: int) -> str:
-    """Return a name cut to a width in characters."""
-    return name if len(name) <= width else f"{name[: width - 1]}…"
+    """Return a case's name on two lines at the most, without its middle where it is longer."""
+    name = case.name
+    lines = wrapped(name, _WIDEST_LABEL, size=LABEL_SIZE)
+    if len(lines) > 2:
+        half = len(lines[0])
+        lines = [name[:half], shortened(f"…{name[-half:]}", _WIDEST_LABEL, size=LABEL_SIZE)]
+    return "\n".join(lines)
 
 
 def label_width(cases: Iterable[Named]) -> float:
     """Return the inches that the widest row label takes."""
-    widest = max((len(line) for c in cases for line in row_label(c).splitlines()), default=0)
-    return 0.16 + widest * _CHARACTER
+    lines = {line for case in cases for line in row_label(case).splitlines()}
+    return 0.16 + max((text_width(line, size=LABEL_SIZE) for line in lines), default=0.0)
+
+
+@cache
+def text_width(text: str, *, size: float, bold: bool = False) -> float:
+    """Return the inches that a line takes at the most, in the font of the files.
+
+    Where pixels are drawn, each letter may be a little wider; a page's own font is narrower.
+    """
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    points, *_ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return _WIDER * points / 72
+
+
+def wrapped(text: str, inches: float, *, size: float, bold: bool = False) -> list[str]:
+    """Break a text into lines of a width, at spaces and hyphens where there are any."""
+    whole = text_width(text, size=size, bold=bold)
+    if whole <= inches:
+        return [text]
+    for characters in range(len(text), 0, -1):
+        lines = textwrap.wrap(text, characters)
+        if all(text_width(line, size=size, bold=bold) <= inches for line in lines):
+            return lines
+    return list(text)
+
+
+def shortened(text: str, inches: float, *, size: float, bold: bool = False) -> str:
+    """Return a text in one line of a width: what is too much goes from its middle.
+
+    Names often differ at their ends alone.
+    """
+    if text_width(text, size=size, bold=bold) <= inches:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        short = f"{text[: math.ceil(kept / 2)]}…{text[len(text) - kept // 2 :]}"
+        if text_width(short, size=size, bold=bold) <= inches:
+            return short
+    return "…"
+
+
+def counted(item: str) -> str:
+    """Return the plural of what a batch counts, short enough for any axis."""
+    return f"{shortened(item, 0.75, size=LABEL_SIZE)}s"
 
 
 def value_beside(
@@ -170,7 +230,28 @@ def in_order(cases: Iterable[Judged]) -> list[Judged]:
 
 
 def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
-    """Put a legend below all panels."""
+    """Put a legend below all panels.
+
+    Where the names are too long for so many columns, there are fewer, and the figure grows by the
+    rows that were not reserved.
+
+    Parameters
+    ----------
+    figure
+        From `stack`, with the rows reserved that so many columns need.
+    handles, columns
+        The entries, and side by side how many at the most.
+    """
+    reserved = math.ceil(len(handles) / columns)
+    labels = [str(handle.get_label()) for handle in handles]
+    while columns > 1 and _legend_width(labels, columns) > WIDTH_INCHES:
+        columns -= 1
+    lines = [wrapped(label, WIDTH_INCHES - _HANDLE, size=LEGEND_SIZE) for label in labels]
+    for handle, broken in zip(handles, lines, strict=True):
+        handle.set_label("\n".join(broken))
+    rows = math.ceil(len(handles) / columns) if columns > 1 else sum(map(len, lines))
+    if rows > reserved:
+        _grow(figure, (rows - reserved) * LEGEND_ROW)
     figure.legend(
         handles=handles,
         loc="lower left",
@@ -182,6 +263,30 @@ def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> No
         labelspacing=0.35,
         borderaxespad=0.25,
     )
+
+
+def _legend_width(labels: Sequence[str], columns: int) -> float:
+    """Return the inches of a legend, whose columns are filled one after the other."""
+    filled = np.array_split(labels, columns)
+    return sum(
+        _HANDLE + max(text_width(str(label), size=LEGEND_SIZE) for label in column)
+        for column in filled
+        if len(column)
+    )
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """Make a figure higher at its bottom; everything else keeps its size."""
+    width, before = figure.get_size_inches()
+    after = before + inches
+    for ax in figure.axes:
+        box = ax.get_position()
+        ax.set_position(
+            (box.x0, (box.y0 * before + inches) / after, box.width, box.height * before / after)
+        )
+    for text in figure.texts:
+        text.set_y((text.get_position()[1] * before + inches) / after)
+    figure.set_size_inches(width, after)
 
 
 def mode_handle(mode: str, *, line: bool = True, name: str | None = None) -> Line2D:

@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from torchmodes.report.data import Profile
-from torchmodes.report.figures.panels import Panel, bottom_legend, message_figure, stack
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    message_figure,
+    shortened,
+    stack,
+    text_width,
+)
 from torchmodes.report.quantities import duration, percent, size_unit, time_unit
 from torchmodes.report.style import BASELINE, GRID, INK, MUTED, PALETTE, SURFACE
 
@@ -31,6 +38,7 @@ LEVEL = 0.3
 _THINNEST = 0.002
 _CHARACTER_SHARE = 0.014
 _KINDS_SHOWN = 5
+_WIDEST_NAME = 2.3
 
 
 def draw_parts(profiles: Sequence[Profile]) -> Figure:
@@ -39,11 +47,10 @@ def draw_parts(profiles: Sequence[Profile]) -> Figure:
     if not shown:
         return message_figure("No case was profiled.")
     used = [name for name in PARTS if any(profile.overview["parts"].get(name) for profile in shown)]
-    names = [_short(profile) for profile in shown]
-    left = 0.16 + 0.068 * max(map(len, names))
+    names = [_row_name(profile) for profile in shown]
     figure, (ax,) = stack(
         [Panel("time of a profiled step, by what runs", ROW * len(shown))],
-        left=min(left, 2.4),
+        left=0.16 + max(text_width(name, size=8) for name in names),
         right=0.55,
         legend_rows=-(-len(used) // 2),
     )
@@ -263,3 +270,13 @@ def _short(profile: Profile) -> str:
     """Name a profiled case in one line."""
     case = profile.case
     return f"{case.model} {case.mode} {case.precision} b{case.batch_size}"
+
+
+def _row_name(profile: Profile) -> str:
+    """Name a profiled case beside its row: of model and mode what there is room for."""
+    case = profile.case
+    rest = f"{case.precision} b{case.batch_size}"
+    room = _WIDEST_NAME - text_width(f"  {rest}", size=8)
+    model = shortened(case.model, room / 2, size=8)
+    mode = shortened(case.mode, room - text_width(model, size=8), size=8)
+    return f"{model} {mode} {rest}"

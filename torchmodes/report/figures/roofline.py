@@ -18,12 +18,14 @@ from torchmodes.report.figures.panels import (
     bottom_legend,
     message_figure,
     mode_handle,
+    shortened,
     stack,
 )
 from torchmodes.report.style import INK, MUTED, SURFACE, look
 
 _COLUMNS = 3
 _HEIGHT = 2.6
+_WIDEST_NAME = 0.8
 
 
 def placed_points(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -119,7 +121,7 @@ def _name_groups(ax: Axes, points: list[Mapping[str, Any]]) -> None:
     step = min(0.085, 0.5 / len(ordered))
     for rank, ((_, model, batch_size), point) in enumerate(ordered):
         ax.annotate(
-            f"{model} b{batch_size}",
+            f"{shortened(model, _WIDEST_NAME, size=7.5)} b{batch_size}",
             (point["intensity"], point["flops_per_s"] / 1e9),
             xytext=(point["intensity"], 0.05 + step * rank),
             textcoords=("data", "axes fraction"),

@@ -17,9 +17,12 @@ from torchmodes.report import style
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
+    counted,
     message_figure,
     mode_handle,
+    shortened,
     stack,
+    text_width,
     value_beside,
 )
 from torchmodes.report.quantities import duration, ratio
@@ -27,6 +30,7 @@ from torchmodes.report.style import GRID, INK, MUTED, PALETTE, SURFACE, look
 
 _ROW = 0.36
 _LABEL_SIZE = 8.5
+_WIDEST_LABEL = 2.2
 _VARIANTS = {
     "automatic": ("blue", "o"),
     "dynamic": ("green", "s"),
@@ -57,9 +61,10 @@ def _compile_cost(rows: Rows) -> Figure | None:
     rows = [row for row in rows if row.get("cold_s") and row.get("warm_s")]
     if not rows:
         return None
+    labels = [_label(case_from(row["case"])) for row in rows]
     figure, (ax,) = stack(
         [Panel("seconds until the first result", _ROW * len(rows))],
-        left=_label_width(rows),
+        left=_label_width(labels),
         right=0.95,
         legend_rows=1,
     )
@@ -70,7 +75,7 @@ def _compile_cost(rows: Rows) -> Figure | None:
         value_beside(ax, y - 0.19, duration(row["cold_s"]), size=7.5)
         value_beside(ax, y + 0.19, duration(row["warm_s"]), size=7.5)
     ax.set_xlim(left=0)
-    _label_rows(ax, [_label(case_from(row["case"])) for row in rows])
+    _label_rows(ax, labels)
     ax.set_xlabel("preparation and first call, s")
     bottom_legend(
         figure,
@@ -88,9 +93,10 @@ def _inference_context(rows: Rows) -> Figure | None:
     rows = [row for row in rows if row.get("speed_up")]
     if not rows:
         return None
+    labels = [_context_label(row) for row in rows]
     figure, (ax,) = stack(
         [Panel("speed against inference_mode (below 1: slower)", _ROW * len(rows))],
-        left=_label_width(rows),
+        left=_label_width(labels),
         right=0.75,
     )
     for y, row in enumerate(rows):
@@ -107,7 +113,7 @@ def _inference_context(rows: Rows) -> Figure | None:
         )
         value_beside(ax, y, ratio(speed_up["estimate"]), strong=resolved)
     ax.axvline(1, color=INK, linewidth=1)
-    _label_rows(ax, [_context_label(row) for row in rows])
+    _label_rows(ax, labels)
     ax.set_xlabel("time in inference_mode / time in this context")
     return figure
 
@@ -156,7 +162,7 @@ def _batch_scaling(rows: Rows) -> Figure | None:
             FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
         )
         latency.set_ylabel("median latency")
-        throughput.set_ylabel(f"{mine[0]['item']}s per second")
+        throughput.set_ylabel(f"{counted(mine[0]['item'])} per second")
     bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=3)
     return figure
 
@@ -186,7 +192,7 @@ def _thread_scaling(rows: Rows) -> Figure | None:
             bounds = [point["speed_up"]["low"], point["speed_up"]["high"]]
             if None not in bounds:
                 ax.plot([point["threads"]] * 2, bounds, color=colour, linewidth=2)
-        label = _label(case_from(row["case"])).replace("\n", " · ")
+        label = _full_name(case_from(row["case"]))
         handles.append(Line2D([], [], color=colour, marker="os^Dv"[index % 5], label=label))
     ax.set_xticks(counts)
     ax.set_xlabel("threads")
@@ -204,7 +210,7 @@ def _dynamic_shapes(rows: Rows) -> Figure | None:
         return None
     cases = sorted({case_from(row["case"]) for row in rows})
     figure, axes = stack(
-        [Panel(_label(case).replace("\n", " · "), 2.0) for case in cases],
+        [Panel(_full_name(case), 2.0) for case in cases],
         left=0.85,
         right=0.2,
         legend_rows=1,
@@ -256,17 +262,27 @@ def _measured(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _context_label(row: Mapping[str, Any]) -> str:
-    case = case_from(row["case"])
-    return f"{case.model} {case.task} b{case.batch_size}\n{row['context']}"
+    return f"{_subject(case_from(row['case']))}\n{row['context']}"
 
 
 def _label(case: Case) -> str:
-    return f"{case.model} {case.task} b{case.batch_size}\n{case.mode}"
+    mode = shortened(case.mode, _WIDEST_LABEL, size=_LABEL_SIZE)
+    return f"{_subject(case)}\n{mode}"
 
 
-def _label_width(rows: Rows) -> float:
-    lines = [line for row in rows for line in _label(case_from(row["case"])).splitlines()]
-    return 0.16 + 0.078 * max(map(len, lines))
+def _subject(case: Case) -> str:
+    about = f" {case.task} b{case.batch_size}"
+    room = _WIDEST_LABEL - text_width(about, size=_LABEL_SIZE)
+    return shortened(case.model, room, size=_LABEL_SIZE) + about
+
+
+def _full_name(case: Case) -> str:
+    return f"{case.model} {case.task} b{case.batch_size} · {case.mode}"
+
+
+def _label_width(labels: Sequence[str]) -> float:
+    lines = [line for label in labels for line in label.splitlines()]
+    return 0.16 + max(text_width(line, size=_LABEL_SIZE) for line in lines)
 
 
 def _label_rows(ax: Axes, labels: Sequence[str]) -> None:
