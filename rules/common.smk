@@ -109,6 +109,13 @@ if len(RUNS) < len(PROFILED):
         + ", ".join(sorted({case.run for case in PROFILED if RUNS[case.run] != case}))
     )
 
+# File systems allow 255 bytes; what is written carries a longer name until it is whole.
+if longest := max((Path(path).name for path in DIFFS if len(Path(path).name) > 240), default=None):
+    raise WorkflowError(
+        "the names of the compared profiles make too long a file name; rename a model or a mode: "
+        + longest
+    )
+
 
 wildcard_constraints:
     task="training|inference",

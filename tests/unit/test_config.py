@@ -101,6 +101,25 @@ def test_all_faults_are_told_together_with_place_and_suggestion(raw):
     ]
 
 
+def test_a_name_that_cannot_be_one_is_told_with_what_is_allowed(raw):
+    for name in ("x" * 65, "my model", True, 7):
+        raw["modes"][name] = {"engine": "fx"}
+    assert faults_of(raw) == [
+        f"modes: the name '{'x' * 65}' has 65 characters; 64 are allowed",
+        (
+            "modes: the name 'my model' may have letters, digits, '.', '_' and '-', and begins with a"
+            " letter or digit"
+        ),
+        "modes: the name True is not text to YAML; put it in quotes",
+        "modes: the name 7 is not text to YAML; put it in quotes",
+    ]
+
+
+def test_the_longest_name_is_accepted(raw):
+    raw["modes"]["x" * 64] = {"engine": "fx"}
+    assert parse_config(raw)
+
+
 def test_upper_and_lower_case_do_not_hide_what_was_meant(raw):
     raw["benchmark"][0]["modes"] = ["EAGER", "Inductor"]
     assert faults_of(raw) == [
