@@ -10,13 +10,15 @@ import logging
 import os
 import platform
 import shutil
-import tempfile
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torchmodes import models
 from torchmodes.machine import container, host_name
+from torchmodes.supervision.folders import private_folder
+from torchmodes.supervision.keeper import PLACES
 from torchmodes.supervision.outcome import Outcome
 from torchmodes.supervision.supervise import run_supervised
 
@@ -37,6 +39,8 @@ COMPILE_CACHE = Path(".cache", host_name(platform.node(), container(os.environ))
 One for each node of a cluster: code compiled for another's processor may not run here.
 """
 
+HEADERS = "precompiled_headers"
+"""The folder of Inductor's precompiled headers, in that of its cache."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +50,12 @@ class SupervisorLost(RuntimeError):
 
 
 def shared_compile_cache() -> dict[str, str]:
-    """Return the environment in which compiled code is kept for this folder's next job here."""
-    return _caches_in(COMPILE_CACHE)
+    """Return the environment in which compiled code is kept for this folder's next job here.
+
+    Empty, so that the job has a cache of its own, where the folder is another user's: compiled code
+    is run as it is found.
+    """
+    return caches_in(COMPILE_CACHE) if _is_private(COMPILE_CACHE) else {}
 
 
 def run_cold(
@@ -58,16 +66,61 @@ def run_cold(
     What it compiled then joins the cache that training and profiles share: they run the same code
     and measure no cold start. Where it cannot be kept, the log says so: what was measured counts.
     """
-    with tempfile.TemporaryDirectory(prefix="torchmodes-cache-") as folder:
-        parts, outcome = run_job(target, argument, log=log, environment=_caches_in(Path(folder)))
-        if parts["status"] == "ok":
+    with private_folder("cache-") as folder:
+        parts, outcome = run_job(target, argument, log=log, environment=caches_in(folder))
+        if parts["status"] == "ok" and _is_private(COMPILE_CACHE):
             _keep(folder)
     return parts, outcome
 
 
-def _keep(folder: str) -> None:
+def caches_in(folder: Path) -> dict[str, str]:
+    """Return the environment in which compiled code is kept in a folder."""
+    return {
+        variable: str((folder / place).resolve())
+        for variable, place in PLACES.items()
+        if variable != "TMPDIR"
+    }
+
+
+def keep_headers_with_cache() -> None:
+    """Let Inductor, in the process of a job, keep precompiled headers in the folder of its cache.
+
+    It has them in the temporary folder, where a cold start would find those of an earlier one, and
+    a warm start, whose temporary folder is another, would not find its own.
+    """
+    codecache = sys.modules.get("torch._inductor.codecache")
+    cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if codecache is not None and cache is not None:
+        codecache._HEADER_DIR = str(Path(cache, HEADERS).absolute())
+        codecache._HEADER_LOCK_DIR = str(Path(cache, HEADERS, "locks").absolute())
+
+
+def _is_private(folder: Path) -> bool:
+    """Make a folder that only this user can enter; tell whether it is such a one now."""
     try:
-        shutil.copytree(folder, COMPILE_CACHE, dirs_exist_ok=True, copy_function=_copy_whole)
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            logger.warning("compiled code is not shared: %s is another user's", folder)
+            return False
+        folder.chmod(0o700)
+    except OSError as error:
+        logger.warning("compiled code is not shared: %s", error)
+        return False
+    return True
+
+
+def _keep(folder: Path) -> None:
+    """Copy compiled code to the shared cache, without headers: 158 MB for each set of flags."""
+    try:
+        for cache in folder.iterdir():
+            if cache.is_dir():
+                shutil.copytree(
+                    cache,
+                    COMPILE_CACHE / cache.name,
+                    dirs_exist_ok=True,
+                    copy_function=_copy_whole,
+                    ignore=shutil.ignore_patterns(HEADERS),
+                )
     except OSError as error:
         told = str(error)[:500]  # copytree tells every file
         logger.warning(
@@ -83,13 +136,6 @@ def _copy_whole(source: str, target: str) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _caches_in(folder: Path) -> dict[str, str]:
-    return {
-        "TORCHINDUCTOR_CACHE_DIR": str((folder / "inductor").resolve()),
-        "TRITON_CACHE_DIR": str((folder / "triton").resolve()),
-    }
 
 
 def run_job(

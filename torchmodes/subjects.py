@@ -19,6 +19,7 @@ from torch.utils import _pytree
 
 from torchmodes.cases import Case, case_from
 from torchmodes.config import ENGINES_THAT_TRAIN, EagerMode
+from torchmodes.jobs import keep_headers_with_cache
 from torchmodes.models import build_model
 from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.modes import create_engine
@@ -133,6 +134,7 @@ def configure_process(job: Job) -> None:
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     forbid_tf32()
+    keep_headers_with_cache()
     if job.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
         torch.use_deterministic_algorithms(True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchmodes.environment import describe_environment
-from torchmodes.jobs import run_job
+from torchmodes.jobs import caches_in, run_job
 from torchmodes.modes import uses_custom_operators
+from torchmodes.supervision.folders import private_folder
 
 STARTS = ("cold", "warm")
 
@@ -66,7 +66,7 @@ def _start_twice(
         "cold_s": None,
         "warm_s": None,
     }
-    with tempfile.TemporaryDirectory() as cache:
+    with private_folder("cache-") as cache:
         for start in STARTS:
             parts, _ = run_job(
                 "torchmodes.measure.case:start",
@@ -77,10 +77,7 @@ def _start_twice(
                     "operators": operators if uses_custom_operators(parameters["mode"]) else None,
                 },
                 log=log,
-                environment={
-                    "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
-                    "TRITON_CACHE_DIR": f"{cache}/triton",
-                },
+                environment=caches_in(cache),
             )
             if parts["status"] != "ok":
                 return row | {"status": parts["status"], "reason": parts["reason"]}

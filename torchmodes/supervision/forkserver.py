@@ -15,13 +15,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from torchmodes.supervision import child, keeper, messages, preloaded, processes
+from torchmodes.supervision import child, folders, keeper, messages, preloaded, processes
 from torchmodes.supervision.processes import Process
 
 # Libraries read their environment while they are imported, once and for all cases of a server: so
@@ -31,13 +32,14 @@ READ_AT_IMPORT = (
     "LD_", "MALLOC_", "MKL_", "NCCL", "NVIDIA", "OMP_", "ONEDNN", "OPENBLAS", "PYTHON", "PYTORCH",
     "ROCR_", "TORCH", "TRANSFORMERS_", "TRITON",
 )  # fmt: skip
-PRIVATE_TO_A_CASE = ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", keeper.CASE_VARIABLE)
+PRIVATE_TO_A_CASE = (*keeper.PLACES, keeper.CASE_VARIABLE)
 WHILE_IMPORTING = {
     "TORCH_WARM_POOL": "0",  # or Inductor starts its compiler processes
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # or torch.cuda.is_available() initialises CUDA
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # or pandas' PyArrow starts a thread
 }
 ATTEMPTS = 3
+CONNECT_LIMIT_S = 5.0  # a server takes its clients at once: who does not is none
 
 
 class ServerUnavailableError(RuntimeError):
@@ -56,12 +58,14 @@ class PreloadError(RuntimeError):
 class Service:
     """What a server is for; servers of the same name are the same.
 
-    `environment` is that of the case; only what `import_environment` leaves of it matters.
+    `environment` is that of the case; only what `import_environment` leaves of it matters. In
+    `temporary` a new server makes its private folder.
     """
 
     preload: tuple[str, ...]
     environment: Mapping[str, str]
     workflow: Process
+    temporary: str = field(default_factory=tempfile.gettempdir)
 
     def import_environment(self) -> dict[str, str]:
         """Give the environment to import the modules in."""
@@ -75,7 +79,7 @@ class Service:
         read = {k: v for k, v in self.import_environment().items() if k.startswith(READ_AT_IMPORT)}
         identity = [sys.executable, sys.prefix, self.preload, sorted(read.items())]
         digest = hashlib.sha256(json.dumps(identity).encode("ascii"))
-        for module in (child, keeper, messages, preloaded, processes, sys.modules[__name__]):
+        for module in (child, folders, keeper, messages, preloaded, processes, sys.modules[__name__]):
             digest.update(Path(str(module.__file__)).read_bytes())  # never an older server
         of = f"{os.getuid()}-{self.workflow.pid}-{self.workflow.started:.0f}"
         return f"\0torchmodes-{of}-{digest.hexdigest()[:32]}".encode("ascii")
@@ -111,19 +115,34 @@ def connect(service: Service, *, limit_s: float, log: BinaryIO) -> tuple[socket.
     for _ in range(ATTEMPTS):
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(service.name())
+            _reach(connection, service.name())
+            return connection, _greeting(connection, deadline)
         except ConnectionRefusedError:
             connection.close()
             _launch(service, limit_s, log)
-            continue
-        try:
-            return connection, _greeting(connection, deadline)
         except (EOFError, ConnectionError):  # that server has just ended
             connection.close()
         except BaseException:
             connection.close()
             raise
     raise ServerUnavailableError(f"the fork server ended {ATTEMPTS} times before it answered")
+
+
+def _reach(connection: socket.socket, name: bytes) -> None:
+    """Connect, but do not wait for ever in the queue of somebody who never takes anyone out."""
+    deadline = time.monotonic() + CONNECT_LIMIT_S
+    connection.setblocking(False)
+    while True:
+        try:
+            connection.connect(name)
+            break
+        except BlockingIOError:  # the queue is full
+            if time.monotonic() > deadline:
+                raise ServerUnavailableError(
+                    f"who has the fork server's name takes no client for {CONNECT_LIMIT_S:g} s"
+                ) from None
+            time.sleep(0.05)
+    connection.setblocking(True)
 
 
 def _launch(service: Service, limit_s: float, log: BinaryIO) -> None:
@@ -133,6 +152,7 @@ def _launch(service: Service, limit_s: float, log: BinaryIO) -> None:
         "preload": service.preload,
         "workflow": asdict(service.workflow),
         "limit_s": limit_s,
+        "temporary": service.temporary,
     }
     launched = subprocess.run(
         keeper.command("torchmodes.supervision.preloaded", json.dumps(request)),

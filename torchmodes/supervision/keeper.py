@@ -13,7 +13,6 @@ import importlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,9 +23,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import BinaryIO, Literal
 
-from torchmodes.supervision import child, messages, processes
+from torchmodes.supervision import child, folders, messages, processes
 from torchmodes.supervision.processes import Process, Watch
 
 POLL_S = 0.25  # how often memory is looked at: seldom, so as not to disturb the measurement
@@ -34,6 +34,9 @@ GRACE_S = 2.0  # between SIGTERM and SIGKILL
 MEMORY_GRACE_S = 0.2  # the same for a process that eats memory meanwhile
 LEFTOVER_GRACE_S = 1.0  # the same for what a finished case leaves behind
 CASE_VARIABLE = "TORCHMODES_CASE"  # marks a case's processes: its folder
+PLACES = {"TMPDIR": "tmp", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+"""Variables that say where temporary files and compiled code go, and their folders in a private
+one."""
 
 # -P: a file json.py in the present folder must not come before the standard library's.
 _BOOT = (
@@ -55,6 +58,56 @@ class Case:
     sys_path: list[str]
     cwd: str
     affinity: list[int] | None
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A name of a module that was given a path below one of the server's `PLACES`."""
+
+    module: str
+    name: str
+    variable: str
+
+    def move(self, places: Mapping[str, str], environment: Mapping[str, str]) -> None:
+        """Let it name the same path below the case's own place."""
+        holder = vars(sys.modules[self.module])
+        path = str(holder[self.name])
+        moved = environment[self.variable] + path.removeprefix(places[self.variable])
+        holder[self.name] = type(holder[self.name])(moved)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What importing the preload modules left in the fork server.
+
+    Attributes
+    ----------
+    variables
+        Of the environment, that they set.
+    places
+        Where temporary files and compiled code went meanwhile, by the variables of `PLACES`.
+    constants
+        What they made of these places, once and for all that are forked.
+    """
+
+    variables: Mapping[str, str]
+    places: Mapping[str, str]
+    constants: Sequence[Constant]
+
+
+NOTHING_IMPORTED = Imported({}, {}, ())
+
+
+def constants_in(places: Mapping[str, str]) -> list[Constant]:
+    """List what modules hold that lies below these places, such as Inductor's `_HEADER_DIR`."""
+    return [
+        Constant(module, name, variable)
+        for module, loaded in list(sys.modules.items())
+        for name, value in list(getattr(loaded, "__dict__", {}).items())
+        if isinstance(value, str | Path)
+        for variable, place in places.items()
+        if f"{value}{os.sep}".startswith(f"{place}{os.sep}")
+    ]
 
 
 Cause = Literal["exited", "time", "start", "memory", "gone"]
@@ -127,6 +180,13 @@ def main(descriptor: str) -> None:
         keep(connection, owners={"the client": client})
 
 
+def private_places(folder: Path) -> dict[str, str]:
+    """Make the folders of `PLACES` in a private one; return the variables that name them."""
+    for name in PLACES.values():
+        (folder / name).mkdir(mode=0o700)
+    return {variable: str(folder / name) for variable, name in PLACES.items()}
+
+
 # --- Keeping a case --------------------------------------------------------------------------
 
 
@@ -135,7 +195,7 @@ def keep(
     *,
     owners: Mapping[str, Process | None],
     import_s: float = 0.0,
-    imported: Mapping[str, str] | None = None,
+    imported: Imported = NOTHING_IMPORTED,
 ) -> None:
     """Greet the client, take its case, see that to its end and tell the client.
 
@@ -146,8 +206,7 @@ def keep(
     owners
         Those without whom the case is no use, by name. None: gone already.
     import_s, imported
-        Seconds that importing the preload modules took here, and the environment variables that
-        they set.
+        Seconds that importing the preload modules took here, and what they left.
     """
     stop = [name for name, owner in owners.items() if owner is None]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -163,7 +222,7 @@ def keep(
     watches = {name: Watch(owner) for name, owner in owners.items() if owner is not None}
     watches["the workflow"] = Watch(Process(**request["workflow"]))
     oom_kills = processes.oom_kills()
-    family = _Family(_start(case, connection, log, imported or {}), case.folder)
+    family = _Family(_start(case, connection, log, imported), case.folder)
     os.close(log)
     try:
         ending = _watch(case, family, connection, watches, stop)
@@ -173,7 +232,7 @@ def keep(
     finally:
         processes.end(family.living, grace_s=0)
         _wait_until_left(connection, watches.get("the client"))
-        shutil.rmtree(case.folder, ignore_errors=True)
+        folders.remove(Path(case.folder))
 
 
 def _wait_until_left(connection: socket.socket, client: Watch | None) -> None:
@@ -292,7 +351,7 @@ class _Family:
 # --- The case's own process ------------------------------------------------------------------
 
 
-def _start(case: Case, connection: socket.socket, log: int, imported: Mapping[str, str]) -> int:
+def _start(case: Case, connection: socket.socket, log: int, imported: Imported) -> int:
     """Fork the process of the case and return its number."""
     keeper = os.getpid()
     pid = os.fork()
@@ -302,11 +361,11 @@ def _start(case: Case, connection: socket.socket, log: int, imported: Mapping[st
         connection.close()  # its end tells the client of the keeper's end
         _settle(case, keeper, log)
         # What an import sets it sets only where the variable was not given: the case's come last.
-        environment = {**imported, **case.environment}
+        environment = {**imported.variables, **case.environment}
         if case.start == "fresh":
             run = command("torchmodes.supervision.child", case.folder, sys_path=case.sys_path)
             os.execve(run[0], run, environment)  # noqa: S606 - no shell is wanted
-        _run_forked(case, environment)
+        _run_forked(case, environment, imported)
     except BaseException:  # noqa: BLE001 - nothing may return from here into the keeper's code
         traceback.print_exc()
     finally:
@@ -331,8 +390,10 @@ def _settle(case: Case, keeper: int, log: int) -> None:
         os.sched_setaffinity(0, case.affinity)
 
 
-def _run_forked(case: Case, environment: Mapping[str, str]) -> None:
+def _run_forked(case: Case, environment: Mapping[str, str], imported: Imported) -> None:
     """Run the case here, with what the fork server imported and nothing else of it."""
+    for constant in imported.constants:
+        constant.move(imported.places, environment)
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = case.sys_path

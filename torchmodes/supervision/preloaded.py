@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from torchmodes.supervision import child, keeper, messages, processes
+from torchmodes.supervision.folders import private_folder
 from torchmodes.supervision.processes import Process, Watch
 
 FIRST_CLIENT_WITHIN_S = 5.0  # the client that launched the server connects at once
@@ -43,7 +44,16 @@ def main(request: str) -> None:
     listener.listen(socket.SOMAXCONN)
     if os.fork():
         os._exit(0)
+    with private_folder("server-", place=Path(service["temporary"])) as folder:
+        _serve(listener, service, folder)
+    os._exit(0)  # the interpreter would take its time to tidy up
+
+
+def _serve(listener: socket.socket, service: Mapping[str, Any], folder: Path) -> None:
+    """Import, then fork for each client until the workflow ends."""
     workflow = Watch(Process(**service["workflow"]))
+    places = keeper.private_places(folder)
+    os.environ.update(places)  # or what is imported would choose folders that all users share
     before = dict(os.environ)
     gc.disable()  # no garbage is sought among what stays for good
     try:
@@ -53,7 +63,7 @@ def main(request: str) -> None:
         # find the module installed.
         select.select([listener], [], [], FIRST_CLIENT_WITHIN_S)
         _answer_all(listener, {"fault": child.describe(error)})
-        os._exit(1)
+        return
     gc.collect()
     gc.freeze()  # the children's collector leaves these objects, and so their pages, alone
     gc.enable()
@@ -61,9 +71,12 @@ def main(request: str) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
-    imported = {k: v for k, v in os.environ.items() if before.get(k) != v}
+    imported = keeper.Imported(
+        variables={k: v for k, v in os.environ.items() if before.get(k) != v},
+        places=places,
+        constants=keeper.constants_in(places),
+    )
     Server(listener, workflow, import_s, imported, _hazard()).serve()
-    os._exit(0)  # the interpreter would take its time to tidy up
 
 
 def _import(modules: Sequence[str], workflow: Watch, *, limit_s: float) -> float:
@@ -119,7 +132,13 @@ def _answer_all(listener: socket.socket, greeting: object) -> None:
         while True:
             connection, _ = listener.accept()
             with connection, suppress(ConnectionError):  # it did not wait
-                messages.send(connection, greeting)
+                if _is_ours(connection):
+                    messages.send(connection, greeting)
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    """Tell whether the other side is this user: anybody may connect to an abstract socket."""
+    return messages.peer(connection)[1] == os.getuid()
 
 
 @dataclass
@@ -129,7 +148,7 @@ class Server:
     listener: socket.socket
     workflow: Watch
     import_s: float
-    imported: Mapping[str, str]
+    imported: keeper.Imported
     hazard: str | None
 
     def serve(self) -> None:
@@ -158,9 +177,9 @@ class Server:
         processes.end(_living_descendants, grace_s=0)
 
     def _fork_keeper(self, connection: socket.socket, keepers: dict[int, int | None]) -> None:
-        client, uid = messages.peer(connection)
-        if uid != os.getuid():
+        if not _is_ours(connection):
             return
+        client, _ = messages.peer(connection)
         server = processes.identify(os.getpid())
         pid = os.fork()
         if not pid:

@@ -11,13 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
@@ -25,6 +23,7 @@ from typing import Any, BinaryIO, Literal, get_args
 import psutil
 
 from torchmodes.supervision import child, forkserver, keeper, messages, processes
+from torchmodes.supervision.folders import private_folder
 from torchmodes.supervision.forkserver import PreloadError, ServerUnavailableError, Service
 from torchmodes.supervision.keeper import CASE_VARIABLE, Case, Ending
 from torchmodes.supervision.outcome import Outcome, conclude, not_begun
@@ -97,7 +96,7 @@ def run_supervised(
     request = {"target": target, "argument": argument, "preload": list(preload)}
     request_text = json.dumps(request, allow_nan=False)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _private_folder() as folder, log.open("ab", buffering=0) as stream:
+    with private_folder() as folder, log.open("ab", buffering=0) as stream:
         (folder / "request.json").write_text(request_text, encoding="ascii")
         case = Case(
             folder=str(folder),
@@ -185,29 +184,13 @@ def _environment(
     folder: Path, threads: int | None, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """Give the variables of the case, and make the folders that they name."""
-    private = {
-        "TMPDIR": folder / "tmp",
-        "TORCHINDUCTOR_CACHE_DIR": folder / "inductor",
-        "TRITON_CACHE_DIR": folder / "triton",
-    }
-    for place in private.values():
-        place.mkdir()
     return {
         **os.environ,
-        **{name: str(place) for name, place in private.items()},
+        **keeper.private_places(folder),
         **({name: str(threads) for name in THREAD_VARIABLES} if threads is not None else {}),
         **environment,
         CASE_VARIABLE: str(folder),
     }
-
-
-@contextmanager
-def _private_folder() -> Generator[Path]:
-    folder = tempfile.mkdtemp(prefix="torchmodes-")
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # --- Being the client of a keeper ------------------------------------------------------------

@@ -124,5 +124,6 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def private_folders() -> set[Path]:
-    """List the private folders of cases that there are."""
-    return set(Path(tempfile.gettempdir()).glob("torchmodes-*"))
+    """List the private folders of cases that there are; a server keeps its own while it lives."""
+    found = Path(tempfile.gettempdir()).glob("torchmodes-*")
+    return {path for path in found if not path.name.startswith("torchmodes-server-")}
