@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from torchmodes import modes
+from torchmodes.alone import lock_fault
 from torchmodes.cases import expand_grids, pair_modes
 from torchmodes.config import SYNTHETIC, parse_config
 from torchmodes.devices import find_device, usable_cores
@@ -16,7 +17,7 @@ from torchmodes.provenance import installed
 from torchmodes.supervision.supervise import START_LIMIT_S
 from torchmodes.training.check import check_data
 from torchmodes.user_code import reference_faults
-from torchmodes.writing import require_writable
+from torchmodes.writing import print_anything, require_writable, tell
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
 if Path(sys.executable).exists():
@@ -131,11 +132,13 @@ wildcard_constraints:
 
 
 def check_folders():
-    """Tell at once, instead of once a job, that results cannot be written."""
+    """Tell at once, instead of once a job, that results cannot be written, or nothing locked."""
     try:
         require_writable(Path("results"), Path("reports"), Path("logs"))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+    if fault := lock_fault():
+        tell(f"Warning: {fault}", to=sys.stderr)
 
 
 def print_summary():
@@ -145,4 +148,5 @@ def print_summary():
         from torchmodes.report.data import load_report_data
         from torchmodes.report.terminal import print_summary
 
+        print_anything()
         print_summary(load_report_data([*records], metrics, [], CONFIG.model_dump()))

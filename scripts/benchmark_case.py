@@ -8,7 +8,7 @@ from torchmodes.cases import within_limits
 from torchmodes.joblog import job_log
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.records import read_record, write_reserved
-from torchmodes.writing import reserve
+from torchmodes.writing import reserve, tell
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -27,4 +27,4 @@ with (
         aa=read_record(Path(aa)) if aa else None,
         log=Path(snakemake.log[0]),
     )
-    print(write_reserved(record, reservation).in_brief())
+    tell(write_reserved(record, reservation).in_brief())

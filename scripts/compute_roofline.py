@@ -18,9 +18,9 @@ with job_log(snakemake.log[0]):
         for record in read_records(map(Path, snakemake.input.records))
         if record.statistics is not None
     }
-    profiles = [json.loads(Path(path).read_text()) for path in snakemake.input.profiles]
+    profiles = [json.loads(Path(path).read_bytes()) for path in snakemake.input.profiles]
     machines = {
-        Path(path).stem: json.loads(Path(path).read_text()) for path in snakemake.input.machines
+        Path(path).stem: json.loads(Path(path).read_bytes()) for path in snakemake.input.machines
     }
     found = roofline(profiles, machines, medians)
     write_atomically(Path(snakemake.output[0]), json.dumps(found, indent=1) + "\n")

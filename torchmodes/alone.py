@@ -6,10 +6,13 @@ another folder, nor of what a killed run has not ended yet.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import re
+import stat
+import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
@@ -19,6 +22,7 @@ from pathlib import Path
 from torchmodes.jobs import SupervisorLost
 from torchmodes.supervision import processes
 from torchmodes.supervision.supervise import workflow_process
+from torchmodes.writing import tell
 
 POLL_S = 0.25
 
@@ -49,7 +53,7 @@ def alone_on_machine(path: Path | None = None) -> Generator[None]:
             held.callback(os.close, descriptor)
             _lock(descriptor, path)
         except OSError as error:
-            logger.warning("no lock against measurements from other folders: %s", error)
+            logger.warning(_unlocked(error))
         yield
 
 
@@ -62,14 +66,46 @@ def lock_file(environment: Mapping[str, str]) -> Path:
     return Path(tempfile.gettempdir(), f"torchmodes-{gpus or 'machine'}.lock")
 
 
-def _open(path: Path) -> int:
-    """Open a lock file for writing, which NFS asks for, or for reading if it is another user's."""
+def lock_fault(path: Path | None = None) -> str | None:
+    """Say why the lock cannot be had here, or return None: to be told once, before any job."""
+    path = lock_file(os.environ) if path is None else path
     try:
-        return os.open(path, os.O_RDWR)
+        os.close(_open(path))
+    except OSError as error:
+        return _unlocked(error)
+    return None
+
+
+def _unlocked(error: OSError) -> str:
+    return (
+        f"no lock against measurements from other folders ({error}): do not measure in two at once,"
+        " or set TMPDIR, the same for all, to a folder in which it can be had"
+    )
+
+
+def _open(path: Path) -> int:
+    """Open a lock file for writing, which NFS asks for, or for reading if it is another user's.
+
+    Whatever the umask, others may read it: to lock it they need no more. Where anybody may have put
+    something else in its place, nothing is waited for and no link is followed.
+    """
+    safely = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, os.O_RDWR | safely)
     except FileNotFoundError:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | safely, 0o644)
     except PermissionError:
-        return os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | safely)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        if found.st_uid == os.getuid() and found.st_mode & 0o444 != 0o444:
+            os.fchmod(descriptor, 0o644)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _lock(descriptor: int, path: Path) -> None:
@@ -82,7 +118,9 @@ def _lock(descriptor: int, path: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not waited:
-                logger.warning("waiting: another measurement runs on this machine, with %s", path)
+                told = f"waiting: another measurement runs on this machine, with {path}"
+                logger.warning(told)
+                tell(told, to=sys.stderr)
             waited = True
             time.sleep(POLL_S)
             continue

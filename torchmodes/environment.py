@@ -17,39 +17,26 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from torchmodes.machine import describe_gpu, describe_machine
+from torchmodes.variables import VARIABLES
+from torchmodes.writing import encodable
 
 PACKAGES = (
     *("torchmodes", "torch", "torchvision", "torchao", "triton", "torch-tensorrt", "transformers"),
     *("tensorrt-cu13", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "scipy"),
     "snakemake",
 )
-VARIABLES = (
-    *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "BLIS_*", "VECLIB_*", "ONEDNN_*"),
-    *("TORCH*", "PYTORCH_*", "ATEN_*", "TRITON_*", "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_*"),
-    *("DNNL_*", "MALLOC_*", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "CC", "CXX"),
-)
-"""Patterns of the environment variables that change what PyTorch computes with."""
-
-_OWN = "TORCHMODES_*"  # how this project marks its processes; no setting of PyTorch
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|KEY", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")
 _PLACE = re.compile(r"_(DIR|HOME|PATH|ROOT|VISIBLE_DEVICES)$")
 
 
-def describe_environment(*, variables: Iterable[str] = VARIABLES) -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Describe what this process measures with, as JSON values; what is not told is null.
-
-    Parameters
-    ----------
-    variables
-        Patterns (`fnmatch`) of the environment variables to record. One whose name speaks of a
-        secret is left out whatever the patterns say.
 
     Returns
     -------
@@ -65,9 +52,10 @@ def describe_environment(*, variables: Iterable[str] = VARIABLES) -> dict[str, A
         "versions": installed_versions(PACKAGES),
         "torch_build": torch_build(),
         "gpu": describe_gpu(),
-        "variables": relevant_variables(os.environ, variables),
+        "variables": relevant_variables(os.environ),
         "git": git_state(Path.cwd()),
     }
+    described = encodable(described)
     return described | {"fingerprint": fingerprint(described)}
 
 
@@ -160,18 +148,21 @@ def parse_torch_config(text: str) -> dict[str, str | None]:
     return {key: match and match[1].strip() for key, match in found.items()}
 
 
-def relevant_variables(
-    environ: Mapping[str, str], patterns: Iterable[str] = VARIABLES
-) -> dict[str, str]:
-    """Select the variables that match a pattern, sorted, secrets excepted."""
-    patterns = tuple(patterns)
-    return {
-        name: value
-        for name, value in sorted(environ.items())
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-        and not fnmatchcase(name, _OWN)
-        and not _SECRET.search(name)
-    }
+def relevant_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Select the variables whose names are in `VARIABLES`, sorted.
+
+    Of their values, what a URL holds before its host (name and password) is left out, and the
+    user's home folder is ``~``.
+    """
+    home = environ.get("HOME", "")
+    return {name: _told(environ[name], home) for name in sorted(VARIABLES.intersection(environ))}
+
+
+def _told(value: str, home: str) -> str:
+    value = _CREDENTIALS.sub("", value)
+    if home.strip("/"):
+        value = re.sub(rf"(?<![^:=,\s]){re.escape(home.rstrip('/'))}(?![^/:,\s])", "~", value)
+    return value
 
 
 @cache
@@ -184,7 +175,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
             cwd=folder,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # only look: others may be at work
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=5,
             check=True,
         )

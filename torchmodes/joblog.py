@@ -8,12 +8,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torchmodes.writing import disk_fault
+from torchmodes.writing import disk_fault, print_anything
 
 
 @contextmanager
 def job_log(path: str | Path) -> Generator[logging.Logger]:
     """Log to a file; tell the user's mistakes in one line and keep every traceback in the log.
+
+    Whatever the locale, nothing that is logged or printed is too strange for it.
 
     Raises
     ------
@@ -21,8 +23,14 @@ def job_log(path: str | Path) -> Generator[logging.Logger]:
         With the message of a ValueError, or of a disk that is full or read-only: what the user can
         put right.
     """
+    print_anything()
     logging.basicConfig(
-        filename=path, level=logging.INFO, format="%(asctime)s %(message)s", force=True
+        filename=path,
+        encoding="utf-8",
+        errors="backslashreplace",
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        force=True,
     )
     logging.captureWarnings(capture=True)
     logger = logging.getLogger("torchmodes")

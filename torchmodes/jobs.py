@@ -21,6 +21,7 @@ from torchmodes.supervision.folders import private_folder
 from torchmodes.supervision.keeper import PLACES
 from torchmodes.supervision.outcome import Outcome
 from torchmodes.supervision.supervise import run_supervised
+from torchmodes.writing import encodable
 
 PRELOAD = (
     "torch",
@@ -91,8 +92,8 @@ def keep_headers_with_cache() -> None:
     codecache = sys.modules.get("torch._inductor.codecache")
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if codecache is not None and cache is not None:
-        codecache._HEADER_DIR = str(Path(cache, HEADERS).absolute())
-        codecache._HEADER_LOCK_DIR = str(Path(cache, HEADERS, "locks").absolute())
+        headers = Path(cache, HEADERS).absolute()
+        vars(codecache).update(_HEADER_DIR=str(headers), _HEADER_LOCK_DIR=str(headers / "locks"))
 
 
 def _is_private(folder: Path) -> bool:
@@ -163,7 +164,8 @@ def run_job(
     -------
     parts
         What the target returned, or a description of its failure with the status ``failed``;
-        ``unsupported`` when the custom operators it needs could not be built.
+        ``unsupported`` when the custom operators it needs could not be built. All texts are
+        `torchmodes.writing.encodable`.
     outcome
         How the process ended; None where it was not started.
 
@@ -192,18 +194,19 @@ def run_job(
         raise SupervisorLost(f"{outcome.message}; run snakemake again")
     if outcome.kind == "returned":
         assert isinstance(outcome.value, dict)
-        return outcome.value, outcome
-    return {
+        return encodable(outcome.value), outcome
+    failed = {
         "status": "failed",
         "reason": outcome.message,
-        "remedy": f"see {log}",
+        "remedy": outcome.remedy or f"see {log}",
         "failure": {
             "type": outcome.error_type,
             "message": outcome.message,
             "traceback": outcome.traceback,
             "log": str(log),
         },
-    }, outcome
+    }
+    return encodable(failed), outcome
 
 
 def operators_missing(library: str | None) -> dict[str, Any] | None:
@@ -216,4 +219,4 @@ def operators_missing(library: str | None) -> dict[str, Any] | None:
     build = json.loads(Path(library).with_name("build.json").read_text(encoding="utf-8"))
     if build["status"] == "ok":
         return None
-    return {key: build[key] for key in ("status", "reason", "remedy")}
+    return encodable({key: build[key] for key in ("status", "reason", "remedy")})

@@ -244,5 +244,8 @@ def _output_of(program: str, *arguments: str) -> str | None:
         return None
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         command = [program, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5
+        )
+        return done.stdout
     return None

@@ -1,18 +1,28 @@
-"""Writing results: whole or not at all, and a disk that is full or read-only told in one line."""
+"""Writing results: whole or not at all, and a disk that is full or read-only told in one line.
+
+No text is too strange to be written or printed: what an encoding lacks is escaped.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
+import io
+import logging
 import os
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 RESERVED_BYTES = 64 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+logger = logging.getLogger(__name__)
 
 
 def require_writable(*folders: Path) -> None:
@@ -35,6 +45,46 @@ def require_writable(*folders: Path) -> None:
             ) from None
 
 
+def encodable(value: Any) -> Any:
+    """Escape what has no form in UTF-8 in a JSON value's texts, keys included.
+
+    Such a lone surrogate comes from bytes that were no text: in a file's name, a variable of the
+    environment, an exception's message. JSON can carry it, but no file of text and no record.
+    """
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        case dict():
+            return {encodable(key): encodable(member) for key, member in value.items()}
+        case list() | tuple():
+            return [encodable(member) for member in value]
+        case _:
+            return value
+
+
+def print_anything() -> None:
+    """Let standard output and error escape what their encoding lacks, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def tell(text: str, *, to: TextIO | None = None) -> None:
+    """Print a line, by default to standard output; one that cannot be printed costs nothing.
+
+    Who reads may have gone, or the disk of a redirected output may be full. What stays in the
+    buffer would then end the interpreter with an error: it goes nowhere.
+    """
+    stream = sys.stdout if to is None else to
+    try:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except (OSError, ValueError) as error:  # full, or its reader gone, or closed
+        logger.warning("not printed (%s): %s", error, text)
+        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), stream.fileno())
+
+
 def disk_fault(error: OSError) -> str | None:
     """Say what the user can do about a disk that takes no more; None where it is another fault."""
     if error.errno in FULL:
@@ -50,7 +100,7 @@ def write_atomically(path: Path, text: str) -> None:
     _remove_parts(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -93,7 +143,7 @@ class Reservation:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            shorter = otherwise.encode("utf-8")[:RESERVED_BYTES]
+            shorter = otherwise.encode("utf-8", "backslashreplace")[:RESERVED_BYTES]
             with self.space.open("r+b") as file:  # the blocks are there already
                 file.write(shorter)
                 file.truncate()

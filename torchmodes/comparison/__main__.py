@@ -19,6 +19,7 @@ from torchmodes.comparison.changes import Comparison, compare
 from torchmodes.comparison.pages import write_comparison
 from torchmodes.comparison.runs import load_run
 from torchmodes.comparison.terminal import print_comparison
+from torchmodes.writing import print_anything
 
 CANNOT_COMPARE = 2
 
@@ -26,6 +27,7 @@ CANNOT_COMPARE = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print, write, and return the exit code."""
     options = _parser().parse_args(arguments)
+    print_anything()
     try:
         base, *more = [load_run(path) for path in options.base]
         this = load_run(options.this)

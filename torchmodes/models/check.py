@@ -29,6 +29,7 @@ from torchmodes.devices import find_device
 from torchmodes.faults import meant
 from torchmodes.models import build_model, download_weights
 from torchmodes.models.flops import count_flops
+from torchmodes.writing import print_anything
 
 BASE = Path("config.yaml")
 
@@ -177,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--download", action="store_true", help="fetch pretrained weights that are not here yet"
     )
     options = parser.parse_args(arguments)
+    print_anything()
     console = Console()
     try:
         config = read_config(options.configfile)

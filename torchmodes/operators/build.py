@@ -60,7 +60,7 @@ def build_operators(*, output: Path, build_directory: Path) -> Path:
         env=os.environ | {"PATH": _path_with_ninja()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         check=False,
     )

@@ -14,5 +14,5 @@ def machine_fingerprint() -> str:
     Not the variables: a job's own (threads) differ from those of the workflow that plans it. Nor
     Python and packages: the ceilings are PyTorch's, and installing OpenVINO moves none.
     """
-    environment = describe_environment(variables=())
-    return fingerprint(environment | {"python": None, "versions": {}})
+    environment = describe_environment()
+    return fingerprint(environment | {"python": None, "versions": {}, "variables": {}})

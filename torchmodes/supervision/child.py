@@ -28,12 +28,13 @@ from torchmodes.supervision import processes
 def main(folder: str) -> None:
     """Call the target of the request in `folder`, then end the process."""
     place = Path(folder)
-    with (place / "crash.txt").open("w") as dump:
+    with (place / "crash.txt").open("wb") as dump:
         faulthandler.enable(dump)
         # On a time limit SIGTERM comes first: it tells where the target hung, even in C.
         faulthandler.register(signal.SIGTERM, dump, chain=True)
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)  # so that the log of a crash is complete
+            # So that the log of a crash is complete, and no print fails for want of a letter.
+            sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
         text = _run(place)
         try:
             _write(place / "result.json", text)
@@ -103,7 +104,7 @@ def resolve(target: str) -> Callable[[dict[str, Any]], Any]:
 
 def describe(error: BaseException) -> dict[str, str]:
     """Give an exception's class, its message in at most two lines, and its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _said(error).splitlines() if line.strip()]
     kind = type(error).__name__
     message = "\n".join(line[:300] for line in lines[:2])
     if isinstance(error, SystemExit):
@@ -112,6 +113,13 @@ def describe(error: BaseException) -> dict[str, str]:
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     trace = "".join(traceback.format_exception(type(error), error, frames))
     return {"error_type": kind, "message": message or kind, "traceback": trace}
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001 - its class may be the user's, and faulty as well
+        return f"its message cannot be told: {type(fault).__name__}"
 
 
 def as_json(value: Any) -> str:

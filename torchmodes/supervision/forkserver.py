@@ -79,7 +79,15 @@ class Service:
         read = {k: v for k, v in self.import_environment().items() if k.startswith(READ_AT_IMPORT)}
         identity = [sys.executable, sys.prefix, self.preload, sorted(read.items())]
         digest = hashlib.sha256(json.dumps(identity).encode("ascii"))
-        for module in (child, folders, keeper, messages, preloaded, processes, sys.modules[__name__]):
+        for module in (
+            child,
+            folders,
+            keeper,
+            messages,
+            preloaded,
+            processes,
+            sys.modules[__name__],
+        ):
             digest.update(Path(str(module.__file__)).read_bytes())  # never an older server
         of = f"{os.getuid()}-{self.workflow.pid}-{self.workflow.started:.0f}"
         return f"\0torchmodes-{of}-{digest.hexdigest()[:32]}".encode("ascii")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from torchmodes.supervision.keeper import Case, Ending
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
 FULL_DISK_BYTES = 1_000_000
+NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Outcome:
         when it ended by itself, else as last looked at, at most a quarter of a second before.
     peak_children_bytes
         The largest high-water mark among the processes it started (compilers), likewise.
+    remedy
+        What to do, where more than the log can tell.
     """
 
     kind: Kind
@@ -64,6 +68,7 @@ class Outcome:
     rss_at_start_bytes: int
     peak_rss_bytes: int
     peak_children_bytes: int
+    remedy: str | None = None
 
 
 def conclude(ending: Ending, case: Case, *, requested_at: float, import_s: float) -> Outcome:
@@ -88,6 +93,10 @@ def conclude(ending: Ending, case: Case, *, requested_at: float, import_s: float
     traceback = result["raised"]["traceback"] if kind == "raised" else None
     if kind in ("killed", "timed_out"):
         traceback = child.crash(case.folder) or None
+    remedy = None
+    if (full := _full_disk(case, kind, error_type, traceback or "")) is not None:
+        message = f"no space left in {full.folder} ({message if kind != 'raised' else error_type})"
+        remedy = full.remedy
     return Outcome(
         kind=kind,
         value=result["value"] if kind == "returned" else None,
@@ -101,7 +110,38 @@ def conclude(ending: Ending, case: Case, *, requested_at: float, import_s: float
         rss_at_start_bytes=at_start,
         peak_rss_bytes=result.get("peak_rss_bytes", max(at_start, ending.peak_rss_bytes)),
         peak_children_bytes=max(ending.peak_children_bytes, result.get("peak_children_bytes", 0)),
+        remedy=remedy,
     )
+
+
+@dataclass(frozen=True)
+class _FullDisk:
+    folder: Path
+    remedy: str
+
+
+def _full_disk(case: Case, kind: Kind, error_type: str | None, told: str) -> _FullDisk | None:
+    """Find where a case had no space for its files, if that is what ended it.
+
+    A compiler says so in the middle of what it prints, and removes its files before it ends: then
+    the disk is full no more. Or it says so in the language of the user: then it may be full still.
+    """
+    temporary = Path(case.folder).parent
+    cache = Path(case.environment["TORCHINDUCTOR_CACHE_DIR"])
+    own = _FullDisk(temporary, "free some space there, or set TMPDIR to a folder with more")
+    other = _FullDisk(cache, "free some space there and run again")
+    disks = {case.folder: own, str(cache): own if cache.is_relative_to(temporary) else other}
+    full = [disk for disk in disks.values() if _free_bytes(disk.folder) < FULL_DISK_BYTES]
+    if any(text in told for text in NO_SPACE):
+        return next(iter(full + [disk for place, disk in disks.items() if place in told]), None)
+    compiling = kind == "raised" and "compile" in (error_type or "").lower()
+    return next(iter(full), None) if compiling or error_type in ("NoResult", "SIGBUS") else None
+
+
+def _free_bytes(folder: Path) -> float:
+    while not folder.exists() and folder != folder.parent:  # a cache that is not yet there
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def not_begun(fault: dict[str, str], *, start_s: float) -> Outcome:
@@ -150,8 +190,6 @@ def _classify(
     message = f"exited with status {os.waitstatus_to_exitcode(status)} without a result"
     if not began:
         message += ", before the target began"
-    if shutil.disk_usage(case.folder).free < FULL_DISK_BYTES:
-        message += f"\nthe disk of {Path(case.folder).parent} is full"
     return "lost", "NoResult", message
 
 

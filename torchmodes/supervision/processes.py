@@ -215,7 +215,8 @@ def memory(pid: int) -> Memory | None:
         own = pid == os.getpid()
         return Memory(resident, _peak(resource.RUSAGE_SELF) if own else resident)
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        # The name of the process is in it, and that may be any bytes.
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
     kilobytes = {
@@ -272,7 +273,8 @@ def oom_kills() -> int:
     """
     files = [Path("/proc/vmstat")]
     with suppress(OSError):  # no cgroups, or not Linux
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
+        for line in groups.splitlines():
             _, controllers, path = line.split(":", 2)
             relative = path.lstrip("/")
             # Inside a container the path may be the host's: then the mount itself is our cgroup.
@@ -289,7 +291,7 @@ def oom_kills() -> int:
 
 def _oom_kills_in(file: Path) -> int:
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
