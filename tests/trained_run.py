@@ -29,6 +29,7 @@ from torchmodes.config import (
 from torchmodes.training.dataset import fit_table, save_statistics
 from torchmodes.training.generate import generate_housing, write_housing
 from torchmodes.training.job import train_model
+from torchmodes.training.supervised import sign_artefacts
 
 EAGER = EagerMode(engine="eager")
 MODES: dict[str, BaseModel] = {
@@ -69,6 +70,7 @@ def write_training(
     }
     with contextlib.redirect_stdout(None):
         told = train_model(argument)
+    told["signatures"] = sign_artefacts(told, model)
     (folder / training_metrics(mode)).write_text(json.dumps({"mode": mode, **told}))
 
 

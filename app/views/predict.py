@@ -12,11 +12,21 @@ from app.messages import show_missing, show_problem
 from app.tables import coloured
 from torchmodes.cases import find_trainings
 from torchmodes.config import BASELINE_MODE
-from torchmodes.prediction.artefacts import Artefact, Unusable, find_artefacts, train_first
+from torchmodes.prediction.artefacts import (
+    Artefact,
+    Untrusted,
+    Unusable,
+    default_artefact,
+    find_artefacts,
+    loads_unasked,
+    train_first,
+)
 from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
 from torchmodes.report.quantities import duration
 from torchmodes.training.dataset import Statistics
 
+ALLOWED = "archives to run although nobody vouches for them"
+TRUST = "I trust who made this file: run it"
 BESIDE = "More than eager's"
 INDICATIVE = (
     f"The latency is the median of {TIMED_CALLS} calls just now, in this process: an indication."
@@ -50,17 +60,30 @@ def _choose() -> Artefact | None:
     mode = choose_mode()
     try:
         found = find_artefacts(mode)
+        unasked = [loads_unasked(one) for one in found]
     except Unusable as error:
         show_problem(str(error), remedy=error.remedy)
         return None
     if len(found) == 1:
         return found[0]
-    return st.selectbox("Artefact", found, format_func=lambda one: one.path.name, key="artefact")
+    return st.selectbox(
+        "Artefact",
+        found,
+        index=unasked.index(True) if any(unasked) else 0,
+        format_func=lambda one: one.path.name,
+        key="artefact",
+    )
 
 
 def _show_prediction(artefact: Artefact, statistics: Statistics, values: Sequence[float]) -> None:
+    allowed = st.session_state.setdefault(ALLOWED, set())
     try:
-        said = predict(artefact, statistics, values)
+        said = predict(artefact, statistics, values, allowed=allowed)
+    except Untrusted as error:
+        st.warning(str(error), icon=":material/gpp_maybe:")
+        st.code(error.remedy, language="bash")
+        st.button(TRUST, on_click=allowed.add, args=[error.digest], key=f"trust {error.digest}")
+        return
     except Unusable as error:
         show_problem(str(error), remedy=error.remedy)
         return
@@ -76,7 +99,7 @@ def _show_all(modes: Sequence[str], statistics: Statistics, values: Sequence[flo
     rows, problems = [], []
     for mode in modes:
         try:
-            artefact = find_artefacts(mode)[0]
+            artefact = default_artefact(mode)
             rows.append((mode, predict(artefact, statistics, values)))
         except Unusable as error:
             problems.append(error)

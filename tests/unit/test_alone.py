@@ -6,8 +6,10 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,67 @@ def test_a_lock_file_is_open_for_writing_as_nfs_asks_or_else_for_reading(
 
     monkeypatch.setattr(alone.os, "open", refuse_writing)
     assert access() == os.O_RDONLY, "another user's"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_everybody_may_read_the_lock_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with alone_on_machine(tmp_path / "lock"):
+            assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+    (tmp_path / "lock").chmod(0o600)  # as one of an earlier version
+    assert alone.lock_fault(tmp_path / "lock") is None
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("trap", ["fifo", "link", "dangling link", "folder"])
+def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
+    trap: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock, target = tmp_path / "lock", tmp_path / "target"
+    match trap:
+        case "fifo":
+            os.mkfifo(lock)
+        case "link":
+            target.touch(mode=0o600)
+            lock.symlink_to(target)
+        case "dangling link":
+            lock.symlink_to(target)
+        case "folder":
+            lock.mkdir()
+    done = []
+    with alone_on_machine(lock):
+        done.append(1)
+    assert done
+    assert "no lock against measurements from other folders" in caplog.text
+    assert "set TMPDIR" in (alone.lock_fault(lock) or "")
+    assert target.exists() == (trap == "link")
+    assert trap != "link" or target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_another_user_locks_what_the_first_one_made() -> None:
+    place = Path(tempfile.mkdtemp(dir="/tmp"))  # whose parents another user may enter
+    place.chmod(0o1777)
+    try:
+        holder = hold(place / "lock")
+        code = (
+            "import os, sys; from pathlib import Path; from torchmodes import alone;"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+            "fd = alone._open(Path(sys.argv[1])); print('opened', flush=True);"
+            "alone.fcntl.flock(fd, alone.fcntl.LOCK_EX | alone.fcntl.LOCK_NB)"
+        )
+        command = [sys.executable, "-c", code, str(place / "lock")]
+        other = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert other.stdout == "opened\n"
+        assert "BlockingIOError" in other.stderr
+        holder.kill()
+        holder.wait()
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    finally:
+        shutil.rmtree(place)
 
 
 def test_jobs_with_different_gpus_of_a_node_do_not_wait_for_each_other() -> None:

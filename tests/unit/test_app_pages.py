@@ -114,6 +114,27 @@ def test_of_two_artefacts_the_reader_chooses(run: Path) -> None:
     assert any("weights.pt, loaded" in one.value for one in app.caption)
 
 
+def test_an_archive_of_somebody_else_runs_only_after_a_click_that_names_the_risk(
+    run: Path,
+) -> None:
+    (run / training_metrics("torchscript")).write_text('{"status": "ok"}')  # as it was sent
+    app = page("predict")
+    table = app.dataframe[0].value.set_index("Mode")
+    assert "weights.pt" in table.loc["torchscript", "Answered by"]
+    app.selectbox(key="mode").set_value("torchscript")
+    shown(app.run())
+    assert any("weights.pt, loaded" in one.value for one in app.caption), "weights by default"
+    app.selectbox(key="artefact").select_index(0)
+    shown(app.run())
+    assert not app.metric
+    assert "a TorchScript archive runs the program in it" in app.warning[0].value
+    app.button[0].click()
+    shown(app.run())
+    assert price(app).lstrip("-").startswith("$")
+    assert any("a TorchScript archive, run" in one.value for one in app.caption)
+    assert not app.warning
+
+
 def test_a_value_outside_the_training_data_is_flagged(run: Path) -> None:
     app = page("predict")
     app.number_input[1].set_value(80.0)
@@ -165,7 +186,9 @@ def test_a_broken_model_is_named_and_the_others_answer(run: Path, broken: str) -
     shown(app.run())
     app.selectbox(key="artefact").select_index(0 if broken.endswith("model.pt") else 1)
     shown(app.run())
-    assert f"torchscript/{broken}" in app.error[0].value
+    # A broken archive is no more what was made here, and so nothing that is loaded to find out.
+    said = app.warning if broken.endswith("model.pt") else app.error
+    assert f"torchscript/{broken}" in said[0].value
     assert app.code[0].value == (
         "snakemake --cores 4 --force results/training/torchscript/metrics.json"
     )

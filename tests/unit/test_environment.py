@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from torchmodes import environment, machine
 from torchmodes.environment import describe_environment, fingerprint, relevant_variables
+from torchmodes.variables import VARIABLES
 
 
 @pytest.fixture
@@ -124,22 +126,65 @@ def test_fingerprint_ignores_which_of_equal_gpus_it_was(described):
 # --- Settings and git ------------------------------------------------------------------------
 
 
-def test_variables_that_matter_are_recorded_but_no_secret_and_nothing_else():
+def test_variables_that_matter_are_recorded_and_nothing_else():
     environ = {
         "OMP_NUM_THREADS": "2",
         "TORCHINDUCTOR_FREEZING": "1",
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
         "CC": "clang",
         "CCACHE": "no",
-        "HOME": "/home/somebody",
-        "TORCH_HUB_TOKEN": "hush",
-        "NVIDIA_API_KEY": "hush",
         "TORCHMODES_CASE": "ours",
     }
     assert relevant_variables(environ) == {
         "CC": "clang",
         "OMP_NUM_THREADS": "2",
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
         "TORCHINDUCTOR_FREEZING": "1",
     }
+
+
+SECRETS = (
+    *("TORCHINDUCTOR_REDIS_URL", "CUDA_PASSPHRASE", "NVIDIA_PAT", "NVIDIA_API_KEY", "TORCH_X_AUTH"),
+    *("TORCH_HUB_TOKEN", "TRITON_REDIS_HOST", "MKL_LICENSE", "OMP_PIN", "PYTORCH_PW", "CC_PASS"),
+    *("HF_TOKEN", "LD_PRELOAD_SECRET", "AWS_SECRET_ACCESS_KEY", "TORCH_COMPILE_STICKY_PGO_KEY"),
+)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_in_no_description_whatever_library_its_name_begins_with(monkeypatch, name):
+    monkeypatch.setenv(name, "redis://user:hush@host")
+    assert "hush" not in json.dumps(describe_environment())
+
+
+def test_no_recorded_name_speaks_of_a_secret():
+    spoken = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|KEY|AUTH|URL|HOST|PAT$|LICEN|USER$")
+    told = {"TORCHINDUCTOR_MAX_AUTOTUNE_PASS", *filter(spoken.search, VARIABLES)}
+    harmless = {
+        *("TORCHINDUCTOR_MAX_AUTOTUNE_PASS", "TORCHINDUCTOR_DISABLED_PASSES"),
+        *(name for name in VARIABLES if "AUTOGRAD" in name or name.endswith("PATH")),
+    }
+    assert told - harmless == set()
+
+
+def test_a_value_gives_away_neither_password_nor_home():
+    environ = {
+        "HOME": "/home/ada",
+        "CC": "ccache https://ada:hu/sh@cache.example/x gcc",
+        "LD_PRELOAD": "/home/ada/lib/libjemalloc.so:/home/adam/other.so",
+        "CUDA_HOME": "/home/ada",
+    }
+    assert relevant_variables(environ) == {
+        "CC": "ccache https://cache.example/x gcc",
+        "CUDA_HOME": "~",
+        "LD_PRELOAD": "~/lib/libjemalloc.so:/home/adam/other.so",
+    }
+
+
+def test_a_variable_of_bytes_that_are_no_text_can_be_recorded(monkeypatch):
+    monkeypatch.setitem(os.environb, b"CC", b"/opt/\xff/gcc")
+    told = describe_environment()
+    assert told["variables"]["CC"] == "/opt/\\udcff/gcc"
+    json.dumps(told, ensure_ascii=False).encode("utf-8")
 
 
 def git(folder, *arguments):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from supervision import (
     wait_until,
 )
 
+from torchmodes.supervision import folders
 from torchmodes.supervision.forkserver import ServerUnavailableError, Service
 from torchmodes.supervision.processes import Process
 from torchmodes.supervision.supervise import Outcome, run_supervised, workflow_process
@@ -233,6 +236,83 @@ def test_an_import_that_hangs_in_the_server_is_given_up(
     wait_until(lambda: f"{name}.py" in (tmp_path / "case.log").read_text(), within_s=3)
 
 
+def squat(name: bytes, *, clients: int) -> tuple[socket.socket, list[socket.socket]]:
+    """Take a server's name, and let so many wait in a queue of one that nobody takes them from."""
+    squatter = socket.socket(socket.AF_UNIX)
+    squatter.bind(name)
+    squatter.listen(0)
+    waiting = [socket.socket(socket.AF_UNIX) for _ in range(clients)]
+    for client in waiting:
+        client.connect(name)
+    return squatter, waiting
+
+
+def test_a_name_whose_holder_takes_no_client_costs_a_moment_and_is_told(
+    run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    preload = [module("")]
+    monkeypatch.setattr("torchmodes.supervision.forkserver.CONNECT_LIMIT_S", 0.3)
+    name = b"\0torchmodes-squatted-" + preload[0].encode()
+    monkeypatch.setattr(Service, "name", lambda self: name)
+    squatter, waiting = squat(name, clients=1)
+    try:
+        outcome = run("echo", {"x": 1}, start="auto", preload=preload)
+    finally:
+        for one in (squatter, *waiting):
+            one.close()
+    assert (outcome.value, outcome.start_method) == ({"x": 1}, "fresh")
+    assert "takes no client for 0.3 s; the case has a fresh process instead" in caplog.text
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_a_server_of_another_user_is_told_nothing(
+    run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    preload = [module("")]
+    name = b"\0torchmodes-of-another-" + preload[0].encode()
+    monkeypatch.setattr(Service, "name", lambda self: name)
+    code = (
+        "import os, socket, sys; s = socket.socket(socket.AF_UNIX); name = sys.stdin.buffer.read();"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); s.bind(name); s.listen();"
+        "print('bound', flush=True); c, _ = s.accept(); print(c.recv(99))"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    other.stdin.write(name)
+    other.stdin.close()
+    assert other.stdout.readline() == b"bound\n"
+    outcome = run("echo", {"x": 1}, start="auto", preload=preload)
+    assert (outcome.value, outcome.start_method) == ({"x": 1}, "fresh")
+    assert "the fork server's name is taken by user 65534" in caplog.text
+    assert other.stdout.read() == b"b''\n"
+
+
+# --- What imports made of the temporary folder ------------------------------------------------
+
+
+def test_what_an_import_fixed_of_the_temporary_folder_is_the_cases(
+    run: Run, module: Callable
+) -> None:
+    name = module(
+        "import os, pathlib, tempfile\n"
+        "TEXT = os.path.join(tempfile.gettempdir(), 'headers')\n"
+        "PATH = pathlib.Path(os.environ['TORCHINDUCTOR_CACHE_DIR'], 'code')\n"
+        "OTHER = '/usr/lib'\n"
+        "def show(_):\n"
+        "    names = ('TMPDIR', 'TORCHINDUCTOR_CACHE_DIR')\n"
+        "    return [TEXT, str(PATH), OTHER, *(os.environ[name] for name in names)]\n"
+    )
+    first, second = (run(f"{name}:show", start="fork", preload=[name]).value for _ in range(2))
+    for text, path, other, temporary, cache in (first, second):
+        assert text == f"{temporary}/headers"
+        assert path == f"{cache}/code"
+        assert other == "/usr/lib"
+    assert first[0] != second[0]
+
+
 # --- The server ends -------------------------------------------------------------------------
 
 
@@ -336,3 +416,28 @@ def test_torch_compiles_in_a_fork_and_its_compilers_are_counted(run: Run) -> Non
     assert outcome.value["graphs"] == 1
     assert outcome.value["libraries"] > 0  # in the case's own cache
     assert outcome.peak_children_bytes > 50_000_000  # the C++ compiler
+
+
+def test_a_cold_start_is_cold_twice_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    """Not by times: the files that Inductor found and made, and nobody else's among them."""
+    planted = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    (planted / "precompiled_headers").mkdir(parents=True)  # anybody can foresee this name
+    (planted / "precompiled_headers").chmod(0o777)
+    cold = [
+        run(
+            "torch_targets:compile_cold",
+            start="fork",
+            preload=(*TORCH, "torch._inductor.compile_fx"),
+            threads=2,
+            time_limit_s=200,
+        ).value
+        for _ in range(2)
+    ]
+    for found in cold:
+        assert found["before"] == []
+        assert found["headers_in_cache"] > 0
+        assert found["elsewhere"] == []
+    assert cold[0]["headers_in_cache"] == cold[1]["headers_in_cache"]
+    assert not list((planted / "precompiled_headers").iterdir())
+    left = [path for path in Path(tempfile.gettempdir()).rglob("*") if path.is_file()]
+    assert [path.name for path in left] == [folders.MARK], "the server's own, while it lives"

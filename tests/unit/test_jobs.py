@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from torchmodes import jobs
+from torchmodes.cases import Case
+from torchmodes.environment import describe_environment
+from torchmodes.measure.benchmark import record_of
+from torchmodes.records import read_record, write_record
 
 
 @pytest.mark.parametrize(("status", "kept"), [("ok", True), ("failed", False)])
@@ -34,6 +39,44 @@ def test_what_a_cold_start_compiled_serves_later_jobs(
     assert {file.name for file in earlier.iterdir()} == {"earlier.so"} | (
         {"kernel.so"} if kept else set()
     )
+
+
+def test_compiled_code_is_shared_with_no_other_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs.COMPILE_CACHE.mkdir(parents=True)
+    jobs.COMPILE_CACHE.chmod(0o777)
+    assert jobs.shared_compile_cache()
+    assert jobs.COMPILE_CACHE.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    assert jobs.shared_compile_cache() == {}
+    assert "compiled code is not shared: .cache" in caplog.text
+
+
+def test_a_cache_that_is_a_link_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    jobs.COMPILE_CACHE.parent.mkdir()
+    jobs.COMPILE_CACHE.symlink_to(tmp_path / "elsewhere")
+    assert jobs.shared_compile_cache() == {}
+
+
+def test_precompiled_headers_are_not_copied_to_the_shared_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def compile_something(target, argument, *, log, environment):
+        headers = Path(environment["TORCHINDUCTOR_CACHE_DIR"]) / jobs.HEADERS
+        headers.mkdir(parents=True)
+        (headers / "large.gch").touch()
+        return {"status": "ok"}, None
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs, "run_job", compile_something)
+    jobs.run_cold("some:target", {}, log=tmp_path / "log")
+    assert not list(jobs.COMPILE_CACHE.rglob("*.gch"))
 
 
 @pytest.fixture
@@ -66,11 +109,42 @@ def test_a_cache_that_cannot_be_kept_costs_no_result_and_leaves_no_part(
     assert not [path for path in jobs.COMPILE_CACHE.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("target", ["raises_no_text", "returns_no_text", "raises"])
+def test_a_crash_is_a_record_whatever_its_texts_are(
+    target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(jobs, "PRELOAD", ())
+    monkeypatch.syspath_prepend(Path(__file__).parent / "targets")
+    identity = Case("inference", "cpu", "house_price", "eager", "fp32", 1).identity()
+    settings = {"time_limit_s": 30, "memory_limit_mb": None, "start": "fresh"}
+    argument = {
+        "operators": None,
+        "threads": 1,
+        "bytes": "\xff\xfe",
+        "parameters": {"case": identity, "measurement": settings},
+    }
+    parts, outcome = jobs.run_job(f"faulty_targets:{target}", argument, log=tmp_path / "log")
+    record = record_of(
+        parts,
+        outcome,
+        argument["parameters"],
+        threads=1,
+        started_at=datetime.now(UTC),
+        environment=describe_environment(),
+    )
+    assert record.status == "failed"
+    write_record(record, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == record
+
+
 def test_operators_that_could_not_be_built_refuse_a_case_with_reason_and_remedy_alone(
     tmp_path: Path,
 ) -> None:
     told = {"status": "unsupported", "reason": "no compiler", "remedy": "install g++"}
     (tmp_path / "build.json").write_text(json.dumps({**told, "seconds": 0.01}))
     assert jobs.operators_missing(str(tmp_path / "operators.so")) == told
+    (tmp_path / "build.json").write_text(json.dumps({**told, "reason": "no \udcff"}))
+    escaped = {**told, "reason": r"no \udcff"}
+    assert jobs.operators_missing(str(tmp_path / "operators.so")) == escaped
     (tmp_path / "build.json").write_text(json.dumps({"status": "ok", "seconds": 9.0}))
     assert jobs.operators_missing(str(tmp_path / "operators.so")) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 import zipfile
@@ -15,7 +17,13 @@ from trained_run import BATCH, MODES, write_table, write_trained_run, write_trai
 
 from torchmodes.cases import TABLE_STATISTICS, trained_model, training_metrics
 from torchmodes.config import CompileMode, EagerMode, FxMode
-from torchmodes.prediction.artefacts import Unusable, find_artefacts, weights_of
+from torchmodes.prediction.artefacts import (
+    Untrusted,
+    Unusable,
+    default_artefact,
+    find_artefacts,
+    weights_of,
+)
 from torchmodes.prediction.layers import (
     activation_table,
     activations,
@@ -31,6 +39,7 @@ from torchmodes.prediction.predict import (
     predict,
     usual,
 )
+from torchmodes.signing import key_file, sign
 from torchmodes.training.dataset import Column, Statistics, load_statistics
 
 EVERY_MODE = MODES | {
@@ -58,6 +67,14 @@ def run(run_of_every_mode: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def statistics(run: Path) -> Statistics:
     return load_statistics(Path(TABLE_STATISTICS))
+
+
+def signed(*paths: Path) -> None:
+    """Let files pass for what this user's training in eager made."""
+    metrics = Path(training_metrics("eager"))
+    told = json.loads(metrics.read_text())
+    told["signatures"] |= {path.name: sign(path.read_bytes(), batch_size=BATCH) for path in paths}
+    metrics.write_text(json.dumps(told))
 
 
 def by_hand(mode: str, values: list[float]) -> float:
@@ -158,14 +175,18 @@ def test_a_corrupt_file_is_named_with_its_remedy(
     path = Path(trained_model(mode)) / name
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"weights"}[damage])
+    allowed = {hashlib.sha256(path.read_bytes()).hexdigest()}
     with pytest.raises(Unusable, match=f"{mode}/model/{name}: ") as caught:
-        predict(find_artefacts(mode)[0], statistics, VALUES)
+        predict(find_artefacts(mode)[0], statistics, VALUES, allowed=allowed)
+    assert not isinstance(caught.value, Untrusted)
     assert "--force" in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
 def test_a_corrupt_package_is_named_too(name: str, statistics: Statistics) -> None:
-    (Path(trained_model("eager")) / name).write_bytes(b"no archive")
+    path = Path(trained_model("eager")) / name
+    path.write_bytes(b"no archive")
+    signed(path)
     with pytest.raises(Unusable, match=f"eager/model/{name}: cannot be used for 5 features"):
         predict(find_artefacts("eager")[0], statistics, VALUES)
 
@@ -217,12 +238,121 @@ def test_an_exported_program_and_an_onnx_graph_answer_for_one_row(statistics: St
     program = torch.export.export(module, example)
     torch.export.save(program, folder / "model.pt2")
     torch.onnx.export(program, dynamo=True, verbose=False).save(folder / "model.onnx")
+    signed(folder / "model.pt2", folder / "model.onnx")
     exported, graph, weights = find_artefacts("eager")
     assert (exported.kind, graph.kind, weights.kind) == ("export", "onnx", "weights")
     for artefact in (exported, graph):
         said = predict(artefact, statistics, VALUES)
         # Not the kernels of one row: float32 rounds apart, a part in a million of the spread.
         assert said.value == pytest.approx(by_hand("eager", VALUES), abs=0.5)
+
+
+# --- What somebody else made -----------------------------------------------------------------
+
+
+class Booby:
+    """A pickle that writes a file when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (write_text, ("sprung", "by the pickle"))
+
+
+def write_text(path: str, text: str) -> torch.Tensor:
+    Path(path).write_text(text)
+    return torch.zeros(1, 5)
+
+
+def booby_trapped_program(path: Path) -> None:
+    """Write an exported program whose sample inputs are such a pickle."""
+    program = torch.export.export(torch.nn.Linear(5, 1), (torch.zeros(1, 5),))
+    torch.export.save(program, path)
+    whole = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    pickled = io.BytesIO()
+    torch.save(Booby(), pickled)
+    with zipfile.ZipFile(path, "w") as changed:
+        for name in whole.namelist():
+            sample = "sample_inputs" in name
+            changed.writestr(name, pickled.getvalue() if sample else whole.read(name))
+
+
+def test_an_archive_of_somebody_else_is_not_loaded_but_with_leave(
+    run: Path, statistics: Statistics
+) -> None:
+    archive = Path(trained_model("eager")) / "model.pt2"
+    booby_trapped_program(archive)
+    (artefact, weights) = find_artefacts("eager")
+    with pytest.raises(Untrusted, match=r"model\.pt2: was not made by a training of yours") as told:
+        predict(artefact, statistics, VALUES)
+    assert "unpickles its sample inputs" in str(told.value)
+    assert default_artefact("eager") == weights
+    assert not (run / "sprung").exists()
+    with pytest.raises(Unusable):  # the leave is for this content, and it has its effect
+        predict(artefact, statistics, VALUES, allowed={told.value.digest})
+    assert (run / "sprung").read_text() == "by the pickle"
+
+
+def test_what_a_training_here_made_is_loaded_and_nothing_that_took_its_place(
+    statistics: Statistics,
+) -> None:
+    artefact = find_artefacts("torchscript")[0]
+    assert default_artefact("torchscript") == artefact
+    predict(artefact, statistics, VALUES)
+    torch.jit.save(torch.jit.script(torch.nn.Linear(5, 1)), artefact.path)
+    with pytest.raises(Untrusted):
+        predict(artefact, statistics, VALUES)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"signatures": {"model.pt": "0" * 64}},
+        {"signatures": {"model.pt": "ü"}},
+        {"signatures": {"model.pt": None}},
+        {"signatures": ["model.pt"]},
+        {"batch_size": BATCH * 2},  # compiled code would read beyond its input
+        {"batch_size": None},
+        None,
+    ],
+)
+def test_metrics_that_came_with_an_archive_cannot_vouch_for_it(
+    statistics: Statistics, told: dict[str, object] | None
+) -> None:
+    metrics = Path(training_metrics("torchscript"))
+    made = json.loads(metrics.read_text())
+    metrics.write_text("no JSON" if told is None else json.dumps(made | told))
+    with pytest.raises(Untrusted):
+        predict(find_artefacts("torchscript")[0], statistics, VALUES)
+
+
+@pytest.mark.parametrize("harm", ["deleted", "another", "readable", "short", "linked"])
+def test_a_key_that_is_not_this_users_alone_vouches_for_nothing(
+    harm: str, statistics: Statistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    key = key_file()
+    artefact = find_artefacts("torchscript")[0]
+    metrics = Path(training_metrics("torchscript"))
+    told = json.loads(metrics.read_text())
+    told["signatures"] = {"model.pt": sign(artefact.path.read_bytes(), batch_size=BATCH)}
+    metrics.write_text(json.dumps(told))
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.parent.stat().st_mode & 0o777 == 0o700
+    predict(artefact, statistics, VALUES)
+    content = key.read_bytes()
+    match harm:
+        case "deleted":
+            key.unlink()
+        case "another":
+            key.write_bytes(bytes(32))
+        case "readable":
+            key.chmod(0o644)
+        case "short":
+            key.write_bytes(content[:31])
+        case "linked":
+            key.rename(tmp_path / "elsewhere")
+            key.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Untrusted):
+        predict(artefact, statistics, VALUES)
 
 
 class Compiled:
@@ -247,6 +377,7 @@ def test_compiled_code_is_given_the_batch_it_was_compiled_for(
     path = Path(trained_model("eager")) / "model.pt2"
     with zipfile.ZipFile(path, "w") as package:
         package.writestr("model/data/aotinductor/model/x.wrapper.so", b"")
+    signed(path)
     compiled = Compiled(load_mlp(weights_of("eager"), statistics), device)
     monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda _: compiled)
     artefact = find_artefacts("eager")[0]

@@ -135,6 +135,21 @@ def test_a_closed_output_does_not_matter(run: Run, start: str) -> None:
     assert run("closes_output", start=start).value == "still here"
 
 
+@needs_linux
+@starts
+def test_the_name_of_a_process_may_be_any_bytes(run: Run, start: str) -> None:
+    assert run("has_an_odd_name", start=start).kind == "returned"
+
+
+@starts
+def test_a_letter_that_the_log_lacks_is_escaped(
+    run: Run, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    assert run("prints_any_letter", start=start).value == "printed"
+    assert r"\udcff" in (tmp_path / "case.log").read_text(encoding="utf-8")
+
+
 # --- It fails --------------------------------------------------------------------------------
 
 
@@ -177,6 +192,37 @@ def test_a_log_on_a_full_disk_is_an_outcome(run: Run) -> None:
     outcome = run("prints", log=Path("/dev/full"))
     assert (outcome.kind, outcome.error_type) == ("raised", "OSError")
     assert "No space left on device" in outcome.message
+
+
+def test_a_message_that_cannot_be_told_is_an_outcome(run: Run) -> None:
+    outcome = run("raises_what_cannot_be_told")
+    assert (outcome.kind, outcome.error_type) == ("raised", "Mute")
+    assert outcome.message == "its message cannot be told: ValueError"
+
+
+def test_a_compiler_without_space_is_told_with_folder_and_remedy(run: Run, tmp_path: Path) -> None:
+    temporary = tempfile.gettempdir()
+    outcome = run("has_no_space", {"folder": None})
+    assert outcome.message == f"no space left in {temporary} (CppCompileError)"
+    assert outcome.remedy == "free some space there, or set TMPDIR to a folder with more"
+    cache = str(tmp_path / "cache")
+    chosen = {"TORCHINDUCTOR_CACHE_DIR": cache}
+    outcome = run("has_no_space", {"folder": cache}, environment=chosen)
+    assert outcome.message == f"no space left in {cache} (CppCompileError)"
+    assert outcome.remedy == "free some space there and run again"
+    outcome = run("has_no_space", {"folder": "/home/ada/downloads"})
+    assert outcome.message == "C++ compile error\nCommand:", "another disk than the case's"
+
+
+def test_a_disk_that_is_still_full_needs_no_words(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchmodes.supervision.outcome.FULL_DISK_BYTES", 2**63)
+    outcome = run("exits")
+    temporary = tempfile.gettempdir()
+    told = "exited with status 3 without a result"
+    assert outcome.message == f"no space left in {temporary} ({told})"
+    assert run("raises").message.startswith("the first line"), "not every exception is for that"
 
 
 @starts

@@ -6,12 +6,16 @@ import errno
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from torchmodes.joblog import job_log
-from torchmodes.writing import RESERVED_BYTES, reserve, write_atomically
+from torchmodes.writing import RESERVED_BYTES, encodable, reserve, write_atomically
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -87,3 +91,76 @@ def test_a_fault_of_the_disk_is_one_line_for_the_user(
 def test_another_fault_of_the_system_is_no_message_but_a_traceback(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError), job_log(tmp_path / "log"):
         raise ConnectionError(errno.ECONNRESET, "reset by peer")
+
+
+# --- Whatever the locale ---------------------------------------------------------------------
+
+PRINTS = r"""
+import logging, sys
+from pathlib import Path
+from torchmodes.joblog import job_log
+from torchmodes.writing import tell
+
+with job_log(sys.argv[1]) as logger:
+    Path(sys.argv[2]).write_text("the record")
+    tell("1.02\u00d7 \udcff \u2713")
+    print("2\u00d7 \udcff")
+    logger.warning("slower by 0.9\u00d7 \udcff")
+"""
+ENCODINGS = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "koi8-r": {"PYTHONIOENCODING": "koi8-r"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1:strict"},
+    "no locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "utf-8": {"PYTHONIOENCODING": "utf-8"},
+}
+
+
+def print_with(tmp_path: Path, variables: dict[str, str], **where: Any) -> tuple[int, str, str]:
+    """Let a job write a record and print; return its status, what it printed and what it logged."""
+    files = [str(tmp_path / name) for name in ("log", "record")]
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTS, *files],
+        **{"stdout": subprocess.PIPE, **where},
+        env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (tmp_path / "record").read_text() == "the record"
+    printed = (done.stdout or b"").decode("latin-1")
+    return done.returncode, printed, (tmp_path / "log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_letter_that_the_terminal_lacks_is_escaped(name: str, tmp_path: Path) -> None:
+    status, printed, logged = print_with(tmp_path, ENCODINGS[name])
+    assert status == 0
+    assert "1.02" in printed
+    assert r"\udcff" in printed
+    assert r"slower by 0.9× \udcff" in logged
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' /dev/full")
+def test_output_on_a_full_disk_costs_no_record(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        status, _, logged = print_with(tmp_path, {}, stdout=full)
+    assert status == 0
+    assert "not printed ([Errno 28] No space left on device): 1.02" in logged
+
+
+def test_a_reader_that_has_gone_costs_no_record(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    status, _, logged = print_with(tmp_path, {}, stdout=writing)
+    os.close(writing)
+    assert status == 0
+    assert "not printed ([Errno 32] Broken pipe)" in logged
+
+
+def test_a_text_of_any_bytes_can_be_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "page.html", "<p>\udcff</p>")
+    assert (tmp_path / "page.html").read_text() == r"<p>\udcff</p>"
+    told = {"a\ud800": ["b\udfff", {"c": 1.5}, None, True], "d": ("e\x00", "ü")}
+    assert encodable(told) == {
+        r"a\ud800": [r"b\udfff", {"c": 1.5}, None, True],
+        "d": ["e\x00", "ü"],
+    }

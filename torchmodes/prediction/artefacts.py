@@ -1,18 +1,22 @@
 """What a training left of its model: which files can predict.
 
 Every mode leaves its weights. Some leave an archive that runs without the model's class; that one
-comes first, because it is what the mode would ship.
+comes first, because it is what the mode would ship. But loading an archive can run whatever its
+maker put into it: only one that a training of this user signed is loaded without being asked for.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torchmodes.cases import trained_model, training_metrics
+from torchmodes.signing import is_signed
 
 Kind = Literal["torchscript", "aotinductor", "export", "onnx", "weights"]
 WEIGHTS = "weights.pt"
@@ -24,6 +28,12 @@ _RUN_BY = {
     "export": "an exported program, run by torch.export without the model's class" + _REPEATED,
     "onnx": "an ONNX graph, run by ONNX Runtime" + _REPEATED,
     "weights": "loaded into the MLP and run by eager PyTorch",
+}
+_RISK: dict[str, str] = {
+    "torchscript": "a TorchScript archive runs the program in it, which can write to your files",
+    "aotinductor": "an AOTInductor package runs the machine code in it, with all that you may do",
+    "export": "an exported program unpickles its sample inputs, which can run any code",
+    "onnx": "an ONNX graph hands it to native code, which may open the files that it names",
 }
 
 
@@ -39,6 +49,24 @@ class Unusable(ValueError):
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message)
         self.remedy = remedy
+
+
+class Untrusted(Unusable):
+    """An archive that nobody vouches for; it was not loaded.
+
+    Attributes
+    ----------
+    digest
+        Of its content: what to allow so that it is loaded all the same.
+    """
+
+    def __init__(self, artefact: Artefact, *, digest: str) -> None:
+        super().__init__(
+            f"{artefact.path}: was not made by a training of yours here, and loading"
+            f" {_RISK[artefact.kind]}; it was not loaded",
+            remedy=train_again(artefact.mode),
+        )
+        self.digest = digest
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,80 @@ def find_artefacts(mode: str) -> list[Artefact]:
     if not found:
         raise _nothing(mode)
     return found
+
+
+def default_artefact(mode: str) -> Artefact:
+    """Return what answers for a mode: its archive where it may be loaded, else its weights.
+
+    Raises
+    ------
+    Unusable
+        When there is nothing, or nothing that may be loaded without being asked for.
+    """
+    return next(filter(loads_unasked, find_artefacts(mode)), None) or weights_of(mode)
+
+
+def loads_unasked(artefact: Artefact) -> bool:
+    """Tell whether loading it needs nobody's leave: weights, or what a training here signed."""
+    return artefact.kind == "weights" or is_own(artefact, _content(artefact))
+
+
+def batch_size(artefact: Artefact) -> int | None:
+    """Return the batch that a mode was trained with; None where that is not known."""
+    size = _metrics(artefact.mode).get("batch_size")
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def is_own(artefact: Artefact, content: bytes) -> bool:
+    """Tell whether a training of this user made this content, for the batch that it tells."""
+    rows = batch_size(artefact)
+    signatures = _metrics(artefact.mode).get("signatures")
+    signature = signatures.get(artefact.path.name) if isinstance(signatures, dict) else None
+    return (
+        rows is not None
+        and isinstance(signature, str)
+        and is_signed(content, batch_size=rows, signature=signature)
+    )
+
+
+def read_allowed(artefact: Artefact, allowed: Collection[str]) -> bytes:
+    """Read an archive that may be loaded: what is loaded is then what was looked at.
+
+    Parameters
+    ----------
+    artefact
+        Of any kind but ``weights``.
+    allowed
+        SHA-256 digests of what the user allowed although nobody vouches for it.
+
+    Raises
+    ------
+    Untrusted
+        When no training of this user signed it and it is not among these.
+    Unusable
+        When it cannot be read.
+    """
+    content = _content(artefact)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest in allowed or is_own(artefact, content):
+        return content
+    raise Untrusted(artefact, digest=digest)
+
+
+def _content(artefact: Artefact) -> bytes:
+    try:
+        return artefact.path.read_bytes()
+    except OSError as error:
+        raise artefact.unusable(f"cannot be read ({error.strerror})") from error
+
+
+def _metrics(mode: str) -> dict[str, Any]:
+    """Read what a training told; empty where that cannot be read."""
+    try:
+        told = json.loads(Path(training_metrics(mode)).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def weights_of(mode: str) -> Artefact:

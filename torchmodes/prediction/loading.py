@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,31 @@ import torch
 
 from torchmodes.cases import training_metrics
 from torchmodes.models.mlp import HousePriceMLP
-from torchmodes.prediction.artefacts import Artefact
+from torchmodes.prediction.artefacts import Artefact, batch_size, read_allowed
 from torchmodes.training.dataset import Statistics
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 """Features of shape (1, features), z-scored, to the z-scored target of shape (1, 1)."""
 
 
-def load_model(artefact: Artefact, statistics: Statistics) -> Model:
+def load_model(
+    artefact: Artefact, statistics: Statistics, *, allowed: Collection[str] = ()
+) -> Model:
     """Load an artefact on the CPU, checked to answer a row of the table's features.
+
+    Parameters
+    ----------
+    artefact
+        Weights hold numbers only; an archive can run what is in it.
+    statistics
+        Of the table the model was trained on.
+    allowed
+        See `torchmodes.prediction.artefacts.read_allowed`.
 
     Raises
     ------
+    Untrusted
+        When it is an archive that no training of this user made, nor is it allowed.
     Unusable
         When the file is corrupt, or belongs to another table or model.
     """
@@ -30,8 +43,9 @@ def load_model(artefact: Artefact, statistics: Statistics) -> Model:
         return load_mlp(artefact, statistics)
     _check_table(artefact, statistics)
     features = len(statistics.features)
+    content = read_allowed(artefact, allowed)
     try:
-        model = _LOADERS[artefact.kind](artefact)
+        model = _LOADERS[artefact.kind](content, artefact)
         with torch.inference_mode():
             answer = model(torch.zeros(1, features))
     except Exception as error:
@@ -78,30 +92,32 @@ def load_mlp(artefact: Artefact, statistics: Statistics) -> HousePriceMLP:
     return module.eval()
 
 
-def _torchscript(artefact: Artefact) -> Model:
-    return torch.jit.load(artefact.path, map_location="cpu").eval()
+def _torchscript(content: bytes, _: Artefact) -> Model:
+    return torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
 
 
-def _exported(artefact: Artefact) -> Model:
-    program = torch.export.load(artefact.path)
+def _exported(content: bytes, _: Artefact) -> Model:
+    program = torch.export.load(io.BytesIO(content))
     assert program.example_inputs is not None
     return _in_batches_of(program.example_inputs[0][0].shape[0], program.module())
 
 
-def _aotinductor(artefact: Artefact) -> Model:
+def _aotinductor(content: bytes, artefact: Artefact) -> Model:
     # Compiled code does not look at the shapes it gets; it was compiled for the training's batch.
-    metrics = json.loads(Path(training_metrics(artefact.mode)).read_bytes())
-    compiled = torch._inductor.aoti_load_package(str(artefact.path))
+    rows = batch_size(artefact)
+    if rows is None:
+        raise ValueError(f"{training_metrics(artefact.mode)} tells no batch_size")
+    compiled = torch._inductor.aoti_load_package(io.BytesIO(content))
     device = compiled.get_metadata().get("AOTI_DEVICE_KEY", "cpu")
     if device != "cpu":
         raise ValueError(f"its code was compiled for {device}, and predictions are made on the CPU")
-    return _in_batches_of(metrics["batch_size"], compiled)
+    return _in_batches_of(rows, compiled)
 
 
-def _onnx(artefact: Artefact) -> Model:
+def _onnx(content: bytes, _: Artefact) -> Model:
     from onnxruntime import InferenceSession
 
-    session = InferenceSession(artefact.path, providers=["CPUExecutionProvider"])
+    session = InferenceSession(content, providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
     rows = taken.shape[0] if isinstance(taken.shape[0], int) else 1
 
@@ -112,7 +128,7 @@ def _onnx(artefact: Artefact) -> Model:
     return _in_batches_of(rows, run)
 
 
-_LOADERS: Mapping[str, Callable[[Artefact], Model]] = {
+_LOADERS: Mapping[str, Callable[[bytes, Artefact], Model]] = {
     "torchscript": _torchscript,
     "export": _exported,
     "aotinductor": _aotinductor,

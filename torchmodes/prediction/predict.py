@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics as stdlib_statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,13 @@ class Prediction:
     artefact: Artefact
 
 
-def predict(artefact: Artefact, statistics: Statistics, values: Sequence[float]) -> Prediction:
+def predict(
+    artefact: Artefact,
+    statistics: Statistics,
+    values: Sequence[float],
+    *,
+    allowed: Collection[str] = (),
+) -> Prediction:
     """Load a model and ask it about one row.
 
     Parameters
@@ -53,15 +59,18 @@ def predict(artefact: Artefact, statistics: Statistics, values: Sequence[float])
         Of the table the model was trained on.
     values
         One value per feature, in the features' order and units.
+    allowed
+        Which archives may be loaded although no training of this user made them; see
+        `torchmodes.prediction.artefacts.read_allowed`.
 
     Raises
     ------
     Unusable
-        When the file cannot be used.
+        When the file cannot be used; `Untrusted` when it was not loaded because of that.
     ValueError
         When there are more or fewer values than features.
     """
-    model = load_model(artefact, statistics)
+    model = load_model(artefact, statistics, allowed=allowed)
     row = normalise(statistics, values)
     with torch.inference_mode():
         score = model(row)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job, shared_compile_cache
+from torchmodes.signing import NoKey, sign
 from torchmodes.writing import write_atomically
 
 METRICS = (
@@ -23,6 +25,8 @@ METRICS = (
     "rows",
 )
 HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
+
+logger = logging.getLogger(__name__)
 
 
 def train_supervised(
@@ -60,7 +64,8 @@ def train_supervised(
     -------
     dict
         What `metrics` holds: the status, the reason and remedy where it is not ``ok``, the figures
-        (null where there are none), the names of the artefacts and the environment.
+        (null where there are none), the names of the artefacts, their signatures and the
+        environment.
     """
     model.mkdir(parents=True, exist_ok=True)
     history.write_text(",".join(HISTORY) + "\n", encoding="utf-8")
@@ -87,8 +92,29 @@ def train_supervised(
         "remedy": parts.get("remedy"),
         **{name: parts.get(name) for name in METRICS},
         "artefacts": parts.get("artefacts", []),
+        "signatures": sign_artefacts(parts, model),
         "facts": parts.get("facts", {}),
         "environment": environment,
     }
     write_atomically(metrics, json.dumps(told, indent=1) + "\n")
     return told
+
+
+def sign_artefacts(told: Mapping[str, Any], model: Path) -> dict[str, str]:
+    """Sign what a training left, so that the app loads it without asking; see `signing`.
+
+    Parameters
+    ----------
+    told
+        What the training told: the names of its ``artefacts`` and its ``batch_size``.
+    model
+        The folder in which they lie.
+    """
+    try:
+        return {
+            name: sign((model / name).read_bytes(), batch_size=told["batch_size"])
+            for name in told.get("artefacts", [])
+        }
+    except NoKey as error:
+        logger.warning("archives are not signed, so the app will ask before it runs one: %s", error)
+        return {}

@@ -55,6 +55,46 @@ def raises(argument: dict[str, Any]) -> None:
     raise RuntimeError("the first line\n\n  the second line\nthe third line")
 
 
+def raises_no_text(argument: dict[str, Any]) -> None:
+    kind = type("Fault\udc80", (RuntimeError,), {})
+    raise kind(f"no such file: {os.fsdecode(argument['bytes'].encode('latin-1'))} \ud800\x00")
+
+
+def returns_no_text(argument: dict[str, Any]) -> dict[str, Any]:
+    return {"status": "failed", "reason": "\udc80", "facts": {"\ud800": ["\udfff"]}}
+
+
+def raises_what_cannot_be_told(argument: dict[str, Any]) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("and this neither")
+
+    raise Mute
+
+
+def has_no_space(argument: dict[str, Any]) -> None:
+    """Fail as Inductor does when the compiler finds no space."""
+
+    class CppCompileError(RuntimeError):
+        pass
+
+    raise CppCompileError(
+        "C++ compile error\n\nCommand:\ng++ x.cpp\n\nOutput:\n"
+        f"x.cpp: fatal error: error writing to {argument['folder'] or tempfile.gettempdir()}"
+        "/ccX.s: No space left on device\n"
+    )
+
+
+def prints_any_letter(argument: dict[str, Any]) -> str:
+    print("\udcff \u00d7 \u2713")
+    return "printed"
+
+
+def has_an_odd_name(argument: dict[str, Any]) -> None:
+    ctypes.CDLL(None).prctl(15, b"\xff\xfe", 0, 0, 0)  # PR_SET_NAME
+    time.sleep(0.6)  # its keeper looks meanwhile
+
+
 def raises_without_message(argument: dict[str, Any]) -> None:
     raise KeyboardInterrupt
 

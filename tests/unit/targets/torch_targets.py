@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+
+from torchmodes.jobs import HEADERS, keep_headers_with_cache
+from torchmodes.supervision.folders import MARK
+from torchmodes.supervision.keeper import CASE_VARIABLE
 
 
 def multiply(argument: dict[str, Any]) -> dict[str, Any]:
@@ -35,4 +40,25 @@ def compile_function(argument: dict[str, Any]) -> dict[str, Any]:
         "close": torch.allclose(compiled(x), torch.ones_like(x), atol=1e-5),
         "graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"],
         "libraries": len(list(cache.rglob("*.so"))),
+    }
+
+
+def compile_cold(argument: dict[str, Any]) -> dict[str, Any]:
+    """Compile as a job does; tell what Inductor's folders held before, and where files are now."""
+    cache, temporary = (Path(os.environ[name]) for name in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"))
+    keep_headers_with_cache()
+    before = [str(path) for place in (cache, temporary) for path in place.rglob("*")]
+    torch.set_num_threads(2)
+    torch.compile(lambda x: torch.sin(x) ** 2)(torch.linspace(-1, 1, 10_000))
+    outside = [Path(tempfile.gettempdir()), *Path(os.environ[CASE_VARIABLE]).parent.iterdir()]
+    return {
+        "before": before,
+        "headers_in_cache": len(list((cache / HEADERS).glob("*.gch"))),
+        "elsewhere": [
+            str(path)
+            for place in outside
+            if not cache.is_relative_to(place)
+            for path in place.rglob("*")
+            if path.is_file() and path.name != MARK
+        ],
     }
