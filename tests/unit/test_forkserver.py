@@ -290,6 +290,24 @@ def test_a_server_of_another_user_is_told_nothing(
     assert other.stdout.read() == b"b''\n"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_another_user_who_connects_is_told_nothing(
+    run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preload = [module("")]
+    name = b"\0torchmodes-connected-" + preload[0].encode()
+    monkeypatch.setattr(Service, "name", lambda self: name)
+    assert run("echo", start="fork", preload=preload).kind == "returned"
+    code = (
+        "import os, socket, sys; s = socket.socket(socket.AF_UNIX); name = sys.stdin.buffer.read();"
+        "os.setgroups([]); os.setgid({0}); os.setuid({0}); s.connect(name); print(s.recv(9) != b'')"
+    )
+    for user, greeted in ((0, b"True\n"), (65534, b"False\n")):
+        command = [sys.executable, "-c", code.format(user)]
+        other = subprocess.run(command, input=name, capture_output=True, check=True)
+        assert other.stdout == greeted
+
+
 # --- What imports made of the temporary folder ------------------------------------------------
 
 
