@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from torchmodes.config import (
     BASELINE_MODE,
@@ -92,10 +92,16 @@ def parse_case(path: str | PurePosixPath) -> Case:
     ValueError
         When the path does not name a case.
     """
-    match = _CASE.search(str(path))
-    if match is None:
+    case = case_at(Path(path))
+    if case is None:
         raise ValueError(f"{path}: not the path of a case ({CASE_PATH})")
-    return case_from(match.groupdict())
+    return case
+
+
+def case_at(path: Path) -> Case | None:
+    """Return the case whose result lies at a path; None where the path names none."""
+    match = _CASE.search(path.as_posix())
+    return None if match is None else case_from(match.groupdict())
 
 
 def case_from(identity: Mapping[str, Any]) -> Case:
@@ -218,10 +224,13 @@ def trained_model(mode: str) -> str:
     return f"results/training/{mode}/model"
 
 
-def find_records() -> list[Path]:
-    """Return every benchmark record below the working directory, sorted."""
-    found = Path("results/benchmark").glob("*/*/*/*/*.json")
-    return sorted(path for path in found if _CASE.search(path.as_posix()))
+def find_records(folder: Path = Path("results/benchmark")) -> list[Path]:
+    """Return every benchmark record of a folder, sorted: by default that of this run.
+
+    It looks where records lie and nowhere else, so that any folder can be asked.
+    """
+    found = (path for task in get_args(Task) for path in folder.glob(f"{task}/*/*/*/*.json"))
+    return sorted(path for path in found if case_at(path) is not None)
 
 
 def find_profiles() -> list[Case]:

@@ -94,11 +94,15 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
 
 
 def same_hardware(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two environments have the same processor, usable cores and kind of GPU."""
+    """Tell whether two environments have the same processor, usable cores and kind of GPU.
+
+    One that was read from a record may lack any of it.
+    """
 
     def hardware(environment: Mapping[str, Any]) -> list[Any]:
-        machine, gpu = environment["machine"], environment["gpu"]
-        return [machine["cpu"], machine["cores_usable"], gpu and gpu["name"]]
+        parts = (environment.get(name) for name in ("machine", "gpu"))
+        machine, gpu = (part if isinstance(part, Mapping) else {} for part in parts)
+        return [machine.get("cpu"), machine.get("cores_usable"), gpu.get("name")]
 
     return hardware(one) == hardware(other)
 

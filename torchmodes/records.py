@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from torchmodes.cases import Case
+from torchmodes.cases import Case, case_at
+from torchmodes.config import Device, Precision, Task
+from torchmodes.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
 from torchmodes.writing import Reservation, write_atomically
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "unsupported", "failed", "wrong"]
 Verdict = Literal["faster", "slower", "same", "unresolved"]
+Label = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
+"""A name of a model or a mode, as it stands in a path."""
+CallSeconds = Annotated[float, Field(ge=1e-15, le=1e9)]
+"""Of one call: what a clock can show, so that every ratio of two is a number."""
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Several = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class Part(BaseModel):
@@ -29,28 +38,46 @@ class Part(BaseModel):
 class Identity(Part):
     """Which case it is; see `torchmodes.cases.Case`."""
 
-    task: Literal["training", "inference"]
-    device: Literal["cpu", "cuda", "mps"]
-    model: str
-    mode: str
-    precision: str
-    batch_size: int
+    task: Task
+    device: Device
+    model: Label
+    mode: Label
+    precision: Precision
+    batch_size: Several
 
 
 class Interval(Part):
     """An estimate with its 95 % interval; a bound is null where it is open."""
 
-    estimate: float
-    low: float | None
-    high: float | None
+    estimate: NotNegative
+    low: NotNegative | None
+    high: NotNegative | None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, high = self.low, self.high
+        if (low is not None and low > self.estimate) or (high is not None and high < self.estimate):
+            raise ValueError(f"{self.estimate} is not between its bounds {low} and {high}")
+        return self
+
+
+def _is_speed_up(interval: Interval) -> Interval:
+    if interval.estimate == 0 or interval.low == 0:
+        raise ValueError("a speed-up and its bounds are above 0")
+    return interval
+
+
+SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
 
 
 class Quad(Part):
     """Four samples taken together: the unit of all statistics."""
 
     order: Literal["ABBA", "BAAB"] = Field(description="A: baseline, B: candidate")
-    seconds: tuple[float, float, float, float] = Field(description="per call, in that order")
-    device_seconds: tuple[float, float, float, float] | None = Field(
+    seconds: tuple[CallSeconds, CallSeconds, CallSeconds, CallSeconds] = Field(
+        description="per call, in that order"
+    )
+    device_seconds: tuple[NotNegative, NotNegative, NotNegative, NotNegative] | None = Field(
         None, description="the same by CUDA events"
     )
     at_s: float = Field(description="when the quad began, seconds after sampling began")
@@ -64,46 +91,48 @@ class Samples(Part):
     empty_sample_s: float | None = Field(
         None, description="what it reports for a call that does nothing; not subtracted"
     )
-    calls_per_sample: int
-    quads: list[Quad]
+    calls_per_sample: Several
+    quads: list[Quad] = Field(min_length=1)
 
 
 class Warmup(Part):
     """What ran before the first sample."""
 
-    calls: int = Field(description="of each side")
-    seconds: float
+    calls: Count = Field(description="of each side")
+    seconds: NotNegative
     steady: bool = Field(description="whether two adjacent windows agreed before the cap")
 
 
 class Latency(Part):
     """Seconds per call of one side; a percentile is null where the sample cannot support it."""
 
-    n: int
-    median_s: float
-    mean_s: float
-    min_s: float
-    max_s: float
-    standard_deviation_s: float
-    p50_s: float
-    p90_s: float | None
-    p95_s: float | None
-    p99_s: float | None
+    n: Several
+    median_s: CallSeconds
+    mean_s: CallSeconds
+    min_s: CallSeconds
+    max_s: CallSeconds
+    standard_deviation_s: NotNegative
+    p50_s: CallSeconds
+    p90_s: CallSeconds | None
+    p95_s: CallSeconds | None
+    p99_s: CallSeconds | None
 
 
 class Statistics(Part):
     """What the samples say; `docs/measuring.md` defines every figure."""
 
-    speed_up: Interval = Field(description="baseline time / candidate time")
-    half_width: float | None = Field(description="of the interval, relative")
-    quads: int
+    speed_up: SpeedUp = Field(description="baseline time / candidate time")
+    half_width: NotNegative | None = Field(description="of the interval, relative")
+    quads: Several
     converged: bool = Field(description="whether the target half-width was reached in the budget")
-    noise_floor: float | None = Field(description="relative, from the group's A/A case")
-    margin: float = Field(description="relative; the larger of noise floor and minimum effect")
-    p_value: float | None = Field(description="of an effect beyond the margin")
+    noise_floor: NotNegative | None = Field(description="relative, from the group's A/A case")
+    margin: NotNegative = Field(
+        description="relative; the larger of noise floor and minimum effect"
+    )
+    p_value: float | None = Field(ge=0, le=1, description="of an effect beyond the margin")
     baseline: Latency
     candidate: Latency
-    throughput_per_s: float = Field(description="items per second of the candidate")
+    throughput_per_s: float = Field(gt=0, description="items per second of the candidate")
     drift: float | None = Field(description="relative change of the baseline over the sampling")
     drifting: bool
     autocorrelation: float | None = Field(description="lag 1, of the quads")
@@ -116,15 +145,15 @@ class Numerics(Part):
     within_tolerance: bool
     reason: str | None = Field(description="why not")
     compared: Literal["output", "losses"]
-    max_abs: float | None
-    max_rel: float | None
-    relative_l2: float | None
+    max_abs: NotNegative | None
+    max_rel: NotNegative | None
+    relative_l2: NotNegative | None
     differing: float | None = Field(
-        None, description="share of the integers, or truth values, that differ"
+        None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
     cosine: float | None
-    tolerance: float = Field(description="of relative_l2 and of differing")
-    input_sets: int = Field(1, description="on which outputs were compared")
+    tolerance: NotNegative = Field(description="of relative_l2 and of differing")
+    input_sets: Several = Field(1, description="on which outputs were compared")
     inputs: Literal["drawn", "rearranged", "example"] = Field(
         "example",
         description="where those come from: drawn by the model's own inputs under several seeds;"
@@ -135,26 +164,30 @@ class Numerics(Part):
 class Cost(Part):
     """What the mode asks before it pays."""
 
-    import_s: float | None = Field(None, description="importing PyTorch and what the case needs")
-    build_s: float | None = Field(None, description="building the model")
-    prepare_s: float | None = Field(
+    import_s: NotNegative | None = Field(
+        None, description="importing PyTorch and what the case needs"
+    )
+    build_s: NotNegative | None = Field(None, description="building the model")
+    prepare_s: NotNegative | None = Field(
         None, description="the mode's preparation before the first call"
     )
-    first_call_s: float | None = Field(
+    first_call_s: NotNegative | None = Field(
         None, description="the first call, with empty compile caches"
     )
-    baseline_first_call_s: float | None = None
-    peak_host_bytes: int | None = Field(
+    baseline_first_call_s: NotNegative | None = None
+    peak_host_bytes: Count | None = Field(
         None, description="high-water mark of resident memory above the start, candidate alone"
     )
-    peak_children_bytes: int | None = Field(None, description="of the largest child (compilers)")
-    cuda_allocated_bytes: int | None = Field(None, description="peak")
-    cuda_reserved_bytes: int | None = Field(None, description="peak")
-    parameter_bytes: int | None = None
-    artefact_bytes: int | None = Field(None, description="files the mode needs at run time")
-    cpu_cores_used: float | None = Field(None, description="mean, while sampling")
-    other_load: float | None = Field(None, description="cores kept busy by others while sampling")
-    gpu_utilisation: float | None = Field(
+    peak_children_bytes: Count | None = Field(None, description="of the largest child (compilers)")
+    cuda_allocated_bytes: Count | None = Field(None, description="peak")
+    cuda_reserved_bytes: Count | None = Field(None, description="peak")
+    parameter_bytes: Count | None = None
+    artefact_bytes: Count | None = Field(None, description="files the mode needs at run time")
+    cpu_cores_used: NotNegative | None = Field(None, description="mean, while sampling")
+    other_load: NotNegative | None = Field(
+        None, description="cores kept busy by others while sampling"
+    )
+    gpu_utilisation: NotNegative | None = Field(
         None, description="share of the last second of sampling in which a kernel ran, by NVML"
     )
     break_even_calls: Interval | None = Field(
@@ -199,8 +232,8 @@ class Run(Part):
     bookkeeping_share: float | None = Field(
         None, description="of sampling_s: spent on untimed calls, synchronising and looking"
     )
-    threads: int = Field(description="asked for")
-    torch_threads: int | None = Field(None, description="as PyTorch reports them")
+    threads: Several = Field(description="asked for")
+    torch_threads: Count | None = Field(None, description="as PyTorch reports them")
 
 
 class Record(Part):
@@ -215,7 +248,7 @@ class Record(Part):
     verdict: Verdict | None = None
     no_effect: str | None = Field(None, description="set when the mode did nothing, saying how")
     item: str = Field("item", description="what throughput counts")
-    flops: int | None = Field(
+    flops: Count | None = Field(
         None, description="of one forward pass of the batch, by shape; null: not counted"
     )
     parameters: dict[str, Any] = Field(description="what of the configuration produced this")
@@ -230,6 +263,18 @@ class Record(Part):
     gpu: dict[str, Any] | None = Field(None, description="clocks, temperature, throttling")
     warnings: list[str] = Field([], description="reasons to trust the figures less")
     environment: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _has_what_its_status_says(self) -> Self:
+        """Ask a case that is ok for its figures, and any other for its reason and remedy."""
+        needed = (
+            ("samples", "statistics", "numerics") if self.status == "ok" else ("reason", "remedy")
+        )
+        if missing := [name for name in needed if not getattr(self, name)]:
+            raise ValueError(f"the status is {self.status}, and {', '.join(missing)} is missing")
+        if self.status == "ok" and self.numerics and not self.numerics.within_tolerance:
+            raise ValueError("the status is ok, and the numerics are outside of tolerance")
+        return self
 
     def in_brief(self) -> str:
         """Return one line for the terminal: the case and how it came out."""
@@ -248,7 +293,7 @@ class Record(Part):
         return Case(**self.case.model_dump())
 
 
-class CorruptRecord(ValueError):
+class CorruptRecord(CorruptFile):
     """A file that is no record; the message names it and what to do."""
 
 
@@ -258,19 +303,38 @@ def read_record(path: Path) -> Record:
     Raises
     ------
     CorruptRecord
-        When the file is not a whole and valid record.
+        When the file is not a whole and valid record, or is that of another case than its path
+        names.
+    FileNotFoundError
+        When there is no such file.
     """
     try:
-        return Record.model_validate_json(path.read_bytes())
-    except (ValidationError, UnicodeDecodeError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise CorruptRecord(
-            f"{path} is not a valid record ({first}); delete it and run snakemake again"
-        ) from None
+        record = Record.model_validate_json(read_bytes(path))
+    except CorruptFile as error:
+        raise CorruptRecord(path, error.unreadable.reason) from None
+    except ValidationError as error:
+        raise _corrupt(path, error) from None
+    if case_at(path) not in (None, record.identity):
+        raise CorruptRecord(path, f"is the record of another case, {record.identity}")
+    return record
+
+
+def _corrupt(path: Path, error: ValidationError) -> CorruptRecord:
+    """Say what is wrong with a record: another version is told as such."""
+    for fault in error.errors():
+        if fault["loc"] == ("schema_version",) and isinstance(found := fault["input"], int):
+            age = "a newer" if found > SCHEMA_VERSION else "an older"
+            return CorruptRecord(
+                path,
+                f"was made by {age} torchmodes (its schema is {found}, this one reads"
+                f" {SCHEMA_VERSION})",
+                remedy=f"read it with that one, or {AGAIN}",
+            )
+    return CorruptRecord(path, f"is not a valid record ({first_fault(error.errors())})")
 
 
 def read_records(paths: Iterable[Path], *, quads: bool = True) -> list[Record]:
-    """Read records, sorted by case.
+    """Read records, sorted by case; raises as `read_record` does.
 
     Parameters
     ----------
@@ -283,6 +347,28 @@ def read_records(paths: Iterable[Path], *, quads: bool = True) -> list[Record]:
     records = map(read_record, paths)
     kept = records if quads else map(_without_quads, records)
     return sorted(kept, key=lambda record: record.identity)
+
+
+def read_whole_records(
+    paths: Iterable[Path], *, quads: bool = True
+) -> tuple[list[Record], list[Unreadable]]:
+    """Read the records that are whole, sorted by case, and say what is wrong with the others.
+
+    Parameters
+    ----------
+    paths, quads
+        As for `read_records`.
+    """
+    whole: list[Record] = []
+    unreadable: list[Unreadable] = []
+    for path in paths:
+        try:
+            whole += read_records([path], quads=quads)
+        except CorruptRecord as error:
+            unreadable.append(error.unreadable)
+        except FileNotFoundError:
+            unreadable.append(Unreadable(path, "is missing", "run snakemake again"))
+    return sorted(whole, key=lambda record: record.identity), unreadable
 
 
 def _without_quads(record: Record) -> Record:

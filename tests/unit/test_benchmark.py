@@ -74,9 +74,25 @@ def test_an_aa_case_of_other_hardware_gives_none(
         (make_record(CASE.format("eager"), status="failed"), "has no result"),
         (make_record(CASE.format("eager"), quads=1), "has too few quads for an interval"),
         (make_record(CASE.format("eager")), "was measured with 2 threads, not 4"),
+        (make_record(CASE.format("eager"), environment={"gpu": []}), "on other hardware"),
     ],
 )
 def test_an_aa_case_that_says_nothing_of_this_one_gives_none(aa: Record, why: str) -> None:
     floor, (warning,) = benchmark.floor_here(aa, node(), 2 if "quads" in why else 4)
     assert floor is None
     assert why in warning
+
+
+def test_what_no_record_can_hold_is_a_failed_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_cold(target, argument, *, log):
+        record = make_record(CASE.format("fx")).model_dump(mode="json")
+        record["statistics"]["candidate"]["min_s"] = 0.0
+        return {name: record[name] for name in ("status", "samples", "statistics")}, None
+
+    monkeypatch.setattr(benchmark, "run_cold", run_cold)
+    monkeypatch.setattr(benchmark, "describe_environment", node)
+    parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
+    record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"))
+    assert record.status == "failed"
+    assert record.reason is not None
+    assert "statistics.candidate.min_s: should be greater than" in record.reason

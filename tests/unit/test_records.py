@@ -2,58 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from record_factory import make_record
 
 from torchmodes.cases import parse_case
 from torchmodes.records import (
     CorruptRecord,
     Failure,
-    Identity,
     Interval,
     Quad,
     Record,
-    Run,
-    Samples,
     read_record,
     read_records,
+    read_whole_records,
     write_atomically,
     write_record,
     write_reserved,
 )
 from torchmodes.writing import reserve
 
-RUN = Run(
-    started_at="2026-01-01T00:00:00.000+00:00",
-    finished_at="2026-01-01T00:00:09.000+00:00",
-    wall_s=9.0,
-    start_method="fork",
-    start_s=0.5,
-    threads=2,
-)
-
-
-def record_of(case="inference/cpu/resnet50/inductor/fp32-b8", **parts):
-    identity = Identity(**parse_case(case).identity())
-    return Record(**{"case": identity, "status": "ok", "parameters": {}, "run": RUN} | parts)
-
-
-SAMPLED = record_of(
-    verdict="faster",
-    samples=Samples(
-        clock="perf_counter",
-        calls_per_sample=1,
-        quads=[Quad(order="ABBA", seconds=(0.2, 0.1, 0.1 + 1e-17, 1 / 3), at_s=0.0)],
-    ),
+CASE = "inference/cpu/resnet50/inductor/fp32-b8"
+SAMPLED = make_record(
+    CASE,
+    speed_up=1.2,
     facts={"graphs": 1, "graph_breaks": {"print": 2}},
     warnings=["ten quads are few"],
 )
-FAILED = record_of(
+FAILED = make_record(
+    CASE,
     status="failed",
     reason="killed by SIGSEGV",
     remedy="see the log",
@@ -79,7 +64,7 @@ def test_a_record_knows_its_case():
 def test_records_are_sorted_by_case(tmp_path):
     names = ["inference/cpu/b/eager/fp32-b8", "inference/cpu/a/eager/fp32-b16"]
     for number, name in enumerate([*names, "inference/cpu/a/eager/fp32-b8"]):
-        write_record(record_of(name), tmp_path / f"{number}.json")
+        write_record(make_record(name, quads=2), tmp_path / f"{number}.json")
     found = [str(record.identity) for record in read_records(tmp_path.iterdir())]
     assert found == [
         "inference/cpu/a/eager/fp32-b8",
@@ -100,7 +85,7 @@ def test_a_figure_that_is_not_finite_is_refused(number):
 
 
 def test_what_an_engine_tells_is_strict_json_whatever_it_is(path):
-    write_record(record_of(facts={"share": math.nan, "limits": [math.inf, 1.0]}), path)
+    write_record(make_record(CASE, facts={"share": math.nan, "limits": [math.inf, 1.0]}), path)
 
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")
@@ -111,7 +96,7 @@ def test_what_an_engine_tells_is_strict_json_whatever_it_is(path):
 
 def test_a_key_that_no_record_has_is_refused():
     with pytest.raises(ValidationError, match="speedup"):
-        record_of(speedup=1.2)
+        Record(**vars(SAMPLED), speedup=1.2)
 
 
 # --- A broken file ---------------------------------------------------------------------------
@@ -125,16 +110,117 @@ def test_a_key_that_no_record_has_is_refused():
         lambda text: "no JSON at all",
         lambda text: "{}",
         lambda text: text.replace('"ok"', '"okay"'),
-        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
         lambda text: text.replace("resnet50", "\udcff"),
     ],
-    ids=["empty", "cut", "text", "no keys", "wrong word", "another version", "not UTF-8"],
+    ids=["empty", "cut", "text", "no keys", "wrong word", "not UTF-8"],
 )
 def test_a_broken_file_is_named_with_what_to_do(path, damage):
     write_record(SAMPLED, path)
     path.write_bytes(damage(path.read_text()).encode(errors="surrogateescape"))
     with pytest.raises(CorruptRecord, match=r"fp32-b8\.json is not a valid record .*; delete it"):
         read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (2, "was made by a newer torchmodes (its schema is 2, this one reads 1)"),
+        (0, "was made by an older torchmodes (its schema is 0, this one reads 1)"),
+    ],
+)
+def test_another_version_is_told_as_such(path, version, told):
+    content = json.loads(FAILED.model_dump_json()) | {"schema_version": version, "added": 1}
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorruptRecord) as raised:
+        read_record(path)
+    assert str(raised.value) == (
+        f"{path} {told}; read it with that one, or delete it and run snakemake again"
+    )
+
+
+Change = Callable[[dict[str, Any]], object]
+SENSELESS: dict[str, tuple[Change, str]] = {
+    "no quad": (lambda r: r["samples"]["quads"].clear(), "samples.quads: List should have at"),
+    "no time": (lambda r: r["samples"]["quads"][0].update(seconds=[1, 0, 1, 1]), "seconds.1"),
+    "ok without figures": (lambda r: r.update(statistics=None), "statistics is missing"),
+    "ok without samples": (lambda r: r.update(samples=None, numerics=None), "samples, numerics is"),
+    "ok but outside": (lambda r: r["numerics"].update(within_tolerance=False), "outside of toler"),
+    "no speed": (lambda r: speed_up(r).update(estimate=0, low=0), "above 0"),
+    "negative speed": (lambda r: speed_up(r).update(estimate=-1.2, low=None), "speed_up.estimate"),
+    "upside down": (lambda r: speed_up(r).update(low=1.3, high=1.1), "not between its bounds"),
+    "impossible p": (lambda r: r["statistics"].update(p_value=1.5), "statistics.p_value"),
+    "no reason": (lambda r: r.update(status="failed", remedy="wait"), "reason is missing"),
+    "no remedy": (lambda r: r.update(status="wrong", reason="off"), "remedy is missing"),
+    "no batch": (lambda r: r["case"].update(batch_size=0), "case.batch_size"),
+    "a path as a name": (lambda r: r["case"].update(model="../m"), "case.model"),
+}
+
+
+def speed_up(record: dict[str, Any]) -> dict[str, Any]:
+    return record["statistics"]["speed_up"]
+
+
+@pytest.mark.parametrize("change", SENSELESS)
+def test_a_record_that_makes_no_sense_is_none(path, change):
+    content = json.loads(SAMPLED.model_dump_json())
+    alter, told = SENSELESS[change]
+    alter(content)
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorruptRecord, match="fp32-b8.json is not a valid record") as raised:
+        read_record(path)
+    assert told in str(raised.value)
+
+
+def test_a_record_at_the_path_of_another_case_is_none(tmp_path):
+    copied = tmp_path / SAMPLED.identity.baseline.record
+    write_record(SAMPLED, copied)
+    with pytest.raises(CorruptRecord, match=f"is the record of another case, {CASE}; delete it"):
+        read_record(copied)
+    elsewhere = tmp_path / "kept.json"
+    write_record(SAMPLED, elsewhere)
+    assert read_record(elsewhere) == SAMPLED
+
+
+def put_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def put_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def put_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("put", [put_folder, put_loop, put_pipe])
+def test_what_is_no_file_is_named_and_not_waited_for(path, put):
+    path.parent.mkdir()
+    put(path)
+    with pytest.raises(CorruptRecord, match=r"fp32-b8\.json (is not a file|cannot be read)"):
+        read_record(path)
+
+
+def test_a_file_that_may_not_be_read_is_named(path, monkeypatch):
+    write_record(SAMPLED, path)
+
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(CorruptRecord, match=r"cannot be read \(Permission denied\); delete it"):
+        read_record(path)
+
+
+def test_of_many_the_whole_ones_are_read_and_the_others_named(tmp_path):
+    good, bad, gone = (tmp_path / name for name in ("good.json", "bad.json", "gone.json"))
+    write_record(SAMPLED, good)
+    bad.write_text("{")
+    records, unreadable = read_whole_records([bad, gone, good])
+    assert records == [SAMPLED]
+    assert [one.path for one in unreadable] == [bad, gone]
 
 
 def test_a_missing_file_is_missing_and_not_broken(path):
@@ -183,7 +269,7 @@ def test_the_failure_on_a_full_disk_has_the_environment_of_its_run(path, monkeyp
     environment = {"machine": {"host": "here"}}
     with reserve(path) as reservation:
         monkeypatch.setattr(os, "fsync", fail)
-        told = write_reserved(record_of(environment=environment), reservation)
+        told = write_reserved(make_record(CASE, environment=environment), reservation)
     assert told.status == "failed"
     assert read_record(path) == told
     assert told.environment == environment

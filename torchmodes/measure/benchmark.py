@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from torchmodes.environment import describe_environment, same_hardware
 from torchmodes.jobs import run_cold
+from torchmodes.reading import first_fault
 from torchmodes.records import Record
 from torchmodes.supervision.outcome import Outcome
 
@@ -88,7 +91,7 @@ def floor_here(
         return None, []
     if aa.statistics is None:
         return _no_floor("has no result")
-    here, there = (e["machine"]["host"] or "a container" for e in (environment, aa.environment))
+    here, there = (_host(e) or "a container" for e in (environment, aa.environment))
     if not same_hardware(aa.environment, environment):
         return _no_floor(f"was measured on other hardware, on {there}")
     if aa.run.threads != threads:
@@ -117,6 +120,11 @@ def noise_floor(low: float | None, high: float | None) -> float | None:
     if low is None or high is None:
         return None
     return max(abs(math.log(low)), abs(math.log(high)))
+
+
+def _host(environment: Mapping[str, Any]) -> str | None:
+    machine = environment.get("machine")
+    return machine.get("host") if isinstance(machine, Mapping) else None
 
 
 def _no_floor(reason: str) -> tuple[None, list[str]]:
@@ -152,10 +160,18 @@ def record_of(
         "threads": threads,
         "torch_threads": parts.pop("torch_threads", None),
     }
-    return Record(
-        case=parameters["case"],
-        parameters=dict(parameters),
-        run=run,
-        environment={**environment, **parts.pop("environment", {})},
-        **parts,
-    )
+    known: dict[str, Any] = {
+        "case": parameters["case"],
+        "parameters": dict(parameters),
+        "run": run,
+        "environment": {**environment, **parts.pop("environment", {})},
+    }
+    try:
+        return Record(**known, **parts)
+    except ValidationError as error:  # such as a clock that stood still
+        return Record(
+            **known,
+            status="failed",
+            reason=f"its process returned what no record can hold ({first_fault(error.errors())})",
+            remedy="measure the case again; if that does not help, report it",
+        )

@@ -199,8 +199,8 @@ def _effect(
 
 
 def _exp(exponent: float | None) -> float | None:
-    """Return e to the exponent, or None where no float holds it."""
-    if exponent is None or exponent > _LARGEST_EXPONENT:
+    """Return e to the exponent, or None where no float holds it, or it holds but zero."""
+    if exponent is None or abs(exponent) > _LARGEST_EXPONENT:
         return None
     return math.exp(exponent)
 
