@@ -5,7 +5,9 @@ PYTHON ?= python3
 CORES ?= 4
 BIN := .venv/bin
 UV := uv==0.13.8
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(ARGS)
+# One word for the shell, whatever is in it. ARGS is several words, and stays so.
+quoted = '$(subst ','\'',$(1))'
+SNAKEMAKE = $(BIN)/snakemake --cores $(call quoted,$(CORES)) $(ARGS)
 
 .DEFAULT_GOAL := run
 
@@ -60,8 +62,8 @@ report: .venv/ready ## Snakemake's own report of a finished run: reports/snakema
 	$(SNAKEMAKE) --report reports/snakemake.zip
 
 compare: .venv/ready ## this run against another: make compare BASE=other/results (fails where slower)
-	@test -n "$(BASE)" || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
-	$(BIN)/python -m torchmodes.comparison $(BASE) $(ARGS)
+	@test -n $(call quoted,$(BASE)) || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
+	$(BIN)/python -m torchmodes.comparison $(call quoted,$(BASE)) $(ARGS)
 
 lock: .venv/ready ## make requirements.lock anew from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -75,11 +77,11 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
 
 .venv/ready: requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	@$(call quoted,$(PYTHON)) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	    f"torchmodes needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12")'
 	@command -v c++ g++ clang++ >/dev/null || echo "No C++ compiler found: TorchInductor and the custom \
 	operators will be recorded as unsupported. (Debian: apt-get install g++; macOS: xcode-select --install)"
-	$(PYTHON) -m venv .venv
+	$(call quoted,$(PYTHON)) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@

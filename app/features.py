@@ -12,6 +12,7 @@ from app.messages import show_problem
 from torchmodes.cases import TABLE_STATISTICS, find_trainings
 from torchmodes.config import BASELINE_MODE, parse_config
 from torchmodes.prediction.predict import beyond_training, decimals, in_words, usual
+from torchmodes.report.markdown import markdown_text
 from torchmodes.training.dataset import Column, Statistics, load_statistics
 
 KEPT = "kept values"
@@ -62,16 +63,18 @@ def _ask(column: Column, kept: dict[str, float]) -> float:
     # A widget that another page does not show is forgotten; its value is kept apart.
     st.session_state.setdefault(key, kept.get(column.name, usual(column)))
     value = st.number_input(
-        f"{column.name} ({column.unit})" if column.unit else column.name,
+        markdown_text(f"{column.name} ({column.unit})" if column.unit else column.name),
         key=key,
         step=10.0 ** round(math.log10(column.standard_deviation) - 1),
         format=f"%.{decimals(column)}f",
-        help=f"training data: mean {in_words(column, column.mean)},"
-        f" {in_words(column, column.minimum)} to {in_words(column, column.maximum)}",
+        help=markdown_text(
+            f"training data: mean {in_words(column, column.mean)},"
+            f" {in_words(column, column.minimum)} to {in_words(column, column.maximum)}"
+        ),
     )
     kept[column.name] = value
     if said := beyond_training(column, value):
-        st.warning(f"{column.name} is {said}", icon=":material/warning:")
+        st.warning(markdown_text(f"{column.name} is {said}"), icon=":material/warning:")
     return value
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.messages import show_problem
+from torchmodes.report.markdown import markdown_code
 
 LANGUAGES = {".py": "python", ".json": "json", ".cpp": "cpp", ".h": "cpp"}
 LONGEST = 200_000
@@ -15,7 +16,7 @@ HEIGHT_PIXELS = 360
 
 def show_text(path: Path) -> None:
     """Show a file, or say why it cannot be read; of a very long one the beginning."""
-    st.caption(f"`{path}`")
+    st.caption(markdown_code(str(path)))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
-from torchmodes.records import read_records
+from torchmodes.report.data import load_report_data
+from torchmodes.report.problems import bad, problems
+from torchmodes.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    records = read_records(map(Path, snakemake.input.records), quads=False)
-    bad = [record.in_brief() for record in records if record.status in ("failed", "wrong")]
-    for path in map(Path, snakemake.input.metrics):
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        if metrics["status"] in ("failed", "wrong"):
-            bad.append(f"training {metrics['mode']}  {metrics['status']}: {metrics['reason']}")
-    if bad:
-        sys.exit("Error: strict is true, and not everything succeeded:\n  " + "\n  ".join(bad))
-    Path(snakemake.output[0]).write_text(json.dumps({"cases": len(records)}) + "\n")
+    data = load_report_data(
+        [Path(path) for path in snakemake.input.records],
+        [Path(path) for path in snakemake.input.metrics],
+    )
+    if found := bad(problems(data)):
+        lines = [f"{one.case}  {one.kind}: {one.reason}" for one in found]
+        sys.exit("Error: strict is true, and not everything succeeded:\n  " + "\n  ".join(lines))
+    write_atomically(Path(snakemake.output[0]), json.dumps({"cases": len(data.cases)}) + "\n")

@@ -5,22 +5,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
+from torchmodes.profiling.peaks import read_peaks
 from torchmodes.profiling.roofline import roofline
-from torchmodes.records import read_records
+from torchmodes.records import read_whole_records
 from torchmodes.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
+    records, _ = read_whole_records(map(Path, snakemake.input.records), quads=False)
     medians = {
         str(record.identity): record.statistics.candidate.median_s
-        for record in read_records(map(Path, snakemake.input.records))
+        for record in records
         if record.statistics is not None
     }
     profiles = [json.loads(Path(path).read_bytes()) for path in snakemake.input.profiles]
-    machines = {
-        Path(path).stem: json.loads(Path(path).read_bytes()) for path in snakemake.input.machines
-    }
+    machines = {path.stem: read_peaks(path) for path in map(Path, snakemake.input.machines)}
     found = roofline(profiles, machines, medians)
     write_atomically(Path(snakemake.output[0]), json.dumps(found, indent=1) + "\n")

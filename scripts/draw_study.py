@@ -1,17 +1,23 @@
 """Draw what a study found."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
+from torchmodes.reading import CorruptFile
+from torchmodes.report.figures.panels import message_figure
 from torchmodes.report.figures.studies import draw_study
 from torchmodes.report.plots import save
+from torchmodes.studies.results import read_study
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job_log(snakemake.log[0]):
+with job_log(snakemake.log[0]) as logger:
     study = Path(snakemake.input[0])
-    content = json.loads(study.read_text(encoding="utf-8"))
-    save(draw_study(study.stem, content), Path(snakemake.output[0]))
+    try:
+        figure = draw_study(study.stem, read_study(study))
+    except CorruptFile as error:  # the report tells it too, and needs no figure
+        logger.warning("%s", error)
+        figure = message_figure(f"Nothing to show: {error}.")
+    save(figure, Path(snakemake.output[0]))

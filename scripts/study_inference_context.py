@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
-from torchmodes.records import read_records
+from torchmodes.records import read_whole_records
 from torchmodes.studies.inference_context import compare_contexts
 from torchmodes.writing import write_atomically
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    records = read_records(map(Path, snakemake.input))
-    study = compare_contexts(records, snakemake.params.contexts)
+    records, unreadable = read_whole_records(map(Path, snakemake.input), quads=False)
+    study = compare_contexts(records, snakemake.params.contexts, unreadable)
     write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")

@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
-from torchmodes.records import read_records
+from torchmodes.records import read_whole_records
 from torchmodes.report.tables import summary_table, write_summary
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    table = summary_table(read_records(map(Path, snakemake.input), quads=False))
-    write_summary(table, Path(snakemake.output.csv), Path(snakemake.output.parquet))
+    records, unreadable = read_whole_records(map(Path, snakemake.input), quads=False)
+    write_summary(
+        summary_table(records, unreadable),
+        Path(snakemake.output.csv),
+        Path(snakemake.output.parquet),
+    )

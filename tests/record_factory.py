@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from torchmodes.records import (
     Warmup,
 )
 from torchmodes.report.data import TrainingRun
+from torchmodes.training.metrics import Metrics
 
 ENVIRONMENT: dict[str, Any] = {
     "machine": {
@@ -346,16 +346,14 @@ def make_training(mode: str, *, status: str = "ok", offset: float = 0.0) -> Trai
         "artefacts": ["weights.pt"] if ok else [],
         "environment": ENVIRONMENT,
     }
-    return TrainingRun(
-        mode, status, metrics["reason"], metrics["remedy"], metrics, pd.DataFrame(history)
-    )
+    return TrainingRun(Metrics.model_validate(metrics), pd.DataFrame(history))
 
 
 def write_training(run: TrainingRun, folder: Path) -> Path:
     """Write a training as the workflow would, and return the path of its metrics."""
     folder.mkdir(parents=True)
     run.history.to_csv(folder / "history.csv", index=False)
-    (folder / "metrics.json").write_text(json.dumps(run.metrics))
+    (folder / "metrics.json").write_text(run.metrics.model_dump_json())
     return folder / "metrics.json"
 
 

@@ -5,7 +5,6 @@ Nothing here imports PyTorch, so that a job costs little beside its work.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -13,10 +12,11 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torchmodes import models
 from torchmodes.machine import container, host_name
+from torchmodes.reading import CorruptFile, Result, read_json
 from torchmodes.supervision.folders import private_folder
 from torchmodes.supervision.keeper import PLACES
 from torchmodes.supervision.outcome import Outcome
@@ -44,6 +44,14 @@ HEADERS = "precompiled_headers"
 """The folder of Inductor's precompiled headers, in that of its cache."""
 
 logger = logging.getLogger(__name__)
+
+
+class _Build(Result):
+    """What ``build.json`` tells, as `torchmodes.operators.job.build` writes it."""
+
+    status: Literal["ok", "unsupported"]
+    reason: str | None = None
+    remedy: str | None = None
 
 
 class SupervisorLost(RuntimeError):
@@ -216,7 +224,10 @@ def operators_missing(library: str | None) -> dict[str, Any] | None:
     """
     if library is None:
         return None
-    build = json.loads(Path(library).with_name("build.json").read_text(encoding="utf-8"))
-    if build["status"] == "ok":
-        return None
-    return encodable({key: build[key] for key in ("status", "reason", "remedy")})
+    try:
+        build = read_json(Path(library).with_name("build.json"), _Build)
+    except CorruptFile as error:
+        found = error.unreadable
+        reason = f"{found.path} {found.reason}"
+        return {"status": "failed", "reason": reason, "remedy": found.remedy}
+    return None if build.status == "ok" else encodable(build.model_dump())

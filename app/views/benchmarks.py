@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from torchmodes.report import words
 from torchmodes.report.data import ReportData
 from torchmodes.report.existing import Existing, load_existing
 from torchmodes.report.judging import Judged
+from torchmodes.report.markdown import markdown_text
 from torchmodes.report.plots import PLOTS
 from torchmodes.report.problems import problems
 from torchmodes.report.quantities import NOTHING
@@ -46,8 +48,9 @@ def show() -> None:
         )
         return
     existing = _load(tuple(map(_stamp, paths)), _stamp(Path(SUMMARY)))
-    for path, message in existing.broken:
-        show_problem(message, remedy=f"rm {path} && snakemake --cores 4 {path}")
+    for one in existing.broken:
+        path, remove = shlex.quote(str(one.path)), "rm -r" if one.path.is_dir() else "rm"
+        show_problem(str(one), remedy=f"{remove} {path} && snakemake --cores 4 {path}")
     data = _chosen_run(existing)
     if not data.cases:
         return
@@ -96,11 +99,10 @@ def _show_advice(data: ReportData) -> None:
     )
     for subject, advice in found:
         with place.container(border=True):
-            st.caption(
-                f"{words.subject(subject)} · batch {advice.group.batch_size:,}"
-                f" · on {subject.machine}"
-            )
-            st.markdown(f"**{words.headline(advice)}.** {words.reason(advice)}")
+            title = f"{words.subject(subject)} · batch {advice.group.batch_size:,}"
+            st.caption(markdown_text(f"{title} · on {subject.machine}"))
+            answer, why = words.headline(advice), words.reason(advice)
+            st.markdown(f"**{markdown_text(answer)}.** {markdown_text(why)}")
 
 
 def _filtered(data: ReportData) -> tuple[Judged, ...]:

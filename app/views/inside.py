@@ -23,6 +23,7 @@ from torchmodes.prediction.layers import (
 )
 from torchmodes.prediction.loading import load_mlp
 from torchmodes.prediction.predict import in_words, normalise
+from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.style import look
 from torchmodes.training.dataset import Statistics
 
@@ -56,12 +57,12 @@ def show() -> None:
                 show_problem(str(error), remedy=error.remedy)
         module = None
     if module is not None:
-        colour = look(mode).colour
+        colour, path = look(mode).colour, markdown_code(str(artefact.path))
         with weights:
-            st.caption(f"Of `{artefact.path}`, loaded into the MLP.")
+            st.caption(f"Of {path}, loaded into the MLP.")
             _show_weights(module, colour)
         with layers:
-            st.caption(f"Of the MLP with `{artefact.path}`, for the row of the first tab.")
+            st.caption(f"Of the MLP with {path}, for the row of the first tab.")
             _show_layers(activations(module, normalise(statistics, values)), colour)
     with graph:
         _show_texts(mode)
@@ -119,13 +120,13 @@ def _show_texts(mode: str) -> None:
     folder = Path(trained_model(mode))
     there = [name for name in TEXTS if (folder / name).is_file()]
     if not there:
-        st.info(f"The mode {mode} wrote no graph and no code.")
+        st.info(markdown_text(f"The mode {mode} wrote no graph and no code."))
     for name in there:
         st.subheader(TEXTS[name])
         show_text(folder / name)
     if (folder / NODES).is_file():
         st.subheader("Nodes")
-        st.caption(f"`{folder / NODES}`")
+        st.caption(markdown_code(str(folder / NODES)))
         try:
             st.dataframe(pd.read_csv(folder / NODES, dtype=str), hide_index=True, placeholder="")
         except (OSError, ValueError) as error:

@@ -22,6 +22,7 @@ from torchmodes.prediction.artefacts import (
     train_first,
 )
 from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
+from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.quantities import duration
 from torchmodes.training.dataset import Statistics
 
@@ -90,9 +91,10 @@ def _show_prediction(artefact: Artefact, statistics: Statistics, values: Sequenc
     with st.container(border=True):
         target = statistics.target
         unit = "" if target.unit in (None, "dollars") else f" ({target.unit})"
-        st.metric(f"{target.name}{unit}", in_words(target, said.value))
+        st.metric(markdown_text(f"{target.name}{unit}"), in_words(target, said.value))
         st.metric("Latency of the call (indicative)", duration(said.latency_s))
-    st.caption(f"By {artefact.told} (`{artefact.path}`). {INDICATIVE}")
+    path = markdown_code(str(artefact.path))
+    st.caption(f"By {markdown_text(artefact.told)} ({path}). {INDICATIVE}")
 
 
 def _show_all(modes: Sequence[str], statistics: Statistics, values: Sequence[float]) -> None:

@@ -12,6 +12,7 @@ from app.messages import show_missing, show_problem
 from app.texts import show_text
 from torchmodes.cases import Case, find_profiles
 from torchmodes.report import particulars
+from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.profiled import OPERATORS, Profiled, compare_operators, read_profile
 from torchmodes.report.quantities import duration
 from torchmodes.report.style import look
@@ -62,7 +63,7 @@ def _read(case: Case) -> Profiled:
 
 def _show_profile(profiled: Profiled) -> None:
     if profiled.said:
-        st.markdown(profiled.said)
+        st.markdown(markdown_text(profiled.said))
     colour = look(profiled.case.mode).colour
     if profiled.parts:
         st.subheader("A step, by what its time goes to")
@@ -73,7 +74,8 @@ def _show_profile(profiled: Profiled) -> None:
         st.info("The profile holds no operator.")
         return
     names = [*tables, *(["what the mode made"] if profiled.texts else [])]
-    for name, tab in zip(names, st.tabs([name.capitalize() for name in names]), strict=True):
+    tabs = st.tabs([markdown_text(name.capitalize()) for name in names])
+    for name, tab in zip(names, tabs, strict=True):
         with tab:
             if name == OPERATORS:
                 _show_own_times(profiled.operators, colour)
@@ -96,7 +98,8 @@ def _show_own_times(operators: pd.DataFrame, colour: str) -> None:
 def _show_difference(first: Profiled, second: Profiled) -> None:
     for profiled in (first, second):
         if profiled.said:
-            st.markdown(f"`{profiled.case}` — {profiled.said}")
+            case = markdown_code(str(profiled.case))
+            st.markdown(f"{case} — {markdown_text(profiled.said)}")
     if first.operators.empty or second.operators.empty:
         st.info("One of the two has no operators, so there is nothing to compare.")
         return
@@ -106,8 +109,9 @@ def _show_difference(first: Profiled, second: Profiled) -> None:
     if names[0] == names[1]:
         names = str(first.case), str(second.case)
     st.markdown(
-        f"In a recorded step the operators of **{names[1]}** take {duration(abs(more))}"
-        f" {'more' if more > 0 else 'less'} than those of **{names[0]}**."
+        f"In a recorded step the operators of **{markdown_text(names[1])}** take"
+        f" {duration(abs(more))} {'more' if more > 0 else 'less'} than those of"
+        f" **{markdown_text(names[0])}**."
     )
     bars = both.head(SHOWN_AS_BARS).set_index("operator")["difference_s"] * MILLISECONDS
     _show_bars(bars, f"ms more in a step of {names[1]}", look(second.case.mode).colour)

@@ -168,7 +168,7 @@ def test_a_record_that_makes_no_sense_is_none(path, change):
     alter(content)
     path.parent.mkdir()
     path.write_text(json.dumps(content))
-    with pytest.raises(CorruptRecord, match="fp32-b8.json is not a valid record") as raised:
+    with pytest.raises(CorruptRecord, match=r"fp32-b8\.json is not a valid record") as raised:
         read_record(path)
     assert told in str(raised.value)
 

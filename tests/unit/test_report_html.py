@@ -250,7 +250,7 @@ def test_failures_are_loud_on_the_terminal_and_strict_fails_rule_all() -> None:
     records = [make_record(CASE.format("eager")), make_record(CASE.format("fx"), status="failed")]
     lenient = make_report_data(records, config={"strict": False})
     strict = make_report_data(records, config={"strict": True})
-    assert "1 failed or wrong" in printed(lenient)
+    assert "1 failed, wrong or unreadable" in printed(lenient)
     assert "rule all would end with exit code 1" in printed(lenient)
     assert "rule all ends with exit code 1" in printed(strict)
     fine = make_report_data(house_price_records(), config={"strict": True})
@@ -271,7 +271,7 @@ def test_unsupported_cases_are_no_failure() -> None:
     data = make_report_data(
         [make_record(CASE.format("fx"), status="unsupported")], config={"strict": True}
     )
-    assert "failed or wrong" not in printed(data)
+    assert "failed, wrong" not in printed(data)
     assert "exit code" not in printed(data)
 
 

@@ -3,13 +3,15 @@
 python -m torchmodes.comparison BASE [MORE ...] [--this results]
 
 Exit code 0: nothing became slower; 1: a case became slower, or was measured there and is not here
-(failed, wrong, unsupported, without effect); 2: the runs cannot be compared.
+(failed, wrong, unsupported, without effect); 2: the runs cannot be compared, or not all of their
+records can be read, or the pages cannot be written.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from torchmodes.comparison.changes import Comparison, compare
 from torchmodes.comparison.pages import write_comparison
 from torchmodes.comparison.runs import load_run
 from torchmodes.comparison.terminal import print_comparison
+from torchmodes.report.quantities import plural
 from torchmodes.writing import print_anything
 
 CANNOT_COMPARE = 2
@@ -29,17 +32,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     print_anything()
     try:
-        base, *more = [load_run(path) for path in options.base]
-        this = load_run(options.this)
-        comparison = compare(base, this, minimum_effect=options.minimum_effect)
-    except ValueError as error:
-        Console(stderr=True, highlight=False).print(f"cannot compare: {error}", markup=False)
-        return CANNOT_COMPARE
+        return _compare(options)
+    except (ValueError, OSError) as error:
+        return _cannot(f"cannot compare: {error}")
+    except Exception:  # noqa: BLE001 - Python's own exit code, 1, means that a case became slower
+        return _cannot(traceback.format_exc())
+
+
+def _compare(options: argparse.Namespace) -> int:
+    base, *more = [load_run(path) for path in options.base]
+    this = load_run(options.this)
+    comparison = compare(base, this, minimum_effect=options.minimum_effect)
     print_comparison(comparison)
-    history = sorted([base, *more, this], key=lambda run: run.finished_at)
-    write_comparison(comparison, html=options.html, markdown=options.markdown, history=history)
+    runs = [base, *more, this]
+    history = sorted(runs, key=lambda run: run.finished_at)
+    try:
+        write_comparison(comparison, html=options.html, markdown=options.markdown, history=history)
+    except OSError as error:
+        pages = f"{options.html} and {options.markdown}"
+        return _cannot(f"cannot write {pages}: {error.strerror}")
     Console(highlight=False).print(f"The comparison: {options.html}", markup=False)
+    if unreadable := [one for run in runs for one in run.unreadable]:
+        count = plural(len(unreadable), "record")
+        return _cannot(f"not all is compared, for want of {count}: {unreadable[0]}")
     return exit_code(comparison, count_eager=options.count_eager)
+
+
+def _cannot(message: str) -> int:
+    """Say on standard error why there is no verdict, and return the exit code for that."""
+    Console(stderr=True, highlight=False).print(message, markup=False, soft_wrap=True)
+    return CANNOT_COMPARE
 
 
 def exit_code(comparison: Comparison, *, count_eager: bool = False) -> int:

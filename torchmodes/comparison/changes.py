@@ -38,6 +38,7 @@ from torchmodes.measure.statistics import (
     survivor,
     verdict,
 )
+from torchmodes.reading import Unreadable
 from torchmodes.records import Interval, Record
 
 Outcome = Literal["faster", "slower", "same", "unresolved", "lost", "gained", "neither"]
@@ -148,6 +149,11 @@ class Comparison:
         """Whether all records come from one machine."""
         return len({*self.base.machines, *self.this.machines}) == 1
 
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The records of either run that cannot be read, whose cases are not compared."""
+        return (*self.base.unreadable, *self.this.unreadable)
+
     def with_outcome(self, *outcomes: Outcome) -> tuple[Change, ...]:
         """Return the cases that came out so."""
         return tuple(change for change in self.changes if change.outcome in outcomes)
@@ -182,9 +188,14 @@ def compare(base: Run, this: Run, *, minimum_effect: float | None = None) -> Com
         changes=tuple(changes),
         eager=tuple(_eager_changes(changes, minimum_effect=minimum_effect)),
         differences=tuple(differences(base, this)),
-        only_base=tuple(sorted(base.records.keys() - this.records.keys())),
-        only_this=tuple(sorted(this.records.keys() - base.records.keys())),
+        only_base=_only_in(base, this),
+        only_this=_only_in(this, base),
     )
+
+
+def _only_in(run: Run, other: Run) -> tuple[Case, ...]:
+    """Return the cases of a run that the other does not have, as far as it can be read."""
+    return tuple(sorted(run.records.keys() - other.records.keys() - other.unreadable_cases))
 
 
 def _change(case: Case, there: Record, here: Record, *, minimum_effect: float | None) -> Change:
@@ -276,7 +287,7 @@ def _smallest(records: Iterable[Record], given: float | None) -> float:
 def _minimum_effect(record: Record) -> float:
     told = record.parameters.get("measurement")
     value = told.get("minimum_effect") if isinstance(told, Mapping) else None
-    return float(value) if isinstance(value, int | float) else MINIMUM_EFFECT
+    return value if isinstance(value, int | float) and 0 <= value < 1 else MINIMUM_EFFECT
 
 
 def _altered(base: Mapping, this: Mapping, path: str = "") -> Iterator[str]:

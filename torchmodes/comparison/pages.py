@@ -10,7 +10,7 @@ from torchmodes.comparison.changes import OUTCOMES, Change, Comparison
 from torchmodes.comparison.figures import draw_changes, draw_history
 from torchmodes.comparison.runs import Run
 from torchmodes.report.html import render_template
-from torchmodes.report.markdown import markdown_table, markdown_text
+from torchmodes.report.markdown import Code, markdown_table, markdown_text
 from torchmodes.report.plots import inline_svg
 from torchmodes.report.quantities import NOTHING, duration, ratio
 from torchmodes.report.sections import Facets, InlineFigure
@@ -73,6 +73,7 @@ def render_markdown(comparison: Comparison) -> str:
         or "No case was measured in both runs.",
         *_only("there", comparison.only_base),
         *_only("here", comparison.only_this),
+        *_unreadable(comparison),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -107,9 +108,9 @@ def _differences(comparison: Comparison) -> str:
     return markdown_table(("what", "there", "here"), rows)
 
 
-def _row(change: Change) -> list[str]:
+def _row(change: Change) -> list[str | Code]:
     return [
-        f"`{change.case}`",
+        Code(str(change.case)),
         words.sign(change),
         *words.change_text(change),
         words.margin_text(change),
@@ -118,6 +119,12 @@ def _row(change: Change) -> list[str]:
         ratio(change.took),
         words.notes(change) or NOTHING,
     ]
+
+
+def _unreadable(comparison: Comparison) -> Iterator[str]:
+    if comparison.unreadable:
+        yield "## Not compared"
+        yield "\n".join(f"- {markdown_text(str(one))}" for one in comparison.unreadable)
 
 
 def _only(where: str, cases: Sequence) -> Iterator[str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchmodes.cases import Case
-from torchmodes.records import Record, read_records
+from torchmodes.cases import Case, case_at, find_records
+from torchmodes.reading import Unreadable
+from torchmodes.records import Record, read_whole_records
 from torchmodes.report.conditions import Condition, Machine, conditions, machine_of, mapping
 
 BENCHMARK = "benchmark"
@@ -26,10 +27,18 @@ class Run:
         As the user called it: the path.
     records
         By case.
+    unreadable
+        Files that should be records, and are not.
     """
 
     name: str
     records: Mapping[Case, Record]
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def unreadable_cases(self) -> set[Case]:
+        """The cases of which nothing is known, because their records cannot be read."""
+        return {case for one in self.unreadable if (case := case_at(one.path)) is not None}
 
     @property
     def machines(self) -> list[Machine]:
@@ -77,15 +86,15 @@ def load_run(path: Path, *, name: str | None = None) -> Run:
     Parameters
     ----------
     path
-        A ``results`` folder, the folder that holds one, or any folder of records.
+        A ``results`` folder, the folder that holds one, or its folder ``benchmark``.
     name
         What to call it; by default the path.
 
     Raises
     ------
     ValueError
-        When there is no such folder, or no record in it, or one that is not valid
-        (`torchmodes.records.CorruptRecord`); the message names the path.
+        When there is no such folder, or no record in it that can be read; the message names the
+        path.
     """
     return read_run(record_files(path), name=name or str(path))
 
@@ -95,17 +104,21 @@ def record_files(path: Path) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path}: there is no such folder")
-    below = (path / BENCHMARK, path / "results" / BENCHMARK, path)
-    found = next(folder for folder in below if folder.is_dir()).rglob("*-b*.json")
-    files = sorted(file for file in found if "--vs--" not in file.name)  # of two profiles
-    if not files:
-        raise ValueError(f"{path}: holds no record of a benchmarked case (benchmark/**/*.json)")
-    return files
+    for folder in (path / BENCHMARK, path / "results" / BENCHMARK, path):
+        if files := find_records(folder):
+            return files
+    raise ValueError(
+        f"{path}: is no results folder: no record of a benchmarked case lies below"
+        f" {path / BENCHMARK} or {path / 'results' / BENCHMARK}"
+    )
 
 
 def read_run(files: Iterable[Path], *, name: str) -> Run:
-    """Read the records of a run from their files."""
-    return Run(name, {record.identity: record for record in read_records(files)})
+    """Read the records of a run from their files; raises as `load_run` does."""
+    records, unreadable = read_whole_records(files)
+    if unreadable and not records:
+        raise ValueError(str(unreadable[0]))
+    return Run(name, {record.identity: record for record in records}, tuple(unreadable))
 
 
 def differences(base: Run, this: Run) -> list[Difference]:

@@ -38,6 +38,8 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     for where, cases in (("there", comparison.only_base), ("here", comparison.only_this)):
         if cases:
             console.print(Text(f"Only {where}: {listing([str(case) for case in cases])}."))
+    for one in comparison.unreadable:
+        console.print(Text(f"Not compared: {one}.", "bold yellow"))
     console.print(Text(f"{words.headline(comparison)}. {words.counts(comparison)}.", "bold"))
 
 

@@ -74,7 +74,7 @@ def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
     if rates.get(precision) is None:
         return None
     return Roof(
-        max(rates[precision], rates["fp32"]),
+        max(rates[precision], rates.get("fp32") or 0.0),
         max(measured["copy_bytes_per_s"], measured["triad_bytes_per_s"]),
     )
 

@@ -86,7 +86,7 @@ def machine_of(environment: Mapping[str, Any]) -> Machine:
     return Machine(
         host=str(machine.get("host") or ""),
         cpu=str(machine.get("cpu") or ""),
-        cores=cores if isinstance(cores, int) else 0,
+        cores=cores if isinstance(cores, int) and 0 <= cores < 2**31 else 0,
         gpu=str(gpu.get("name") or ""),
     )
 

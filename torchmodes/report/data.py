@@ -13,11 +13,13 @@ import pandas as pd
 
 from torchmodes.cases import Case, parse_case
 from torchmodes.provenance import file_digest
-from torchmodes.records import Record, read_records
+from torchmodes.reading import CorruptFile, Unreadable
+from torchmodes.records import Record, read_whole_records
 from torchmodes.report.conditions import Machine, machine_of
 from torchmodes.report.judging import Judged, Subject, judge
+from torchmodes.studies.results import read_study
+from torchmodes.training.metrics import HISTORY, Metrics, read_history, read_metrics
 
-HISTORY_COLUMNS = ["epoch", "train_loss", "validation_loss", "seconds"]
 OPERATORS_SHOWN = 15
 CASES_SHOWN = 300
 """What figures and long tables show at the most; the summary holds every case of any run."""
@@ -29,26 +31,30 @@ class TrainingRun:
 
     Attributes
     ----------
-    mode, status, reason, remedy
-        As in a record.
     metrics
-        ``metrics.json`` as it is.
+        What ``metrics.json`` holds.
     history
         One row per epoch: epoch, train_loss, validation_loss (mean squared error of the z-scored
-        target) and seconds; no rows where the status is not ``ok``.
+        target) and seconds; no rows where the status is not ``ok``, or it cannot be read.
     """
 
-    mode: str
-    status: str
-    reason: str | None
-    remedy: str | None
-    metrics: Mapping[str, Any]
+    metrics: Metrics
     history: pd.DataFrame
+
+    @property
+    def mode(self) -> str:
+        """The mode that was trained in."""
+        return self.metrics.mode
+
+    @property
+    def status(self) -> str:
+        """As of a record."""
+        return self.metrics.status
 
     @property
     def environment(self) -> Mapping[str, Any]:
         """The environment it ran in; empty where it was not written."""
-        return self.metrics.get("environment") or {}
+        return self.metrics.environment
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,15 @@ class Study:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything the report is made of; made by `load_report_data` or `make_report_data`."""
+    """Everything the report is made of; made by `load_report_data` or `make_report_data`.
+
+    Attributes
+    ----------
+    unreadable_cases
+        Files that should be records of cases, and are not.
+    unreadable_files
+        Other files without which a part of the report is left out.
+    """
 
     cases: tuple[Judged, ...]
     trainings: tuple[TrainingRun, ...]
@@ -99,6 +113,8 @@ class ReportData:
     data_digest: str | None = None
     roofline: Mapping[str, Any] = field(default_factory=dict)
     diffs: tuple[Mapping[str, Any], ...] = ()
+    unreadable_cases: tuple[Unreadable, ...] = ()
+    unreadable_files: tuple[Unreadable, ...] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -150,7 +166,7 @@ def load_report_data(
     roofline: Path | None = None,
     diffs: Sequence[Path] = (),
 ) -> ReportData:
-    """Read everything the report needs.
+    """Read everything the report needs; what cannot be read is left out, and named.
 
     Parameters
     ----------
@@ -173,21 +189,23 @@ def load_report_data(
 
     Raises
     ------
-    CorruptRecord
-        When a record is not whole and valid.
     ValueError
-        When another file is not what it should be; the message names it.
+        When a file of a profile is not what it should be; the message names it.
     """
+    # Only the figure of single samples needs them, and it shows no more cases than that.
+    whole, unreadable = read_whole_records(records, quads=len(records) <= CASES_SHOWN)
+    missed: list[Unreadable] = []
     return make_report_data(
-        # Only the figure of single samples needs them, and it shows no more cases than that.
-        read_records(records, quads=len(records) <= CASES_SHOWN),
-        trainings=[_read_training(folder) for folder in _folders(trainings)],
+        whole,
+        trainings=_read_trainings(_folders(trainings), missed),
         profiles=_read_profiles(_folders(profiles)),
         config=config or {},
-        studies=[Study(path.stem, _read_object(path)) for path in sorted(map(Path, studies))],
-        data_digest=None if table is None else file_digest(table),
+        studies=_read_studies(sorted(map(Path, studies)), missed),
+        data_digest=None if table is None else _digest(table, missed),
         roofline=None if roofline is None else _read_object(roofline),
         diffs=[_read_object(path) for path in sorted(diffs)],
+        unreadable_cases=unreadable,
+        unreadable_files=missed,
     )
 
 
@@ -201,6 +219,8 @@ def make_report_data(
     data_digest: str | None = None,
     roofline: Mapping[str, Any] | None = None,
     diffs: Iterable[Mapping[str, Any]] = (),
+    unreadable_cases: Iterable[Unreadable] = (),
+    unreadable_files: Iterable[Unreadable] = (),
 ) -> ReportData:
     """Judge records and put them together with what else there is."""
     return ReportData(
@@ -212,37 +232,56 @@ def make_report_data(
         data_digest=data_digest,
         roofline=roofline or {},
         diffs=tuple(diffs),
+        unreadable_cases=tuple(unreadable_cases),
+        unreadable_files=tuple(unreadable_files),
     )
 
 
 def _folders(paths: Sequence[Path]) -> list[Path]:
     """Return the folders that files lie in, each once; a folder stands for itself."""
-    return sorted({path if path.is_dir() else path.parent for path in map(Path, paths)})
-
-
-def _read_training(folder: Path) -> TrainingRun:
-    metrics = _read_object(folder / "metrics.json")
-    for key in ("mode", "status"):
-        if not isinstance(metrics.get(key), str):
-            raise ValueError(f"{folder / 'metrics.json'}: {key!r} is missing")
-    return TrainingRun(
-        mode=metrics["mode"],
-        status=metrics["status"],
-        reason=metrics.get("reason"),
-        remedy=metrics.get("remedy"),
-        metrics=metrics,
-        history=_read_history(folder / "history.csv"),
+    # A folder in the place of a file is for its reader to tell.
+    return sorted(
+        {
+            path if path.is_dir() and path.suffix not in (".json", ".csv") else path.parent
+            for path in map(Path, paths)
+        }
     )
 
 
-def _read_history(path: Path) -> pd.DataFrame:
+def _read_trainings(folders: Iterable[Path], missed: list[Unreadable]) -> list[TrainingRun]:
+    """Read trainings; one without its history still has its figures."""
+    found = []
+    for folder in folders:
+        try:
+            metrics = read_metrics(folder / "metrics.json")
+        except CorruptFile as error:
+            missed.append(error.unreadable)
+            continue
+        try:
+            history = read_history(folder / "history.csv")
+        except CorruptFile as error:
+            missed.append(error.unreadable)
+            history = pd.DataFrame(columns=list(HISTORY), dtype=float)
+        found.append(TrainingRun(metrics, history))
+    return found
+
+
+def _read_studies(paths: Iterable[Path], missed: list[Unreadable]) -> list[Study]:
+    found = []
+    for path in paths:
+        try:
+            found.append(Study(path.stem, read_study(path)))
+        except CorruptFile as error:
+            missed.append(error.unreadable)
+    return found
+
+
+def _digest(table: Path, missed: list[Unreadable]) -> str | None:
     try:
-        history = pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({error})") from None
-    if missing := [name for name in HISTORY_COLUMNS if name not in history.columns]:
-        raise ValueError(f"{path}: column {', '.join(missing)} is missing")
-    return history
+        return file_digest(table)
+    except OSError as error:
+        missed.append(Unreadable(table, f"cannot be read ({error.strerror})"))
+        return None
 
 
 def _read_profiles(folders: Iterable[Path]) -> list[Profile]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from torchmodes.cases import Case, case_from
-from torchmodes.records import Record, read_record
+from torchmodes.reading import CorruptFile, Unreadable, read_table
+from torchmodes.records import read_whole_records
 from torchmodes.report.data import ReportData, make_report_data
 
 
@@ -24,12 +23,12 @@ class Existing:
     others
         The same with the records the last report does not hold; None where there are none.
     broken
-        One message per file that is no record, with its path.
+        The files that are no records, and the summary where it is none.
     """
 
     data: ReportData
     others: ReportData | None
-    broken: tuple[tuple[Path, str], ...]
+    broken: tuple[Unreadable, ...]
 
 
 def load_existing(records: Sequence[Path], summary: Path) -> Existing:
@@ -46,19 +45,13 @@ def load_existing(records: Sequence[Path], summary: Path) -> Existing:
         The tidy table of the last finished run, which names its cases; without one, every record
         belongs to the run.
     """
-    whole: list[Record] = []
-    broken: list[tuple[Path, str]] = []
-    for path in records:
-        try:
-            whole.append(read_record(path))
-        except (ValueError, OSError) as error:
-            broken.append((path, str(error)))
+    whole, broken = read_whole_records(records)
     reported = None
-    if summary.is_file():
+    if summary.exists():
         try:
             reported = _cases_of(summary)
-        except ValueError as error:
-            broken.append((summary, str(error)))
+        except CorruptFile as error:
+            broken.append(error.unreadable)
     inside = [r for r in whole if reported is None or r.identity in reported]
     return Existing(
         data=make_report_data(inside),
@@ -68,10 +61,8 @@ def load_existing(records: Sequence[Path], summary: Path) -> Existing:
 
 
 def _cases_of(summary: Path) -> set[Case]:
+    rows = read_table(summary, numbers=["batch_size"]).to_dict("records")
     try:
-        rows = pd.read_csv(summary).to_dict("records")
         return {case_from({str(key): value for key, value in row.items()}) for row in rows}
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{summary} is not a table of cases ({error}); delete it and run snakemake again"
-        ) from None
+    except (KeyError, ValueError, OverflowError) as error:
+        raise CorruptFile(summary, f"is not a table of cases ({error})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torchmodes.report import words
@@ -16,6 +17,20 @@ from torchmodes.report.quantities import NOTHING, duration, ratio, ratio_range, 
 from torchmodes.report.sections import answers, case_warnings
 from torchmodes.writing import write_atomically
 
+_JOINER = "\N{WORD JOINER}"
+_LIVE = re.compile(
+    r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)"  # addresses
+    r"|(?<=:)(?=[\w+-]+[:/])|(?<=#)(?=\d)",  # emoji, icons; issues
+    re.IGNORECASE,
+)
+_ARROW = re.compile(r"(?<!\S)([<>~-])(->|[->=])(?!\S)")
+_SPECIAL = re.compile(
+    r"[\\`*\[\]$~|]"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # between letters and digits it is a letter
+    rf"|:(?={_JOINER}?[a-zA-Z])"  # directives
+    r"|^[#>+=-]"  # blocks
+)
+_NUMBERED = re.compile(r"^(\d+)([.)])")
 _HOW_TO_OPEN = (
     "The whole report is `reports/report.html`: one file, no network needed. Open it with"
     " `xdg-open reports/report.html` (Linux), `open reports/report.html` (macOS), or a browser."
@@ -32,7 +47,7 @@ def render_summary(data: ReportData) -> str:
     shown = data.excerpt()
     parts = [
         "# Which PyTorch execution mode to ship",
-        f"{words.counts(data.cases)}. {_measured_on(data)}",
+        f"{words.counts(data.cases, unreadable=len(data.unreadable_cases))}. {_measured_on(data)}",
         ""
         if shown is data
         else f"Shown are {len(shown.cases):,} of them, those of the first models;"
@@ -98,7 +113,7 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
         if found.picks:
             picks = [words.pick(pick) for pick in found.picks]
             yield "\n".join(
-                f"- {title}: {markdown_text(which)}, {value}" for title, which, value in picks
+                f"- {title}: {markdown_text(f'{which}, {value}')}" for title, which, value in picks
             )
 
 
@@ -109,10 +124,11 @@ def _hardware(data: ReportData) -> Iterable[str]:
         yield "\n".join(f"- {markdown_text(f'{one.title}: {one.said}')}" for one in found)
 
 
-def _case_row(judged: Judged) -> list[str]:
-    row = [f"`{judged.case}`", words.verdict(judged)]
+def _case_row(judged: Judged) -> list[str | Code]:
+    result = words.verdict(judged)
     if judged.withdrawn:
-        row[1] += f" (alone: {judged.record.verdict})"
+        result += f" (alone: {judged.record.verdict})"
+    row: list[str | Code] = [Code(str(judged.case)), result]
     if judged.measured:
         statistics = statistics_of(judged)
         row += [
@@ -132,14 +148,14 @@ def _trainings(data: ReportData) -> Iterable[str]:
     yield "## Training"
     rows = []
     for run in data.trainings:
-        rmse, r2 = run.metrics.get("rmse"), run.metrics.get("r2")
+        rmse, r2 = run.metrics.rmse, run.metrics.r2
         rows.append(
             [
                 run.mode,
                 run.status,
                 NOTHING if rmse is None else f"{rmse:,.4g}" if rmse < 1000 else f"{rmse:,.0f}",
                 NOTHING if r2 is None else f"{r2:.4f}",
-                duration(run.metrics.get("seconds")),
+                duration(run.metrics.seconds),
             ]
         )
     yield markdown_table(("mode", "status", "RMSE (test)", "R² (test)", "whole training"), rows)
@@ -151,8 +167,7 @@ def _warnings(data: ReportData) -> Iterable[str]:
         return
     yield "## Warnings"
     yield "\n".join(
-        f"- {markdown_text(text)}: {', '.join(f'`{case}`' for case in cases)}"
-        for text, cases in found
+        f"- {markdown_text(text)}: {', '.join(map(markdown_code, cases))}" for text, cases in found
     )
 
 
@@ -160,24 +175,52 @@ def _problems(data: ReportData) -> str:
     found = problems(data)
     if not found:
         return all_well(data)
-    rows = [[f"`{p.case}`", p.kind, p.reason, p.remedy or NOTHING] for p in found[:CASES_SHOWN]]
+    rows: list[list[str | Code]] = [
+        [Code(p.case), p.kind, p.reason, p.remedy or NOTHING] for p in found[:CASES_SHOWN]
+    ]
     if len(found) > CASES_SHOWN:
         rows.append(["…", f"{len(found) - CASES_SHOWN:,} more", "", ""])
     return markdown_table(("case", "what", "reason", "what to do"), rows)
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+@dataclass(frozen=True)
+class Code:
+    """A cell that is shown as code."""
+
+    text: str
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str | Code]]) -> str:
     """Return a table; every cell is escaped."""
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(value: str) -> str:
+def _cell(value: str | Code) -> str:
     """Keep a value on one line and inside its cell."""
-    return markdown_text(value).replace("|", "\\|")
+    if isinstance(value, Code):
+        return markdown_code(value.text).replace("|", "\\|")
+    return markdown_text(value)
 
 
 def markdown_text(value: str) -> str:
-    """Keep what a message says from being read as HTML or as a new block."""
-    flat = re.sub(r"\s*\n\s*", " ", value.strip())
-    return flat.replace("&", "&amp;").replace("<", "&lt;")
+    """Return Markdown that shows a text as it is: no image, link, formula, emoji or new block.
+
+    Some of Markdown's extensions look for links and emoji in the text that is left once all escapes
+    are read, so that no escape helps: an invisible character keeps those apart.
+    """
+    apart = _ARROW.sub(rf"\1{_JOINER}\2", _LIVE.sub(_JOINER, _on_one_line(value)))
+    escaped = _SPECIAL.sub(r"\\\g<0>", apart.replace("&", "&amp;").replace("<", "&lt;"))
+    return _NUMBERED.sub(r"\1\\\2", escaped)
+
+
+def markdown_code(value: str) -> str:
+    """Return a text as a span of code, whatever is in it."""
+    text = _on_one_line(value)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text or not text else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def _on_one_line(value: str) -> str:
+    return " ".join(filter(None, map(str.strip, value.splitlines())))

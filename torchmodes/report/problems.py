@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from torchmodes.cases import Case
+from torchmodes.cases import Case, case_at
 from torchmodes.report.advice import statistics_of
 from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData, TrainingRun
 from torchmodes.report.judging import Judged
 from torchmodes.report.quantities import percent, ratio_digits, ratio_range
 
-Kind = Literal["failed", "wrong", "unsupported", "no effect", "unresolved", "unconverged"]
+Kind = Literal[
+    "unreadable", "failed", "wrong", "unsupported", "no effect", "unresolved", "unconverged"
+]
 KINDS: tuple[Kind, ...] = (
+    "unreadable",
     "failed",
     "wrong",
     "unsupported",
@@ -23,6 +27,7 @@ KINDS: tuple[Kind, ...] = (
     "unconverged",
 )
 MEANINGS: dict[Kind, str] = {
+    "unreadable": "There is a file, but not one that can be read: this page stands without it.",
     "failed": "The case ended with an error.",
     "wrong": "It ran, but its output is outside tolerance, or its training diverged.",
     "unsupported": "The mode cannot run this case, for a reason known before or told by PyTorch.",
@@ -46,9 +51,13 @@ class Problem:
 
 def problems(data: ReportData) -> list[Problem]:
     """Return every problem of a run, the worst kinds first."""
+    found = [
+        Problem("unreadable", _named(one.path), f"{one.path} {one.reason}", one.remedy)
+        for one in (*data.unreadable_cases, *data.unreadable_files)
+    ]
     # A model that is wrong against itself is told once, by its A/A case.
     models_fault = {_blame(judged) for judged in data.cases if judged.case.is_baseline} - {None}
-    found = [
+    found += [
         problem
         for judged in data.cases
         if judged.case.is_baseline or _blame(judged) not in models_fault
@@ -67,7 +76,13 @@ def all_well(data: ReportData) -> str:
 
 def bad(found: Sequence[Problem]) -> list[Problem]:
     """Return the problems that ``strict: true`` does not accept."""
-    return [problem for problem in found if problem.kind in ("failed", "wrong")]
+    return [problem for problem in found if problem.kind in ("unreadable", "failed", "wrong")]
+
+
+def _named(path: Path) -> str:
+    """Return the case that a record's path names, or the path of another file."""
+    case = case_at(path)
+    return str(path) if case is None else str(case)
 
 
 def _blame(judged: Judged) -> tuple[Machine, Case, str] | None:
@@ -101,8 +116,9 @@ def _of_case(judged: Judged) -> Iterator[Problem]:
 def _of_training(run: TrainingRun) -> Iterator[Problem]:
     for kind in ("failed", "wrong", "unsupported"):
         if run.status == kind:
-            reason = run.reason or "no reason was recorded"
-            yield Problem(kind, f"training of the model in {run.mode}", reason, run.remedy or "")
+            reason = run.metrics.reason or "no reason was recorded"
+            name = f"training of the model in {run.mode}"
+            yield Problem(kind, name, reason, run.metrics.remedy or "")
 
 
 def _unresolved(judged: Judged) -> str:

@@ -132,7 +132,8 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
     if not data.cases:
         return None
     shown = data.excerpt()
-    csv = judged_table(shown.cases).to_csv(index=False, lineterminator="\n").encode()
+    table = judged_table(shown.cases, data.unreadable_cases)
+    csv = table.to_csv(index=False, lineterminator="\n").encode()
     return {
         "cases": shown.cases,
         "facets": {

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from torchmodes.cases import case_at
+from torchmodes.reading import Unreadable
 from torchmodes.records import Interval, Latency, Record
 from torchmodes.report.conditions import mapping
 from torchmodes.report.judging import Judged, judge
@@ -87,19 +89,20 @@ _INTEGERS = {
 }
 
 
-def summary_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Return one row per case, sorted by machine and case.
+def summary_table(records: Sequence[Record], unreadable: Sequence[Unreadable] = ()) -> pd.DataFrame:
+    """Return one row per case, sorted by machine and case; those of unreadable records at the end.
 
     Seconds end in ``_s``, bytes in ``_bytes``; speed-ups are ratios, shares plain numbers.
     ``verdict`` is the case's own, ``verdict_holm`` the one that stands among all cases of the run.
     What does not exist is missing (empty in CSV, null in Parquet).
     """
-    return judged_table(judge(records))
+    return judged_table(judge(records), unreadable)
 
 
-def judged_table(cases: Sequence[Judged]) -> pd.DataFrame:
+def judged_table(cases: Sequence[Judged], unreadable: Sequence[Unreadable] = ()) -> pd.DataFrame:
     """Return the tidy table of cases that are judged already."""
-    table = pd.DataFrame([_row(case) for case in cases], columns=list(COLUMNS), dtype=object)
+    rows = [*map(_row, cases), *map(_unreadable_row, unreadable)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
     return table.astype({name: _dtype(name) for name in COLUMNS})
 
 
@@ -117,6 +120,12 @@ def write_summary(table: pd.DataFrame, csv: Path, parquet: Path) -> None:
     write_atomically(csv, table.to_csv(index=False, lineterminator="\n"))
     parquet.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(parquet, index=False)
+
+
+def _unreadable_row(one: Unreadable) -> dict[str, Any]:
+    case = case_at(one.path)
+    told = {"status": "unreadable", "reason": f"{one.path} {one.reason}", "remedy": one.remedy}
+    return told if case is None else {**case.identity(), **told}
 
 
 def _row(judged: Judged) -> dict[str, Any]:

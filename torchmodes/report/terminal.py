@@ -64,7 +64,7 @@ def _ending(failed: int, *, strict: bool) -> str:
         if strict
         else "with strict: true rule all would end with exit code 1"
     )
-    return f"{plural(failed, 'result')} failed or came out wrong; {ends}."
+    return f"{plural(failed, 'result')} failed, wrong or unreadable; {ends}."
 
 
 def _group_table(advice: Advice, *, several: bool) -> Table:
@@ -107,12 +107,12 @@ def _row(judged: Judged) -> list[Text]:
 
 
 def _counts(data: ReportData) -> Text:
-    return Text(words.counts(data.cases) + ".")
+    return Text(f"{words.counts(data.cases, unreadable=len(data.unreadable_cases))}.")
 
 
 def _failures(failed: list[Problem]) -> Panel:
     told = Text("\n\n").join(_failure(problem) for problem in failed)
-    return Panel(told, title=f"{len(failed)} failed or wrong", border_style="bold red")
+    return Panel(told, title=f"{len(failed)} failed, wrong or unreadable", border_style="bold red")
 
 
 def _failure(problem: Problem) -> Text:

@@ -234,12 +234,12 @@ def warnings(judged: Judged) -> list[str]:
     return found
 
 
-def counts(cases: Sequence[Judged]) -> str:
+def counts(cases: Sequence[Judged], *, unreadable: int = 0) -> str:
     """Say how many cases there are and how they ended: ``6 cases: 5 ok, 1 failed``."""
-    found = Counter(judged.record.status for judged in cases)
-    order = ("ok", "wrong", "failed", "unsupported")
+    found = Counter(judged.record.status for judged in cases) + Counter(unreadable=unreadable)
+    order = ("ok", "wrong", "failed", "unreadable", "unsupported")
     ended = ", ".join(f"{found[status]:,} {status}" for status in order if found[status])
-    return f"{plural(len(cases), 'case')}: {ended}" if cases else "No case was benchmarked"
+    return f"{plural(found.total(), 'case')}: {ended}" if ended else "No case was benchmarked"
 
 
 def subject(found: Subject) -> str:

@@ -6,16 +6,25 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from torchmodes.cases import Case
+from torchmodes.cases import Case, case_at
+from torchmodes.reading import Unreadable
 from torchmodes.records import Record
 
+_SERIES = ("task", "device", "model", "mode", "precision")
 KNEE_SHARE = 0.9
 """The knee is the smallest batch with this share of the best throughput: beyond it, latency is
 paid for little."""
 
 
-def scale_batches(records: Iterable[Record]) -> dict[str, Any]:
+def scale_batches(
+    records: Iterable[Record], unreadable: Iterable[Unreadable] = ()
+) -> dict[str, Any]:
     """Put the records of one mode at several batch sizes in order.
+
+    Parameters
+    ----------
+    records, unreadable
+        As `torchmodes.records.read_whole_records` returns them.
 
     Returns
     -------
@@ -24,11 +33,17 @@ def scale_batches(records: Iterable[Record]) -> dict[str, Any]:
         (``batch_size``, ``latency_s`` and ``throughput_per_s`` at the median; null where the case
         was not measured, with its ``status`` and ``reason``) and ``knee``, a batch size or null.
     """
-    ordered = sorted(records, key=lambda record: (_series_of(record.identity), record.identity))
+    points, items = {}, {}
+    for record in records:
+        points[record.identity] = _point(record)
+        items[_series_of(record.identity)] = record.item
+    for one in unreadable:
+        if (case := case_at(one.path)) is not None:
+            points[case] = _no_point(case, one)
     return {
         "series": [
-            _series(list(members))
-            for _, members in groupby(ordered, key=lambda record: _series_of(record.identity))
+            _series(series, [points[case] for case in cases], items.get(series, "item"))
+            for series, cases in groupby(sorted(points, key=_in_order), key=_series_of)
         ]
     }
 
@@ -48,25 +63,42 @@ def knee(points: Sequence[tuple[int, float]]) -> int | None:
 
 
 def _series_of(case: Case) -> tuple[str, ...]:
-    return case.task, case.device, case.model, case.mode, case.precision
+    return tuple(getattr(case, name) for name in _SERIES)
 
 
-def _series(records: Sequence[Record]) -> dict[str, Any]:
-    case = records[0].identity
-    points = [
-        {
-            "batch_size": record.case.batch_size,
-            "status": record.status,
-            "reason": record.reason,
-            "latency_s": record.statistics and record.statistics.candidate.median_s,
-            "throughput_per_s": record.statistics and record.statistics.throughput_per_s,
-        }
-        for record in records
-    ]
-    measured = [(r.case.batch_size, r.statistics.throughput_per_s) for r in records if r.statistics]
+def _in_order(case: Case) -> tuple[tuple[str, ...], int]:
+    return _series_of(case), case.batch_size
+
+
+def _point(record: Record) -> dict[str, Any]:
     return {
-        **{name: getattr(case, name) for name in ("task", "device", "model", "mode", "precision")},
-        "item": records[0].item,
+        "batch_size": record.case.batch_size,
+        "status": record.status,
+        "reason": record.reason,
+        "latency_s": record.statistics and record.statistics.candidate.median_s,
+        "throughput_per_s": record.statistics and record.statistics.throughput_per_s,
+    }
+
+
+def _no_point(case: Case, one: Unreadable) -> dict[str, Any]:
+    return {
+        "batch_size": case.batch_size,
+        "status": "unreadable",
+        "reason": f"{one.path} {one.reason}",
+        "latency_s": None,
+        "throughput_per_s": None,
+    }
+
+
+def _series(series: tuple[str, ...], points: list[dict[str, Any]], item: str) -> dict[str, Any]:
+    measured = [
+        (point["batch_size"], point["throughput_per_s"])
+        for point in points
+        if point["throughput_per_s"] is not None
+    ]
+    return {
+        **dict(zip(_SERIES, series, strict=True)),
+        "item": item,
         "points": points,
         "knee": knee(measured),
     }

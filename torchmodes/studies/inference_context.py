@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torchmodes.cases import case_at
+from torchmodes.reading import Unreadable
 from torchmodes.records import Record
 
 
-def compare_contexts(records: Iterable[Record], contexts: Mapping[str, str]) -> dict[str, Any]:
+def compare_contexts(
+    records: Iterable[Record],
+    contexts: Mapping[str, str],
+    unreadable: Iterable[Unreadable] = (),
+) -> dict[str, Any]:
     """Put the records of eager modes that differ in their context side by side.
 
     The baseline of each is eager in ``inference_mode``, so its speed-up is the comparison.
@@ -19,6 +25,8 @@ def compare_contexts(records: Iterable[Record], contexts: Mapping[str, str]) -> 
         Inference records of eager modes.
     contexts
         For each mode its ``context``: ``grad``, ``no_grad`` or ``inference_mode``.
+    unreadable
+        Files that should be such records.
 
     Returns
     -------
@@ -39,5 +47,18 @@ def compare_contexts(records: Iterable[Record], contexts: Mapping[str, str]) -> 
                 "latency_s": record.statistics and record.statistics.candidate.median_s,
             }
             for record in records
+        ]
+        + [
+            {
+                "case": case.identity(),
+                "context": contexts[case.mode],
+                "status": "unreadable",
+                "reason": f"{one.path} {one.reason}",
+                "verdict": None,
+                "speed_up": None,
+                "latency_s": None,
+            }
+            for one in unreadable
+            if (case := case_at(one.path)) is not None
         ]
     }

@@ -14,8 +14,7 @@ import torch
 from torchmodes.subjects import Job, configure_process, training_step, unsupported
 from torchmodes.training.dataset import load_statistics, load_tensors, save_training_stats
 from torchmodes.training.loop import Epoch, batches, quality, train
-
-HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
+from torchmodes.training.metrics import HISTORY
 
 
 def train_model(argument: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from torchmodes.environment import describe_environment
 from torchmodes.jobs import run_job, shared_compile_cache
 from torchmodes.signing import NoKey, sign
+from torchmodes.training.metrics import HISTORY
 from torchmodes.writing import write_atomically
 
 METRICS = (
@@ -24,7 +25,6 @@ METRICS = (
     "batch_size",
     "rows",
 )
-HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
 
 logger = logging.getLogger(__name__)
 
