@@ -22,11 +22,19 @@ Status = Literal["ok", "unsupported", "failed", "wrong"]
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 Label = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 """A name of a model or a mode, as it stands in a path."""
+
+
+def _fits_a_table(count: int) -> int:
+    if count >= 2**63:
+        raise ValueError("should be less than 2⁶³")
+    return count
+
+
 CallSeconds = Annotated[float, Field(ge=1e-15, le=1e9)]
 """Of one call: what a clock can show, so that every ratio of two is a number."""
 NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Several = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(ge=0), AfterValidator(_fits_a_table)]
+Several = Annotated[int, Field(ge=1), AfterValidator(_fits_a_table)]
 
 
 class Part(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
-from record_factory import house_price_records
+from record_factory import house_price_records, make_record
 from torch.nn import functional as F
 from trained_run import MODES, write_trained_run
 
@@ -173,3 +174,31 @@ def test_every_modes_price_is_its_models_to_the_cent(opened: Opened, served: Ser
         by_hand = f"${price_by_hand(served.folder, mode, values):,.2f}"
         expect(price).to_have_text(by_hand)
     expect(page.get_by_text("a TorchScript archive").first).to_be_visible()
+
+
+def test_what_records_and_files_say_is_shown_as_text(opened: Opened, served: Served) -> None:
+    """Nothing that a folder from elsewhere says is obeyed; `opened` sees that no host is asked."""
+    said = (
+        "![x](http://evil.example/a.png) [go](http://evil.example) https://evil.example"
+        " a@evil.example :smile: :material/home: :red[r] $x^2$ <img src=http://evil.example/b.png>"
+    )
+    record = make_record(
+        "inference/cpu/other/eager/fp32-b8", environment={"machine": {"host": said}}
+    )
+    path = served.folder / record.identity.record
+    write_record(record, path)
+    metrics = served.folder / "results/training/told/metrics.json"
+    metrics.parent.mkdir()
+    told = {"mode": "told", "status": "failed", "reason": said, "remedy": said}
+    metrics.write_text(json.dumps(told))
+    try:
+        for address, kind in (("benchmarks", "stCaptionContainer"), ("predict", "stAlert")):
+            opened.page.goto(f"{served.address}/{address}")
+            place = opened.page.get_by_test_id(kind).filter(has_text="evil.example").first
+            expect(place).to_be_visible(timeout=30_000)
+            settled(opened.page)
+            assert said in place.inner_text().replace("\N{WORD JOINER}", "")
+            assert place.locator("a, img, .katex, [style*=color]:not(svg *)").count() == 0
+    finally:
+        path.unlink()
+        shutil.rmtree(metrics.parent)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import copy
 import csv
 import json
+import re
 import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
-from record_factory import house_price_records, make_record
+from record_factory import ENVIRONMENT, house_price_records, make_record
 from streamlit.testing.v1 import AppTest
 from trained_run import write_trained_run
 
@@ -333,10 +335,16 @@ LEAN = 0.5
 """Share of an operator's time in the full recording that the lean one shows."""
 
 
-def write_profile(mode: str, operators: dict[str, tuple[float, float]], *, status: str = "ok"):
+def write_profile(
+    mode: str,
+    operators: dict[str, tuple[float, float]],
+    *,
+    status: str = "ok",
+    reason: str = "no compiler",
+):
     folder = Path(PROFILED.format(mode))
     folder.mkdir(parents=True)
-    told = {"status": status, "reason": None if status == "ok" else "no compiler"}
+    told = {"status": status, "reason": None if status == "ok" else reason}
     told |= {"profiled_step_s": 0.012, "unprofiled_step_s": 0.01}
     (folder / "summary.json").write_text(json.dumps(told))
     with (folder / "operators.csv").open("w", newline="") as file:
@@ -451,6 +459,51 @@ def test_whatever_else_a_profile_holds_is_shown(profiled: Path) -> None:
         "operator": 0.008,
         "other": 0.002,
     }
+
+
+LIVE = "![x](http://evil.example/a.png) :smile: $x^2$ https://evil.example"
+
+
+def obeyed(app: AppTest) -> list[str]:
+    """Return what the page would read as an image, a link, an emoji or a formula."""
+    texts = [
+        text
+        for kind in ("markdown", "caption", "error", "info", "warning", "metric", "number_input")
+        for one in app.get(kind)
+        for text in (one.value, getattr(one, "label", ""), getattr(one, "help", ""))
+        if isinstance(text, str)
+    ]
+    plain = [re.sub("`[^`]*`", "", text) for text in [*texts, *(tab.label for tab in app.tabs)]]
+    return [text for text in plain if re.search(r"(?<!\\)\]\(|:smile:|(?<!\\)\$|://", text)]
+
+
+def test_what_files_say_is_shown_and_not_obeyed(run: Path) -> None:
+    environment = copy.deepcopy(ENVIRONMENT) | {"machine": {"host": LIVE}}
+    for mode, status in (("eager", "ok"), ("fx", "failed")):
+        record = make_record(
+            f"inference/cpu/other/{mode}/fp32-b8",
+            status=status,
+            reason=LIVE,
+            remedy=LIVE,
+            warnings=[LIVE],
+            environment=environment,
+        )
+        write_record(record, Path(record.identity.record))
+    broken = Path("results/benchmark/inference/cpu/other") / "![x](http:" / "fp32-b8.json"
+    broken.parent.mkdir()
+    broken.write_text("{}")
+    described = json.loads(Path(TABLE_STATISTICS).read_text())
+    described["features"][0] |= {"name": LIVE, "unit": LIVE}
+    described["target"] |= {"name": LIVE, "unit": LIVE}
+    Path(TABLE_STATISTICS).write_text(json.dumps(described))
+    shutil.rmtree(trained_model("fx"))
+    told = {"mode": "fx", "status": "failed", "reason": LIVE, "remedy": LIVE}
+    Path(training_metrics("fx")).write_text(json.dumps(told))
+    write_profile("eager", {LIVE: (1, 0.1)}, status="failed", reason=LIVE)
+    (Path(PROFILED.format("eager")) / "![x](http:.csv").write_text("a\n1\n")
+    for name in ("benchmarks", "inside", "predict", "profiles"):
+        assert obeyed(page(name)) == [], name
+    assert any(r"!\[x\](http:" in one.value for one in page("benchmarks").error)
 
 
 def test_a_failed_training_gives_its_reason(run: Path) -> None:

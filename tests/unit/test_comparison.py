@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import io
 import math
-from collections.abc import Iterable
+import shlex
+import subprocess
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from torchmodes.measure.statistics import effect
 from torchmodes.records import Interval, Record, write_record
 from torchmodes.report.quantities import ratio_range
 
+ROOT = Path(__file__).parents[2]
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 
 
@@ -356,10 +359,101 @@ def test_what_cannot_be_compared_ends_with_2_and_says_why(
     for base, why in (
         ("nowhere", "no such folder"),
         ("empty", "no record"),
-        ("profiled/results", "no record"),
+        ("profiled/results", "is no results folder: no record"),
         ("corrupt", "not a valid record"),
         ("other", "no case in common"),
     ):
         assert main([str(tmp_path / base), "--this", good]) == 2
         assert why in " ".join(capsys.readouterr().err.split())
     assert load_run(other).title == f"{other} (01234567, 2026-03-01)"
+
+
+def put_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def put_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def put_half(path: Path) -> None:
+    path.write_text(path.read_text()[:400])
+
+
+@pytest.mark.parametrize("put", [put_folder, put_loop, put_half])
+@pytest.mark.parametrize("side", ["there", "here"])
+def test_a_record_that_cannot_be_read_ends_with_2_and_the_others_are_compared(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    put: Callable[[Path], None],
+    side: str,
+) -> None:
+    records = house_price_records()[:3]
+    for name in ("there", "here"):
+        write_run(tmp_path / name, records)
+    broken = tmp_path / side / records[1].identity.record
+    put(broken)
+    pages = ["--html", str(tmp_path / "c.html"), "--markdown", str(tmp_path / "c.md")]
+    assert main([str(tmp_path / "there"), "--this", str(tmp_path / "here"), *pages]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"not all is compared, for want of 1 record: {broken} ")
+    page, text = ((tmp_path / name).read_text(encoding="utf-8") for name in ("c.html", "c.md"))
+    for written in (page, text):
+        assert "2 cases in both runs" in written
+        assert "Not compared" in written
+        assert str(broken) in written
+        assert "Only" not in written
+
+
+def test_pages_that_cannot_be_written_end_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = write_run(tmp_path / "there", house_price_records()[:2])
+    (tmp_path / "file").write_text("")
+    pages = ["--html", f"{tmp_path}/file/c.html", "--markdown", str(tmp_path / "c.md")]
+    assert main([str(there), "--this", str(there), *pages]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"cannot write {tmp_path}/file/c.html and {tmp_path}/c.md: ")
+
+
+def test_an_error_that_nobody_thought_of_does_not_end_as_a_slower_case_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("odd")
+
+    there = str(write_run(tmp_path / "there", house_price_records()[:2]))
+    monkeypatch.setattr("torchmodes.comparison.__main__.print_comparison", fail)
+    assert main([there, "--this", there]) == 2
+    assert "ZeroDivisionError: odd" in capsys.readouterr().err
+
+
+def test_records_are_looked_for_where_they_lie_and_nowhere_else(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "somebody's/old run", house_price_records()[:2])
+    for folder in (run, run / "results", run / "results/benchmark"):
+        assert len(load_run(folder).records) == 2
+    with pytest.raises(ValueError, match="is no results folder") as raised:
+        load_run(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_record_with_a_senseless_smallest_effect_is_compared() -> None:
+    for value in (-5, 10**400, "much"):
+        record = make_record(CASE.format("fx")).model_copy(
+            update={"parameters": {"measurement": {"minimum_effect": value}}}
+        )
+        assert outcomes(compare(run_of([record]), run_of([record]))) == {"fx": "same"}
+
+
+@pytest.mark.parametrize("base", ["other/results", "two words", "$$HOME; it's `here`", "/"])
+def test_make_hands_the_other_run_over_as_one_word(base: str) -> None:
+    command = ["make", "--dry-run", "--old-file", ".venv/ready", "compare", f"BASE={base}"]
+    asked = [*command, "ARGS=--count-eager --minimum-effect 0.03", "PYTHON=no such", "CORES=2"]
+    ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    words = shlex.split(ran.stdout.splitlines()[-1])
+    assert words[1:] == [
+        *("-m", "torchmodes.comparison", base.replace("$$", "$")),
+        *("--count-eager", "--minimum-effect", "0.03"),
+    ]

@@ -148,3 +148,15 @@ def test_operators_that_could_not_be_built_refuse_a_case_with_reason_and_remedy_
     assert jobs.operators_missing(str(tmp_path / "operators.so")) == escaped
     (tmp_path / "build.json").write_text(json.dumps({"status": "ok", "seconds": 9.0}))
     assert jobs.operators_missing(str(tmp_path / "operators.so")) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"status": 1}'])
+def test_what_tells_nothing_of_the_operators_fails_the_case_by_name(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "build.json").write_text(text)
+    told = jobs.operators_missing(str(tmp_path / "operators.so"))
+    assert told is not None
+    assert told["status"] == "failed"
+    assert told["reason"].startswith(f"{tmp_path / 'build.json'} cannot be read (")
+    assert told["remedy"] == "delete it and run snakemake again"

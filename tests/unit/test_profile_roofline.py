@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from torchmodes.peaks import best_rate, gemm_rate, measure_machine, stream_rates
 from torchmodes.profiling.machine import machine_fingerprint
+from torchmodes.profiling.peaks import read_peaks
 from torchmodes.profiling.roofline import Roof, place, roof_of, roofline
 
 CASE = {
@@ -99,6 +101,31 @@ def test_a_case_without_a_place_says_why(told, machine, reason):
     (point,) = found["points"]
     assert reason in point["reason"]
     assert point["share"] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"status": "ok"}',
+        '{"status": "ok", "ceilings": [{"threads": 2, "flops_per_s": [1]}]}',
+        '{"status": "ok", "ceilings": [{"threads": 2, "flops_per_s": {"fp32": 0}}]}',
+    ],
+)
+def test_a_machine_that_cannot_be_read_gives_no_roof_and_is_named(tmp_path, text):
+    path = tmp_path / "cpu.json"
+    path.write_text(text)
+    told = read_peaks(path)
+    assert told["status"] == "unreadable"
+    assert told["reason"].startswith(f"{path} cannot be read (")
+    (point,) = roofline([summary()], {"cpu": told}, {})["points"]
+    assert point["reason"] == told["reason"]
+
+
+def test_a_machine_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "cpu.json"
+    path.write_text(json.dumps(MACHINE))
+    assert roof_of(read_peaks(path), "fp32") == roof_of(MACHINE, "fp32")
 
 
 def test_the_roofline_keeps_the_ceilings_and_takes_medians_by_case():

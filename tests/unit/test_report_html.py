@@ -16,10 +16,11 @@ import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 from rich.console import Console
 
+from torchmodes.reading import Unreadable
 from torchmodes.records import Failure
 from torchmodes.report.data import Profile, ReportData, make_report_data
 from torchmodes.report.html import render_report, write_report
-from torchmodes.report.markdown import render_summary
+from torchmodes.report.markdown import markdown_code, markdown_text, render_summary
 from torchmodes.report.terminal import print_summary
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
@@ -167,6 +168,56 @@ def test_messages_are_escaped_everywhere() -> None:
     table = [line for line in summary.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", line)) in (5, 10) for line in table)
     assert "[red]not rich[/red]" in " ".join(printed(data).split())
+
+
+LIVE = (
+    "![seen](http://evil.example/a.png) [go](http://evil.example) https://evil.example"
+    " www.evil.example a@evil.example <img src=http://evil.example/b.png> :smile: :red[red]"
+    " :material/home: $x^2$ `code` **bold** __bold__ ~~gone~~ [^1] @user #12 a | b\n# head"
+)
+
+
+def test_what_a_text_says_is_not_obeyed_as_markdown() -> None:
+    shown = markdown_text(LIVE)
+    for written in ("://", "<img", "www.", "@e", "@u", ":smile:", ":red[", ":material/"):
+        assert written not in shown, written
+    assert "\n" not in shown
+    assert not re.search(r"(?<!\\)[`*$~|\[\]]", shown)
+    for block in ("# head", "- item", "+ item", "> quote", "=== line"):
+        assert markdown_text(block) == f"\\{block}"
+    assert markdown_text("1. item") == r"1\. item"
+
+
+def test_a_text_that_means_nothing_in_markdown_is_left_as_it_is() -> None:
+    for text in ("results/training/house_price/fp32-b8.json", "torch.compile took 1.5 s (2 calls)"):
+        assert markdown_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("a/b-c", "`a/b-c`"), ("a`b``c", "``` a`b``c ```"), ("a\nb", "`a b`"), ("`", "`` ` ``")],
+)
+def test_code_is_code_whatever_is_in_it(text: str, code: str) -> None:
+    assert markdown_code(text) == code
+
+
+def test_a_summary_shows_what_records_say_and_loads_nothing() -> None:
+    environment = copy.deepcopy(ENVIRONMENT)
+    environment["machine"] |= {"host": LIVE, "cpu": LIVE}
+    records = [
+        make_record(CASE.format("eager"), warnings=[LIVE], environment=environment),
+        make_record(CASE.format("a"), status="failed", reason=LIVE, environment=environment),
+        make_record(CASE.format("b"), status="wrong", remedy=LIVE, environment=environment),
+        make_record(CASE.format("c"), no_effect=LIVE, item=LIVE, environment=environment),
+    ]
+    unreadable = [Unreadable(Path(f"results/`a` | {LIVE}.json"), LIVE, LIVE)]
+    summary = render_summary(make_report_data(records, unreadable_files=unreadable))
+    outside_code = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", summary)
+    assert not re.search(r"(?<!\\)\]\(", outside_code)
+    for written in ("://", "<img", "www.", ":smile:", "**bold"):
+        assert written not in outside_code, written
+    table = [line for line in summary.splitlines() if line.startswith("|")]
+    assert all(len(re.findall(r"(?<!\\)\|", line)) in (5, 10) for line in table)
 
 
 def test_the_page_is_one_file_that_asks_for_nothing_else() -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from record_factory import house_price_records, make_record, make_training, write_training
 
-from torchmodes.records import CorruptRecord, write_record
+from torchmodes.records import write_record
 from torchmodes.report.data import load_report_data
 from torchmodes.report.tables import COLUMNS, summary_table, write_summary
 
@@ -73,24 +73,6 @@ def test_loading_reads_records_trainings_and_profiles(tmp_path: Path) -> None:
     assert [trace.name for trace in found.traces] == ["trace.json.gz"]
     assert found.operators is not None
     assert list(found.operators.columns) == ["operator", "calls"]
-
-
-def test_a_corrupt_record_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "fp32-b1.json"
-    path.write_text('{"schema_version": 1')
-    with pytest.raises(CorruptRecord, match=r"fp32-b1\.json"):
-        load_report_data([path])
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("metrics.json", "{"), ("metrics.json", '{"mode": "fx"}'), ("history.csv", "epoch\n1\n")],
-)
-def test_a_corrupt_training_is_named(tmp_path: Path, name: str, content: str) -> None:
-    metrics = write_training(make_training("fx"), tmp_path / "fx")
-    metrics.with_name(name).write_text(content)
-    with pytest.raises(ValueError, match=name):
-        load_report_data([], [metrics])
 
 
 def test_making_a_report_imports_no_pytorch() -> None:

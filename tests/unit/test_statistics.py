@@ -254,3 +254,9 @@ def test_statistics_need_no_pytorch() -> None:
         " sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_bound_that_is_too_small_for_a_number_is_open():
+    measured = effect([600.0, -600.0])
+    assert measured.speed_up == 1
+    assert (measured.speed_up_low, measured.speed_up_high) == (None, None)

@@ -79,8 +79,16 @@ def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
     )
 
 
+NO_CEILING = "the machine has no measured ceiling for this precision"
+
+
 def place(
-    case: str, summary: Mapping[str, Any], roof: Roof | None, *, median_s: float | None
+    case: str,
+    summary: Mapping[str, Any],
+    roof: Roof | None,
+    *,
+    median_s: float | None,
+    no_roof: str | None = None,
 ) -> Point:
     """Place a profiled case under a roof.
 
@@ -94,6 +102,8 @@ def place(
         Of the case's device and precision.
     median_s
         The measured median of its record, where there is one.
+    no_roof
+        Why there is no roof, where the machine's file says it.
     """
     ok = summary.get("status") == "ok"
     seconds = median_s if median_s is not None else summary.get("unprofiled_step_s")
@@ -108,7 +118,7 @@ def place(
     elif not moved:
         reason = "the bytes of this precision are not known"
     elif roof is None:
-        reason = "the machine has no measured ceiling for this precision"
+        reason = no_roof or NO_CEILING
     intensity = flops / moved if flops and moved else None
     reached = flops / seconds if flops and seconds else None
     allowed = bound = None
@@ -156,8 +166,13 @@ def roofline(
     for summary in profiles:
         told = summary["case"]
         case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}".format(**told)
-        roof = roof_of(machines.get(told["device"], {}), told["precision"])
-        points.append(asdict(place(case, summary, roof, median_s=medians.get(case))))
+        machine = machines.get(told["device"], {})
+        point = place(
+            *(case, summary, roof_of(machine, told["precision"])),
+            median_s=medians.get(case),
+            no_roof=machine.get("reason"),
+        )
+        points.append(asdict(point))
     shown = {
         device: {key: value for key, value in machine.items() if key != "environment"}
         for device, machine in machines.items()

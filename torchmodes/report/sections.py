@@ -234,7 +234,7 @@ def loss_agreement(data: ReportData) -> str | None:
     if reference is None or len(runs) < 2:
         return None
     furthest = {
-        run.mode: float(distance_from(reference, run).max(initial=0.0))
+        run.mode: max(distance_from(reference, run), default=0.0)
         for run in runs
         if run is not reference
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
 """Columns of ``history.csv``, one row per epoch."""
 NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class Metrics(Result):
@@ -66,4 +66,7 @@ def read_history(path: Path) -> pd.DataFrame:
     torchmodes.reading.CorruptFile
         When it is missing, or is no such table.
     """
-    return read_table(path, numbers=HISTORY)
+    history = read_table(path, numbers=HISTORY)
+    if history["epoch"].duplicated().any():
+        raise CorruptFile(path, "has two rows of one epoch")
+    return history

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -48,11 +49,15 @@ def trained(data: ReportData) -> list[TrainingRun]:
     return [run for run in data.trainings if run.status == "ok" and len(run.history)]
 
 
-def distance_from(reference: TrainingRun, run: TrainingRun) -> np.ndarray:
-    """Return |loss − reference's| / reference's per common epoch, of the training loss."""
-    both = reference.history.merge(run.history, on="epoch", suffixes=("_reference", ""))
-    expected = both["train_loss_reference"].to_numpy(dtype=float)
-    return np.abs(both["train_loss"].to_numpy(dtype=float) - expected) / np.abs(expected)
+def distance_from(reference: TrainingRun, run: TrainingRun) -> pd.Series:
+    """Return |loss − reference's| / reference's of the training loss, by the epochs of both.
+
+    An epoch in which the reference's loss is zero, or one of the two is no number, has none.
+    """
+    losses = [one.history.set_index("epoch")["train_loss"] for one in (reference, run)]
+    both = pd.concat(losses, axis=1, join="inner", keys=["expected", "found"])
+    both = both[np.isfinite(both).all(axis=1) & (both["expected"] > 0)]
+    return (both["found"] - both["expected"]).abs() / both["expected"]
 
 
 def _loss_panel(ax: Axes, runs: list[TrainingRun], column: str) -> None:
@@ -84,9 +89,9 @@ def _distance_panel(ax: Axes, reference: TrainingRun, runs: list[TrainingRun]) -
     largest = 0.0
     for run in runs:
         distance, seen = distance_from(reference, run), look(run.mode)
-        largest = max(largest, float(distance.max(initial=0)))
+        largest = max([largest, *distance])
         ax.plot(
-            run.history["epoch"].iloc[: len(distance)],
+            distance.index,
             distance,
             color=seen.colour,
             linestyle=seen.line,
