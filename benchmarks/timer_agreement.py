@@ -36,7 +36,9 @@ def compare(argument: dict[str, Any]) -> dict[str, Any]:
             taken = sample(
                 one.call, one.call, clock=make_clock("cpu"), settings=settings, seed=seed
             )
-            baseline, _ = sides([q.order for q in taken.quads], [q.seconds for q in taken.quads])
+            baseline, _ = sides(
+                [q.order for q in taken.counted], [q.seconds for q in taken.counted]
+            )
             return latency(baseline).median_s
 
         def theirs() -> float:

@@ -85,7 +85,7 @@ class Comparison:
 
     def sides(self) -> tuple[np.ndarray, np.ndarray]:
         """Return seconds per step of the usual loop and of the project's."""
-        quads = self.sampling.quads
+        quads = self.sampling.counted
         return sides([quad.order for quad in quads], [quad.seconds for quad in quads])
 
 

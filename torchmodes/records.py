@@ -18,6 +18,9 @@ from torchmodes.reading import AGAIN, CorruptFile, Unreadable, first_fault, read
 from torchmodes.writing import Reservation, write_atomically
 
 SCHEMA_VERSION = 1
+WIDEST_HALF_WIDTH = 2.0
+"""The factor between the middle and the ends of an interval of a ratio that still says something.
+"""
 Status = Literal["ok", "unsupported", "failed", "wrong"]
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 Label = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
@@ -77,6 +80,18 @@ def _is_speed_up(interval: Interval) -> Interval:
 
 SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether, as the interval of a ratio, it is too wide for its estimate to mean anything.
+
+        One quad has no interval at all: both bounds are null, and this is false.
+        """
+        if self.low is None and self.high is None:
+            return False
+        if not self.low or self.high is None:
+            return True
+        return self.high / self.low > WIDEST_HALF_WIDTH**2
+
 
 class Quad(Part):
     """Four samples taken together: the unit of all statistics."""
@@ -89,6 +104,9 @@ class Quad(Part):
         None, description="the same by CUDA events"
     )
     at_s: float = Field(description="when the quad began, seconds after sampling began")
+    interrupted: bool = Field(
+        False, description="the process was stopped meanwhile: in no statistics"
+    )
 
 
 class Samples(Part):
@@ -101,6 +119,11 @@ class Samples(Part):
     )
     calls_per_sample: Several
     quads: list[Quad] = Field(min_length=1)
+
+    @property
+    def counted(self) -> list[Quad]:
+        """The quads that statistics are made of."""
+        return [quad for quad in self.quads if not quad.interrupted]
 
 
 class Warmup(Part):
@@ -195,6 +218,12 @@ class Cost(Part):
     other_load: NotNegative | None = Field(
         None, description="cores kept busy by others while sampling"
     )
+    stolen: NotNegative | None = Field(
+        None, description="cores that the hypervisor took away while sampling"
+    )
+    cores_missing: NotNegative | None = Field(
+        None, description="cores that the case had use for while sampling and did not have"
+    )
     gpu_utilisation: NotNegative | None = Field(
         None, description="share of the last second of sampling in which a kernel ran, by NVML"
     )
@@ -236,7 +265,13 @@ class Run(Part):
         description="fork of a preloaded server, fresh interpreter; none: not started"
     )
     start_s: float = Field(description="from the request until the case began, imports included")
+    other_load_at_start: float | None = Field(
+        None, description="cores kept busy by others in half a second before the process started"
+    )
     sampling_s: float | None = None
+    stopped_s: float | None = Field(
+        None, description="seconds in which the process was stopped while sampling; not in it"
+    )
     bookkeeping_share: float | None = Field(
         None, description="of sampling_s: spent on untimed calls, synchronising and looking"
     )
@@ -251,9 +286,12 @@ class Record(Part):
     case: Identity
     status: Status
     reason: str | None = Field(None, description="status other than ok: why")
-    remedy: str | None = Field(None, description="status other than ok: what to do")
+    remedy: str | None = Field(None, description="status other than ok, or no verdict: what to do")
     failure: Failure | None = None
     verdict: Verdict | None = None
+    no_verdict: str | None = Field(
+        None, description="set when nothing is concluded from the samples, saying why: unresolved"
+    )
     no_effect: str | None = Field(None, description="set when the mode did nothing, saying how")
     item: str = Field("item", description="what throughput counts")
     flops: Count | None = Field(
@@ -292,7 +330,13 @@ class Record(Part):
             bounds = ", ".join(
                 "?" if b is None else f"{b:.3f}" for b in (speed_up.low, speed_up.high)
             )
-            told = f"{speed_up.estimate:.3f}× [{bounds}] {self.verdict}"
+            told = (
+                str(self.verdict)
+                if speed_up.says_nothing
+                else f"{speed_up.estimate:.3f}× [{bounds}] {self.verdict}"
+            )
+            if self.no_verdict is not None:
+                told += f": {self.no_verdict}; {self.remedy}"
         return f"{self.identity}  {told}"
 
     @property

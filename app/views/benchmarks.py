@@ -27,8 +27,10 @@ from torchmodes.report.tables import judged_table
 
 FIGURES = ("speed_up", "heat_map", "batches", "throughput", "latency", "cost", "break_even")
 NAMES = {"batch_size": "Batch"}
+SPEED_UP = ("speed_up", "speed_up_low", "speed_up_high")
 PUBLISHED = (
-    *("speed_up", "speed_up_low", "speed_up_high", "latency_median_s", "latency_p95_s"),
+    *SPEED_UP,
+    *("latency_median_s", "latency_p95_s"),
     *("baseline_latency_median_s", "throughput_per_s", "quads"),
 )
 """What the report shows of measured cases alone: nothing of a case that came out wrong."""
@@ -135,6 +137,8 @@ def _show_table(cases: Sequence[Judged], varying: Sequence[str]) -> None:
     tidy = judged_table(cases)
     published = pd.Series([judged.measured for judged in cases])
     tidy.loc[~published, list(PUBLISHED)] = pd.NA
+    telling = pd.Series([not _says_nothing(judged) for judged in cases])
+    tidy.loc[~telling, list(SPEED_UP)] = pd.NA
     machines = [str(judged.machine) for judged in cases]
     table = pd.DataFrame(
         {
@@ -163,6 +167,11 @@ def _show_table(cases: Sequence[Judged], varying: Sequence[str]) -> None:
         placeholder=NOTHING,
         column_config={n: st.column_config.NumberColumn(format=f) for n, f in digits.items()},
     )
+
+
+def _says_nothing(judged: Judged) -> bool:
+    statistics = judged.record.statistics
+    return statistics is not None and statistics.speed_up.says_nothing
 
 
 def _megabytes(count: int | None) -> float | None:

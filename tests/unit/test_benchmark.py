@@ -10,6 +10,7 @@ import pytest
 from record_factory import ENVIRONMENT, make_record
 
 from torchmodes.measure import benchmark
+from torchmodes.measure.load import Load
 from torchmodes.records import Record
 
 CASE = "inference/cpu/house_price/{}/fp32-b64"
@@ -36,6 +37,7 @@ def measured_on(here: dict[str, Any], there: dict[str, Any], monkeypatch: pytest
 
     monkeypatch.setattr(benchmark, "run_cold", run_cold)
     monkeypatch.setattr(benchmark, "describe_environment", lambda: here)
+    monkeypatch.setattr(benchmark, "look", lambda pid: Load(0.0, 0.0, 0.0, 2.0))
     aa = make_record(CASE.format("eager"), environment=there)
     parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
     record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"), aa=aa)
@@ -73,12 +75,13 @@ def test_an_aa_case_of_other_hardware_gives_none(
     [
         (make_record(CASE.format("eager"), status="failed"), "has no result"),
         (make_record(CASE.format("eager"), quads=1), "has too few quads for an interval"),
+        (make_record(CASE.format("eager"), quads=3, noise=2.0), "is too noisy to say anything"),
         (make_record(CASE.format("eager")), "was measured with 2 threads, not 4"),
         (make_record(CASE.format("eager"), environment={"gpu": []}), "on other hardware"),
     ],
 )
 def test_an_aa_case_that_says_nothing_of_this_one_gives_none(aa: Record, why: str) -> None:
-    floor, (warning,) = benchmark.floor_here(aa, node(), 2 if "quads" in why else 4)
+    floor, (warning,) = benchmark.floor_here(aa, node(), 4 if "threads" in why else 2)
     assert floor is None
     assert why in warning
 
@@ -96,3 +99,35 @@ def test_what_no_record_can_hold_is_a_failed_case(monkeypatch: pytest.MonkeyPatc
     assert record.status == "failed"
     assert record.reason is not None
     assert "statistics.candidate.min_s: should be greater than" in record.reason
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        (0.05, []),
+        (
+            1.0,
+            [
+                (
+                    "other programs keep 1.0 of 2 cores busy, and this case computes with 2: while"
+                    " that lasts there will be no verdict. Stop them, or ask for fewer cores."
+                )
+            ],
+        ),
+    ],
+)
+def test_a_busy_machine_is_told_before_anything_is_measured(
+    others: float, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def run_cold(target, argument, *, log):
+        assert said == told
+        return {"status": "failed", "reason": "it is not what this is about"}, None
+
+    monkeypatch.setattr(benchmark, "run_cold", run_cold)
+    monkeypatch.setattr(benchmark, "describe_environment", node)
+    monkeypatch.setattr(benchmark, "look", lambda pid: Load(0.0, others, 0.0, 2.0))
+    parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
+    record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"), tell=said.append)
+    assert record.run.other_load_at_start == others

@@ -18,13 +18,13 @@ from rich.console import Console
 from torchmodes.comparison import words
 from torchmodes.comparison.__main__ import exit_code, main
 from torchmodes.comparison.changes import Comparison, compare
-from torchmodes.comparison.effects import as_interval, difference, floor_of_two
+from torchmodes.comparison.effects import as_interval, case_effect, difference, floor_of_two
 from torchmodes.comparison.figures import draw_history
 from torchmodes.comparison.pages import render_comparison, render_markdown
 from torchmodes.comparison.runs import Run, load_run
 from torchmodes.comparison.terminal import print_comparison
 from torchmodes.measure.statistics import effect
-from torchmodes.records import Interval, Record, write_record
+from torchmodes.records import Interval, Quad, Record, write_record
 from torchmodes.report.quantities import ratio_range
 
 ROOT = Path(__file__).parents[2]
@@ -279,8 +279,27 @@ def test_a_bound_that_no_float_holds_is_open() -> None:
     found = difference(effect([-400.0, 400.0]), effect([-300.0, 310.0]))
     assert (found.speed_up_low, found.speed_up_high) == (0.0, None)
     assert found.half_width is None
-    assert ratio_range(as_interval(found)) == "0–∞"
-    assert ratio_range(Interval(estimate=1.0, low=1e-9, high=2.7e72)) == "1e-09–3e+72"
+    assert ratio_range(as_interval(found)) == "too noisy to say"
+    assert ratio_range(Interval(estimate=1.0, low=1e-9, high=2.7e72)) == "too noisy to say"
+
+
+def test_a_run_beside_other_programs_is_no_evidence_of_a_change() -> None:
+    there, busy = again(1), again(2, inductor=0.5)
+    doubted = {"no_verdict": "other programs kept 1.0 of 2 cores busy", "verdict": "unresolved"}
+    here = run_of(record.model_copy(update=doubted) for record in busy.records.values())
+    assert outcomes(compare(there, busy))["inductor"] == "slower"
+    comparison = compare(there, here)
+    assert set(outcomes(comparison).values()) == {"unresolved"}
+    assert comparison.eager == ()
+    assert "no verdict here: other programs kept" in words.notes(comparison.changes[0])
+    assert exit_code(comparison, count_eager=True) == 0
+
+
+def test_a_quad_that_was_interrupted_changes_nothing() -> None:
+    (record,) = (make_record(CASE.format("fx"), quads=40),)
+    stopped = Quad(order="ABBA", seconds=(20.0, 1.0, 1.0, 1.0), at_s=9.0, interrupted=True)
+    samples = record.samples.model_copy(update={"quads": [*record.samples.quads, stopped]})
+    assert case_effect(record.model_copy(update={"samples": samples})) == case_effect(record)
 
 
 def test_other_parameters_are_told() -> None:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from torchmodes.measure.latency import drift, latency, median_interval, slowed, throughput
+from torchmodes.measure.latency import (
+    drift,
+    latency,
+    median_interval,
+    slowed_by,
+    throughput,
+    two_speeds,
+)
 
 
 def test_summary_of_known_samples() -> None:
@@ -100,5 +107,20 @@ def test_two_quads_do_not_drift() -> None:
 
 
 def test_a_slowed_job_stands_out_from_its_group() -> None:
-    assert slowed([1.0, 1.1, 0.9, 1.4]) == (False, False, False, True)
-    assert slowed([]) == ()
+    assert slowed_by([1.0, 1.1, 0.9, 1.4]) == (None, None, None, 1.4)
+    assert slowed_by([]) == ()
+    assert slowed_by([1.0]) == (None,)
+
+
+@pytest.mark.parametrize("others", [[1.0], [1.0, 600.0], [1.0, 1.0, 600.0]])
+def test_a_slowed_job_is_compared_with_the_others_alone(others: list[float]) -> None:
+    """Neither with a median that it is part of, nor with one that another slowed job shares."""
+    assert slowed_by([*others, 600.0])[-1] == 600.0
+    assert slowed_by([*others, 600.0])[0] is None
+
+
+def test_samples_at_two_speeds_are_told_from_those_that_scatter() -> None:
+    scatter = np.random.default_rng(3).lognormal(sigma=0.25, size=400)
+    assert two_speeds(latency(scatter)) is None
+    at_two_speeds = np.where(np.arange(400) % 10, 15.8e-3, 0.13e-3)
+    assert two_speeds(latency(at_two_speeds)) == pytest.approx(15.8 / 0.13)

@@ -15,6 +15,7 @@ from torchmodes.cases import Case
 from torchmodes.devices import usable_cores
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import make_clock
+from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.sampler import SamplerSettings, sample
 
 CASE = Case("inference", "cpu", "work", "candidate", "fp32", 1)
@@ -48,13 +49,22 @@ def measure(baseline: Callable[[], object], candidate: Callable[[], object], *, 
     neighbour = threading.Thread(target=burn)
     if noisy:
         neighbour.start()
+    counters = read_counters()
     settings = SamplerSettings(target_half_width=1e-6, budget_s=BUDGET_S, warmup_budget_s=0.5)
     sampling = sample(baseline, candidate, clock=make_clock("cpu"), settings=settings, seed=1)
     if noisy:
         neighbour.join()
     for burner in burners:
         burner.wait()
-    return assess(CASE, sampling, minimum_effect=0.01, floor=0.0, extra_s=0.0)
+    return assess(
+        CASE,
+        sampling,
+        minimum_effect=0.01,
+        floor=0.0,
+        extra_s=0.0,
+        load=load_between(counters, read_counters()),
+        threads=1,
+    )
 
 
 @pytest.fixture(autouse=True)

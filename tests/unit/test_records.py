@@ -21,6 +21,7 @@ from torchmodes.records import (
     Interval,
     Quad,
     Record,
+    as_json,
     read_record,
     read_records,
     read_whole_records,
@@ -282,3 +283,38 @@ def test_a_failure_in_brief_is_its_case_and_reason():
     assert FAILED.in_brief() == (
         "inference/cpu/resnet50/inductor/fp32-b8  failed: killed by SIGSEGV"
     )
+
+
+def measured(low, high, **fields):
+    record = make_record("inference/cpu/resnet50/inductor/fp32-b8", speed_up=1.2)
+    interval = Interval(estimate=80.1, low=low, high=high)
+    statistics = record.statistics.model_copy(update={"speed_up": interval})
+    return record.model_copy(update={"statistics": statistics, **fields})
+
+
+def test_a_speed_up_in_brief_is_its_interval_and_verdict():
+    told = measured(60.0, 100.0, verdict="faster").in_brief()
+    assert told.endswith("fp32-b8  80.100× [60.000, 100.000] faster")
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1416993372953686016.0), (28.9, 222.0), (0.0, None)])
+def test_bounds_that_say_nothing_are_not_printed_but_why_and_what_to_do(bounds):
+    told = measured(
+        *bounds, verdict="unresolved", no_verdict="too noisy", remedy="stop the others"
+    ).in_brief()
+    assert told.endswith("fp32-b8  unresolved: too noisy; stop the others")
+
+
+def test_a_record_from_before_loads_were_judged_is_still_read(tmp_path):
+    content = json.loads(as_json(make_record("inference/cpu/m/fx/fp32-b8", quads=3)))
+    for part, name in [
+        *((content, "no_verdict"), (content["run"], "stopped_s")),
+        *((content["cost"], "stolen"), (content["cost"], "cores_missing")),
+        *((quad, "interrupted") for quad in content["samples"]["quads"]),
+    ]:
+        del part[name]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(content))
+    old = read_record(path)
+    assert old.no_verdict is None
+    assert len(old.samples.counted) == 3

@@ -7,9 +7,12 @@ import copy
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 
+from torchmodes.report import words
 from torchmodes.report.advice import advise, distinguishable, group_cases, picks
 from torchmodes.report.conditions import conditions, machine_of, short_names
+from torchmodes.report.data import make_report_data
 from torchmodes.report.judging import judge
+from torchmodes.report.problems import problems
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 INFERENCE = "inference/cpu/resnet50/{}/fp32-b{}"
@@ -67,6 +70,58 @@ def test_a_case_on_a_slowed_machine_is_flagged_against_its_own_group() -> None:
     judged = named(judge([*records, slow, elsewhere]))
     assert judged["slow"].slowed_by == pytest.approx(0.02 / 0.007, rel=0.1)
     assert [name for name, case in judged.items() if case.slowed_by] == ["slow"]
+
+
+def test_of_two_cases_the_slowed_one_is_compared_with_the_other_and_claims_nothing() -> None:
+    slow = make_record(CASE.format("slow"), speed_up=3.0, baseline_s=4.2, seed=9)
+    judged = named(judge([make_record(CASE.format("fx")), slow]))
+    assert judged["slow"].slowed_by == pytest.approx(600, rel=0.1)
+    assert judged["fx"].slowed_by is None
+    assert slow.verdict == "faster"
+    assert judged["slow"].verdict == "unresolved"
+    assert judged["slow"].no_verdict.startswith("eager took ")
+    (problem,) = problems(make_report_data([slow, make_record(CASE.format("fx"))]))
+    assert problem.reason == judged["slow"].no_verdict
+
+
+BUSY = {
+    "verdict": "unresolved",
+    "no_verdict": "other programs kept 1.0 of 2 cores busy",
+    "remedy": "stop them; then delete this record and run snakemake again",
+}
+
+
+def test_what_was_measured_beside_other_programs_is_not_shipped_and_is_no_pick() -> None:
+    busy = make_record(CASE.format("fx"), speed_up=80.0, prepare_s=1e-9)
+    records = [make_record(CASE.format("eager"), seed=2), busy.model_copy(update=BUSY)]
+    judged = judge(records)
+    advice = advise(*group_cases(judged))
+    assert advice.answer == "unresolved"
+    assert words.reason(advice).endswith(
+        "Other programs kept 1.0 of 2 cores busy."
+        " Stop them; then delete this record and run snakemake again."
+    )
+    assert {pick.case.name for pick in picks([advice]) if pick.aim != "memory"} == {"eager"}
+    (problem,) = problems(make_report_data(records))
+    assert (problem.kind, problem.reason) == ("unresolved", BUSY["no_verdict"])
+    assert problem.remedy == BUSY["remedy"]
+
+
+def test_a_busy_eager_case_is_told_and_its_latency_is_no_pick() -> None:
+    records = [make_record(CASE.format("eager")).model_copy(update=BUSY)]
+    advice = advise(*group_cases(judge(records)))
+    assert [pick.aim for pick in picks([advice])] == ["memory"]
+    assert [problem.reason for problem in problems(make_report_data(records))] == [
+        BUSY["no_verdict"]
+    ]
+
+
+def test_a_claim_that_may_not_be_made_leaves_the_others_no_more_room() -> None:
+    barely = make_record(CASE.format("fx"), speed_up=1.02, noise=0.028, seed=3)
+    loud = make_record(CASE.format("busy"), speed_up=9.0, seed=4).model_copy(update=BUSY)
+    judged = named(judge([barely, loud]))
+    assert judged["busy"].adjusted_p == 1.0
+    assert judged["fx"].adjusted_p == pytest.approx(2 * barely.statistics.p_value)
 
 
 def test_the_same_case_on_two_machines_is_two_groups() -> None:

@@ -162,7 +162,9 @@ def test_one_hopeless_interval_does_not_squeeze_the_others() -> None:
     low, high = ratio_limits([good])
     assert 0.9 < low < 1
     assert 1.3 < high < 1.4
-    wide = Interval(estimate=0.9, low=0.01, high=90.0)
+    nothing = Interval(estimate=1e18, low=0.0, high=1e36)
+    assert ratio_limits([good, nothing]) == ratio_limits([good])
+    wide = Interval(estimate=0.9, low=0.5, high=1.9)
     low, high = ratio_limits([good, wide, Interval(estimate=1.0, low=None, high=None)])
     assert 0.25 < low < 0.9
     assert 1.3 < high < 4

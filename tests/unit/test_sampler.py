@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import binom
 
 from torchmodes.measure.clock import Timing, make_clock
+from torchmodes.measure.running import RunningClock
 from torchmodes.measure.sampler import (
     LEAD_IN_S,
     SamplerSettings,
@@ -68,7 +69,7 @@ def run(
         clock=machine,
         settings=SamplerSettings(**settings),
         seed=42,
-        now=machine.now,
+        running=RunningClock(machine.now, machine.now, lambda: 0.0),
     )
 
 

@@ -205,16 +205,17 @@ def _change(case: Case, there: Record, here: Record, *, minimum_effect: float | 
         was, is_now = is_measured(there), is_measured(here)
         missing: Outcome = "lost" if was else "gained" if is_now else "neither"
         return Change(case, there, here, missing, parameters=parameters)
+    doubted = there.no_verdict is not None or here.no_verdict is not None
     beyond = _beyond(case, there, here, minimum_effect)
     (eager_there, mode_there), (eager_here, mode_here) = seconds(there), seconds(here)
     return Change(
         case=case,
         base=there,
         this=here,
-        outcome="unresolved" if beyond is None else verdict(changed, beyond=beyond),
+        outcome="unresolved" if beyond is None or doubted else verdict(changed, beyond=beyond),
         ratio=as_interval(changed),
         margin=None if beyond is None else math.expm1(beyond),
-        p=None if beyond is None else p_value(changed, beyond=beyond),
+        p=None if beyond is None or doubted else p_value(changed, beyond=beyond),
         base_s=float(np.median(mode_there)),
         this_s=float(np.median(mode_here)),
         base_eager_s=float(np.median(eager_there)),
@@ -258,9 +259,18 @@ def _standing(change: Change, *, adjusted_p: float) -> Change:
 def _eager_changes(
     changes: Iterable[Change], *, minimum_effect: float | None
 ) -> Iterator[EagerChange]:
-    """Compare eager's own times of each group: one median from each case that measured it."""
+    """Compare eager's own times of each group: one median from each case that measured it.
+
+    Those taken beside other programs are left out.
+    """
     measured = sorted(
-        (change for change in changes if change.ratio is not None),
+        (
+            change
+            for change in changes
+            if change.ratio is not None
+            and change.base.no_verdict is None
+            and change.this.no_verdict is None
+        ),
         key=lambda change: (change.case.baseline, change.case),
     )
     for baseline, group in groupby(measured, key=lambda change: change.case.baseline):

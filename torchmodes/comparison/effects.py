@@ -80,7 +80,7 @@ def is_measured(record: Record) -> bool:
 def seconds(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return seconds per call of eager and of the mode, each of shape (quads, 2)."""
     assert record.samples is not None
-    quads = record.samples.quads
+    quads = record.samples.counted
     return sides([quad.order for quad in quads], [quad.seconds for quad in quads])
 
 

@@ -16,6 +16,7 @@ from torchmodes.comparison.changes import Change, Comparison
 from torchmodes.comparison.effects import as_interval, case_effect
 from torchmodes.comparison.runs import Run
 from torchmodes.comparison.words import group
+from torchmodes.measure.statistics import says_nothing
 from torchmodes.records import Interval
 from torchmodes.report import style
 from torchmodes.report.figures.panels import (
@@ -130,7 +131,8 @@ def _series(runs: Sequence[Run]) -> dict[Case, dict[int, Interval]]:
     found: dict[Case, dict[int, Interval]] = {}
     for index, run in enumerate(runs):
         for case, record in run.records.items():
-            if not case.is_baseline and (measured := case_effect(record)) is not None:
+            measured = None if case.is_baseline else case_effect(record)
+            if measured is not None and not says_nothing(measured):
                 found.setdefault(case, {})[index] = as_interval(measured)
     several = {case: points for case, points in found.items() if len(points) > 1}
     return dict(sorted(several.items(), key=lambda item: (item[0].baseline, item[0])))

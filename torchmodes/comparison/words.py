@@ -6,7 +6,16 @@ from collections import Counter
 
 from torchmodes.cases import Case
 from torchmodes.comparison.changes import OUTCOMES, Change, Comparison, EagerChange
-from torchmodes.report.quantities import NOTHING, listing, plural, ratio, ratio_digits, ratio_range
+from torchmodes.report.quantities import (
+    NOTHING,
+    TOO_NOISY,
+    estimate,
+    listing,
+    plural,
+    ratio,
+    ratio_digits,
+    ratio_range,
+)
 from torchmodes.report.words import SIGNS
 
 MEANINGS = {
@@ -73,6 +82,8 @@ def group(case: Case) -> str:
 def eager(change: EagerChange) -> str:
     """Say how eager's own speed changed, and what that does not tell."""
     speed = change.speed
+    if speed.says_nothing:
+        return f"Eager itself: {TOO_NOISY} how it changed ({change.cases:,} cases each)."
     told = ratio(speed.estimate)
     if speed.low is not None:
         told += f" ({ratio_range(speed)}, {change.cases:,} cases each)"
@@ -101,6 +112,11 @@ def notes(change: Change) -> str:
             told.append(change.this.reason)
     if change.ratio is not None and change.margin is None:
         told.append("a run has no noise floor for it")
+    told += [
+        f"no verdict {where}: {record.no_verdict}"
+        for where, record in (("there", change.base), ("here", change.this))
+        if record.no_verdict is not None
+    ]
     if change.outcome in ("same", "unresolved") and _much_slower(change):
         told.append(
             f"took {ratio(change.took)} as long, but so did eager beside it"
@@ -117,7 +133,7 @@ def change_text(change: Change) -> tuple[str, str]:
     """Return the change of a speed-up and its interval."""
     if change.ratio is None:
         return NOTHING, NOTHING
-    return ratio(change.ratio.estimate), ratio_range(change.ratio)
+    return estimate(change.ratio), ratio_range(change.ratio)
 
 
 def margin_text(change: Change) -> str:

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torchmodes.cases import Case
 from torchmodes.measure import statistics
 from torchmodes.measure.breakeven import break_even
-from torchmodes.measure.latency import drift, latency, throughput
+from torchmodes.measure.latency import Latency, drift, latency, throughput, two_speeds
+from torchmodes.measure.load import Load
 from torchmodes.measure.sampler import Sampling
+
+AGAIN = "then delete this record and run snakemake again"
+
+
+@dataclass(frozen=True)
+class NoVerdict:
+    """Why nothing is concluded from samples, whatever their interval is, and what to do."""
+
+    reason: str
+    remedy: str
 
 
 def assess(
-    case: Case, sampling: Sampling, *, minimum_effect: float, floor: float | None, extra_s: float
+    case: Case,
+    sampling: Sampling,
+    *,
+    minimum_effect: float,
+    floor: float | None,
+    extra_s: float,
+    load: Load,
+    threads: int,
 ) -> dict[str, Any]:
     """Return the record's ``samples``, ``warmup``, ``statistics``, ``verdict`` and ``warnings``.
 
@@ -30,15 +48,24 @@ def assess(
         The group's noise floor, a logarithm; None for the A/A case itself, or where there is none.
     extra_s
         Seconds of preparation and first call beyond the baseline's.
+    load
+        What the machine did while the samples were taken.
+    threads
+        How many the case computed with; on a GPU they wait, and one is enough.
     """
-    orders = [quad.order for quad in sampling.quads]
-    baseline, candidate = statistics.sides(orders, [quad.seconds for quad in sampling.quads])
+    orders = [quad.order for quad in sampling.counted]
+    baseline, candidate = statistics.sides(orders, [quad.seconds for quad in sampling.counted])
     measured = statistics.effect(statistics.log_ratios(baseline, candidate))
     beyond = statistics.margin(minimum_effect=minimum_effect, floor=floor)
     no_floor = floor is None and not case.is_baseline
-    drifted = drift(baseline, [quad.at_s for quad in sampling.quads])
+    drifted = drift(baseline, [quad.at_s for quad in sampling.counted])
     paid_back = break_even(measured, baseline_s=float(latency(baseline).median_s), extra_s=extra_s)
     calls = sampling.calls_per_sample
+    of_baseline = latency(baseline, calls_per_sample=calls)
+    of_candidate = latency(candidate, calls_per_sample=calls)
+    computing = threads if case.device == "cpu" else 1
+    doubt = no_verdict(measured, of_baseline, load, threads=computing)
+    judged = statistics.verdict(measured, beyond=beyond)
     return {
         "warmup": asdict(sampling.warmup),
         "samples": {
@@ -50,7 +77,16 @@ def assess(
         },
         "sampling_s": sampling.seconds,
         "bookkeeping_share": sampling.bookkeeping_share,
-        "verdict": "unresolved" if no_floor else statistics.verdict(measured, beyond=beyond),
+        "stopped_s": sampling.stopped_s,
+        "load": {
+            "cpu_cores_used": load.own,
+            "other_load": load.others,
+            "stolen": load.stolen,
+            "cores_missing": load.missing(computing),
+        },
+        "verdict": "unresolved" if no_floor or doubt else judged,
+        "no_verdict": None if doubt is None else doubt.reason,
+        "remedy": None if doubt is None else doubt.remedy,
         "break_even_calls": None
         if paid_back.calls is None
         else {"estimate": paid_back.calls, "low": paid_back.low, "high": paid_back.high},
@@ -66,20 +102,89 @@ def assess(
             "noise_floor": None if floor is None else math.expm1(floor),
             "margin": math.expm1(beyond),
             "p_value": statistics.p_value(measured, beyond=beyond),
-            "baseline": asdict(latency(baseline, calls_per_sample=calls)),
-            "candidate": asdict(latency(candidate, calls_per_sample=calls)),
+            "baseline": asdict(of_baseline),
+            "candidate": asdict(of_candidate),
             "throughput_per_s": throughput(candidate, items_per_call=case.batch_size),
             "drift": drifted.change,
             "drifting": drifted.drifting,
             "autocorrelation": measured.autocorrelation,
             "autocorrelated": measured.autocorrelated,
         },
-        "warnings": _warnings(sampling, drifting=drifted.drifting),
+        "warnings": [
+            *_warnings(sampling, drifting=drifted.drifting),
+            *_busy(load, crowded=load.crowded(computing)),
+            *_two_speeds({"eager": of_baseline, "the mode": of_candidate}),
+        ],
     }
+
+
+def no_verdict(
+    measured: statistics.Effect, baseline: Latency, load: Load, *, threads: int
+) -> NoVerdict | None:
+    """Return why nothing may be concluded from some samples, or None where the interval decides.
+
+    Parameters
+    ----------
+    measured
+        The speed-up.
+    baseline
+        The baseline's latency.
+    load
+        What the machine did while they were taken.
+    threads
+        How many the case had use for, at the least.
+    """
+    if load.crowded(threads):
+        return NoVerdict(
+            reason=f"{load} while this was measured with"
+            f" {threads} thread{'' if threads == 1 else 's'}",
+            remedy=f"{_make_room(load, threads)}; {AGAIN}",
+        )
+    if (factor := two_speeds(baseline)) is not None:
+        return NoVerdict(
+            reason=f"eager's typical call took {factor:,.0f} times as long as its fastest:"
+            " something else decided its time",
+            remedy=f"let nothing else run on this machine; {AGAIN}",
+        )
+    if statistics.says_nothing(measured):
+        return NoVerdict(
+            reason="the samples are too noisy to say anything",
+            remedy=f"let nothing else run, or raise measurement.budget_s; {AGAIN}",
+        )
+    return None
+
+
+def _make_room(load: Load, threads: int) -> str:
+    if load.others <= load.limit:
+        return "use a machine whose cores are its own, or a quieter hour"
+    fewer = threads - math.ceil(load.others)
+    return "stop them" + (f", or ask for fewer cores (--cores {fewer})" if fewer > 0 else "")
+
+
+def _busy(load: Load, *, crowded: bool) -> list[str]:
+    if not load.noticeable:
+        return []
+    room = "more than there was room for" if crowded else "beside the case's own threads"
+    return [f"the machine was busy: {load}, {room}"]
+
+
+def _two_speeds(sides: dict[str, Latency]) -> list[str]:
+    return [
+        f"two speeds: the typical call of {name} took {factor:,.0f} times as long as its fastest"
+        for name, side in sides.items()
+        if (factor := two_speeds(side)) is not None
+    ]
 
 
 def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:
     warnings = []
+    if sampling.stopped_s:
+        left_out = len(sampling.quads) - len(sampling.counted)
+        warnings.append(
+            f"the process was stopped for {sampling.stopped_s:.0f} s (a suspended machine, a stop"
+            f" signal); of {len(sampling.quads):,} quads {left_out:,} in which it was are not"
+            " counted"
+        )
     if not sampling.warmup.steady:
         warnings.append(
             f"never became steady in {sampling.warmup.seconds:.1f} s of warm-up"

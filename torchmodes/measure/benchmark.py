@@ -6,7 +6,7 @@ Nothing here imports PyTorch, so that a job costs little beside its measurement.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from pydantic import ValidationError
 
 from torchmodes.environment import describe_environment, same_hardware
 from torchmodes.jobs import run_cold
+from torchmodes.measure.load import Load, look
 from torchmodes.reading import first_fault
 from torchmodes.records import Record
 from torchmodes.supervision.outcome import Outcome
+from torchmodes.supervision.supervise import workflow_process
 
 
 def benchmark_case(
@@ -28,6 +30,7 @@ def benchmark_case(
     table: Sequence[str] = (),
     operators: str | None = None,
     aa: Record | None = None,
+    tell: Callable[[str], object] = lambda message: None,
 ) -> Record:
     """Measure a case in a process of its own.
 
@@ -46,6 +49,8 @@ def benchmark_case(
     aa
         The A/A record of the case's group, whose noise floor the verdict is judged against where it
         is one of the same hardware.
+    tell
+        Told beforehand where other programs keep the machine busy.
 
     Returns
     -------
@@ -53,6 +58,9 @@ def benchmark_case(
         Always: a crash, a kill or a hang is a record with status ``failed``.
     """
     environment = describe_environment()  # before: the load at the start is not the case's own
+    load = look(workflow_process().pid)
+    if load.crowded(threads):
+        tell(crowded_at_start(load, threads))
     floor, caveats = floor_here(aa, environment, threads)
     started_at = datetime.now(UTC)
     parts, outcome = run_cold(
@@ -75,6 +83,16 @@ def benchmark_case(
         threads=threads,
         started_at=started_at,
         environment=environment,
+        load=load,
+    )
+
+
+def crowded_at_start(load: Load, threads: int) -> str:
+    """Say, before a case is measured, that the machine has no room for it, and what to do."""
+    busy = str(load).replace("kept", "keep").replace("took", "takes")
+    return (
+        f"{busy}, and this case computes with {threads}: while that lasts there will be no verdict."
+        " Stop them, or ask for fewer cores."
     )
 
 
@@ -96,6 +114,8 @@ def floor_here(
         return _no_floor(f"was measured on other hardware, on {there}")
     if aa.run.threads != threads:
         return _no_floor(f"was measured with {aa.run.threads} threads, not {threads}")
+    if aa.statistics.speed_up.says_nothing:
+        return _no_floor("is too noisy to say anything")
     floor = noise_floor(aa.statistics.speed_up.low, aa.statistics.speed_up.high)
     if floor is None:
         return _no_floor("has too few quads for an interval: raise measurement.budget_s")
@@ -139,6 +159,7 @@ def record_of(
     threads: int,
     started_at: datetime,
     environment: Mapping[str, Any],
+    load: Load | None = None,
 ) -> Record:
     """Join what a case's process told and how it ended into its record."""
     cost = parts.get("cost")
@@ -155,7 +176,9 @@ def record_of(
         "wall_s": outcome.wall_s if outcome else 0.0,
         "start_method": outcome.start_method if outcome else "none",
         "start_s": outcome.start_s if outcome else 0.0,
+        "other_load_at_start": load and load.others,
         "sampling_s": parts.pop("sampling_s", None),
+        "stopped_s": parts.pop("stopped_s", None),
         "bookkeeping_share": parts.pop("bookkeeping_share", None),
         "threads": threads,
         "torch_threads": parts.pop("torch_threads", None),

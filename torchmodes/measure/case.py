@@ -5,12 +5,10 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import psutil
 import torch
 
 from torchmodes.config.run import AA_BUDGETS
@@ -27,6 +25,7 @@ from torchmodes.measure.first_calls import (
     warmed_up,
 )
 from torchmodes.measure.input_sets import feed
+from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
@@ -217,7 +216,7 @@ def _sample(
     )
     own = candidate.subject.engine.own_threads
     gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
-    load = Load.now()
+    counters = read_counters()
     sampling = sample(
         baseline.subject.call,
         candidate.subject.call,
@@ -232,18 +231,20 @@ def _sample(
         seed=job.seed,
     )
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
-    used = load.since()
+    load = load_between(counters, read_counters())
     assessed = assess(
         case,
         sampling,
         minimum_effect=settings["minimum_effect"],
         floor=argument["noise_floor"],
         extra_s=candidate.cold_s - baseline.cold_s,
+        load=load,
+        threads=job.threads,
     )
     return assessed | {
         "status": "ok",
         "warnings": [*assessed["warnings"], *_throttling(gpu_before, gpu_after)],
-        "load": used | {"gpu_utilisation": _utilisation(gpu_after)},
+        "load": assessed["load"] | {"gpu_utilisation": _utilisation(gpu_after)},
         "gpu": {
             "before": gpu_before and asdict(gpu_before),
             "after": gpu_after and asdict(gpu_after),
@@ -277,29 +278,3 @@ def _utilisation(state: gpu.GpuState | None) -> float | None:
     if state is None or state.utilisation_percent is None:
         return None
     return state.utilisation_percent / 100
-
-
-@dataclass(frozen=True)
-class Load:
-    """Processor time, of this process and of the whole machine, at one moment."""
-
-    at_s: float
-    own_s: float
-    busy_s: float
-
-    @classmethod
-    def now(cls) -> Load:
-        """Read the counters."""
-        own, machine = psutil.Process().cpu_times(), psutil.cpu_times()
-        idle = machine.idle + getattr(machine, "iowait", 0.0)
-        return cls(time.monotonic(), own.user + own.system, sum(machine[:8]) - idle)
-
-    def since(self) -> dict[str, float]:
-        """Return the cores kept busy since then: by this process, and by all others."""
-        now = Load.now()
-        seconds = now.at_s - self.at_s
-        own = (now.own_s - self.own_s) / seconds
-        return {
-            "cpu_cores_used": own,
-            "other_load": max(0.0, (now.busy_s - self.busy_s) / seconds - own),
-        }

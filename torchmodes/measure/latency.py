@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,9 @@ BATCHES = 10
 """Stretches of a run whose medians tell how far its median can be trusted."""
 DRIFT_THRESHOLD = 0.05
 """A change of the baseline over the run that is worth a warning: 5 %."""
+SLOWED_FACTOR = 1.25
+"""How far above the others of its group a case's baseline is on a slowed machine."""
+TWO_SPEEDS_FACTOR = 4.0
 _DRIFT_POINTS = 50
 _DRIFT_SIGNIFICANCE = 0.01
 
@@ -169,19 +173,35 @@ def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:
     )
 
 
-def slowed(medians_s: Sequence[float], *, factor: float = 1.25) -> tuple[bool, ...]:
-    """Flag the cases that ran on a slowed machine.
+def slowed_by(medians_s: Sequence[float]) -> tuple[float | None, ...]:
+    """Return how many times as long the baseline took in each case as in the others of its group.
 
-    Every case of a group measures the same baseline, so the medians of those are comparable.
+    Every case of a group measures the same baseline, so the medians of those are comparable. Each
+    is compared with the median of all others; of two in the middle the lower is the unslowed one.
 
     Parameters
     ----------
     medians_s : sequence of float
         The baseline's median seconds per call in each case of one group.
-    factor : float
-        How far above the group's median is too far.
+
+    Returns
+    -------
+    tuple of float or None
+        None where it is no more than `SLOWED_FACTOR`, and for a case without others.
     """
-    if not medians_s:
-        return ()
-    usual = float(np.median(medians_s))
-    return tuple(median > factor * usual for median in medians_s)
+    found: list[float | None] = []
+    for index, own in enumerate(medians_s):
+        others = [*medians_s[:index], *medians_s[index + 1 :]]
+        factor = own / median_low(others) if others else 1.0
+        found.append(factor if factor > SLOWED_FACTOR else None)
+    return tuple(found)
+
+
+def two_speeds(side: Latency) -> float | None:
+    """Return how many times the typical call takes the fastest, where that is too many.
+
+    Samples of one model on one machine cluster near their minimum. Where most lie at a multiple of
+    it, something else than the model decides how long a call takes.
+    """
+    factor = side.median_s / side.min_s
+    return factor if factor > TWO_SPEEDS_FACTOR else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
 from torchmodes.measure.clock import Call, Clock, Timing, collector_paused, empty_sample_s
+from torchmodes.measure.running import RunningClock
 from torchmodes.measure.statistics import effect
 from torchmodes.measure.stopping import StoppingRule
 
@@ -89,12 +89,15 @@ class Quad:
         Seconds per call in that order, by the host and by the device's events (None on a CPU).
     at_s : float
         When it began, in seconds after sampling began.
+    interrupted : bool
+        The process was stopped meanwhile: it says nothing of either side.
     """
 
     order: Order
     seconds: Four
     device_seconds: Four | None
     at_s: float
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ class Sampling:
     converged : bool
         Whether the target half-width was reached.
     seconds : float
-        From the first sample to the last.
+        From the first sample to the last, without `stopped_s`.
+    stopped_s : float
+        In which the process was stopped meanwhile.
     bookkeeping_share : float
         Part of `seconds` spent outside samples: leading in, synchronising, looking, collecting
         garbage.
@@ -130,6 +135,12 @@ class Sampling:
     clock: str
     timer_s: float
     empty_sample_s: float
+    stopped_s: float = 0.0
+
+    @property
+    def counted(self) -> tuple[Quad, ...]:
+        """The quads that statistics are made of: those that nothing interrupted."""
+        return tuple(quad for quad in self.quads if not quad.interrupted)
 
 
 def sample(
@@ -139,9 +150,11 @@ def sample(
     clock: Clock,
     settings: SamplerSettings,
     seed: int,
-    now: Callable[[], float] = time.monotonic,
+    running: RunningClock | None = None,
 ) -> Sampling:
     """Warm both sides up, then take quads until the interval is narrow or the budget is spent.
+
+    A quad in which the process was stopped is kept, and neither counted nor charged to the budget.
 
     Parameters
     ----------
@@ -151,14 +164,16 @@ def sample(
     settings : SamplerSettings
     seed : int
         Of the order of the quads.
-    now : callable
-        Seconds of a monotonic clock, for the budgets.
+    running : RunningClock
+        For the budgets; by default this process's.
 
     Raises
     ------
     Exception
         What either side raises; the garbage collector is restored first.
     """
+    running = running or RunningClock()
+    now = running.now
     with collector_paused() as collect:
         own_share_s = empty_sample_s(clock)
         warmup, per_call_s = warm_up(baseline, candidate, clock=clock, settings=settings, now=now)
@@ -170,19 +185,22 @@ def sample(
         quads: list[Quad] = []
         ratios: list[float] = []
         began = collected = now()
+        stopped_before_s = running.stopped_s
         lead_in_s = LEAD_IN_S if per_call_s < settings.long_call_s else 0.0
-        turns = _Turns(baseline, candidate, clock, calls, lead_in_s, now)
+        turns = _Turns(baseline, candidate, clock, calls, lead_in_s, running)
         for order in orders(seed):
-            quad = turns.quad(order, at_s=now() - began)
+            quad = turns.quad(order, began=began)
             quads.append(quad)
+            if quad.interrupted:
+                continue
             ratios.append(_log_ratio(quad))
-            if rule.enough(ratios) or _spent(len(quads), now() - began, settings):
+            if rule.enough(ratios) or _spent(len(ratios), now() - began, settings):
                 break
             if now() - collected > _COLLECT_EVERY_S:
                 collect()
                 collected = now()
         seconds = now() - began
-    sampled = calls * sum(sum(quad.seconds) for quad in quads)
+    sampled = calls * sum(sum(quad.seconds) for quad in quads if not quad.interrupted)
     half_width = effect(ratios).half_width
     return Sampling(
         quads=tuple(quads),
@@ -194,6 +212,7 @@ def sample(
         clock=clock.name,
         timer_s=clock.timer_s,
         empty_sample_s=own_share_s,
+        stopped_s=running.stopped_s - stopped_before_s,
     )
 
 
@@ -216,21 +235,25 @@ class _Turns:
         clock: Clock,
         calls: int,
         lead_in_s: float,
-        now: Callable[[], float],
+        running: RunningClock,
     ) -> None:
         self._sides = {"A": baseline, "B": candidate}
-        self._clock, self._calls, self._lead_in_s, self._now = clock, calls, lead_in_s, now
+        self._clock, self._calls, self._lead_in_s = clock, calls, lead_in_s
+        self._running, self._now = running, running.now
         self._last = ""
 
-    def quad(self, order: Order, *, at_s: float) -> Quad:
+    def quad(self, order: Order, *, began: float) -> Quad:
         """Take four samples."""
+        at_s, stopped_s = self._now() - began, self._running.stopped_s
         timings = [self._sample(side) for side in order]
+        self._now()  # notices a stop in the last sample
         first, second, third, fourth = (timing.host_s for timing in timings)
         return Quad(
             order=order,
             seconds=(first, second, third, fourth),
             device_seconds=_device_seconds(timings),
             at_s=at_s,
+            interrupted=self._running.stopped_s > stopped_s,
         )
 
     def _sample(self, side: str) -> Timing:
@@ -270,7 +293,7 @@ def warm_up(
     *,
     clock: Clock,
     settings: SamplerSettings,
-    now: Callable[[], float] = time.monotonic,
+    now: Callable[[], float],
 ) -> tuple[Warmup, float]:
     """Call both sides in turn until both are steady, or the warm-up's budget is spent.
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
+from torchmodes.records import WIDEST_HALF_WIDTH
+
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 
 CONFIDENCE = 0.95
@@ -255,9 +257,10 @@ def verdict(measured: Effect, *, beyond: float) -> Verdict:
 
     ``faster`` or ``slower`` when the whole interval lies beyond the margin ``beyond`` (from
     `margin`), ``same`` when it lies wholly within, else ``unresolved``. Where the noise floor has
-    pushed the margin above `WIDEST_SAME`, only an interval within that is called the same.
+    pushed the margin above `WIDEST_SAME`, only an interval within that is called the same. An
+    interval so wide that it `says_nothing` is never more than ``unresolved``.
     """
-    if measured.low is None or measured.high is None:
+    if measured.low is None or measured.high is None or says_nothing(measured):
         return "unresolved"
     if measured.low > beyond:
         return "faster"
@@ -269,14 +272,27 @@ def verdict(measured: Effect, *, beyond: float) -> Verdict:
     return "unresolved"
 
 
+def says_nothing(measured: Effect) -> bool:
+    """Tell whether the interval is too wide for its centre to mean anything.
+
+    Noise that is alike in all quads does not make such intervals. Samples at two speeds do, and of
+    those neither the trimmed mean nor Student's t knows which is the model's.
+    """
+    if measured.low is None or measured.high is None:
+        return False
+    return measured.high - measured.low > 2 * math.log(WIDEST_HALF_WIDTH)
+
+
 def p_value(measured: Effect, *, beyond: float) -> float:
     """Return how surprising the effect is if its true size is no more than the margin.
 
     The one-sided tail of Student's t at (|centre| − margin) / standard error, doubled because the
     direction is read off the data. So it is below 0.05 exactly when the 95 % interval clears the
-    margin. It is 1 where there is no interval.
+    margin. It is 1 where there is no interval, or one that `says_nothing`.
     """
     if measured.standard_error is None or measured.degrees_of_freedom is None:
+        return 1.0
+    if says_nothing(measured):
         return 1.0
     excess = abs(measured.centre) - beyond
     if measured.standard_error == 0:

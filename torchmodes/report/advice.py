@@ -121,15 +121,18 @@ def picks(advices: Sequence[Advice]) -> list[Pick]:
     """Return the best cases of one subject by latency, throughput, start and memory.
 
     Latency and throughput are looked for among what the advice ships at each batch size; start and
-    memory among everything that was measured and does something.
+    memory among everything that was measured and does something. No time is picked that was taken
+    beside other programs.
     """
-    shipped = [s for advice in advices if (s := advice.shipped) is not None]
+    shipped = [
+        s for advice in advices if (s := advice.shipped) is not None and s.no_verdict is None
+    ]
     measured = [c for advice in advices if (c := advice.group.baseline) is not None]
     measured += [c for advice in advices for c in advice.group.competitors]
     found = [
         _pick("latency", shipped, lambda c: statistics_of(c).candidate.median_s),
         _pick("throughput", shipped, lambda c: -statistics_of(c).throughput_per_s),
-        _pick("start", measured, lambda c: c.cold_s),
+        _pick("start", [c for c in measured if c.no_verdict is None], lambda c: c.cold_s),
         _pick("memory", measured, lambda c: c.memory_bytes),
     ]
     return [pick for pick in found if pick is not None]
@@ -188,7 +191,7 @@ def _floor_shown(baseline: Judged | None) -> float | None:
     if baseline is None:
         return None
     interval = statistics_of(baseline).speed_up
-    if not interval.low or not interval.high:
+    if interval.says_nothing or not interval.low or not interval.high:
         return None
     return max(interval.high, 1 / interval.low) - 1
 

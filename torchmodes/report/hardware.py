@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from torchmodes.report.advice import speed_up
+from torchmodes.report.advice import speed_up, statistics_of
 from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData
 from torchmodes.report.judging import Judged
@@ -83,7 +83,8 @@ class Finding:
     @property
     def reach(self) -> str:
         """The smallest and the largest estimated speed-up."""
-        values = sorted(map(speed_up, self.competitors))
+        telling = [c for c in self.competitors if not statistics_of(c).speed_up.says_nothing]
+        values = sorted(map(speed_up, telling))
         if not values:
             return NOTHING
         low, high = ratio_digits(values[0]), ratio_digits(values[-1])

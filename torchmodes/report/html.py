@@ -82,7 +82,7 @@ def _templates() -> Environment:
 def _filters() -> Mapping[str, Any]:
     """Return the quantities' writers, by the names they have."""
     names = (
-        *("duration", "size", "ratio", "ratio_range", "percent", "calls", "rate"),
+        *("duration", "size", "estimate", "ratio", "ratio_range", "percent", "calls", "rate"),
         *("deviation", "figure", "plural", "signed_duration"),
     )
     return {name: getattr(quantities, name) for name in names}

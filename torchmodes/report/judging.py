@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 
 from torchmodes.cases import Case
-from torchmodes.measure.latency import slowed
+from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
 from torchmodes.records import Record, Verdict
 from torchmodes.report.conditions import Machine, machine_of
+
+AGAIN = "let nothing else run on this machine; then delete this record and run snakemake again"
 
 
 @dataclass(frozen=True, order=True)
@@ -40,8 +41,8 @@ class Judged:
     adjusted_p
         Holm's p-value; None for an A/A case and where the case is not ``ok``.
     slowed_by
-        How many times longer the baseline took than it usually does in this case's group, where
-        that is enough to say that the machine was slowed; else None.
+        How many times as long the baseline took as in the other cases of the group, where that is
+        enough to say that the machine was slowed; else None.
     """
 
     record: Record
@@ -65,6 +66,25 @@ class Judged:
         """Mode, and precision where it is not the baseline's: ``inductor bf16``."""
         case = self.case
         return case.mode if case.precision == "fp32" else f"{case.mode} {case.precision}"
+
+    @property
+    def no_verdict(self) -> str | None:
+        """Why nothing is concluded from its samples, where that is not for the interval to say."""
+        if self.record.no_verdict is None and self._far_slowed:
+            return (
+                f"eager took {self.slowed_by:,.0f} times as long beside it as in the rest of its"
+                " group"
+            )
+        return self.record.no_verdict
+
+    @property
+    def no_verdict_remedy(self) -> str:
+        """What to do about `no_verdict`."""
+        return self.record.remedy or AGAIN
+
+    @property
+    def _far_slowed(self) -> bool:
+        return self.measured and self.record.no_effect is None and _far(self.slowed_by)
 
     @property
     def withdrawn(self) -> bool:
@@ -108,16 +128,14 @@ def judge(records: Iterable[Record]) -> tuple[Judged, ...]:
         key=lambda pair: (pair[0], pair[1].identity),
     )
     family = [record for _, record in pairs if _is_claim(record)]
-    p_values = [r.statistics.p_value for r in family if r.statistics]
-    adjusted = dict(
-        zip(map(id, family), holm([1.0 if p is None else p for p in p_values]), strict=True)
-    )
     slow = _slowed(pairs)
+    p_values = [_p_value(record, slow.get(id(record))) for record in family]
+    adjusted = dict(zip(map(id, family), holm(p_values), strict=True))
     return tuple(
         Judged(
             record=record,
             machine=machine,
-            verdict=_standing(record, adjusted.get(id(record))),
+            verdict=_standing(record, adjusted.get(id(record)), slow.get(id(record))),
             adjusted_p=adjusted.get(id(record)),
             slowed_by=slow.get(id(record)),
         )
@@ -134,9 +152,22 @@ def _is_claim(record: Record) -> bool:
     )
 
 
-def _standing(record: Record, adjusted_p: float | None) -> Verdict | None:
+def _p_value(record: Record, slowed: float | None) -> float:
+    """Return the p-value of a claim; 1 of one that may not be made."""
+    p = None if record.statistics is None else record.statistics.p_value
+    return 1.0 if p is None or record.no_verdict is not None or _far(slowed) else p
+
+
+def _far(slowed: float | None) -> bool:
+    """Tell whether a case ran on a machine so slow that it was another one."""
+    return slowed is not None and slowed > TWO_SPEEDS_FACTOR
+
+
+def _standing(record: Record, adjusted_p: float | None, slowed: float | None) -> Verdict | None:
     if record.no_effect is not None:
         return None
+    if record.verdict is not None and _far(slowed):
+        return "unresolved"
     if record.verdict is None or adjusted_p is None:
         return record.verdict
     return survivor(record.verdict, adjusted_p=adjusted_p)
@@ -151,9 +182,8 @@ def _slowed(pairs: list[tuple[Machine, Record]]) -> dict[int, float]:
             groups[machine, record.identity.baseline].append((record, took))
     found = {}
     for members in groups.values():
-        medians = [took for _, took in members]
-        usual = median(medians)
-        for (record, took), is_slow in zip(members, slowed(medians), strict=True):
-            if is_slow:
-                found[id(record)] = took / usual
+        factors = slowed_by([took for _, took in members])
+        for (record, _), factor in zip(members, factors, strict=True):
+            if factor is not None:
+                found[id(record)] = factor
     return found

@@ -13,7 +13,7 @@ from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.hardware import advice_by_hardware
 from torchmodes.report.judging import Judged
 from torchmodes.report.problems import all_well, problems
-from torchmodes.report.quantities import NOTHING, duration, ratio, ratio_range, size
+from torchmodes.report.quantities import NOTHING, duration, estimate, ratio_range, size
 from torchmodes.report.sections import answers, case_warnings
 from torchmodes.writing import write_atomically
 
@@ -132,7 +132,7 @@ def _case_row(judged: Judged) -> list[str | Code]:
     if judged.measured:
         statistics = statistics_of(judged)
         row += [
-            ratio(statistics.speed_up.estimate),
+            estimate(statistics.speed_up),
             ratio_range(statistics.speed_up),
             duration(statistics.candidate.median_s),
             duration(statistics.baseline.median_s),

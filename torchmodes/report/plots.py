@@ -49,7 +49,7 @@ def _any_samples(data: ReportData) -> bool:
 
 
 def _quads(record: Record) -> int:
-    return 0 if record.samples is None else len(record.samples.quads)
+    return 0 if record.samples is None else len(record.samples.counted)
 
 
 PLOTS: dict[str, Plot] = {

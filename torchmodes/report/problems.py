@@ -32,7 +32,7 @@ MEANINGS: dict[Kind, str] = {
     "wrong": "It ran, but its output is outside tolerance, or its training diverged.",
     "unsupported": "The mode cannot run this case, for a reason known before or told by PyTorch.",
     "no effect": "The mode did nothing, so it is not compared.",
-    "unresolved": "The interval neither excludes an effect nor shows one.",
+    "unresolved": "The interval neither excludes an effect nor shows one, or the machine was busy.",
     "unconverged": "The interval is wider than asked for when the time budget ended.",
 }
 
@@ -107,6 +107,8 @@ def _of_case(judged: Judged) -> Iterator[Problem]:
         return
     if record.no_effect is not None:
         yield Problem("no effect", name, record.no_effect, "choose another mode")
+    elif judged.no_verdict is not None:
+        yield Problem("unresolved", name, judged.no_verdict, judged.no_verdict_remedy)
     elif judged.verdict == "unresolved" and not judged.case.is_baseline:
         yield Problem("unresolved", name, _unresolved(judged), _settle(judged))
     if record.statistics is not None and not record.statistics.converged:

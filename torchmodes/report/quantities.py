@@ -9,6 +9,8 @@ from torchmodes.records import Interval
 DASH = "–"
 NOTHING = "—"
 TIMES = "×"
+TOO_NOISY = "too noisy to say"
+NO_INTERVAL = "no interval"
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
@@ -60,18 +62,32 @@ def ratio(value: float | None) -> str:
     return NOTHING if value is None else f"{ratio_digits(value)}{TIMES}"
 
 
+def estimate(interval: Interval) -> str:
+    """Write the estimate of a speed-up, such as ``1.153×``, where its interval says something."""
+    return NOTHING if interval.says_nothing else ratio(interval.estimate)
+
+
 def ratio_digits(value: float) -> str:
-    """Write a ratio without its sign; one that says nothing any more in powers of ten."""
+    """Write a ratio without its sign; one beyond all measuring in powers of ten."""
     if value >= _ABSURD:
         return f"{value:.0e}"
     return f"{value:.3f}" if 0.1 <= value < 10 else digits(value)
 
 
 def ratio_range(interval: Interval) -> str:
-    """Write the bounds of a speed-up, such as ``1.147–1.159``."""
-    low = "0" if interval.low is None else ratio_digits(interval.low)
-    high = "∞" if interval.high is None else ratio_digits(interval.high)
-    return f"{low}{DASH}{high}"
+    """Write the bounds of a speed-up, such as ``1.147–1.159``, or that they say nothing."""
+    if interval.says_nothing:
+        return TOO_NOISY
+    if interval.low is None or interval.high is None:  # one quad has none
+        return NO_INTERVAL
+    return f"{ratio_digits(interval.low)}{DASH}{ratio_digits(interval.high)}"
+
+
+def speed_up(interval: Interval) -> str:
+    """Write a speed-up with its bounds, such as ``1.153× (1.147–1.159)``."""
+    if interval.says_nothing:
+        return TOO_NOISY
+    return f"{ratio(interval.estimate)} ({ratio_range(interval)})"
 
 
 def percent(value: float | None) -> str:

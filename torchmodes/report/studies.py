@@ -14,7 +14,9 @@ from torchmodes.report.figures.studies import draw_study
 from torchmodes.report.plots import inline_svg
 from torchmodes.report.quantities import (
     NOTHING,
+    TOO_NOISY,
     duration,
+    estimate,
     listing,
     percent,
     plural,
@@ -95,21 +97,21 @@ def tell_inference_context(content: Mapping[str, Any]) -> Finding:
     """Tell what grad mode and no_grad cost beside inference_mode."""
     rows, costly, free, open_ = [], [], [], []
     for entry in map(mapping, content.get("cases") or []):
-        case, speed_up = case_from(mapping(entry.get("case"))), entry.get("speed_up")
-        interval = Interval(**speed_up) if speed_up else None
+        case, found = case_from(mapping(entry.get("case"))), entry.get("speed_up")
+        interval = Interval(**found) if found else None
         rows.append(
             (
                 f"{case.model}, batch {case.batch_size:,}, {case.device}",
                 entry["context"],
                 duration(entry.get("latency_s")),
-                ratio(interval.estimate if interval else None),
+                estimate(interval) if interval else NOTHING,
                 ratio_range(interval) if interval else entry.get("reason") or entry["status"],
                 entry.get("verdict") or NOTHING,
             )
         )
         if interval is None or case.is_baseline:
             continue
-        told = f"{entry['context']} on {case.model} {ratio(interval.estimate)}"
+        told = f"{entry['context']} on {case.model} {_said(interval)}"
         {"slower": costly, "faster": costly, "same": free}.get(entry["verdict"], open_).append(told)
     sentences = []
     if costly:
@@ -178,7 +180,7 @@ def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
                     str(case),
                     str(point["threads"]),
                     duration(point["latency_s"]),
-                    ratio(interval.estimate),
+                    estimate(interval),
                     ratio_range(interval),
                 )
             )
@@ -187,9 +189,13 @@ def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
             continue
         last = entry["points"][-1]
         if last["threads"] > 1:
+            name = f"{case.mode} of {case.model} ({case.task}, batch {case.batch_size:,})"
+            gain = Interval(**last["speed_up"])
             told.append(
-                f"{case.mode} of {case.model} ({case.task}, batch {case.batch_size:,}) runs"
-                f" {ratio(last['speed_up']['estimate'])} as fast with {last['threads']} as with one"
+                f"{name} was {TOO_NOISY}"
+                if gain.says_nothing
+                else f"{name} runs {ratio(gain.estimate)} as fast with {last['threads']} as with"
+                " one"
             )
     return Finding(
         title="Threads: what each further one brings",
@@ -249,6 +255,10 @@ def _warm_start(saved: list[tuple[str, float, float]], cases: int) -> str:
         return f"None of {plural(cases, 'case')} started twice."
     told = [f"{name} in {duration(warm)} instead of {duration(cold)}" for name, cold, warm in saved]
     return f"With the compile cache of a first start, {listing(told)} (one start each)."
+
+
+def _said(interval: Interval) -> str:
+    return TOO_NOISY if interval.says_nothing else ratio(interval.estimate)
 
 
 def _name(case: Case) -> str:

@@ -29,6 +29,8 @@ _COST = (
     "artefact_bytes",
     "cpu_cores_used",
     "other_load",
+    "stolen",
+    "cores_missing",
     "gpu_utilisation",
 )
 _NUMERICS = (
@@ -73,13 +75,13 @@ COLUMNS: tuple[str, ...] = (
     *("cold_s", *_COST, *_bounds("break_even_calls")),
     *_NUMERICS,
     *("joules_per_item", "warmup_calls", "warmup_s", "steady"),
-    *("no_effect", "reason", "remedy", "failure_type", "failure_message"),
+    *("no_effect", "no_verdict", "reason", "remedy", "failure_type", "failure_message"),
     *("threads", "start_method", "started_at", "wall_s", "slowed_by", "warnings"),
     *_ENVIRONMENT,
 )
 _TEXTS = {
     *("task", "device", "model", "mode", "precision", "status", "verdict", "verdict_holm"),
-    *("clock", "item", "compared", "inputs", "no_effect", "reason", "remedy"),
+    *("clock", "item", "compared", "inputs", "no_effect", "no_verdict", "reason", "remedy"),
     *("failure_type", "failure_message", "start_method", "started_at", "warnings"),
     *("host", "cpu", "gpu", "os", "python", "torch", "git_revision"),
 }
@@ -139,6 +141,7 @@ def _row(judged: Judged) -> dict[str, Any]:
         "item": record.item,
         "cold_s": judged.cold_s,
         "no_effect": record.no_effect,
+        "no_verdict": judged.no_verdict,
         "reason": record.reason,
         "remedy": record.remedy,
         "threads": record.run.threads,

@@ -15,7 +15,7 @@ from torchmodes.report.advice import Advice, advise, group_cases, statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.judging import Judged
 from torchmodes.report.problems import Problem, bad, problems
-from torchmodes.report.quantities import duration, plural, ratio, ratio_range
+from torchmodes.report.quantities import duration, estimate, plural, ratio_range
 
 REPORT = Path("reports/report.html")
 
@@ -50,6 +50,8 @@ def print_summary(data: ReportData, console: Console | None = None) -> None:
         console.print("No case was benchmarked.")
     console.print()
     console.print(_counts(data))
+    if (busy := words.without_verdict(data.cases)) is not None:
+        console.print(Text(busy, "bold yellow"))
     failed = bad(problems(data))
     if failed:
         console.print(_failures(failed))
@@ -99,7 +101,7 @@ def _row(judged: Judged) -> list[Text]:
     statistics = statistics_of(judged)
     return [
         *cells,
-        Text(ratio(statistics.speed_up.estimate)),
+        Text(estimate(statistics.speed_up)),
         Text(ratio_range(statistics.speed_up)),
         Text(duration(statistics.candidate.median_s)),
         Text(duration(judged.cold_s)),

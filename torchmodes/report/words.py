@@ -24,6 +24,7 @@ from torchmodes.report.quantities import (
     ratio,
     ratio_range,
     size,
+    speed_up,
 )
 
 SIGNS = {"faster": "▲", "slower": "▼", "same": "=", "unresolved": "?"}
@@ -71,6 +72,8 @@ def reason(advice: Advice) -> str:
             )
             if all(statistics_of(c).noise_floor is None for c in group.competitors):
                 settle = "There was no noise floor to judge them by; the A/A case comes first."
+            if (doubted := next((c for c in group.competitors if c.no_verdict), None)) is not None:
+                settle = _doubt(doubted)
             return f"No mode was shown to be faster. {_each(group.competitors)} {settle}"
         case "alone":
             return f"Eager ran; {_others(group, 'no other mode was measured')}."
@@ -125,8 +128,7 @@ def still_open(advice: Advice) -> str | None:
 def noise(group: Group) -> str:
     """State the noise floor, and the effect that had to be exceeded."""
     if group.noise_floor is None:
-        what = "has no result" if group.baseline is None else "has too few quads for an interval"
-        return f"No noise floor was measured: the A/A case {what}."
+        return f"No noise floor was measured: the A/A case {_no_floor(group.baseline)}."
     return (
         f"Eager against eager may differ by {percent(group.noise_floor)} here;"
         f" a claim has to exceed {percent(group.margin)}."
@@ -228,10 +230,20 @@ def warnings(judged: Judged) -> list[str]:
     found = list(judged.record.warnings)
     if judged.slowed_by is not None:
         found.append(
-            f"a slowed job: eager took {judged.slowed_by:.1f} times as long as in the rest of its"
+            f"a slowed job: eager took {judged.slowed_by:,.1f} times as long as in the rest of its"
             " group"
         )
     return found
+
+
+def without_verdict(cases: Sequence[Judged]) -> str | None:
+    """Say which cases got no verdict though they were measured, why, and what to do."""
+    found = [judged for judged in cases if judged.no_verdict is not None]
+    if not found:
+        return None
+    return (
+        f"{plural(len(found), 'case')} got no verdict, such as {found[0].case}. {_doubt(found[0])}"
+    )
 
 
 def counts(cases: Sequence[Judged], *, unreadable: int = 0) -> str:
@@ -283,9 +295,23 @@ def _side_by_side(judged: Judged) -> str:
     )
 
 
+def _doubt(judged: Judged) -> str:
+    """Say why a case has no verdict and what to do, as two sentences."""
+    assert judged.no_verdict is not None
+    return " ".join(
+        f"{text[0].upper()}{text[1:]}." for text in (judged.no_verdict, judged.no_verdict_remedy)
+    )
+
+
+def _no_floor(baseline: Judged | None) -> str:
+    if baseline is None:
+        return "has no result"
+    too_noisy = statistics_of(baseline).speed_up.says_nothing
+    return "is too noisy" if too_noisy else "has too few quads for an interval"
+
+
 def _speed_up(judged: Judged) -> str:
-    interval = statistics_of(judged).speed_up
-    return f"{ratio(interval.estimate)} ({ratio_range(interval)})"
+    return speed_up(statistics_of(judged).speed_up)
 
 
 def _each(cases: Sequence[Judged]) -> str:

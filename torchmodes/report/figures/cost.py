@@ -92,11 +92,12 @@ def costed(group: Group) -> list[Judged]:
 
 
 def paying(group: Group) -> list[Judged]:
-    """Return the cases whose cold seconds and eager's are known."""
+    """Return the cases whose cold seconds and eager's are known, and whose gain is."""
     return [
         c
         for c in in_order(group.competitors)
         if c.cold_s is not None
+        and not statistics_of(c).speed_up.says_nothing
         and c.record.cost
         and c.record.cost.baseline_first_call_s is not None
     ]

@@ -23,7 +23,7 @@ from torchmodes.report.figures.panels import (
     stack,
 )
 from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import ratio_digits
+from torchmodes.report.quantities import estimate
 from torchmodes.report.style import INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
 
 FASTER, SLOWER = PALETTE["blue"], PALETTE["vermilion"]
@@ -143,7 +143,7 @@ def _cell(ax: Axes, column: int, row: int, judged: Judged | None) -> None:
     ax.text(
         column,
         row,
-        f"{ratio_digits(statistics_of(judged).speed_up.estimate)}×",
+        estimate(statistics_of(judged).speed_up),
         ha="center",
         va="center",
         size=8.5,

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from torchmodes.records import Interval
 from torchmodes.report.figures.panels import value_beside
-from torchmodes.report.quantities import ratio_digits, ratio_range
+from torchmodes.report.quantities import estimate, ratio_range
 from torchmodes.report.style import SURFACE, look
 
 _RATIO_STEPS: tuple[tuple[float, ...], ...] = (
@@ -30,10 +30,11 @@ _FAR = 2.5
 def ratio_limits(intervals: Iterable[Interval]) -> tuple[float, float]:
     """Return limits that hold 1, every estimate, and the intervals as far as they tell something.
 
-    One interval of a hundredth to a hundred would squeeze all others: a bound may lie beyond the
-    limits where it is further than `_FAR` from 1 and from every estimate.
+    One interval of a hundredth to a hundred would squeeze all others: one that says nothing is left
+    out, and a bound may lie beyond the limits where it is further than `_FAR` from 1 and from every
+    estimate.
     """
-    intervals = list(intervals)
+    intervals = [interval for interval in intervals if not interval.says_nothing]
     estimates = [1.0, *(i.estimate for i in intervals if i.estimate > 0)]
     nearest, furthest = min(estimates) / _FAR, max(estimates) * _FAR
     bounds = [v for i in intervals for v in (i.low, i.high) if v is not None and v > 0]
@@ -72,5 +73,5 @@ def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str
         markeredgecolor=seen.colour,
         markeredgewidth=1.4,
     )
-    value_beside(ax, row - 0.2, f"{ratio_digits(ratio.estimate)}×", strong=settled)
+    value_beside(ax, row - 0.2, estimate(ratio), strong=settled)
     value_beside(ax, row + 0.22, f"{ratio_range(ratio)} {outcome}", size=7.5)

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from torchmodes.cases import Case, case_from
+from torchmodes.records import Interval
 from torchmodes.report import style
 from torchmodes.report.figures.panels import (
     Panel,
@@ -90,7 +91,7 @@ def _compile_cost(rows: Rows) -> Figure | None:
 
 def _inference_context(rows: Rows) -> Figure | None:
     """Draw each context's speed against inference_mode, with its interval."""
-    rows = [row for row in rows if row.get("speed_up")]
+    rows = [row for row in rows if _tells(row.get("speed_up"))]
     if not rows:
         return None
     labels = [_context_label(row) for row in rows]
@@ -169,7 +170,7 @@ def _batch_scaling(rows: Rows) -> Figure | None:
 
 def _thread_scaling(rows: Rows) -> Figure | None:
     """Draw the speed-up over one thread against the number of threads."""
-    rows = [row for row in rows if row.get("points")]
+    rows = [row for row in map(_telling_points, rows) if row["points"]]
     if not rows:
         return None
     counts = sorted({point["threads"] for row in rows for point in row["points"]})
@@ -201,6 +202,15 @@ def _thread_scaling(rows: Rows) -> Figure | None:
     ax.grid()
     bottom_legend(figure, handles, columns=2)
     return figure
+
+
+def _telling_points(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "points": [p for p in row.get("points") or [] if _tells(p["speed_up"])]}
+
+
+def _tells(speed_up: Mapping[str, Any] | None) -> bool:
+    """Tell whether there is a speed-up whose interval says something."""
+    return speed_up is not None and not Interval(**speed_up).says_nothing
 
 
 def _dynamic_shapes(rows: Rows) -> Figure | None:

@@ -1,0 +1,167 @@
+"""Time in which the process was stopped is seen, told and not counted."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from torchmodes.measure import statistics
+from torchmodes.measure.clock import Timing
+from torchmodes.measure.running import MOST_STOPS, RunningClock, passing_time
+from torchmodes.measure.sampler import SamplerSettings, Sampling, sample
+
+
+class Machine:
+    """A clock, the time that passes, and the processor time of a process that computes."""
+
+    name = "made up"
+    groupable = True
+    timer_s = 1e-9
+
+    def __init__(self, *, computing: float = 1.0) -> None:
+        self.passed_s = self.used_s = self.used_by_started_s = 0.0
+        self.computing = computing
+
+    def running(self) -> RunningClock:
+        return RunningClock(
+            lambda: self.passed_s, lambda: self.used_s, lambda: self.used_by_started_s
+        )
+
+    def run(self, seconds: float) -> None:
+        self.passed_s += seconds
+        self.used_s += self.computing * seconds
+
+    def stop(self, seconds: float) -> None:
+        self.passed_s += seconds
+
+    def time(self, call: Callable[[], object], calls: int) -> Timing:
+        began_s = self.passed_s
+        for _ in range(calls):
+            call()
+        return Timing(host_s=max(1e-9, self.passed_s - began_s) / calls, device_s=None)
+
+
+def clock_after(machine: Machine, *stretches: tuple[str, float]) -> RunningClock:
+    """Return the clock of a process that computed for a while, and then did this."""
+    running = machine.running()
+    for what, seconds in (("run", 0.5), *stretches):
+        getattr(machine, what)(seconds)
+        running.now()
+    return running
+
+
+def test_a_stopped_process_stops_the_clock() -> None:
+    running = clock_after(Machine(), ("stop", 20.0), ("run", 0.5))
+    assert running.stopped_s == 20
+    assert running.now() == pytest.approx(1.0)
+
+
+def test_a_long_call_is_not_a_stop() -> None:
+    assert clock_after(Machine(), ("run", 20.0)).stopped_s == 0
+
+
+def test_a_call_that_shares_its_core_is_not_a_stop() -> None:
+    machine = Machine()
+    running = clock_after(machine)
+    machine.run(2.0)
+    machine.stop(3.0)  # others ran, turn by turn, while it was called
+    running.now()
+    assert running.stopped_s == 0
+
+
+def test_waiting_for_a_compiler_is_not_a_stop() -> None:
+    machine = Machine()
+    running = clock_after(machine)
+    machine.stop(20.0)
+    machine.used_by_started_s = 15.0
+    running.now()
+    assert running.stopped_s == 0
+
+
+def test_a_process_that_mostly_waits_cannot_be_told_from_a_stopped_one() -> None:
+    assert clock_after(Machine(computing=0.05), ("stop", 20.0)).stopped_s == 0
+
+
+def test_a_budget_is_spent_in_the_end_however_often_it_is_stopped() -> None:
+    running = clock_after(Machine(), *[("stop", 5.0)] * 50)
+    assert running.stopped_s == MOST_STOPS * 5
+    assert running.now() > 100
+
+
+def sampled(*, stop_at_call: int, stop_s: float) -> Sampling:
+    """Sample two sides of 20 and 10 ms; the process is stopped once, within a call."""
+    machine, calls, rng = Machine(), iter(range(10**6)), np.random.default_rng(1)
+
+    def side(seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            machine.run(float(seconds * rng.lognormal(sigma=0.05)))
+            if next(calls) == stop_at_call:
+                machine.stop(stop_s)
+
+        return call
+
+    settings = SamplerSettings(budget_s=6.0, target_half_width=1e-6)
+    return sample(
+        side(0.02), side(0.01), clock=machine, settings=settings, seed=1, running=machine.running()
+    )
+
+
+def test_the_quad_that_was_interrupted_is_kept_and_not_counted() -> None:
+    undisturbed, stopped = (sampled(stop_at_call=n, stop_s=20.0) for n in (-1, 200))
+    assert stopped.stopped_s == pytest.approx(20, abs=0.1)
+    assert len(stopped.counted) == len(stopped.quads) - 1
+    (interrupted,) = set(stopped.quads) - set(stopped.counted)
+    assert max(interrupted.seconds) > 20 or sum(interrupted.seconds) < 0.2  # a call, or leading in
+    assert max(max(quad.seconds) for quad in stopped.counted) < 0.1
+    assert len(stopped.counted) == pytest.approx(len(undisturbed.counted), abs=2)
+    assert stopped.seconds < 6.5, "it eats no budget"
+
+
+def test_a_pause_while_warming_up_eats_no_budget_either() -> None:
+    warmup = sampled(stop_at_call=15, stop_s=20.0).warmup
+    assert warmup.steady
+    assert warmup.seconds < 5
+
+
+def test_the_speed_up_is_that_of_the_counted_quads() -> None:
+    counted = sampled(stop_at_call=200, stop_s=20.0).counted
+    sides = statistics.sides([q.order for q in counted], [q.seconds for q in counted])
+    assert statistics.effect(statistics.log_ratios(*sides)).speed_up == pytest.approx(2, rel=0.05)
+
+
+STOPPED = """
+import sys, time
+from torchmodes.measure.running import RunningClock
+running = RunningClock()
+deadline = time.monotonic() + 60
+print("ready", flush=True)
+while running.stopped_s == 0 and time.monotonic() < deadline:
+    sum(range(20_000))
+    running.now()
+print(running.stopped_s)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no stop signals")
+def test_a_stop_signal_is_seen_by_the_process_itself() -> None:
+    process = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(1.0)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGCONT)
+    told, _ = process.communicate(timeout=90)
+    assert float(told) >= 2.0
+
+
+def test_time_passes_at_the_usual_rate() -> None:
+    began = passing_time(), time.monotonic()
+    time.sleep(0.05)
+    assert passing_time() - began[0] == pytest.approx(time.monotonic() - began[1], abs=0.02)
