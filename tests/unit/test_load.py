@@ -234,7 +234,8 @@ def test_an_interval_that_says_nothing_gives_no_verdict() -> None:
 
 
 def burn(seconds: float) -> str:
-    return f"import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"
+    """Return a program that takes so many seconds of processor time, however long they last."""
+    return f"import time\nwhile time.process_time() < {seconds}: pass"
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ def test_a_neighbour_is_seen() -> None:
 def test_what_a_process_starts_is_its_own_while_it_runs_and_after_it_ended() -> None:
     before = read_counters()
     began_s = family_seconds(os.getpid())
-    subprocess.run([sys.executable, "-c", burn(1.0)], check=True)
+    subprocess.run([sys.executable, "-c", burn(0.5)], check=True)
     running = subprocess.Popen([sys.executable, "-c", burn(30)])
     try:
         time.sleep(1.0)
@@ -273,5 +274,5 @@ def test_what_a_process_starts_is_its_own_while_it_runs_and_after_it_ended() -> 
         running.wait()
     # Both are waited for now: nothing that was counted may be lost, and nothing counted twice.
     assert used_s - 0.1 <= family_seconds(os.getpid()) - began_s <= used_s + 2.0
-    assert used_s > 0.3
-    assert load.own > 0.1
+    assert used_s > 0.45
+    assert load.own > 0

@@ -269,6 +269,12 @@ def test_a_hang_ends_at_the_time_limit(run: Run, target: str, start: str) -> Non
         assert f"in {target}" in (outcome.traceback or ""), outcome
 
 
+def test_a_pause_of_keeper_and_case_is_not_the_cases_time(run: Run) -> None:
+    argument = {"seconds": keeper.PAUSE_S + 1}
+    outcome = run("pauses_its_keeper", argument, start="fresh", time_limit_s=keeper.PAUSE_S)
+    assert (outcome.kind, outcome.value) == ("returned", "done")
+
+
 def test_an_import_that_hangs_ends_at_its_own_limit(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 from benchmarks.engine import KNOWN_WORK, case_argument
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.records import Record
+from torchmodes.report.data import make_report_data
+from torchmodes.report.problems import problems
 
 pytestmark = pytest.mark.workflow
 
@@ -26,7 +28,11 @@ def measure(mode: dict[str, Any], start: str, log: Path, aa: Record | None = Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fork server exists on Linux only")
-def test_both_ways_give_the_same_verdicts_and_the_same_memory(tmp_path: Path) -> None:
+def test_both_ways_see_the_same_and_take_the_same_memory(tmp_path: Path) -> None:
+    """Half as much work again is slower. A busy machine may hide that, and is said to, with a cure.
+
+    What verdicts follow from which samples is tested on stored ones.
+    """
     slowed = {
         "engine": "user",
         "factory": f"{KNOWN_WORK}:repeat",
@@ -36,7 +42,12 @@ def test_both_ways_give_the_same_verdicts_and_the_same_memory(tmp_path: Path) ->
     for start in ("fork", "fresh"):
         aa = measure({"engine": "eager"}, start, tmp_path / "log")
         records[start] = measure(slowed, start, tmp_path / "log", aa)
-        assert aa.verdict in ("same", "unresolved")
-        assert records[start].verdict == "slower"
+        assert records[start].verdict in ("slower", "unresolved"), records[start].in_brief()
+        told = {
+            problem.case: problem for problem in problems(make_report_data([aa, records[start]]))
+        }
+        if records[start].verdict == "unresolved":
+            assert told[str(records[start].identity)].reason
+            assert told[str(records[start].identity)].remedy
     peaks = {start: r.cost.peak_host_bytes for start, r in records.items() if r.cost is not None}
     assert abs(peaks["fork"] - peaks["fresh"]) < 50e6, peaks

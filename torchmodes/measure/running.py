@@ -11,7 +11,7 @@ from torchmodes.measure.load import family_seconds
 LEAST_STOP_S = 1.0
 STOPPED_SHARE = 0.25
 """Of the processor time that it usually gets: a process with less, for a second, did not run."""
-LEAST_COMPUTING = 0.1
+LEAST_COMPUTING = 0.02
 """Cores that it uses at the least: one that mostly waits cannot be told from a stopped one."""
 MOST_STOPS = 10
 """More are not forgiven, or a budget would never be spent."""

@@ -31,6 +31,7 @@ from torchmodes.supervision.processes import Process, Watch
 
 POLL_S = 0.25  # how often memory is looked at: seldom, so as not to disturb the measurement
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
+PAUSE_S = 5.0  # a keeper that wakes so late was stopped itself, and its case with it
 MEMORY_GRACE_S = 0.2  # the same for a process that eats memory meanwhile
 LEFTOVER_GRACE_S = 1.0  # the same for what a finished case leaves behind
 CASE_VARIABLE = "TORCHMODES_CASE"  # marks a case's processes: its folder
@@ -257,7 +258,8 @@ def _watch(
     awake = [descriptor for descriptor in descriptors if descriptor is not None]
     # Where the kernel cannot tell that a process ended, ask for it more often than for the memory.
     longest_wait_s = POLL_S if len(awake) == len(descriptors) else 0.02
-    start_deadline = time.monotonic() + case.start_limit_s
+    started_at = woke_at = time.monotonic()
+    paused_s = 0.0  # of the machine or its container: no limit is for that
     began_at: float | None = None
     next_look = 0.0
     resident = 0
@@ -269,6 +271,9 @@ def _watch(
     while True:
         family.reap()
         now = time.monotonic()
+        if now - woke_at > PAUSE_S:
+            paused_s += now - woke_at
+        woke_at = now
         gone = [*stop, *(name for name, watch in watches.items() if watch.ended())]
         if messages.is_closed(connection):
             gone.append("the client")
@@ -284,7 +289,9 @@ def _watch(
                 return ending("memory", grace_s=MEMORY_GRACE_S)
         if began_at is None:
             began_at = child.began(case.folder).get("began_at")
-        deadline = start_deadline if began_at is None else began_at + case.time_limit_s
+        deadline = paused_s + (
+            started_at + case.start_limit_s if began_at is None else began_at + case.time_limit_s
+        )
         if now >= deadline:
             return ending("start" if began_at is None else "time", grace_s=GRACE_S)
         wait_s = min(next_look, deadline, now + longest_wait_s) - now

@@ -47,6 +47,15 @@ def surroundings(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def pauses_its_keeper(argument: dict[str, Any]) -> str:
+    """Do as a container that is paused for a while: its processes sleep, time goes on."""
+    os.kill(os.getppid(), signal.SIGSTOP)
+    time.sleep(argument["seconds"])
+    os.kill(os.getppid(), signal.SIGCONT)
+    time.sleep(0.5)
+    return "done"
+
+
 def oom_score(argument: dict[str, Any]) -> int:
     return int(Path("/proc/self/oom_score_adj").read_text())
 
