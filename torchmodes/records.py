@@ -71,15 +71,6 @@ class Interval(Part):
             raise ValueError(f"{self.estimate} is not between its bounds {low} and {high}")
         return self
 
-
-def _is_speed_up(interval: Interval) -> Interval:
-    if interval.estimate == 0 or interval.low == 0:
-        raise ValueError("a speed-up and its bounds are above 0")
-    return interval
-
-
-SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
-
     @property
     def says_nothing(self) -> bool:
         """Whether, as the interval of a ratio, it is too wide for its estimate to mean anything.
@@ -91,6 +82,15 @@ SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
         if not self.low or self.high is None:
             return True
         return self.high / self.low > WIDEST_HALF_WIDTH**2
+
+
+def _is_speed_up(interval: Interval) -> Interval:
+    if interval.estimate == 0 or interval.low == 0:
+        raise ValueError("a speed-up and its bounds are above 0")
+    return interval
+
+
+SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
 
 
 class Quad(Part):

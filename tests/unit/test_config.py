@@ -107,8 +107,8 @@ def test_a_name_that_cannot_be_one_is_told_with_what_is_allowed(raw):
     assert faults_of(raw) == [
         f"modes: the name '{'x' * 65}' has 65 characters; 64 are allowed",
         (
-            "modes: the name 'my model' may have letters, digits, '.', '_' and '-', and begins with a"
-            " letter or digit"
+            "modes: the name 'my model' may have letters, digits, '.', '_' and '-', and begins"
+            " with a letter or digit"
         ),
         "modes: the name True is not text to YAML; put it in quotes",
         "modes: the name 7 is not text to YAML; put it in quotes",

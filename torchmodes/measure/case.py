@@ -179,11 +179,12 @@ def _implausible(job: Job, parts: dict[str, Any]) -> dict[str, Any]:
     peak = quick_peak(job.case.precision, job.case.device)
     if peak is None or rate <= PLAUSIBLE_RATE * peak:
         return {}
-    told = (
-        f"impossible: it seems to do {rate / 1e9:,.0f} GFLOP/s, where matrix products reach"
-        f" {peak / 1e9:,.0f} here; it cannot have done the model's work at each call"
-    )
-    return {"verdict": "unresolved", "warnings": [*parts["warnings"], told]}
+    return {
+        "verdict": "unresolved",
+        "no_verdict": f"impossible: it seems to do {rate / 1e9:,.0f} GFLOP/s, where matrix products"
+        f" reach {peak / 1e9:,.0f} here",
+        "remedy": "find out what the mode leaves out: it cannot do the model's work at each call",
+    }
 
 
 def _flops(built: BuiltModel, warnings: list[str]) -> dict[str, Any]:
