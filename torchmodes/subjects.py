@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from torchmodes.training.dataset import load_tensors
 from torchmodes.training.loop import batches, make_optimizer, make_step
 
 EAGER = EagerMode(engine="eager").model_dump()
+
+Context = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Job:
 class Subject:
     """A callable to be run repeatedly, with what it cost to make.
 
-    It runs inside a `context`, which is entered outside of what is timed: some microseconds each
-    time, where a small model takes fifty.
+    It runs inside a `context` (autograd's state, whether TF32 is allowed), which is entered outside
+    of what is timed: some microseconds each time, where a small model takes fifty.
 
     Attributes
     ----------
@@ -95,7 +97,7 @@ class Subject:
     """
 
     call: Callable[[], Any]
-    context: Callable[[], AbstractContextManager[Any]]
+    context: Context
     engine: Engine
     built: BuiltModel
     build_s: float
@@ -106,9 +108,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Forward:
-    """A prepared forward pass and the example inputs it was prepared with."""
+    """A prepared forward pass, the context it runs in and the inputs it was prepared with."""
 
     function: Callable[..., Any]
+    context: Context
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     engine: Engine
@@ -119,9 +122,10 @@ class Forward:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One optimiser step of features and targets, with what it cost to make."""
+    """One optimiser step of features and targets, its context, and what it cost to make."""
 
     step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    context: Context
     optimizer: torch.optim.Optimizer
     engine: Engine
     built: BuiltModel
@@ -166,11 +170,12 @@ def prepare_forward(job: Job) -> Forward:
         "fp32" if engine.lowers_precision else precision,
     )
     # Not in inference mode: what is made there can never again serve in another context.
-    with torch.no_grad():
-        prepared = in_precision(engine.prepare, precision)(module, args, kwargs)
+    with torch.no_grad(), in_precision(precision):
+        prepared = engine.prepare(module, args, kwargs)
     synchronize(job.case.device)
     return Forward(
         function=prepared,
+        context=_context(engine.context, precision),
         args=args,
         kwargs=kwargs,
         engine=engine,
@@ -189,8 +194,8 @@ def inference_subject(job: Job) -> Subject:
         return prepared(*args, **kwargs)
 
     return Subject(
-        call=in_precision(call, job.case.precision),
-        context=forward.engine.context,
+        call=call,
+        context=forward.context,
         engine=forward.engine,
         built=forward.built,
         build_s=forward.build_s,
@@ -218,11 +223,13 @@ def training_step(job: Job, batch: tuple[torch.Tensor, torch.Tensor]) -> Trainin
     built_at = time.perf_counter()
     module = built.module.train()
     optimizer = make_optimizer(module, learning_rate=learning_rate)
-    step = engine.prepare_step(
-        module, batch, lambda model: make_step(model, optimizer, autocast(job.case))
-    )
+    with in_precision(job.case.precision):
+        step = engine.prepare_step(
+            module, batch, lambda model: make_step(model, optimizer, autocast(job.case))
+        )
     return TrainingStep(
-        step=in_precision(step, job.case.precision),
+        step=step,
+        context=_context(torch.enable_grad, job.case.precision),
         optimizer=optimizer,
         engine=engine,
         built=built,
@@ -255,13 +262,24 @@ def training_subject(job: Job, taken: list[tuple[torch.Tensor, torch.Tensor]]) -
 
     return Subject(
         call=call,
-        context=torch.enable_grad,
+        context=made.context,
         engine=made.engine,
         built=made.built,
         build_s=made.build_s,
         prepare_s=made.prepare_s,
         restart=restart,
     )
+
+
+def _context(own: Context, precision: str) -> Context:
+    """Return the context of an engine together with that of a precision."""
+
+    @contextmanager
+    def both() -> Generator[None]:
+        with in_precision(precision), own():
+            yield
+
+    return both
 
 
 def _engine(job: Job) -> Engine:

@@ -13,11 +13,15 @@ from torch import nn
 from torchmodes.cases import parse_case
 from torchmodes.measure import case as case_module
 from torchmodes.measure import first_calls
+from torchmodes.models import IMPORTS
 from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.models.flops import counting_flops
 from torchmodes.subjects import Subject
 from torchmodes.training.dataset import Tensors
 from torchmodes.training.loop import train
+
+RESNET = {"family": "torchvision", "name": "resnet18"}
+GPT2 = {"family": "transformers", "source": "gpt2"}
 
 
 class Replayed:
@@ -60,10 +64,19 @@ def test_neither_side_pays_for_the_libraries(monkeypatch):
     waited = []
     monkeypatch.setattr(first_calls, "synchronize", waited.append)
     with counting_flops() as counter:
-        first_calls.start_libraries("cpu")
+        job = SimpleNamespace(case=parse_case("inference/cpu/m/eager/fp32-b1"), model=RESNET)
+        first_calls.start_libraries(job)
     ran = {str(operator) for operator in counter.get_flop_counts()["Global"]}
     assert {"aten.convolution", "aten.mm"} <= ran
     assert waited == ["cpu"]
+
+
+def test_what_a_family_needs_is_imported_before_anything_of_its_model_is_measured(monkeypatch):
+    imported = []
+    monkeypatch.setattr("torchmodes.models.importlib.import_module", imported.append)
+    job = SimpleNamespace(case=parse_case("inference/cpu/m/eager/fp32-b1"), model=GPT2)
+    first_calls.start_libraries(job)
+    assert {*IMPORTS["transformers"], "transformers.modeling_utils"} == set(imported)
 
 
 def test_what_was_measured_stands_though_its_artefact_cannot_be_saved():

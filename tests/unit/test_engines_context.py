@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from engine_cases import mode
@@ -9,7 +11,17 @@ from engine_cases import mode
 from torchmodes.cases import parse_case
 from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import CpuClock, Timing
-from torchmodes.subjects import Job, inference_subject, unsupported
+from torchmodes.modes import precision
+from torchmodes.modes.precision import forbid_tf32
+from torchmodes.subjects import (
+    Job,
+    inference_subject,
+    training_step,
+    training_subject,
+    unsupported,
+)
+from torchmodes.training.dataset import Tensors
+from torchmodes.training.loop import train
 
 
 def job(options, *, path="inference/cpu/house_price/mine/fp32-b4"):
@@ -60,6 +72,82 @@ def test_the_context_is_entered_before_the_clock_starts_and_left_after():
         assert not torch.is_inference_mode_enabled()
     assert inner.seen == [(True, False), (False, True), (False, True)]
     assert (clock.name, clock.timer_s, clock.groupable) == (inner.name, inner.timer_s, True)
+
+
+def tf32_allowed():
+    return {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
+
+
+@pytest.fixture
+def switched(monkeypatch):
+    """Each time that tf32 is allowed or forbidden."""
+    seen = []
+    switch = precision._set_tf32
+    monkeypatch.setattr(
+        precision, "_set_tf32", lambda *, allowed: (seen.append(allowed), switch(allowed=allowed))
+    )
+    forbid_tf32()
+    seen.clear()
+    return seen
+
+
+BATCH = (torch.ones(4, 5), torch.ones(4, 1))
+
+
+def watched_subject(path):
+    """Build a subject whose model tells whether tf32 is allowed when it runs."""
+    made = job(mode("eager"), path=path)
+    if made.case.task == "training":
+        subject = training_subject(replace(made, learning_rate=0.1), [BATCH])
+    else:
+        subject = inference_subject(made)
+    seen = []
+    subject.built.module.register_forward_pre_hook(lambda *_: seen.append(tf32_allowed()))
+    return subject, seen
+
+
+@pytest.mark.parametrize("task", ["inference", "training"])
+def test_tf32_is_switched_around_the_clock_and_not_in_the_call(task, switched):
+    baseline, in_baseline = watched_subject(f"{task}/cpu/house_price/eager/fp32-b4")
+    candidate, in_candidate = watched_subject(f"{task}/cpu/house_price/mine/tf32-b4")
+    switched.clear()  # preparing is a matter of its own
+    switches_while_timed = []
+
+    class Counting(CpuClock):
+        def time(self, call, calls) -> Timing:
+            before = len(switched)
+            timing = super().time(call, calls)
+            switches_while_timed.append(len(switched) - before)
+            return timing
+
+    clock = ContextClock(Counting(), baseline, candidate)
+    for subject in (baseline, candidate, candidate, baseline):
+        clock.time(subject.call, 3)
+        assert tf32_allowed() == {False}, "for the side that asks alone"
+    assert switches_while_timed == [0, 0, 0, 0]
+    assert in_candidate == [{True}] * 6
+    assert in_baseline == [{False}] * 6
+
+
+def test_a_training_in_tf32_is_validated_in_fp32(switched):
+    made = training_step(
+        replace(job(mode("eager"), path="training/cpu/m/eager/tf32-b4"), learning_rate=0.1), BATCH
+    )
+    stepping, validating = [], []
+
+    def step(x, y):
+        stepping.append(tf32_allowed())
+        return made.step(x, y)
+
+    def evaluate(x):
+        validating.append(tf32_allowed())
+        return made.built.module(x)
+
+    tensors = Tensors(*BATCH, *BATCH, *BATCH)
+    assert len([*train(
+        step, evaluate, tensors, epochs=2, batch_size=4, seed=0, context=made.context
+    )]) == 2  # fmt: skip
+    assert (stepping, validating) == ([{True}] * 2, [{False}] * 2)
 
 
 def test_an_engine_that_only_infers_is_refused_a_training_step():

@@ -226,6 +226,61 @@ def test_a_server_with_threads_does_not_fork(
     assert "no fork is safe; the case has a fresh process instead" in caplog.text
 
 
+HOLDS_A_GPU = {
+    "by its device": """
+import pathlib
+held = pathlib.Path(__file__).with_name("nvidia-uvm").open("w")
+""",
+    "by PyTorch's word": """
+import sys, types
+cuda = types.SimpleNamespace(is_initialized=lambda: True)
+sys.modules["torch"] = types.ModuleType("torch")
+sys.modules["torch"].cuda = cuda
+""",
+}
+
+
+@pytest.mark.parametrize("how", HOLDS_A_GPU)
+def test_a_server_that_has_initialised_the_gpu_does_not_fork_and_names_the_module(
+    run: Run, module: Callable, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    name = module(HOLDS_A_GPU[how])
+    told = f"importing {name} initialised the GPU: a fork could not use it"
+    with pytest.raises(ServerUnavailableError, match=told):
+        run("echo", start="fork", preload=["json", name, "string"])
+    outcome = run("echo", {"x": 1}, start="auto", preload=["json", name, "string"])
+    assert (outcome.value, outcome.start_method) == ({"x": 1}, "fresh")
+    assert f"{told}; the case has a fresh process instead" in caplog.text
+
+
+COUNTING_NVML = """
+class NVMLError(Exception):
+    pass
+
+initialised = 0
+
+def nvmlInit():
+    global initialised
+    initialised += 1
+
+def nvmlShutdown():
+    global initialised
+    if not initialised:
+        raise NVMLError("Uninitialized")
+    initialised -= 1
+"""
+
+
+def test_nvml_is_shut_down_before_a_fork_however_often_an_import_initialised_it(
+    run: Run, module: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "pynvml.py").write_text(COUNTING_NVML)
+    name = module("import pynvml\nfor _ in range(3): pynvml.nvmlInit()")
+    for _ in range(2):
+        seen = run("nvml_initialised", start="fork", preload=[name])
+        assert seen.value == 0, "a child's own initialisation is the first"
+
+
 def test_an_import_that_hangs_in_the_server_is_given_up(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from torchmodes import jobs
+from torchmodes import jobs, models
 from torchmodes.cases import Case
 from torchmodes.environment import describe_environment
 from torchmodes.measure.benchmark import record_of
@@ -77,6 +79,35 @@ def test_precompiled_headers_are_not_copied_to_the_shared_cache(
     monkeypatch.setattr(jobs, "run_job", compile_something)
     jobs.run_cold("some:target", {}, log=tmp_path / "log")
     assert not list(jobs.COMPILE_CACHE.rglob("*.gch"))
+
+
+IMPORT_WITH_A_GPU = """
+import importlib, sys, traceback
+import torch
+
+def touched():
+    calls = [frame.name for frame in traceback.extract_stack()]
+    sys.exit("CUDA was initialised: " + " < ".join(reversed(calls[-4:])))
+
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda._lazy_init = touched
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.parametrize("family", [None, *models.FAMILIES])
+def test_what_a_fork_server_imports_does_not_initialise_a_gpu(family: str | None) -> None:
+    """torchao, installed here, does when it is imported; so does all that imports it."""
+    modules = (*jobs.PRELOAD, *models.IMPORTS.get(family, ()))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_WITH_A_GPU, *modules],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
 
 
 @pytest.fixture

@@ -477,14 +477,12 @@ def tf32_allowed():
     return {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
 
 
-def test_tf32_is_allowed_during_the_call_and_forbidden_again_even_after_a_fault():
+def test_tf32_is_allowed_inside_and_forbidden_again_even_after_a_fault():
     precision.forbid_tf32()
-    assert precision.in_precision(tf32_allowed, "tf32")() == {True}
-    assert precision.in_precision(tf32_allowed, "fp32")() == {False}
-
-    def fail():
-        raise RuntimeError("in the call")
-
-    with pytest.raises(RuntimeError, match="in the call"):
-        precision.in_precision(fail, "tf32")()
+    with precision.in_precision("tf32"):
+        assert tf32_allowed() == {True}
+    with precision.in_precision("fp32"):
+        assert tf32_allowed() == {False}
+    with pytest.raises(RuntimeError, match="inside"), precision.in_precision("tf32"):
+        raise RuntimeError("inside")
     assert tf32_allowed() == {False}

@@ -90,7 +90,7 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    start_libraries(job.case.device)
+    start_libraries(job)
     shared = process_state()
     resident = processes.own_memory().resident_bytes
     with tracer_warnings() as traced:
@@ -136,7 +136,7 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    start_libraries(job.case.device)
+    start_libraries(job)
     subject = subject_of(job, argument["table"])
     with subject.context():
         _, first_call_s = first_call(subject, job)

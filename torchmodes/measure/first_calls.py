@@ -14,6 +14,7 @@ import torch
 
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
+from torchmodes.models import import_libraries
 from torchmodes.modes.base import tensors_of
 from torchmodes.subjects import Job, Subject, copy_output, subject_of, synchronize
 
@@ -64,8 +65,10 @@ class WarmedUp:
         return self.subject.prepare_s + self.first_call_s
 
 
-def start_libraries(device: str) -> None:
+def start_libraries(job: Job) -> None:
     """Let libraries load and threads start, for which the side that runs first would pay alone."""
+    import_libraries(job.model["family"])
+    device = job.case.device
     image = torch.ones(1, 3, 64, 64, device=device)
     torch.nn.functional.conv2d(image, image[:, :, :3, :3]) @ torch.ones(62, 62, device=device)
     torch.ones(256, 256, device=device) @ torch.ones(256, 256, device=device)

@@ -25,13 +25,19 @@ PACKAGES = {"torchvision": ("torchvision",), "transformers": ("transformers",)}
 
 IMPORTS = {
     "torchvision": ("torchvision.models",),
-    "transformers": (
-        "transformers.modeling_utils",
-        "transformers.masking_utils",
-        "transformers.models.auto.modeling_auto",
-    ),
+    "transformers": ("transformers.masking_utils", "transformers.models.auto.modeling_auto"),
 }
 """The slow imports of a family, which a process can be given beforehand."""
+
+IMPORTS_BEHIND_A_FORK = {"transformers": ("transformers.modeling_utils",)}
+"""Those that each process must do itself: they import torchao, where that is installed, which asks
+for the GPU's properties; a process that has initialised CUDA cannot be forked."""
+
+
+def import_libraries(family: str) -> None:
+    """Import what building a model of a family needs, before anything of it is measured."""
+    for module in (*IMPORTS.get(family, ()), *IMPORTS_BEHIND_A_FORK.get(family, ())):
+        importlib.import_module(module)
 
 
 def build_model(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -91,22 +91,21 @@ def autocast(case: Case) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def in_precision(call: Callable[..., Any], precision: str) -> Callable[..., Any]:
-    """Run a call with TF32 allowed, where the case asks for it, and forbid it again after.
+@contextmanager
+def in_precision(precision: str) -> Generator[None]:
+    """Allow TF32 where a case asks for it, and forbid it again after.
 
-    Baseline and candidate take turns in one process, so the switch belongs to the call.
+    Baseline and candidate take turns in one process, so the switch belongs to a side. It takes
+    microseconds: enter this outside of what is timed.
     """
     if precision != "tf32":
-        return call
-
-    def with_tf32(*args: Any, **kwargs: Any) -> Any:
-        _set_tf32(allowed=True)
-        try:
-            return call(*args, **kwargs)
-        finally:
-            _set_tf32(allowed=False)
-
-    return with_tf32
+        yield
+        return
+    _set_tf32(allowed=True)
+    try:
+        yield
+    finally:
+        _set_tf32(allowed=False)
 
 
 def forbid_tf32() -> None:

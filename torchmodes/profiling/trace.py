@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torchmodes.models import import_libraries
 from torchmodes.modes.base import first_line
 from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE
@@ -74,6 +75,7 @@ def kernels_named() -> AbstractContextManager[Any]:
 def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
     settings, directory = argument["profile"], Path(argument["directory"])
     device, active = job.case.device, settings["active"]
+    import_libraries(job.model["family"])
     resident = ResidentMemory()
     with resident.phase("build and prepare"):
         subject = subject_of(job, argument["table"])

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch.utils import _pytree
 
-from torchmodes.modes.base import Engine, tensors_of
+from torchmodes.modes.base import tensors_of
 from torchmodes.subjects import (
+    Context,
+    Forward,
     Job,
+    TrainingStep,
     configure_process,
     prepare_forward,
     synchronize,
@@ -39,12 +42,12 @@ def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     if job.case.task == "training":
-        engine, calls = _training(job, argument["table"], drop_last=argument["drop_last"])
+        made, calls = _training(job, argument["table"], drop_last=argument["drop_last"])
     else:
-        engine, calls = _inference(job)
-    timed = list(_timed(calls, device=job.case.device, mark=argument["mark"]))
+        made, calls = _inference(job)
+    timed = list(_timed(calls, made.context, device=job.case.device, mark=argument["mark"]))
     seconds = [call["seconds"] for call in timed]
-    facts = engine.facts()
+    facts = made.engine.facts()
     return {
         "status": "ok",
         "calls": timed,
@@ -58,23 +61,21 @@ def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
 Bound = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
-def _inference(job: Job) -> tuple[Engine, Iterator[Bound]]:
+def _inference(job: Job) -> tuple[Forward, Iterator[Bound]]:
     """Call with 1, 2, 3 … items up to the case's batch, then with the same sizes again."""
     forward = prepare_forward(job)
-    context = forward.engine.context
-
-    def function(*args: Any, **kwargs: Any) -> Any:
-        with context():
-            return forward.function(*args, **kwargs)
+    inputs = (forward.args, forward.kwargs)
 
     def calls() -> Iterator[Bound]:
         for size in [*range(1, job.case.batch_size + 1)] * 2:
-            yield function, *first_items((forward.args, forward.kwargs), size, job.case.batch_size)
+            yield forward.function, *first_items(inputs, size, job.case.batch_size)
 
-    return forward.engine, calls()
+    return forward, calls()
 
 
-def _training(job: Job, table: list[str], *, drop_last: bool) -> tuple[Engine, Iterator[Bound]]:
+def _training(
+    job: Job, table: list[str], *, drop_last: bool
+) -> tuple[TrainingStep, Iterator[Bound]]:
     """Step through the training split in order, its last and smaller batch kept or dropped."""
     tensors = load_tensors(Path(table[0]), Path(table[1]), device=job.case.device)
     size, rows = job.case.batch_size, len(tensors.x_train)
@@ -88,7 +89,7 @@ def _training(job: Job, table: list[str], *, drop_last: bool) -> tuple[Engine, I
             # Copies: a view would bring its base and offset into the guards.
             yield made.step, (tensors.x_train[batch].clone(), tensors.y_train[batch].clone()), {}
 
-    return made.engine, calls()
+    return made, calls()
 
 
 def first_items(inputs: Any, size: int, batch_size: int) -> Any:
@@ -100,15 +101,19 @@ def first_items(inputs: Any, size: int, batch_size: int) -> Any:
     )
 
 
-def _timed(calls: Iterable[Bound], *, device: str, mark: bool) -> Iterator[dict[str, Any]]:
+def _timed(
+    calls: Iterable[Bound], context: Context, *, device: str, mark: bool
+) -> Iterator[dict[str, Any]]:
     for function, args, kwargs in calls:
         tensors = [tensor for tensor in tensors_of((args, kwargs)) if tensor.ndim]
         size = len(tensors[0])
         if mark and size > 1:  # PyTorch treats a batch of one apart and refuses the mark
             for tensor in tensors:
                 torch._dynamo.mark_dynamic(tensor, 0)
-        synchronize(device)
-        start = time.perf_counter()
-        function(*args, **kwargs)
-        synchronize(device)
-        yield {"batch_size": size, "seconds": time.perf_counter() - start}
+        with context():
+            synchronize(device)
+            start = time.perf_counter()
+            function(*args, **kwargs)
+            synchronize(device)
+            seconds = time.perf_counter() - start
+        yield {"batch_size": size, "seconds": seconds}

@@ -57,7 +57,7 @@ def _serve(listener: socket.socket, service: Mapping[str, Any], folder: Path) ->
     before = dict(os.environ)
     gc.disable()  # no garbage is sought among what stays for good
     try:
-        import_s = _import(service["preload"], workflow, limit_s=service["limit_s"])
+        import_s, hazard = _import(service["preload"], workflow, limit_s=service["limit_s"])
     except BaseException as error:  # noqa: BLE001 - the client shall hear of anything
         # Answer those who wait, at least the one that is about to, and end: the next client may
         # find the module installed.
@@ -68,6 +68,7 @@ def _serve(listener: socket.socket, service: Mapping[str, Any], folder: Path) ->
     gc.freeze()  # the children's collector leaves these objects, and so their pages, alone
     gc.enable()
     _stop_blas_threads()
+    _shut_nvml_down()
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
@@ -76,26 +77,37 @@ def _serve(listener: socket.socket, service: Mapping[str, Any], folder: Path) ->
         places=places,
         constants=keeper.constants_in(places),
     )
-    Server(listener, workflow, import_s, imported, _hazard()).serve()
+    Server(listener, workflow, import_s, imported, hazard or _threads()).serve()
 
 
-def _import(modules: Sequence[str], workflow: Watch, *, limit_s: float) -> float:
-    """Import the modules and return the seconds; end with the workflow or at the limit."""
+def _import(modules: Sequence[str], workflow: Watch, *, limit_s: float) -> tuple[float, str | None]:
+    """Import the modules; end with the workflow or at the limit.
+
+    Returns
+    -------
+    float
+        Seconds that it took.
+    str or None
+        Why this process must not be forked now, if one of them touched the GPU.
+    """
     faulthandler.dump_traceback_later(limit_s, exit=True)  # says in the log what hangs
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0) if workflow.ended() else None)
     signal.siginterrupt(signal.SIGALRM, False)
     signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
     ours = set(_own_modules())
+    hazard = None
     begun = time.monotonic()
     for module in modules:
         importlib.import_module(module)
         if new := set(_own_modules()) - ours:
             raise ValueError(f"preload: {module} imports {min(new)}, which may change meanwhile")
+        if hazard is None and _gpu_initialised():
+            hazard = f"importing {module} initialised the GPU: a fork could not use it"
     seconds = time.monotonic() - begun
     faulthandler.cancel_dump_traceback_later()
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    return seconds
+    return seconds, hazard
 
 
 def _own_modules() -> list[str]:
@@ -113,16 +125,40 @@ def _stop_blas_threads() -> None:
     os.waitpid(pid, 0)
 
 
-def _hazard() -> str | None:
-    """Say why this process must not be forked, if it must not."""
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    if threads > 1:
-        return f"importing the preload modules started {threads - 1} threads: no fork is safe"
+def _shut_nvml_down() -> None:
+    """Shut NVML down as often as it was initialised while importing.
+
+    PyTorch asks NVML whether there is a GPU, and leaves it initialised. A child's own
+    initialisation would only count one up, and use this process' connection to the driver.
+    """
+    try:
+        import pynvml
+    except ImportError:
+        return
+    with suppress(pynvml.NVMLError):  # there is no driver or, in the end, nothing to shut down
+        pynvml.nvmlInit()
+        while True:
+            pynvml.nvmlShutdown()
+
+
+def _gpu_initialised() -> bool:
+    """Tell whether this process holds a context of a GPU, which no fork of it could use."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return True
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the one that lists them
             if descriptor.readlink().name in ("nvidia-uvm", "kfd"):
-                return "importing the preload modules initialised the GPU: a fork could not use it"
-    return None
+                return True
+    return False
+
+
+def _threads() -> str | None:
+    """Say that this process has threads and so must not be forked, if it has."""
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads == 1:
+        return None
+    return f"importing the preload modules started {threads - 1} threads: no fork is safe"
 
 
 def _answer_all(listener: socket.socket, greeting: object) -> None:

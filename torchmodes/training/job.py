@@ -48,6 +48,7 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
         epochs=argument["epochs"],
         batch_size=batch_size,
         seed=job.seed,
+        context=made.context,
     ):
         print(  # noqa: T201 - the job's log shows progress
             f"epoch {epoch.epoch}/{argument['epochs']}: training loss {epoch.train_loss:.5f},"

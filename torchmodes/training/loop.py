@@ -102,6 +102,7 @@ def train(
     epochs: int,
     batch_size: int,
     seed: int,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Epoch]:
     """Train, yielding after each epoch.
 
@@ -115,16 +116,19 @@ def train(
         The splits, on the device.
     epochs, batch_size, seed
         Passes, rows a step, and the seed of the shuffling.
+    context
+        Entered around the steps of an epoch, not around its validation.
     """
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
-        losses = [
-            step(x, y).clone()  # a CUDA graph overwrites its output at the next step
-            for x, y in batches(
-                tensors.x_train, tensors.y_train, batch_size=batch_size, generator=generator
-            )
-        ]
+        with context():
+            losses = [
+                step(x, y).clone()  # a CUDA graph overwrites its output at the next step
+                for x, y in batches(
+                    tensors.x_train, tensors.y_train, batch_size=batch_size, generator=generator
+                )
+            ]
         train_loss = torch.stack(losses).mean().item()
         seconds = time.perf_counter() - start
         with torch.no_grad():
