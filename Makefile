@@ -57,6 +57,9 @@ bench: .venv/ready ## the measuring engine, measured: ten minutes
 bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: five minutes
 	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
+gpu-pack: .venv/ready ## wheels and a script for a GPU machine without a network, in .kit/ (docs/offline.md)
+	$(BIN)/python -m benchmarks.gpu.pack $(ARGS)
+
 report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html and .zip
 	$(SNAKEMAKE) --report reports/snakemake.html
 	$(SNAKEMAKE) --report reports/snakemake.zip
@@ -96,4 +99,4 @@ help: ## this list
 	touch $@
 
 .PHONY: run smoke tensorboard test test-envs test-robustness test-slurm test-pods lint check bench
-.PHONY: bench-scaling report compare lock clean help
+.PHONY: bench-scaling gpu-pack report compare lock clean help
