@@ -101,7 +101,9 @@ class Quad(Part):
         description="per call, in that order"
     )
     device_seconds: tuple[NotNegative, NotNegative, NotNegative, NotNegative] | None = Field(
-        None, description="the same by CUDA events"
+        None,
+        description="by CUDA events, of the call of that side just before each sample; of calls of"
+        " 0.2 s and longer, and in older records, of the sample itself",
     )
     at_s: float = Field(description="when the quad began, seconds after sampling began")
     interrupted: bool = Field(

@@ -54,9 +54,9 @@ class Watched(CpuClock):
         super().__init__()
         self.seen = []
 
-    def time(self, call, calls) -> Timing:
+    def time(self, call, calls, *, events=False) -> Timing:
         self.seen.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
-        return super().time(call, calls)
+        return super().time(call, calls, events=events)
 
 
 def test_the_context_is_entered_before_the_clock_starts_and_left_after():
@@ -114,9 +114,9 @@ def test_tf32_is_switched_around_the_clock_and_not_in_the_call(task, switched):
     switches_while_timed = []
 
     class Counting(CpuClock):
-        def time(self, call, calls) -> Timing:
+        def time(self, call, calls, *, events=False) -> Timing:
             before = len(switched)
-            timing = super().time(call, calls)
+            timing = super().time(call, calls, events=events)
             switches_while_timed.append(len(switched) - before)
             return timing
 

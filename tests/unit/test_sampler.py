@@ -25,6 +25,9 @@ from torchmodes.measure.sampler import (
 from torchmodes.measure.statistics import effect, log_ratios, sides, verdict
 from torchmodes.measure.stopping import StoppingRule
 
+RECORDING_S = 10e-6
+"""What it takes the host to record two events."""
+
 
 class Machine:
     """A clock on which a call takes as long as the call says, times the machine's own slowness."""
@@ -32,17 +35,22 @@ class Machine:
     name = "made up"
     groupable = True
 
-    def __init__(self, *, timer_s: float = 1e-9, overhead_s: float = 0.0) -> None:
+    def __init__(
+        self, *, timer_s: float = 1e-9, overhead_s: float = 0.0, events: bool = False
+    ) -> None:
+        self.events = events
         self.timer_s, self.overhead_s, self.at_s = timer_s, overhead_s, 0.0
         self.slowness: Callable[[float], float] = lambda at_s: 1.0
         self.taken: list[int] = []
 
-    def time(self, call: Callable[[], object], calls: int) -> Timing:
+    def time(self, call: Callable[[], object], calls: int, *, events: bool = False) -> Timing:
         duration = call()
         seconds = duration * self.slowness(self.at_s) if isinstance(duration, float) else 0.0
+        device_s = seconds / 2 if events else None
+        seconds += RECORDING_S if events else 0.0
         self.at_s += calls * seconds + self.overhead_s
         self.taken.append(calls)
-        return Timing(host_s=seconds, device_s=seconds / 2 if self.name == "events" else None)
+        return Timing(host_s=seconds, device_s=device_s)
 
     def synchronize(self) -> None:
         return None
@@ -108,12 +116,44 @@ def test_every_sample_is_kept_with_its_order_and_time() -> None:
     json.dumps(asdict(sampling), allow_nan=False)
 
 
-def test_events_are_kept_beside_host_time() -> None:
+def test_events_are_kept_beside_host_time_and_are_no_part_of_it() -> None:
+    """Of a call of 20 us they would be a third, and a speed-up of 2 would look like 1.5."""
+    sampling = run(lambda: 20e-6, lambda: 10e-6, Machine(events=True))
+    assert estimate(sampling).speed_up == pytest.approx(2.0)
+    for quad in sampling.quads:
+        expected = [20e-6 if side == "A" else 10e-6 for side in quad.order]
+        assert quad.seconds == pytest.approx(expected)
+        assert quad.device_seconds == pytest.approx([seconds / 2 for seconds in expected])
+
+
+def test_a_long_call_is_not_made_twice_for_its_events() -> None:
+    calls = {"A": 0, "B": 0}
+
+    def side(name: str) -> Callable[[], float]:
+        def call() -> float:
+            calls[name] += 1
+            return 0.5
+
+        return call
+
+    sampling = run(side("A"), side("B"), Machine(events=True), budget_s=10.0)
+    expected = sampling.warmup.calls + 2 * len(sampling.quads)
+    assert calls == {"A": expected, "B": expected}
+    for quad in sampling.quads:
+        assert quad.device_seconds == pytest.approx([0.25] * 4)
+
+
+def test_a_device_without_events_makes_no_call_for_them() -> None:
     machine = Machine()
-    machine.name = "events"
-    sampling = run(noisy(1e-3, 0.01, 1), noisy(1e-3, 0.01, 2), machine)
-    quad = sampling.quads[0]
-    assert quad.device_seconds == pytest.approx([seconds / 2 for seconds in quad.seconds])
+    sampling = run(lambda: 1e-3, lambda: 1e-3, machine)
+    assert all(quad.device_seconds is None for quad in sampling.quads)
+    turns = sum(
+        one != other
+        for one, other in itertools.pairwise("".join(quad.order for quad in sampling.quads))
+    )
+    leading_in = round(LEAD_IN_S / 1e-3) * (turns + 1)
+    rest = 2 * sampling.warmup.calls + 4 * len(sampling.quads)
+    assert machine.taken.count(1) - 100 - rest == pytest.approx(leading_in, rel=0.1)
 
 
 def test_orders_are_random_but_balanced() -> None:

@@ -61,20 +61,21 @@ class ContextClock:
 
     def __init__(self, clock: Clock, *subjects: Subject, fresh: Inputs | None = None) -> None:
         self.name, self.timer_s, self.groupable = clock.name, clock.timer_s, clock.groupable
+        self.events = clock.events
         self._clock, self._fresh = clock, fresh
         self._subjects = {subject.call: subject for subject in subjects}
         self.calls = Counter[Call]()
 
-    def time(self, call: Call, calls: int) -> Timing:
+    def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; see `torchmodes.measure.clock.Clock`."""
         subject = self._subjects.get(call)
         if subject is None:
-            return self._clock.time(call, calls)
+            return self._clock.time(call, calls, events=events)
         if self._fresh is not None:
             feed(subject, self._fresh)
         self.calls[call] += calls
         with subject.context():
-            return self._clock.time(call, calls)
+            return self._clock.time(call, calls, events=events)
 
 
 def measure(argument: dict[str, Any]) -> dict[str, Any]:

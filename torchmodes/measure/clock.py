@@ -3,7 +3,8 @@
 Every engine is timed alike, ONNX Runtime and TensorRT included. An accelerator is synchronised
 before the first stamp and after every call, so that a sample holds whole calls, and grouping calls
 into one sample does not change what is measured. Host time is the one that counts: engines that
-work on streams of their own are invisible to events on PyTorch's current stream.
+work on streams of their own are invisible to events on PyTorch's current stream. Recording events
+takes some microseconds of the host, so they are recorded only where they are asked for.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Timing:
     host_s : float
         From before the (first) call until its work is done.
     device_s : float or None
-        By events around each call on the current stream; None on a CPU. On an idle stream it
-        includes the gaps in which the device waits for the host to launch.
+        By events around each call on the current stream; None where none were recorded. On an idle
+        stream it includes the gaps in which the device waits for the host to launch.
     """
 
     host_s: float
@@ -52,14 +53,26 @@ class Clock(Protocol):
         The finest time it can tell apart.
     groupable : bool
         Whether one sample may hold several calls.
+    events : bool
+        Whether the device has events to be recorded around a call.
     """
 
     name: str
     timer_s: float
     groupable: bool
+    events: bool
 
-    def time(self, call: Call, calls: int) -> Timing:
-        """Time `calls` calls; the last output stays alive until the clock has stopped."""
+    def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
+        """Time `calls` calls; the last output stays alive until the clock has stopped.
+
+        Parameters
+        ----------
+        call : callable
+        calls : int
+        events : bool
+            Whether to record the device's events, where it has any; then they are a part of the
+            host's time.
+        """
         ...
 
 
@@ -68,11 +81,12 @@ class CpuClock:
 
     name = "perf_counter"
     groupable = True
+    events = False
 
     def __init__(self) -> None:
         self.timer_s = timer_resolution_s()
 
-    def time(self, call: Call, calls: int) -> Timing:
+    def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; see `Clock`."""
         output = None
         began = time.perf_counter_ns()
@@ -97,6 +111,8 @@ class AcceleratorClock:
         lets each call find it cold (as nvbench's cold measurements do).
     """
 
+    events = True
+
     def __init__(
         self, backend: ModuleType, *, name: str, flushed: torch.Tensor | None = None
     ) -> None:
@@ -107,27 +123,39 @@ class AcceleratorClock:
         self._flushed = flushed
         self._events: list[tuple[Any, Any]] = []
 
-    def time(self, call: Call, calls: int) -> Timing:
+    def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; see `Clock`."""
-        event = self._backend.Event
-        while len(self._events) < calls:
-            self._events.append((event(enable_timing=True), event(enable_timing=True)))
-        events = self._events[:calls]
+        pairs = self._pairs(calls) if events else []
         if self._flushed is not None:
             self._flushed.zero_()
         synchronize = self._backend.synchronize
         synchronize()
         output = None
         began = time.perf_counter_ns()
-        for start, end in events:
-            start.record()
-            output = call()
-            end.record()
-            synchronize()
+        if events:
+            for start, end in pairs:
+                start.record()
+                output = call()
+                end.record()
+                synchronize()
+        else:
+            for _ in repeat(None, calls):
+                output = call()
+                synchronize()
         ended = time.perf_counter_ns()
         del output
-        device_ms = sum(start.elapsed_time(end) for start, end in events)
-        return Timing(host_s=(ended - began) * 1e-9 / calls, device_s=device_ms * 1e-3 / calls)
+        device_ms = sum(start.elapsed_time(end) for start, end in pairs)
+        return Timing(
+            host_s=(ended - began) * 1e-9 / calls,
+            device_s=device_ms * 1e-3 / calls if events else None,
+        )
+
+    def _pairs(self, calls: int) -> list[tuple[Any, Any]]:
+        """Return the events that stand before and after each call, kept for the next time."""
+        event = self._backend.Event
+        while len(self._events) < calls:
+            self._events.append((event(enable_timing=True), event(enable_timing=True)))
+        return self._events[:calls]
 
 
 def make_clock(device: Literal["cpu", "cuda", "mps"], *, flush_l2: bool = False) -> Clock:

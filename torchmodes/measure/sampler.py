@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -85,8 +85,11 @@ class Quad:
     ----------
     order : str
         ``ABBA`` or ``BAAB``; A is the baseline, B the candidate.
-    seconds, device_seconds : tuple of float
-        Seconds per call in that order, by the host and by the device's events (None on a CPU).
+    seconds : tuple of float
+        Seconds per call in that order, by the host.
+    device_seconds : tuple of float or None
+        By the device's events: of the call of the same side just before each sample or, where a
+        call is too long to be led in to, of the sample itself. None on a CPU.
     at_s : float
         When it began, in seconds after sampling began.
     interrupted : bool
@@ -257,11 +260,15 @@ class _Turns:
         )
 
     def _sample(self, side: str) -> Timing:
-        call = self._sides[side]
+        """Take a sample; the events are those of a call before it, for they take host time too."""
+        call, events = self._sides[side], self._clock.events
         began, changed, self._last = self._now(), side != self._last, side
-        while changed and self._now() - began < self._lead_in_s:
-            self._clock.time(call, 1)
-        return self._clock.time(call, self._calls)
+        before = None
+        while (changed or (events and before is None)) and self._now() - began < self._lead_in_s:
+            before = self._clock.time(call, 1, events=events)
+        if before is None:  # no events, or so long a call that they do not count
+            return self._clock.time(call, self._calls, events=events)
+        return replace(self._clock.time(call, self._calls), device_s=before.device_s)
 
 
 def _device_seconds(timings: Sequence[Timing]) -> Four | None:
