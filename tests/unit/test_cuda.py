@@ -149,7 +149,8 @@ def test_a_profile_has_kernels_with_what_cupti_tells_of_them(tmp_path, name):
     found = json.loads((tmp_path / "overview.json").read_text())
     assert sum(found["parts"].values()) == pytest.approx(found["wall_s"], rel=1e-3)
     device, launches = found["device"], found["launches"]
-    assert all(0 < device[share] <= 1 for share in ("utilisation", "sm_efficiency", "occupancy"))
+    assert all(0 < device[share] <= 1 for share in ("utilisation", "sm_efficiency"))
+    assert 0 <= device["occupancy"] <= 1  # in whole per cents: of 64 rows it may be 0
     assert launches["kernels"] >= launches["launches"] > 0
     assert (launches["graph_launches"] > 0) == (name in GRAPHS)
     assert launches["mean_delay_s"] is not None

@@ -17,6 +17,7 @@ from torchmodes.measure.gpu import (
     gpu_state,
     nvml_device,
     throttle_reasons,
+    throttling,
 )
 
 
@@ -150,11 +151,37 @@ def test_what_held_the_clocks_down_meanwhile_is_told_though_the_gpu_is_idle_agai
     before = GpuState(reason=None, held_down_s={"power cap": 2.0, "thermal slowdown": 1.0})
     idle = {"throttle_reasons": ("idle",), "throttled": False}
     after = GpuState(None, held_down_s={"power cap": 5.5, "thermal slowdown": 1.0}, **idle)
-    assert _throttling(before, after) == ["the GPU held its clocks down: power cap for 3.5 s"]
-    assert _throttling(before, before) == []
-    uncounted = GpuState(None, throttle_reasons=("idle", "hardware slowdown"), throttled=True)
-    assert _throttling(before, uncounted) == ["the GPU held its clocks down: hardware slowdown"]
-    assert _throttling(None, None) == []
+    held = throttling(before, before, after, seconds=9.0)
+    assert held == ["power cap for 3.5 s"]
+    told = _throttling(before, before, after, 9.0)
+    assert told == ["the GPU held its clocks down: power cap for 3.5 s"]
+    assert _throttling(before, before, before, 9.0) == []
+    assert _throttling(None, None, None, 9.0) == []
+
+
+def test_a_reason_of_the_moment_is_told_where_no_counter_knows_better() -> None:
+    before = GpuState(reason=None, held_down_s={"power cap": 2.0})
+    hot = ("idle", "power cap", "hardware slowdown")
+    counted = GpuState(None, throttle_reasons=hot, throttled=True, held_down_s={"power cap": 2.0})
+    assert throttling(before, before, counted, seconds=9.0) == ["hardware slowdown"]
+    uncounted = GpuState(None, throttle_reasons=hot, throttled=True)
+    told = throttling(before, before, uncounted, seconds=9.0)
+    assert told == ["hardware slowdown", "power cap"]
+
+
+def test_a_power_cap_that_is_counted_at_rest_is_none() -> None:
+    """On some boards the counter rises while the GPU idles: it would warn in every record."""
+    at = [GpuState(None, held_down_s={"power cap": s, "thermal slowdown": s}) for s in (2, 2.2, 8)]
+    assert throttling(*at, seconds=6.0) == ["thermal slowdown for 5.8 s"]
+    idle = GpuState(None, throttle_reasons=("idle", "power cap"), throttled=True)
+    assert throttling(idle, idle, idle, seconds=6.0) == []
+
+
+def test_clocks_held_down_for_a_hundredth_of_the_time_are_no_warning() -> None:
+    before = GpuState(reason=None, held_down_s={"power cap": 2.0})
+    after = GpuState(reason=None, held_down_s={"power cap": 2.05})
+    assert throttling(before, before, after, seconds=6.0) == []
+    assert throttling(before, before, after, seconds=3.0) == ["power cap for 0.0 s"]
 
 
 def test_pytorchs_index_is_found_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,14 @@ def test_a_busy_step_needs_no_advice():
     assert recommend(overview(trace_of(step(1, 0, 100), operator("aten::mm", 1, 99)))) == []
 
 
+def test_an_occupancy_that_was_rounded_to_nothing_is_told_as_under_one_per_cent():
+    small = kernel("gemm", 20, 30, correlation=1, blocks=0.01, occupancy=0)
+    found = {r.finding: r for r in recommend(overview(trace_of(step(1, 0, 100), small)))}
+    assert found["occupancy"].reason.startswith("under 1% of the warps")
+    assert found["occupancy"].value == 0
+    assert found["GPU utilisation"].reason.startswith("10% of the step")
+
+
 def test_traces_are_read_gzipped_or_not_and_faults_name_the_file(tmp_path):
     content = {"traceEvents": [step(1, 0, 10)]}
     (tmp_path / "trace.json").write_text(json.dumps(content))

@@ -217,7 +217,11 @@ def _sample(
         fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
     )
     own = candidate.subject.engine.own_threads
+    gpu_at_rest = gpu.gpu_state(0) if case.device == "cuda" else None
+    if gpu_at_rest is not None:
+        time.sleep(gpu.REST_S)
     gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
+    began = time.monotonic()
     counters = read_counters()
     sampling = sample(
         baseline.subject.call,
@@ -233,6 +237,7 @@ def _sample(
         seed=job.seed,
     )
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
+    seconds = time.monotonic() - began
     load = load_between(counters, read_counters())
     assessed = assess(
         case,
@@ -245,7 +250,10 @@ def _sample(
     )
     return assessed | {
         "status": "ok",
-        "warnings": [*assessed["warnings"], *_throttling(gpu_before, gpu_after)],
+        "warnings": [
+            *assessed["warnings"],
+            *_throttling(gpu_at_rest, gpu_before, gpu_after, seconds),
+        ],
         "load": assessed["load"] | {"gpu_utilisation": _utilisation(gpu_after)},
         "gpu": {
             "before": gpu_before and asdict(gpu_before),
@@ -267,12 +275,15 @@ def _energy(job: Job, candidate: WarmedUp) -> dict[str, Any]:
     return asdict(energy)
 
 
-def _throttling(before: gpu.GpuState | None, after: gpu.GpuState | None) -> list[str]:
-    if before is None or after is None:
+def _throttling(
+    rest: gpu.GpuState | None,
+    before: gpu.GpuState | None,
+    after: gpu.GpuState | None,
+    seconds: float,
+) -> list[str]:
+    if rest is None or before is None or after is None:
         return []
-    held = [f"{name} for {s:.1f} s" for name, s in gpu.held_down_between(before, after).items()]
-    if not held and after.throttled:
-        held = sorted(set(after.throttle_reasons or ()) - gpu.HARMLESS)
+    held = gpu.throttling(rest, before, after, seconds=seconds)
     return [f"the GPU held its clocks down: {', '.join(held)}"] if held else []
 
 

@@ -37,6 +37,11 @@ SLOWDOWN_COUNTERS = {
 }
 """NVML's field of the nanoseconds for which each has held the clocks down, since the driver was
 loaded. The reasons above are those of one moment, and after a measurement the GPU is idle."""
+POWER_CAP = "power cap"
+HELD_SHARE = 0.01
+"""Clocks that are held down for less of the time change no median."""
+REST_S = 0.2
+"""How long the GPU rests, to see whether its counters do; they move some ten times a second."""
 
 
 class NvmlUnavailable(Exception):
@@ -180,6 +185,43 @@ def held_down_between(before: GpuState, after: GpuState) -> dict[str, float]:
         for name, seconds in earlier.items()
         if name in later and later[name] > seconds
     }
+
+
+def throttling(rest: GpuState, before: GpuState, after: GpuState, *, seconds: float) -> list[str]:
+    """Say what held the clocks down during a measurement.
+
+    A reason of one moment is told only where this GPU has no counter for it.
+
+    Parameters
+    ----------
+    rest, before, after : GpuState
+        `REST_S` before the measurement, while the GPU had nothing to do; before and after it.
+    seconds : float
+        Between the last two.
+
+    Returns
+    -------
+    list of str
+        In words; empty where nothing held them down for more than `HELD_SHARE` of the time. An idle
+        GPU does not reach its power limit: a counter of the power cap that rises at rest, or that
+        reason given at rest, is about something else and left out.
+    """
+    held = {
+        name: held_s
+        for name, held_s in held_down_between(before, after).items()
+        if held_s > HELD_SHARE * seconds
+    }
+    counters = after.held_down_s or {}
+    reasons = {
+        reason
+        for reason in after.throttle_reasons or ()
+        if reason not in HARMLESS and not any(reason.startswith(name) for name in counters)
+    }
+    if POWER_CAP in held_down_between(rest, before):
+        held.pop(POWER_CAP, None)
+    if POWER_CAP in (before.throttle_reasons or ()):
+        reasons.discard(POWER_CAP)
+    return [*(f"{name} for {held_s:.1f} s" for name, held_s in held.items()), *sorted(reasons)]
 
 
 def throttle_reasons(mask: int) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def _of_the_device(found: Overview) -> list[Recommendation]:
         ),
     )
     tried = [
-        Recommendation(name, f"{value:.0%} {what}", value, bound, advice)
+        Recommendation(name, f"{_percent(value)} {what}", value, bound, advice)
         for name, value, bound, what, advice in bounds
         if value is not None and value < bound
     ]
@@ -132,3 +132,8 @@ def _of_the_device(found: Overview) -> list[Recommendation]:
                 )
             )
     return tried
+
+
+def _percent(share: float) -> str:
+    """Write a share; CUPTI's occupancy is rounded to whole per cents, and 0 only means less."""
+    return f"{share:.0%}" if share >= 0.01 else "under 1%"
