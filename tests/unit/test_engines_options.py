@@ -8,7 +8,7 @@ import pytest
 import yaml
 from engine_cases import mode
 
-from torchmodes.cases import expand
+from torchmodes.cases import expand, expand_grids
 from torchmodes.config import parse_config
 from torchmodes.faults import InvalidConfig
 from torchmodes.modes import ENGINES, needs_compiler, packages_of
@@ -90,6 +90,24 @@ def test_the_gpu_grid_puts_tensorrt_beside_pytorch_and_its_compile_modes():
     for batch_size in (1, 8, 16, 32):
         for name, form in asked:
             assert f"inference/cuda/resnet50/{name}/{form}-b{batch_size}" in cases
+
+
+def test_the_quick_gpu_grid_asks_each_kind_of_question_once_or_twice():
+    config = preset("gpu-quick.yaml")
+    cases = {str(case) for case in expand(config, auto="cpu")}
+    for batch_size in (1, 32):
+        for name in ("eager/tf32", "eager/bf16", "eager-channels-last/fp16", "inductor/fp32",
+                     "inductor-reduce-overhead/fp16", "trace-freeze/fp32"):  # fmt: skip
+            assert f"inference/cuda/resnet50/{name}-b{batch_size}" in cases
+    assert {
+        "inference/cuda/gpt2/eager/fp32-b1",
+        "inference/cuda/distilbert/inductor/fp32-b1",
+    } <= cases
+    assert "training/cuda/house_price/inductor-step/fp32-b2048" in cases
+    assert all("/cuda/" in case for case in cases)
+    assert len(cases) < 30, "ten minutes"
+    profiled = {case.mode for case in expand_grids(config.profile.cases, auto="cpu")}
+    assert {"eager-channels-last", "inductor-reduce-overhead"} <= profiled
 
 
 def test_the_full_grid_has_every_engine_and_every_model():
