@@ -20,6 +20,7 @@ from engine_cases import mode
 
 from torchmodes.cases import parse_case
 from torchmodes.config import Measurement, Profile
+from torchmodes.config.models import MlpModel, TransformersModel
 from torchmodes.environment import describe_environment
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
@@ -114,6 +115,31 @@ def test_each_engine_computes_what_eager_does_and_is_timed(tmp_path, name):
 @pytest.mark.parametrize("name", ["eager", "inductor", "reduce-overhead", "tensorrt"])
 def test_other_precisions(tmp_path, name, precision):
     check(measured(name, precision, tmp_path), name)
+
+
+TINY_GPT2 = TransformersModel(
+    family="transformers",
+    source="gpt2",
+    head="causal-lm",
+    sequence_length=16,
+    options={"n_layer": 1, "n_embd": 64, "n_head": 2},
+)
+
+
+@pytest.mark.parametrize("model", [MlpModel(family="mlp"), TINY_GPT2], ids=lambda m: m.family)
+def test_a_case_that_is_forked_has_the_gpu_and_asks_nvml(tmp_path, model):
+    """As the workflow starts it: the fork server must leave the GPU to its children."""
+    path = "inference/cuda/house_price/eager/fp32-b4"
+    forked = parameters(path, EAGER) | {"model": model.model_dump()}
+    forked["measurement"]["start"] = "fork"
+    record = benchmark_case(forked, threads=2, log=tmp_path / "log")
+    assert record.status == "ok", f"{record.reason}\n{(tmp_path / 'log').read_text()[-3000:]}"
+    assert record.run.start_method == "fork"
+    assert record.gpu is not None
+    assert record.gpu["before"]["reason"] is record.gpu["after"]["reason"] is None
+    assert record.gpu["after"]["name"] == torch.cuda.get_device_properties(0).name
+    assert record.energy is not None
+    assert record.energy.joules, record.energy.reason
 
 
 @pytest.mark.parametrize("scope", ["model", "step"])
