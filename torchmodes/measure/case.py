@@ -5,6 +5,7 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
