@@ -191,10 +191,10 @@ def _implausible(job: Job, parts: dict[str, Any]) -> dict[str, Any]:
 
 def _flops(built: BuiltModel, warnings: list[str]) -> dict[str, Any]:
     """Count a forward pass; a model that cannot be counted was still measured."""
-    try:
-        return {"flops": count_flops(built)}
-    except Exception as error:  # noqa: BLE001 - the counter runs a user's model in its own way
-        return {"warnings": [*warnings, f"its operations were not counted: {first_line(error)}"]}
+    counted = count_flops(built)
+    if counted.fault:
+        warnings = [*warnings, f"its operations were not counted: {counted.fault}"]
+    return {"flops": counted.total, "warnings": warnings}
 
 
 def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:

@@ -89,7 +89,7 @@ def check_model(
             spec["family"],
             parameters=built.parameters,
             parameter_bytes=built.parameter_bytes,
-            flops=count_flops(built),
+            flops=count_flops(built).total,
             output=describe_shapes(output),
             build_s=built_at - start,
             call_s=call_s,

@@ -41,6 +41,7 @@ NOT_IN_THE_CONFIGURATION = {"attn_implementation", "num_labels"}
 """Options that transformers takes with a configuration without showing them in it."""
 
 HUB_SILENT_S = 10.0
+_AS_USER = "bring it as a model of family user"
 
 
 class TokensToTensor(nn.Module):
@@ -78,27 +79,47 @@ class TokensToTensor(nn.Module):
         return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
 
 
+class TokensAndPixelsToTensor(TokensToTensor):
+    """A model of texts and images, such as CLIP, with one tensor as its output."""
+
+    def forward(self, input_ids: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Run a batch of sequences, each beside an image.
+
+        Parameters
+        ----------
+        input_ids
+            Token ids, shape (batch, tokens).
+        pixel_values
+            Images, shape (batch, channels, size, size).
+
+        Returns
+        -------
+        torch.Tensor
+            What the model returns first: of CLIP, how well each image fits each text.
+        """
+        return self.model(input_ids=input_ids, pixel_values=pixel_values, return_dict=False)[0]
+
+
 def build(
     spec: Mapping[str, Any], *, seed: int, batch_size: int, features: int | None = None
 ) -> BuiltModel:
     """Build a model in fp32, with random token ids of shape (batch, sequence_length).
 
+    A model that needs an image beside each sequence gets random ones.
+
     Raises
     ------
     ValueError
         Naming the key at fault, with a remedy: an unknown source or option, a head the model does
-        not have, a sequence that is too long, weights that are not on this machine.
+        not have, a sequence that is too long, inputs other than these, weights that are not on
+        this machine.
     """
     with offline(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         config = _configuration(spec)
         _check_fits(spec, config)
+        image = _image_needed(spec, config)
+        torch.manual_seed(seed)
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
-    if model.main_input_name != "input_ids":
-        raise ValueError(
-            f"source: {spec['source']!r} reads {model.main_input_name}, not tokens; bring it as a"
-            " model of family user"
-        )
     shape = batch_size, spec["sequence_length"]
     vocabulary = config.get_text_config().vocab_size
 
@@ -106,14 +127,18 @@ def build(
     # none is padding: a mask would make some engines compute what others leave out.
     def draw(seed: int) -> Inputs:
         generator = torch.Generator().manual_seed(seed)
-        return Inputs.of(torch.randint(vocabulary, shape, generator=generator))
+        tokens = torch.randint(vocabulary, shape, generator=generator)
+        if image is None:
+            return Inputs.of(tokens)
+        return Inputs.of((tokens, torch.randn(batch_size, *image, generator=generator)))
 
+    module, item = (
+        (TokensToTensor(model), "sequence")
+        if image is None
+        else (TokensAndPixelsToTensor(model), "pair")
+    )
     return BuiltModel(
-        module=TokensToTensor(model).eval(),
-        inputs=draw(seed),
-        item="sequence",
-        batch_size=batch_size,
-        draw=draw,
+        module=module.eval(), inputs=draw(seed), item=item, batch_size=batch_size, draw=draw
     )
 
 
@@ -155,8 +180,6 @@ def offline() -> Generator[None]:
 
 def _configuration(spec: Mapping[str, Any]) -> PretrainedConfig:
     """Read the configuration and apply the options, none of which may be without effect."""
-    from huggingface_hub.errors import StrictDataclassError
-
     options = spec["options"]
     plain = _read_configuration(spec)
     known = {*plain.to_dict(), *plain.attribute_map, *NOT_IN_THE_CONFIGURATION}
@@ -166,10 +189,7 @@ def _configuration(spec: Mapping[str, Any]) -> PretrainedConfig:
                 f"options: the configuration of {spec['source']!r} has no {key!r}"
                 + meant(key, sorted(known))
             )
-    try:
-        return _read_configuration(spec, **options) if options else plain
-    except StrictDataclassError as error:
-        raise ValueError(f"options: {' '.join(str(error).split())}") from error
+    return _read_configuration(spec, **options) if options else plain
 
 
 def _read_configuration(spec: Mapping[str, Any], **options: Any) -> PretrainedConfig:
@@ -177,14 +197,18 @@ def _read_configuration(spec: Mapping[str, Any], **options: Any) -> PretrainedCo
 
     source = spec["source"]
     folder = _folder(source)
-    if folder is None and spec["weights"] == "random" and _names_configuration(source):
-        return AutoConfig.for_model(source, **options)
     try:
+        if folder is None and spec["weights"] == "random" and _names_configuration(source):
+            return AutoConfig.for_model(source, **options)
         return AutoConfig.from_pretrained(
             folder or source, local_files_only=True, trust_remote_code=False, **options
         )
     except OSError as error:
         raise ValueError(_absent(spec)) from error
+    except Exception as error:  # each configuration checks its values in its own way
+        raise ValueError(
+            f"options: the configuration of {source!r} is not valid ({_one_line(error)})"
+        ) from error
 
 
 def _check_fits(spec: Mapping[str, Any], config: PretrainedConfig) -> None:
@@ -194,19 +218,22 @@ def _check_fits(spec: Mapping[str, Any], config: PretrainedConfig) -> None:
     source, head, length = spec["source"], spec["head"], spec["sequence_length"]
     if config.is_encoder_decoder:
         raise ValueError(
-            f"source: {source!r} is an encoder with a decoder, which needs two inputs; bring it as"
-            " a model of family user"
+            f"source: {source!r} is an encoder with a decoder, which needs two inputs; {_AS_USER}"
         )
     heads = [
         name for name, (_, table) in HEADS.items() if type(config) in getattr(transformers, table)
     ]
     if head not in heads:
         raise ValueError(f"head: {source!r} has no {head!r}; it has {', '.join(heads) or 'none'}")
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions and length > positions:
-        raise ValueError(
-            f"sequence_length: {length} is more than the {positions} positions of {source!r}"
-        )
+    reads = getattr(_model_class(spec, config), "main_input_name", "input_ids")
+    if reads != "input_ids":
+        raise ValueError(f"source: {source!r} reads {reads}, not tokens; {_AS_USER}")
+    text = config.get_text_config()
+    if not isinstance(getattr(text, "vocab_size", None), int):
+        raise ValueError(f"source: {source!r} has no vocabulary to draw tokens from; {_AS_USER}")
+    positions = getattr(text, "max_position_embeddings", None) or 0
+    if 0 < positions < length:  # XLNet's -1: no limit
+        raise ValueError(_too_long(spec, positions))
     if head == "sequence-classification" and config.get_text_config().pad_token_id is None:
         raise ValueError(
             f"options: {source!r} has no padding token, by which its classifier finds the last"
@@ -214,11 +241,105 @@ def _check_fits(spec: Mapping[str, Any], config: PretrainedConfig) -> None:
         )
 
 
-def _random(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel:
+def _image_needed(spec: Mapping[str, Any], config: PretrainedConfig) -> tuple[int, ...] | None:
+    """Try the model on a sequence, without weights and arithmetic, and if need be with an image.
+
+    Returns
+    -------
+    tuple of int or None
+        The shape of the image that it needs beside a sequence; None where tokens are enough.
+
+    Raises
+    ------
+    ValueError
+        When it runs on neither: transformers tells that deep inside of a forward pass.
+    """
+    sketch = _sketch(spec, config)
+    if sketch is None:
+        return None
+    source, length = spec["source"], spec["sequence_length"]
+    positions = _positions_after_padding(sketch)
+    if positions is not None and length > positions:
+        raise ValueError(_too_long(spec, positions))
+    tokens = torch.zeros(1, length, dtype=torch.long, device="meta")
+    fault = _fault(TokensToTensor(sketch), tokens)
+    image = _image_of(config)
+    if fault is None or image is None:
+        needed = None
+    else:
+        pixels = torch.zeros(1, *image, device="meta")
+        needed = image if _fault(TokensAndPixelsToTensor(sketch), tokens, pixels) is None else None
+    if fault is not None and needed is None:
+        raise ValueError(f"source: {source!r} does not run on tokens alone ({fault}); {_AS_USER}")
+    return needed
+
+
+def _sketch(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel | None:
+    """Build the model on the device that has shapes but no memory; None where it cannot be."""
     try:
-        return _auto_class(spec).from_config(config, dtype=torch.float32)
-    except ValueError as error:  # such as heads that do not divide the width
-        raise ValueError(f"options: {error}") from error
+        with torch.device("meta"):
+            return _auto_class(spec).from_config(config, dtype=torch.float32).eval()
+    except Exception as error:  # a configuration may be wrong in any way
+        if _of_meta(error):
+            return None
+        raise ValueError(
+            f"options: {spec['source']!r} cannot be built with this configuration"
+            f" ({_one_line(error)}); change it by options"
+        ) from error
+
+
+def _fault(module: nn.Module, *inputs: torch.Tensor) -> str | None:
+    """Run a sketch; say why it does not, unless that is for lack of memory behind its tensors."""
+    try:
+        with torch.no_grad():
+            output = module(*inputs)
+    except Exception as error:  # noqa: BLE001 - a model may raise anything on what it does not expect
+        return None if _of_meta(error) else _one_line(error)
+    if isinstance(output, torch.Tensor):
+        return None
+    return f"its first output is of type {type(output).__name__}, not a tensor"
+
+
+def _of_meta(error: Exception) -> bool:
+    """Tell whether a sketch failed because it is one: values were asked for, or a kernel lacks."""
+    return isinstance(error, NotImplementedError) or "meta" in str(error)
+
+
+def _positions_after_padding(model: PreTrainedModel) -> int | None:
+    """Count the positions of a model that numbers them from its padding token's id on.
+
+    RoBERTa and its kind have 514 rows of position embeddings for 512 tokens: the first is at
+    padding_idx + 1.
+    """
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            padding = module.padding_idx
+            return None if padding is None else module.num_embeddings - padding - 1
+    return None
+
+
+def _image_of(config: PretrainedConfig) -> tuple[int, ...] | None:
+    """Return channels, height and width of the images a configuration tells of."""
+    vision = getattr(config, "vision_config", None)
+    size = getattr(vision, "image_size", None)
+    if not isinstance(size, int):
+        return None
+    return getattr(vision, "num_channels", 3), size, size
+
+
+def _too_long(spec: Mapping[str, Any], positions: int) -> str:
+    return (
+        f"sequence_length: {spec['sequence_length']} is more than the {positions} positions of"
+        f" {spec['source']!r}"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _random(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel:
+    return _auto_class(spec).from_config(config, dtype=torch.float32)
 
 
 def _pretrained(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel:
@@ -250,6 +371,13 @@ def _auto_class(spec: Mapping[str, Any]) -> Any:
     import transformers
 
     return getattr(transformers, HEADS[spec["head"]][0])
+
+
+def _model_class(spec: Mapping[str, Any], config: PretrainedConfig) -> type:
+    import transformers
+
+    found = getattr(transformers, HEADS[spec["head"]][1])[type(config)]
+    return found[0] if isinstance(found, tuple) else found
 
 
 def _folder(source: str) -> Path | None:

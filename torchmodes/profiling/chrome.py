@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from torchmodes.profiling.intervals import Spans, contains, union
@@ -50,6 +51,8 @@ _TORCHSCRIPT = ("forward", "<forward op>", "<backward op>")
 _LOADING = re.compile(r"enumerate\(DataLoader\)|DataLoader.*__next__")
 _COMMUNICATION = re.compile(r"nccl|^c10d::|^gloo:", re.IGNORECASE)
 _STEP = re.compile(r"ProfilerStep#\d+")
+_LONGEST_US = 1e17
+"""Microseconds, some thousand years: clocks count from the start of the machine, or from 1970."""
 
 
 @dataclass(frozen=True)
@@ -101,51 +104,95 @@ def read_trace(path: Path) -> Trace:
     try:
         with opened(path, "rt", encoding="utf-8", errors="replace") as file:
             return parse_trace(json.load(file))
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a Chrome trace ({error})") from None
 
 
-def parse_trace(content: Mapping[str, Any]) -> Trace:
-    """Parse a trace that was read as JSON.
+def parse_trace(content: Any) -> Trace:
+    """Parse a trace that was read as JSON: a list of events, or an object that holds one.
 
     Events without a start or a duration, which a profiler that was cut off leaves, are left out.
+    Of the rest, what is told about a kernel or an allocation is NaN where it is no number that it
+    could be.
+
+    Raises
+    ------
+    ValueError
+        When there is no list of events, or one has a time that is none.
     """
-    if not isinstance(content.get("traceEvents"), list):
+    listed = content.get("traceEvents") if isinstance(content, Mapping) else content
+    if not isinstance(listed, list):
         raise ValueError("traceEvents is missing")
-    given = [event for event in content["traceEvents"] if "ts" in event]
-    origin = min((event["ts"] for event in given if event.get("ph") == "X"), default=0.0)
+    for item in listed:
+        if not isinstance(item, Mapping):
+            raise ValueError(f"{item!r:.80} among traceEvents is no event")
+    given = [event for event in listed if event.get("ts") is not None]
+    complete = [event for event in given if event.get("ph") == "X"]
+    origin = min((_microseconds(event, "ts") for event in complete), default=0.0)
     rows = [
         _row(event, kind, origin)
-        for event in given
-        if event.get("ph") == "X"
-        and "dur" in event
-        and (kind := KINDS.get(str(event.get("cat")).lower()))
+        for event in complete
+        if event.get("dur") is not None and (kind := KINDS.get(str(event.get("cat")).lower()))
     ]
     columns = [
         *("kind", "name", "start", "end", "thread", "device", "correlation", "blocks_per_sm"),
         "occupancy",
     ]
     events = pd.DataFrame(rows, columns=columns).sort_values("start", kind="stable")
-    events = events.astype({"start": float, "end": float, "device": bool})
+    numbers = ("start", "end", "correlation", "blocks_per_sm", "occupancy")
+    events = events.astype({"device": bool, **dict.fromkeys(numbers, float)})
     events = events.reset_index(drop=True)
     return Trace(events=events, steps=_steps(events), memory=_memory(given, origin))
 
 
 def _row(event: Mapping[str, Any], kind: str, origin: float) -> tuple[Any, ...]:
-    name, told = event.get("name", ""), event.get("args") or {}
-    occupancy = told.get("est. achieved occupancy %")
-    start = (event["ts"] - origin) / 1e6
+    name, told = str(event.get("name", "")), _arguments(event)
+    start = (_microseconds(event, "ts") - origin) / 1e6
+    duration = _microseconds(event, "dur")
+    if duration < 0:
+        raise ValueError(f"the event {name!r:.80} has a dur below 0: {duration}")
     return (
         _kind(kind, name),
         name,
         start,
-        start + event["dur"] / 1e6,
+        start + duration / 1e6,
         f"{event.get('pid')}/{event.get('tid')}",
         kind in ON_DEVICE,
-        told.get("correlation", np.nan),
-        told.get("blocks per SM", np.nan),
-        np.nan if occupancy is None else occupancy / 100,
+        _number(told, "correlation"),
+        _number(told, "blocks per SM", least=0),
+        _number(told, "est. achieved occupancy %", least=0, most=100) / 100,
     )
+
+
+def _arguments(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    told = event.get("args")
+    return told if isinstance(told, Mapping) else {}
+
+
+def _microseconds(event: Mapping[str, Any], key: str) -> float:
+    """Read a time of an event, without which nothing can be said of it."""
+    value = _finite(event[key])
+    if abs(value) < _LONGEST_US:
+        return value
+    name = str(event.get("name", ""))
+    raise ValueError(f"the event {name!r:.80} has a {key} that is no time: {event[key]!r:.80}")
+
+
+def _number(
+    told: Mapping[str, Any], key: str, *, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """Read a number; NaN where it is missing, not finite, or outside of what it can be."""
+    value = _finite(told.get(key))
+    return value if least <= value <= most else math.nan
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError:  # an integer of hundreds of digits
+        return math.nan
 
 
 def _kind(kind: str, name: str) -> str:
@@ -174,15 +221,18 @@ def _memory(given: list[Mapping[str, Any]], origin: float) -> pd.DataFrame:
     for event in given:
         if event.get("name") != "[memory]":
             continue
-        told = event["args"]
+        told = _arguments(event)
+        size, address = _number(told, "Bytes"), told.get("Addr")
+        if math.isnan(size) or not isinstance(address, int | str):
+            continue  # an allocation of unknown size says nothing
         rows.append(
             (
-                (event["ts"] - origin) / 1e6,
-                told["Bytes"],
-                told["Addr"],
+                (_microseconds(event, "ts") - origin) / 1e6,
+                size,
+                address,
                 told.get("Device Type", 0) != 0,
-                told.get("Total Allocated", np.nan),
-                told.get("Total Reserved", np.nan),
+                _number(told, "Total Allocated"),
+                _number(told, "Total Reserved"),
             )
         )
     columns = ["time", "bytes", "address", "device", "allocated", "reserved"]

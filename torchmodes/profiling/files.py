@@ -41,9 +41,17 @@ TABLES = {
 def start_empty(directory: Path) -> None:
     """Write every file as a case that did not run leaves it: tables with their header alone."""
     (directory / INTERNALS).mkdir(parents=True, exist_ok=True)
-    with gzip.open(directory / TRACE, "wt", encoding="utf-8") as file:
-        json.dump({"traceEvents": []}, file)
-    (directory / OVERVIEW).write_text("{}\n", encoding="utf-8")
-    for name, columns in TABLES.items():
-        with (directory / name).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(columns)
+    for name in (TRACE, OVERVIEW, *TABLES):
+        write_empty(directory / name)
+
+
+def write_empty(path: Path) -> None:
+    """Write one file of a profile as it is where there is nothing to tell."""
+    if path.name == TRACE:
+        with gzip.open(path, "wt", encoding="utf-8") as file:
+            json.dump({"traceEvents": []}, file)
+    elif path.name == OVERVIEW:
+        path.write_text("{}\n", encoding="utf-8")
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(TABLES[path.name])

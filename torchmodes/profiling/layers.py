@@ -9,6 +9,10 @@ from typing import Any
 
 import pandas as pd
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from torchmodes.profiling.files import LAYER_COLUMNS
 
@@ -28,6 +32,10 @@ class _Timing:
 class LayerTimer:
     """Times the modules of a model while it runs; a context.
 
+    It hooks into the calls of all modules, not into the modules: nn.TransformerEncoderLayer takes
+    its slow path as soon as it or a part of it has a hook, and scripted modules take none. What a
+    module runs as one operator (such a layer's fast path) is that module's own time.
+
     Parameters
     ----------
     module
@@ -41,19 +49,22 @@ class LayerTimer:
     wait: Callable[[], None]
     _timings: dict[str, _Timing] = field(default_factory=dict)
     _open: list[tuple[str, float]] = field(default_factory=list)
+    _names: dict[nn.Module, str] = field(default_factory=dict)
     _hooks: list[Any] = field(default_factory=list)
 
     def __enter__(self) -> LayerTimer:
-        for name, module in self.module.named_modules():
-            self._hooks.append(module.register_forward_pre_hook(self._entering(name)))
-            self._hooks.append(module.register_forward_hook(self._leaving(name), always_call=True))
+        self._names = {module: name for name, module in self.module.named_modules()}
+        self._hooks = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+        ]
         return self
 
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
 
-    def table(self, *, calls: int, flops: Mapping[str, int]) -> pd.DataFrame:
+    def table(self, *, calls: int, flops: Mapping[str, int | None]) -> pd.DataFrame:
         """Return one row per module that ran, the largest time of its own first.
 
         Columns: layer (as in ``named_modules``; the model itself is ``(model)``), kind (its
@@ -67,7 +78,7 @@ class LayerTimer:
         calls
             How often the model was called meanwhile.
         flops
-            By name of the module.
+            By name of the module; None where not all of its operations could be counted.
         """
         rows = []
         for name, module in self.module.named_modules():
@@ -87,27 +98,26 @@ class LayerTimer:
                     sum(parameter.numel() for parameter in module.parameters()),
                 )
             )
-        table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+        table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS)).astype({"flops": "Int64"})
         return table.sort_values("self_s", ascending=False, kind="stable", ignore_index=True)
 
-    def _entering(self, name: str) -> Callable[..., None]:
-        def enter(*_: Any) -> None:
+    def _enter(self, module: nn.Module, *_: Any) -> None:
+        name = self._names.get(module)
+        if name is not None:
             self._timings.setdefault(name, _Timing(order=len(self._timings)))
             self.wait()
             self._open.append((name, time.perf_counter()))
 
-        return enter
-
-    def _leaving(self, name: str) -> Callable[..., None]:
-        def leave(*_: Any) -> None:
-            self.wait()
-            opened, start = self._open.pop()
-            assert opened == name
-            seconds = time.perf_counter() - start
-            timing = self._timings[name]
-            timing.calls += 1
-            timing.total_s += seconds
-            if self._open:
-                self._timings[self._open[-1][0]].below_s += seconds
-
-        return leave
+    def _leave(self, module: nn.Module, *_: Any) -> None:
+        name = self._names.get(module)
+        if name is None:
+            return
+        self.wait()
+        opened, start = self._open.pop()
+        assert opened == name
+        seconds = time.perf_counter() - start
+        timing = self._timings[name]
+        timing.calls += 1
+        timing.total_s += seconds
+        if self._open:
+            self._timings[self._open[-1][0]].below_s += seconds

@@ -114,7 +114,7 @@ def overview(trace: Trace) -> Overview:
         parts={name: sum(step.parts[name] for step in steps) / count for name in PARTS},
         uncovered_s=length(uncovered) / count,
         steps=tuple(steps),
-        device=_device(trace, inside) if trace.has_device else None,
+        device=_device(trace, inside) if trace.has_device and steps else None,
         launches=describe_launches(trace),
     )
 

@@ -113,6 +113,8 @@ def place(
         reason = f"{summary.get('status')}: {summary.get('reason')}"
     elif summary.get("work_fault"):
         reason = f"the model could not be counted: {summary['work_fault']}"
+    elif summary.get("flops_fault"):
+        reason = f"not all of its operations were counted: {summary['flops_fault']}"
     elif not flops:
         reason = "PyTorch counts no floating-point operations of its operators"
     elif not moved:

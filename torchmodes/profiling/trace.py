@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pandas as pd
+from torch.profiler import profile
 
 from torchmodes.models import import_libraries
 from torchmodes.modes.base import first_line
-from torchmodes.profiling.chrome import read_trace
-from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE
+from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
+from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE, write_empty
 from torchmodes.profiling.internals import keep_internals
 from torchmodes.profiling.kernels import kernel_table
 from torchmodes.profiling.layers import ENGINES_WITH_MODULES, LayerTimer
@@ -22,7 +25,7 @@ from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.python_time import python_functions
 from torchmodes.profiling.recommendations import recommend
-from torchmodes.profiling.record import SPANS, operator_table, record, record_lean
+from torchmodes.profiling.record import SPANS, Lean, operator_table, record, record_lean
 from torchmodes.profiling.work import Work, count_work
 from torchmodes.subjects import (
     Job,
@@ -37,6 +40,12 @@ WARMUP_CALLS = 10
 UNPROFILED_CALLS = 10
 BUDGET_S = 2.0
 """Seconds after which warm-up and the unprofiled calls end early, at three calls the least."""
+OF_THE_TRACE = ("operators", "overview", "kernels")
+"""Parts that are computed from the trace alone."""
+NO_TRACE = parse_trace([])
+NOTHING_COUNTED = Work(None, None, None, None, {})
+
+T = TypeVar("T")
 
 
 def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +62,8 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     -----
     Each pass runs on its own, so that none distorts another: resident memory by phase, unprofiled
     calls, the trace, a lean trace for Python's overhead, cProfile, the layers, the work counted.
+    A case that can be built and called has a profile: a part that fails is missing in it, and
+    ``faults`` says why, by the name of the part.
     """
     job = Job.of(argument)
     configure_process(job)
@@ -72,11 +83,42 @@ def kernels_named() -> AbstractContextManager[Any]:
     return config.patch({"cpp.enable_kernel_profile": True})
 
 
+@dataclass
+class Parts:
+    """Runs the parts of a profile, each apart: what one raises costs nothing but itself.
+
+    Attributes
+    ----------
+    directory
+        Where their files lie.
+    faults
+        Why a part is missing, by its name.
+    """
+
+    directory: Path
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def run(self, name: str, part: Callable[[], T], *, file: str | None = None) -> T | None:
+        """Return what a part returns, or None where it fails; its file is left empty then."""
+        try:
+            return part()
+        except Exception as error:  # noqa: BLE001 - PyTorch and a user's model raise anything
+            self.faults[name] = first_line(error)
+            if file is not None:
+                write_empty(self.directory / file)
+            return None
+
+    def write(self, file: str, table: Callable[[], pd.DataFrame]) -> None:
+        """Write a table; its part is named after the file."""
+        path = self.directory / file
+        self.run(path.stem, lambda: table().to_csv(path, index=False), file=file)
+
+
 def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
     settings, directory = argument["profile"], Path(argument["directory"])
     device, active = job.case.device, settings["active"]
     import_libraries(job.model["family"])
-    resident = ResidentMemory()
+    parts, resident = Parts(directory), ResidentMemory()
     with resident.phase("build and prepare"):
         subject = subject_of(job, argument["table"])
 
@@ -90,44 +132,72 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
         with resident.phase("warm-up"):
             _seconds(call, WARMUP_CALLS)
         unprofiled_s = statistics.median(_seconds(call, UNPROFILED_CALLS))
-        recorded = record(subject, job, settings, directory / TRACE)
-        lean = record_lean(subject, job, steps=active)
-        python_functions(call, calls=active).to_csv(directory / "python.csv", index=False)
-    work, fault = _counted(job, argument["table"])  # after the rest: it builds a second model
+        recorded = parts.run(
+            "trace", lambda: record(subject, job, settings, directory / TRACE), file=TRACE
+        )
+        lean = parts.run("lean", lambda: record_lean(subject, job, steps=active))
+        parts.write("python.csv", lambda: python_functions(call, calls=active))
+    # After the rest: it builds a second model.
+    work = parts.run("work", lambda: count_work(job, argument["table"])) or NOTHING_COUNTED
     with subject.context():
-        layers = _time_layers(subject, job, active, work, directory)
-    trace = read_trace(directory / TRACE)
-    table = operator_table(recorded, trace, lean.self_s, steps=active)
-    table.to_csv(directory / "operators.csv", index=False)
-    found = overview(trace)
-    _write_overview(found, lean.overview, directory / OVERVIEW)
-    kernel_table(trace).to_csv(directory / "kernels.csv", index=False)
-    memory_timeline(resident.table(), trace).to_csv(directory / "memory.csv", index=False)
+        layers = parts.run(
+            "layers", lambda: _time_layers(subject, job, active, work, directory), file="layers.csv"
+        )
+    told = _of_the_trace(parts, recorded, lean, resident, subject, unprofiled_s, active)
+    internals = parts.run(
+        "internals", lambda: keep_internals(subject, device, directory / INTERNALS)
+    )
     return {
         "status": "ok",
         "steps": active,
         "span": SPANS[job.case.task],
-        "profiled_step_s": found.wall_s,
         "unprofiled_step_s": unprofiled_s,
-        "distortion": found.wall_s / unprofiled_s,
-        "lean": _told(lean.overview, unprofiled_s),
+        **told,
+        "lean": None if lean is None else _told(lean.overview, unprofiled_s),
         "flops": work.flops,
+        "flops_fault": work.flops_fault,
         "compulsory_bytes": work.compulsory_bytes,
         "operator_bytes": work.operator_bytes,
-        "work_fault": fault,
-        "layers": layers,
-        "memory_peak_bytes": asdict(peak_by_category(trace, weights=subject.built.parameter_bytes)),
-        "facts": subject.engine.facts(),
-        "internals": keep_internals(subject, device, directory / INTERNALS),
+        "work_fault": parts.faults.get("work"),
+        "layers": layers or f"none: {parts.faults['layers']}",
+        "facts": parts.run("facts", subject.engine.facts) or {},
+        "internals": internals or {"files": [], "fault": parts.faults["internals"]},
+        "faults": parts.faults,
     }
 
 
-def _counted(job: Job, table: Sequence[str]) -> tuple[Work, str | None]:
-    """Count the work; say why where a model of the user's own cannot be counted."""
-    try:
-        return count_work(job, table), None
-    except Exception as error:  # noqa: BLE001 - whatever it was, the profile stands without it
-        return Work(None, None, None, {}), first_line(error)
+def _of_the_trace(
+    parts: Parts,
+    recorded: profile | None,
+    lean: Lean | None,
+    resident: ResidentMemory,
+    subject: Subject,
+    unprofiled_s: float,
+    steps: int,
+) -> dict[str, Any]:
+    """Write what is computed from the trace, and return what the summary tells of it."""
+    trace = None
+    if recorded is not None:
+        trace = parts.run("trace", lambda: read_trace(parts.directory / TRACE))
+    if trace is None or recorded is None:
+        parts.faults |= dict.fromkeys(OF_THE_TRACE, "there is no trace to compute it from")
+        parts.write("memory.csv", lambda: memory_timeline(resident.table(), NO_TRACE))
+        return {"profiled_step_s": None, "distortion": None, "memory_peak_bytes": None}
+    own = pd.Series(dtype=float) if lean is None else lean.self_s
+    parts.write("operators.csv", lambda: operator_table(recorded, trace, own, steps=steps))
+    parts.write("kernels.csv", lambda: kernel_table(trace))
+    parts.write("memory.csv", lambda: memory_timeline(resident.table(), trace))
+    found = parts.run(
+        "overview", lambda: _overview(trace, lean, parts.directory / OVERVIEW), file=OVERVIEW
+    )
+    peak = parts.run(
+        "memory_peak", lambda: peak_by_category(trace, weights=subject.built.parameter_bytes)
+    )
+    return {
+        "profiled_step_s": None if found is None else found.wall_s,
+        "distortion": None if found is None else found.wall_s / unprofiled_s,
+        "memory_peak_bytes": None if peak is None else asdict(peak),
+    }
 
 
 def _told(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
@@ -140,10 +210,13 @@ def _told(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
     }
 
 
-def _write_overview(found: Overview, lean: Overview, path: Path) -> None:
-    tried = recommend(found, uncovered=lean.uncovered_s / lean.wall_s)
+def _overview(trace: Trace, lean: Lean | None, path: Path) -> Overview:
+    found = overview(trace)
+    uncovered = None if lean is None else lean.overview.uncovered_s / lean.overview.wall_s
+    tried = recommend(found, uncovered=uncovered)
     content = found.content() | {"recommendations": [asdict(item) for item in tried]}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return found
 
 
 def _time_layers(subject: Subject, job: Job, calls: int, work: Work, directory: Path) -> str:

@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
-from torchmodes.models.base import BuiltModel
-from torchmodes.models.flops import by_module, counting_flops
+from torchmodes.models.flops import count_flops, encoders_layer_by_layer, flops_of
 from torchmodes.subjects import EAGER, Job, subject_of
 
 GATHERS = ("embedding", "index", "index_select", "gather")
@@ -31,8 +29,10 @@ class Work:
     Attributes
     ----------
     flops
-        Floating-point operations of matrix products, convolutions and attention; None where there
-        are none.
+        Floating-point operations of matrix products, convolutions, recurrences and attention; None
+        where there are none, or not all could be counted.
+    flops_fault
+        Why not all could be counted; None where they were.
     compulsory_bytes
         What memory must carry however well the operators are fused: every tensor that is there
         before the call (weights, optimiser state, inputs) and is read, once; every such tensor
@@ -41,13 +41,14 @@ class Work:
         What memory carries when each operator reads its operands and writes its results, as eager
         code does where nothing stays in a cache. The excess is what fusion can save.
     module_flops
-        Floating-point operations of the forward pass by module.
+        Floating-point operations of the forward pass by module; None where not all were counted.
     """
 
     flops: int | None
+    flops_fault: str | None
     compulsory_bytes: int | None
     operator_bytes: int | None
-    module_flops: Mapping[str, int]
+    module_flops: Mapping[str, int | None]
 
 
 class TrafficMode(TorchDispatchMode):
@@ -108,32 +109,26 @@ def count_work(job: Job, table: Sequence[str]) -> Work:
     table
         Paths of the table and its statistics; training cases need them.
     """
-    counted = job.case.precision in COUNTED_PRECISIONS
-    plain = replace(job, mode=EAGER, operators=None) if counted else job.baseline()
+    known = job.case.precision in COUNTED_PRECISIONS
+    plain = replace(job, mode=EAGER, operators=None) if known else job.baseline()
     subject = subject_of(plain, table)
     context = torch.enable_grad if job.case.task == "training" else torch.no_grad
     with context():
         subject.call()  # makes the optimiser's state
-        with counting_flops() as counter:
-            subject.call()
-        forward = counter if job.case.task == "inference" else _count_forward(subject.built)
+        counted = flops_of(subject.call, subject.built.module)
         traffic = TrafficMode()
-        with traffic:
+        with encoders_layer_by_layer(), traffic:
             output = subject.call()
+    forward = counted if job.case.task == "inference" else count_flops(subject.built)
     return Work(
-        flops=counter.get_total_flops() or None,
+        flops=counted.total,
+        flops_fault=counted.fault,
         compulsory_bytes=traffic.external_bytes + sum(map(_size, _tensors(output)))
-        if counted
+        if known
         else None,
-        operator_bytes=traffic.operator_bytes if counted else None,
-        module_flops=by_module(forward, subject.built.module),
+        operator_bytes=traffic.operator_bytes if known else None,
+        module_flops=forward.by_module,
     )
-
-
-def _count_forward(built: BuiltModel) -> FlopCounterMode:
-    with torch.no_grad(), counting_flops() as counter:
-        built.inputs.call(built.module)
-    return counter
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
