@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
-from torchmodes.profiling.peaks import read_peaks
+from torchmodes.profiling.reading import machine_or_reason, summary_or_reason
 from torchmodes.profiling.roofline import roofline
 from torchmodes.records import read_whole_records
 from torchmodes.writing import write_atomically
@@ -20,7 +20,7 @@ with job_log(snakemake.log[0]):
         for record in records
         if record.statistics is not None
     }
-    profiles = [json.loads(Path(path).read_bytes()) for path in snakemake.input.profiles]
-    machines = {path.stem: read_peaks(path) for path in map(Path, snakemake.input.machines)}
+    profiles = [summary_or_reason(Path(path)) for path in snakemake.input.profiles]
+    machines = {Path(path).stem: machine_or_reason(Path(path)) for path in snakemake.input.machines}
     found = roofline(profiles, machines, medians)
     write_atomically(Path(snakemake.output[0]), json.dumps(found, indent=1) + "\n")

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.joblog import job_log
-from torchmodes.profiling.diff import diff, read_side
+from torchmodes.profiling.diff import diff_directories
 from torchmodes.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    a, b = (read_side(Path(path).parent) for path in (snakemake.input.a, snakemake.input.b))
-    text = json.dumps(diff(a, b), indent=1, allow_nan=False)
+    found = diff_directories(Path(snakemake.input.a).parent, Path(snakemake.input.b).parent)
+    text = json.dumps(found, indent=1, allow_nan=False)
     write_atomically(Path(snakemake.output[0]), text + "\n")

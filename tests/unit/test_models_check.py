@@ -19,6 +19,9 @@ def build():
 def inputs(batch_size):
     return torch.rand(batch_size, 3)
 
+def lazy():
+    return torch.nn.LazyLinear(2)
+
 def misshapen(batch_size):
     return torch.rand(batch_size, 4)
 """
@@ -59,6 +62,13 @@ def test_every_model_is_a_row_with_its_figures(workplace, capsys):
     assert rows[3][:2] == ["mine", "user"]
     assert rows[3][2:6] == ["8", "0.0", "12", "1×2"]
     assert [row[-1] for row in rows[2:]] == ["ok", "ok"]
+
+
+def test_lazy_parameters_are_counted_as_those_of_any_model(workplace, capsys):
+    lazy = USER | {"factory": "mine.py:lazy"}
+    assert workplace({"lazy": lazy, "mine": USER}) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    assert rows["lazy"][2:6] == rows["mine"][2:6]
 
 
 def test_one_that_fails_is_told_and_the_others_are_checked_all_the_same(workplace, capsys):

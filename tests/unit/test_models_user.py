@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from torchmodes.models import build_model
 
@@ -111,3 +113,82 @@ def test_inputs_of_every_kind_go_to_the_device(spec, inputs):
 def test_other_inputs_are_told_by_the_functions_name(spec, inputs, told):
     with pytest.raises(ValueError, match=rf"mine\.py:{inputs}\(8\) {told}"):
         build(spec(inputs))
+
+
+# --- Lazy parameters -------------------------------------------------------------------------
+
+LAZY = """
+import torch
+from torch import nn
+
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.LazyLinear(4)
+        self.norm = nn.LazyBatchNorm1d()
+        self.weight = nn.UninitializedParameter()
+        self.register_buffer("seen", torch.zeros(1))
+        self.calls = 0
+
+    def forward(self, x):
+        if nn.parameter.is_lazy(self.weight):
+            self.weight.materialize((4, 2))
+            nn.init.normal_(self.weight)
+        self.calls += 1
+        self.seen += 1
+        return self.norm(self.linear(x.mul_(2))) @ self.weight
+
+class Unreached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.head = nn.Linear(3, 3), nn.LazyLinear(4)
+
+    def forward(self, x):
+        return self.used(x)
+
+def build(): return Lazy()
+def unreached(): return Unreached()
+def misfit(): return nn.Sequential(nn.LazyConv2d(2, 3))
+def inputs(n): return torch.ones(n, 3)
+"""
+
+
+@pytest.fixture
+def lazy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("lazy.py").write_text(LAZY)
+
+    def built(factory="build"):
+        spec = {"family": "user", "factory": f"lazy.py:{factory}", "inputs": "lazy.py:inputs"}
+        return build_model(
+            spec | {"options": {}, "item": "row"}, seed=3, batch_size=2, device="cpu"
+        )
+
+    return built
+
+
+def test_lazy_parameters_are_there_once_a_model_is_built_and_equal_in_each_build(lazy):
+    one, other = lazy().module, lazy().module
+    assert type(one.linear) is nn.Linear
+    assert one.weight.shape == (4, 2)
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_nothing_else_of_a_lazy_model_or_its_inputs_has_changed(lazy):
+    built = lazy()
+    assert (built.module.calls, built.module.seen.item()) == (0, 0)
+    assert torch.equal(built.inputs.args[0], torch.ones(2, 3))
+    copy.deepcopy(built.module)(*built.inputs.args)
+
+
+@pytest.mark.parametrize(
+    ("factory", "told"),
+    [
+        ("unreached", "head.weight, head.bias have no shape after .* does not reach them; give"),
+        ("misfit", r"0.weight, 0.bias have no shape before .* \(RuntimeError: Expected 3D.*; give"),
+    ],
+)
+def test_lazy_parameters_without_a_shape_are_told_by_name(lazy, factory, told):
+    with pytest.raises(ValueError, match=told):
+        lazy(factory)

@@ -12,7 +12,7 @@ import torch
 
 from torchmodes.peaks import best_rate, gemm_rate, measure_machine, stream_rates
 from torchmodes.profiling.machine import machine_fingerprint
-from torchmodes.profiling.peaks import read_peaks
+from torchmodes.profiling.reading import machine_or_reason
 from torchmodes.profiling.roofline import Roof, place, roof_of, roofline
 
 CASE = {
@@ -115,9 +115,9 @@ def test_a_case_without_a_place_says_why(told, machine, reason):
 def test_a_machine_that_cannot_be_read_gives_no_roof_and_is_named(tmp_path, text):
     path = tmp_path / "cpu.json"
     path.write_text(text)
-    told = read_peaks(path)
+    told = machine_or_reason(path)
     assert told["status"] == "unreadable"
-    assert told["reason"].startswith(f"{path} cannot be read (")
+    assert told["reason"].startswith(f"{path}: ")
     (point,) = roofline([summary()], {"cpu": told}, {})["points"]
     assert point["reason"] == told["reason"]
 
@@ -125,7 +125,7 @@ def test_a_machine_that_cannot_be_read_gives_no_roof_and_is_named(tmp_path, text
 def test_a_machine_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "cpu.json"
     path.write_text(json.dumps(MACHINE))
-    assert roof_of(read_peaks(path), "fp32") == roof_of(MACHINE, "fp32")
+    assert roof_of(machine_or_reason(path), "fp32") == roof_of(MACHINE, "fp32")
 
 
 def test_the_roofline_keeps_the_ceilings_and_takes_medians_by_case():

@@ -44,7 +44,7 @@ HUB_SILENT_S = 10.0
 _AS_USER = "bring it as a model of family user"
 
 
-class TokensToTensor(nn.Module):
+class FirstOutput(nn.Module):
     """A transformers model with one tensor as its output: the head's logits, or hidden states.
 
     Every engine is given this module, so that all run the same thing: transformers itself returns
@@ -58,6 +58,10 @@ class TokensToTensor(nn.Module):
         super().__init__()
         model.config.use_cache = False
         self.model = model
+
+
+class TokensToTensor(FirstOutput):
+    """A model of texts."""
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -79,8 +83,8 @@ class TokensToTensor(nn.Module):
         return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
 
 
-class TokensAndPixelsToTensor(TokensToTensor):
-    """A model of texts and images, such as CLIP, with one tensor as its output."""
+class TokensAndPixelsToTensor(FirstOutput):
+    """A model of texts and images, such as CLIP."""
 
     def forward(self, input_ids: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
         """Run a batch of sequences, each beside an image.
@@ -224,7 +228,8 @@ def _check_fits(spec: Mapping[str, Any], config: PretrainedConfig) -> None:
         name for name, (_, table) in HEADS.items() if type(config) in getattr(transformers, table)
     ]
     if head not in heads:
-        raise ValueError(f"head: {source!r} has no {head!r}; it has {', '.join(heads) or 'none'}")
+        there = ", ".join(heads) or f"none of those known here; {_AS_USER}"
+        raise ValueError(f"head: {source!r} has no {head!r}; it has {there}")
     reads = getattr(_model_class(spec, config), "main_input_name", "input_ids")
     if reads != "input_ids":
         raise ValueError(f"source: {source!r} reads {reads}, not tokens; {_AS_USER}")
@@ -270,7 +275,8 @@ def _image_needed(spec: Mapping[str, Any], config: PretrainedConfig) -> tuple[in
         pixels = torch.zeros(1, *image, device="meta")
         needed = image if _fault(TokensAndPixelsToTensor(sketch), tokens, pixels) is None else None
     if fault is not None and needed is None:
-        raise ValueError(f"source: {source!r} does not run on tokens alone ({fault}); {_AS_USER}")
+        other = f"change its options, or {_AS_USER}" if spec["options"] else _AS_USER
+        raise ValueError(f"source: {source!r} does not run on tokens alone ({fault}); {other}")
     return needed
 
 

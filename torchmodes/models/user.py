@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils import _pytree
 
 from torchmodes.models.base import BuiltModel, Inputs
+from torchmodes.models.lazy import initialise_lazy
 from torchmodes.user_code import load_function
 
 
@@ -24,7 +25,8 @@ def build(
     Raises
     ------
     ValueError
-        When the factory does not return a module, or the inputs are not a batch of that size.
+        When the factory does not return a module, the inputs are not a batch of that size, or
+        lazy parameters take no shape from them.
     """
     told_as = f"{spec['inputs']}({batch_size})"
     with _seeded(seed):
@@ -35,13 +37,14 @@ def build(
             )
         function = load_function(spec["inputs"])
         example = _checked(function(batch_size), batch_size, told_as=told_as)
+        initialise_lazy(module.eval(), example)
 
     def draw(seed: int) -> Inputs:
         with _seeded(seed):
             return _checked(function(batch_size), batch_size, told_as=told_as)
 
     return BuiltModel(
-        module=module.eval(), inputs=example, item=spec["item"], batch_size=batch_size, draw=draw
+        module=module, inputs=example, item=spec["item"], batch_size=batch_size, draw=draw
     )
 
 

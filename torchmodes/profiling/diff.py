@@ -7,7 +7,6 @@ more than others. Kernels are those of the full trace: stacks slow the host, not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ import pandas as pd
 
 from torchmodes.profiling.chrome import SPANS, short_name
 from torchmodes.profiling.files import OVERVIEW, SUMMARY
+from torchmodes.profiling.reading import CaseFile, OverviewFile, SummaryFile, read_json, read_table
 
 UNCOVERED = "(Python and gaps)"
 """The row of the account for time in which no operator or kernel runs."""
 NAMED = 3
 _WORTH_NAMING = 0.02
+_COMPARED = ("lean", "operators", "kernels")
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,35 @@ class Side:
 
 
 def read_side(directory: Path) -> Side:
-    """Read a profile's directory."""
-    summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
-    case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
+    """Read a profile's directory.
+
+    Raises
+    ------
+    ValueError
+        When a file is not what it should be; the message names it.
+    """
+    summary = read_json(directory / SUMMARY, SummaryFile)
+    told = summary.get("case")
     return Side(
-        name=case.format(**summary["case"]),
+        name=str(CaseFile(**told)) if told else _name(directory),
         summary=summary,
-        overview=json.loads((directory / OVERVIEW).read_text(encoding="utf-8")),
-        operators=pd.read_csv(directory / "operators.csv"),
-        kernels=pd.read_csv(directory / "kernels.csv"),
+        overview=read_json(directory / OVERVIEW, OverviewFile),
+        operators=read_table(
+            directory / "operators.csv", texts=["operator"], numbers=["calls", "lean_self_s"]
+        ),
+        kernels=read_table(
+            directory / "kernels.csv", texts=["kernel"], numbers=["calls", "total_s"]
+        ),
     )
+
+
+def diff_directories(a: Path, b: Path) -> dict[str, Any]:
+    """Compare two profiles as `diff` does; where one cannot be read, say why."""
+    try:
+        return diff(read_side(a), read_side(b))
+    except ValueError as error:
+        sides = {"a": {"case": _name(a)}, "b": {"case": _name(b)}}
+        return {"status": "unreadable", "reason": str(error), **sides}
 
 
 def diff(a: Side, b: Side) -> dict[str, Any]:
@@ -81,10 +101,9 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
         the steps without the profiler differ the other way round.
     """
     sides = {"a": _described(a), "b": _described(b)}
-    idle = [side for side in (a, b) if side.summary.get("status") != "ok"]
-    if idle:
-        reason = "; ".join(f"{side.name}: {side.summary.get('reason')}" for side in idle)
-        return {"status": "unsupported", "reason": reason, **sides}
+    lacking = [f"{side.name}: {why}" for side in (a, b) if (why := _lacks(side))]
+    if lacking:
+        return {"status": "unsupported", "reason": "; ".join(lacking), **sides}
     account = account_of(a, b)
     return {
         "status": "ok",
@@ -94,7 +113,7 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
             "unprofiled": a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"],
         },
         "parts": {
-            name: {"a_s": seconds, "b_s": b.summary["lean"]["parts"][name]}
+            name: {"a_s": seconds, "b_s": b.summary["lean"]["parts"].get(name, 0.0)}
             for name, seconds in a.summary["lean"]["parts"].items()
         },
         "account": account.to_dict("records"),
@@ -102,6 +121,18 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
         "sentence": sentence(a, b, account),
         "warning": _contradiction(a, b),
     }
+
+
+def _lacks(side: Side) -> str | None:
+    """Say what a profile lacks for being compared, or None."""
+    told = side.summary
+    if told["status"] != "ok":
+        return str(told.get("reason"))
+    faults = told.get("faults", {})
+    missing = [f"no {part} ({faults[part]})" for part in _COMPARED if part in faults]
+    if not missing and not (told.get("lean") and told.get("unprofiled_step_s")):
+        return "its summary tells no time of a step"
+    return ", ".join(missing) or None
 
 
 def account_of(a: Side, b: Side) -> pd.DataFrame:
@@ -173,6 +204,11 @@ def _contradiction(a: Side, b: Side) -> str | None:
         f" {'less' if plain > 0 else 'more'}. The profiler slowed the two differently, or the"
         " machine changed between them; trust the shares, not the difference."
     )
+
+
+def _name(directory: Path) -> str:
+    """Name the case of a profile's directory: its path below ``results/profile``."""
+    return "/".join(directory.parts[-5:])
 
 
 def _described(side: Side) -> dict[str, Any]:

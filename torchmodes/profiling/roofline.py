@@ -67,16 +67,15 @@ def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
     precision is slower than fp32, fp32 is its ceiling: numbers can always be widened, and some
     operators are.
     """
-    if machine.get("status") != "ok":
+    if machine.get("status") != "ok" or not machine.get("ceilings"):
         return None
     measured = max(machine["ceilings"], key=lambda entry: entry["threads"])
     rates = measured["flops_per_s"]
-    if rates.get(precision) is None:
+    flops_per_s = max(rates.get(precision) or 0.0, rates.get("fp32") or 0.0)
+    bytes_per_s = max(measured["copy_bytes_per_s"], measured["triad_bytes_per_s"])
+    if not rates.get(precision) or not bytes_per_s:
         return None
-    return Roof(
-        max(rates[precision], rates.get("fp32") or 0.0),
-        max(measured["copy_bytes_per_s"], measured["triad_bytes_per_s"]),
-    )
+    return Roof(flops_per_s, bytes_per_s)
 
 
 NO_CEILING = "the machine has no measured ceiling for this precision"
@@ -119,6 +118,8 @@ def place(
         reason = "PyTorch counts no floating-point operations of its operators"
     elif not moved:
         reason = "the bytes of this precision are not known"
+    elif not seconds:
+        reason = "its time is not known"
     elif roof is None:
         reason = no_roof or NO_CEILING
     intensity = flops / moved if flops and moved else None

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from torchmodes.cases import Case, parse_case
+from torchmodes.profiling.reading import (
+    DiffFile,
+    OverviewFile,
+    RooflineFile,
+    SummaryFile,
+    read_json,
+    read_table,
+)
 from torchmodes.provenance import file_digest
 from torchmodes.reading import CorruptFile, Unreadable
 from torchmodes.records import Record, read_whole_records
@@ -19,6 +27,8 @@ from torchmodes.report.conditions import Machine, machine_of
 from torchmodes.report.judging import Judged, Subject, judge
 from torchmodes.studies.results import read_study
 from torchmodes.training.metrics import HISTORY, Metrics, read_history, read_metrics
+
+T = TypeVar("T")
 
 OPERATORS_SHOWN = 15
 CASES_SHOWN = 300
@@ -73,6 +83,8 @@ class Profile:
         ``summary.json`` and ``overview.json`` as they are; empty where they are missing.
     layers, memory
         ``layers.csv`` and ``memory.csv``; None where they are missing.
+    broken
+        What is wrong with files that could not be read; each names its file.
     """
 
     case: Case
@@ -83,6 +95,7 @@ class Profile:
     overview: Mapping[str, Any] = field(default_factory=dict)
     layers: pd.DataFrame | None = None
     memory: pd.DataFrame | None = None
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,8 @@ class ReportData:
     diffs: tuple[Mapping[str, Any], ...] = ()
     unreadable_cases: tuple[Unreadable, ...] = ()
     unreadable_files: tuple[Unreadable, ...] = ()
+    broken: tuple[str, ...] = ()
+    """What is wrong with the roofline or a diff that could not be read; each names its file."""
 
     @property
     def records(self) -> list[Record]:
@@ -190,11 +205,14 @@ def load_report_data(
     Raises
     ------
     ValueError
-        When a file of a profile is not what it should be; the message names it.
+        When a file of a profile is not where it should be; the message names it.
     """
     # Only the figure of single samples needs them, and it shows no more cases than that.
     whole, unreadable = read_whole_records(records, quads=len(records) <= CASES_SHOWN)
     missed: list[Unreadable] = []
+    broken: list[str] = []
+    placed = None if roofline is None else _or_broken(_read_roofline, roofline, broken)
+    changes = [_or_broken(_read_diff, path, broken) for path in sorted(diffs)]
     return make_report_data(
         whole,
         trainings=_read_trainings(_folders(trainings), missed),
@@ -202,8 +220,9 @@ def load_report_data(
         config=config or {},
         studies=_read_studies(sorted(map(Path, studies)), missed),
         data_digest=None if table is None else _digest(table, missed),
-        roofline=None if roofline is None else _read_object(roofline),
-        diffs=[_read_object(path) for path in sorted(diffs)],
+        roofline=placed,
+        diffs=[change for change in changes if change is not None],
+        broken=broken,
         unreadable_cases=unreadable,
         unreadable_files=missed,
     )
@@ -221,6 +240,7 @@ def make_report_data(
     diffs: Iterable[Mapping[str, Any]] = (),
     unreadable_cases: Iterable[Unreadable] = (),
     unreadable_files: Iterable[Unreadable] = (),
+    broken: Iterable[str] = (),
 ) -> ReportData:
     """Judge records and put them together with what else there is."""
     return ReportData(
@@ -234,6 +254,7 @@ def make_report_data(
         diffs=tuple(diffs),
         unreadable_cases=tuple(unreadable_cases),
         unreadable_files=tuple(unreadable_files),
+        broken=tuple(broken),
     )
 
 
@@ -285,40 +306,67 @@ def _digest(table: Path, missed: list[Unreadable]) -> str | None:
 
 
 def _read_profiles(folders: Iterable[Path]) -> list[Profile]:
-    found = []
-    for folder in folders:
-        operators, summary = folder / "operators.csv", folder / "summary.json"
-        facts = _read_object(summary) if summary.exists() else {}
-        described = folder / "overview.json"
-        found.append(
-            Profile(
-                case=parse_case(folder.as_posix()),
-                traces=tuple(sorted([*folder.glob("*trace.json"), *folder.glob("*trace.json.gz")])),
-                operators=_read_operators(operators),
-                facts={k: v for k, v in facts.items() if isinstance(v, str | int | float)},
-                summary=facts,
-                overview=_read_object(described) if described.exists() else {},
-                layers=_read_table(folder / "layers.csv"),
-                memory=_read_table(folder / "memory.csv"),
-            )
-        )
-    return found
+    return [_read_profile(folder) for folder in folders]
 
 
-def _read_operators(path: Path) -> pd.DataFrame | None:
-    table = _read_table(path, rows=OPERATORS_SHOWN)
-    if table is None:
-        return None
+def _read_profile(folder: Path) -> Profile:
+    """Read a profile; a broken file costs no more than what it holds."""
+    broken: list[str] = []
+
+    def there(name: str, read: Callable[[Path], T]) -> T | None:
+        path = folder / name
+        return _or_broken(read, path, broken) if path.exists() else None
+
+    summary = there("summary.json", lambda path: read_json(path, SummaryFile)) or {}
+    return Profile(
+        case=parse_case(folder.as_posix()),
+        traces=tuple(sorted([*folder.glob("*trace.json"), *folder.glob("*trace.json.gz")])),
+        operators=there("operators.csv", _read_operators),
+        facts={k: v for k, v in summary.items() if isinstance(v, str | int | float)},
+        summary=summary,
+        overview=there("overview.json", lambda path: read_json(path, OverviewFile)) or {},
+        layers=there("layers.csv", _read_layers),
+        memory=there("memory.csv", _read_memory),
+        broken=tuple(broken),
+    )
+
+
+def _read_operators(path: Path) -> pd.DataFrame:
+    table = read_table(path, texts=["operator"], rows=OPERATORS_SHOWN)
     return table.loc[:, (table != 0).any()]  # device times of a CPU profile are all zero
 
 
-def _read_table(path: Path, *, rows: int | None = None) -> pd.DataFrame | None:
-    if not path.exists():
-        return None
+def _read_layers(path: Path) -> pd.DataFrame:
+    return read_table(path, texts=["layer", "kind"], numbers=["order", "total_s"])
+
+
+def _read_memory(path: Path) -> pd.DataFrame:
+    numbers = ["time_s", "rss_bytes", "allocated_bytes", "reserved_bytes"]
+    return read_table(path, texts=["phase"], numbers=numbers)
+
+
+def _read_roofline(path: Path) -> Mapping[str, Any]:
+    content = read_json(path, RooflineFile)
+    for point in content["points"]:
+        try:
+            device = parse_case(point["case"]).device
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; delete it and run snakemake again") from None
+        if point["share"] is not None and device not in content["machines"]:
+            raise ValueError(f"{path}: machines.{device} is missing")
+    return content
+
+
+def _read_diff(path: Path) -> Mapping[str, Any]:
+    return read_json(path, DiffFile)
+
+
+def _or_broken(read: Callable[[Path], T], path: Path, broken: list[str]) -> T | None:
     try:
-        return pd.read_csv(path, nrows=rows)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({error})") from None
+        return read(path)
+    except ValueError as error:
+        broken.append(str(error))
+        return None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -29,6 +29,13 @@ def distortion(told: Mapping[str, Any]) -> str:
     )
 
 
+def missing_parts(told: Mapping[str, Any]) -> str:
+    """Say which parts a profile's summary tells to be missing, and why."""
+    faults = told.get("faults") or {}
+    listed = "; ".join(f"{_spoken(part)} ({reason})" for part, reason in faults.items())
+    return f"Missing in it: {listed}." if listed else ""
+
+
 def column(name: str) -> str:
     """Write the name of a column without its unit: ``self cpu``."""
     return _spoken(next((name.removesuffix(u) for u in _UNITS if name.endswith(u)), name))

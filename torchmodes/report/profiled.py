@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,10 @@ import pandas as pd
 
 from torchmodes.cases import Case
 from torchmodes.profiling.chrome import SPANS
+from torchmodes.profiling.files import TABLES
+from torchmodes.profiling.reading import OverviewFile, SummaryFile, read_json, read_table
 from torchmodes.report.conditions import mapping
-from torchmodes.report.particulars import distortion
+from torchmodes.report.particulars import distortion, missing_parts
 
 OPERATORS = "operators"
 TEXTS = frozenset({".txt", ".py", ".cpp", ".cu", ".h", ".json", ".csv", ".md"})
@@ -56,22 +57,26 @@ def read_profile(case: Case) -> Profiled:
     """Read what there is of a case's profile; a broken file costs no more than itself."""
     folder = Path(case.profile)
     broken: list[str] = []
+    shapes = {"summary.json": SummaryFile, "overview.json": OverviewFile}
 
     def read(path: Path) -> Any:
         try:
-            return _read_table(path) if path.suffix == ".csv" else json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            broken.append(f"{path}: cannot be read ({type(error).__name__}: {error})")
+            return (
+                _read_table(path) if path.suffix == ".csv" else read_json(path, shapes[path.name])
+            )
+        except ValueError as error:
+            broken.append(str(error))
             return None
 
     tables = {path.stem: read(path) for path in sorted(folder.glob("*.csv"), key=_operators_first)}
     overview = folder / "overview.json"
+    summary = mapping(read(folder / "summary.json"))
     parts = mapping(mapping(read(overview) if overview.is_file() else None).get("parts"))
     return Profiled(
         case=case,
-        said=distortion(mapping(read(folder / "summary.json"))),
+        said=" ".join(filter(None, (distortion(summary), missing_parts(summary)))),
         tables={name: table for name, table in tables.items() if table is not None},
-        parts={name: s for name, s in parts.items() if isinstance(s, int | float) and s > 0},
+        parts={name: seconds for name, seconds in parts.items() if seconds > 0},
         texts=tuple(sorted(p for p in folder.glob("internals/**/*") if p.suffix in TEXTS)),
         broken=tuple(broken),
     )
@@ -114,11 +119,9 @@ def _own_time(profiled: Profiled, name: str, column: str) -> pd.DataFrame:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table whose times and counts are numbers."""
-    table = pd.read_csv(path)
-    if path.stem == OPERATORS and "operator" not in table.columns:
-        raise ValueError("column operator is missing")
-    figures = [name for name in table.columns if name == "calls" or name.endswith("_s")]
-    table[figures] = table[figures].apply(pd.to_numeric)
+    figures = [name for name in TABLES.get(path.name, ()) if name == "calls" or name.endswith("_s")]
+    there = read_table(path, texts=["operator"] if path.stem == OPERATORS else []).columns
+    table = read_table(path, numbers=[name for name in figures if name in there])
     tells = ((table != 0) & table.notna()).any() | (table.columns == "operator")
     return table.loc[:, tells]
 

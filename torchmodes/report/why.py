@@ -64,7 +64,7 @@ class Explained:
 
 def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     """Show what a step is made of, the roofline, what changed, and each profile."""
-    if not data.profiles:
+    if not data.profiles and not data.broken:
         return None
     figures = []
     if any(profile.overview.get("wall_s") for profile in data.profiles):
@@ -83,6 +83,7 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
             )
         )
     return {
+        "broken": data.broken,
         "figures": figures,
         "points": data.roofline.get("points", []),
         "diffs": [(found, found.get("account", [])[:ROWS_OF_A_DIFF]) for found in data.diffs],
