@@ -98,6 +98,45 @@ def test_engines_can_capture_the_module_and_get_the_same(source, head):
     torch._dynamo.reset()
 
 
+TINY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+TOWER = TINY | {"vocab_size": 50}
+PAIR = {"text_config": TOWER, "vision_config": TINY | {"image_size": 32, "patch_size": 16}}
+
+
+@pytest.mark.parametrize("source", ["clip", "siglip"])
+def test_a_model_that_needs_an_image_beside_each_text_gets_one(source):
+    built = build(section(source, "base", options=PAIR))
+    assert [tuple(given.shape) for given in built.inputs.args] == [(3, TOKENS), (3, 3, 32, 32)]
+    assert output_of(built).shape == (3, 3)  # how well each image fits each text
+    assert built.item == "pair"
+    again = build(section(source, "base", options=PAIR))
+    assert torch.equal(output_of(built), output_of(again))
+
+
+def test_a_model_without_a_limit_takes_any_length():
+    xlnet = {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32, "vocab_size": 50}
+    built = build(section("xlnet", "base", sequence_length=700, options=xlnet), batch_size=1)
+    assert output_of(built).shape == (1, 700, 16)
+
+
+ROBERTA = TOWER | {"max_position_embeddings": 20}
+
+
+@pytest.mark.parametrize("source", ["roberta", "camembert", "mpnet"])
+def test_positions_that_start_after_the_padding_token_are_not_all_there(source):
+    """They start at padding_idx + 1 = 2, so that 20 rows are enough for 18 tokens."""
+    built = build(section(source, "base", sequence_length=18, options=ROBERTA))
+    assert output_of(built).shape == (3, 18, 16)
+    told = f"sequence_length: 19 is more than the 18 positions of '{source}'"
+    with pytest.raises(ValueError, match=told):
+        build(section(source, "base", sequence_length=19, options=ROBERTA))
+
+
 def test_a_mask_hides_padding():
     built = build(section("distilbert", "base"), batch_size=1)
     tokens = built.inputs.args[0]
@@ -129,6 +168,22 @@ def test_weights_and_tokens_come_from_the_seed():
         (
             {"source": "distilbert", "options": {}},
             "head: 'distilbert' has no 'causal-lm'; it has base, masked-lm",
+        ),
+        (
+            {"source": "bros", "head": "base", "options": TOWER},
+            r"'bros' does not run on tokens alone \(ValueError: .* bbox\); .* model of family user",
+        ),
+        (
+            {"source": "canine", "head": "base", "options": {}},
+            "source: 'canine' has no vocabulary to draw tokens from; bring it as",
+        ),
+        (
+            {"source": "align_text_model", "head": "base", "options": {}},
+            "head: .* has no 'base'; it has none of those known here; bring it as a model of family",
+        ),
+        (
+            {"source": "bert", "head": "base", "options": TOWER | {"num_attention_heads": 3}},
+            r"options: 'bert' cannot be built with this configuration \(ValueError: The hidden",
         ),
         ({"sequence_length": 1025}, "sequence_length: 1025 is more than the 1024 positions"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from matplotlib.figure import Figure
 from profile_factory import CHANGE, EAGER, RESNET, ROOFLINE, a_profile, layers
 from record_factory import house_price_records
 
-from torchmodes.report.data import make_report_data
+from torchmodes.profiling.diff import diff_directories
+from torchmodes.profiling.reading import machine_or_reason, summary_or_reason
+from torchmodes.profiling.roofline import roof_of, roofline
+from torchmodes.report.data import load_report_data, make_report_data
 from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts, icicle
 from torchmodes.report.figures.roofline import draw_roofline
 from torchmodes.report.html import render_report
+from torchmodes.report.profiled import read_profile
 from torchmodes.report.style import figure_style
 
 UNSUPPORTED = {"status": "unsupported", "reason": "no GPU", "a": CHANGE["a"], "b": CHANGE["b"]}
@@ -82,3 +87,110 @@ def test_the_report_explains_a_profile(tmp_path: Path):
     assert "<p>no GPU</p>" in why
     assert "−4.00\N{NARROW NO-BREAK SPACE}ms" in why
     assert "compute" in why
+
+
+WHOLE = {
+    "operators.csv": "operator,calls,self_cpu_s,lean_self_s\naten::mm,1,0.1,0.1\n",
+    "kernels.csv": "kernel,calls,total_s\n",
+    "layers.csv": "layer,kind,order,total_s\n(model),MLP,0,0.1\n",
+    "memory.csv": "phase,time_s,rss_bytes,allocated_bytes,reserved_bytes\nsteps,0,,64,\n",
+    "overview.json": json.dumps({"wall_s": 0.1, "parts": {"operator": 0.1}}),
+    "summary.json": json.dumps(
+        {
+            "case": {
+                "task": "training",
+                "device": "cpu",
+                "model": "house_price",
+                "mode": "eager",
+                "precision": "fp32",
+                "batch_size": 2048,
+            },
+            "status": "ok",
+            "unprofiled_step_s": 0.1,
+            "lean": {"step_s": 0.1, "uncovered_s": 0, "uncovered_share": 0, "parts": {}},
+        }
+    ),
+}
+MISSHAPEN = {
+    "operators.csv": ["", "name,calls\nx,1\n", "a,b\n1\n1,2,3\n", b"\xff\xfe\x00"],
+    "kernels.csv": ["", "kernel\n", "kernel,calls,total_s\nmm,1,long\n"],
+    "layers.csv": ["layer,kind\nx,y\n", "layer,kind,order,total_s\nx,y,0,soon\n", ""],
+    "memory.csv": ["phase\nsteps\n", WHOLE["memory.csv"].replace("64", "much")],
+    "overview.json": [
+        *("[]", "{", '"x"', '{"wall_s": "long"}', '{"wall_s": NaN}', '{"wall_s": -1}'),
+        *('{"parts": [1]}', '{"parts": {"operator": null}}', '{"recommendations": [{}]}'),
+    ],
+    "summary.json": [
+        *("[]", "null", "{}", '{"status": 3}', '{"status": "ok", "lean": {"step_s": 1}}'),
+        *('{"status": "ok", "unprofiled_step_s": "1"}', '{"status": "ok", "case": {}}', "[" * 9999),
+    ],
+}
+READ_BY_THE_REPORT = sorted(set(MISSHAPEN) - {"kernels.csv"})
+
+
+@pytest.fixture
+def lying(tmp_path, monkeypatch):
+    """A profile's folder on the disk, whole."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("results/profile", str(EAGER))
+    folder.mkdir(parents=True)
+    for name, text in WHOLE.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(name, content) for name, contents in MISSHAPEN.items() for content in contents],
+)
+def test_a_broken_file_of_a_profile_is_named_and_the_rest_stands(lying, name, content):
+    path = lying / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    data = load_report_data([], profiles=[lying])
+    (profile,) = data.profiles
+    with figure_style():
+        for figure in (draw_layers(profile), draw_memory(profile), draw_parts([profile])):
+            texts(figure)
+    page = render_report(data)
+    assert (f"{path}: " in page) == (name in READ_BY_THE_REPORT)
+    assert [str(path) in told for told in read_profile(EAGER).broken] in ([True], [])
+    changed = diff_directories(lying, lying)
+    if name in ("layers.csv", "memory.csv"):
+        assert changed["status"] == "ok"
+    elif changed["status"] == "unreadable":
+        assert f"{path}: " in changed["reason"]
+    else:
+        assert changed["status"] == "unsupported"
+    placed = roofline([summary_or_reason(lying / "summary.json")], {}, {})["points"]
+    assert [point["case"] for point in placed] == [str(EAGER)]
+    assert (f"{path}: " in placed[0]["reason"]) == (name == "summary.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[]", "{}", '{"machines": {}, "points": [{}]}', '{"machines": 3, "points": []}'),
+        json.dumps(ROOFLINE | {"machines": {}}),
+        json.dumps(ROOFLINE).replace("training/cpu", "cpu"),
+    ],
+)
+def test_a_broken_roofline_or_diff_is_named_and_the_report_stands(lying, content):
+    placed, changed = Path("results/roofline.json"), Path("results/profile/diff/a--vs--b.json")
+    changed.parent.mkdir()
+    for path in (placed, changed):
+        path.write_text(content)
+    data = load_report_data([], profiles=[lying], roofline=placed, diffs=[changed])
+    page = render_report(data)
+    assert f"{placed}: " in page
+    assert f"{changed}: " in page
+    assert "aten::mm" in page
+    draw_roofline(data.roofline)
+
+
+def test_a_machine_that_cannot_be_read_has_no_ceilings(tmp_path):
+    path = tmp_path / "cpu.json"
+    path.write_text('{"status": "ok", "ceilings": [{"threads": 1}]}')
+    told = machine_or_reason(path)
+    assert str(path) in told["reason"]
+    assert roof_of(told, "fp32") is None
+    assert roof_of({"status": "ok", "ceilings": []}, "fp32") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 
 import pytest
 from trace_factory import event, kernel, launch, operator, step, trace_of
@@ -258,6 +259,119 @@ def test_traces_are_read_gzipped_or_not_and_faults_name_the_file(tmp_path):
     (tmp_path / "trace.json").write_text("{}")
     with pytest.raises(ValueError, match=r"trace\.json: not a Chrome trace \(traceEvents"):
         read_trace(tmp_path / "trace.json")
+
+
+@pytest.mark.parametrize(
+    "value", [-1, math.inf, -math.inf, math.nan, None, "3", True, 10**400, [1]]
+)
+@pytest.mark.parametrize("told", ["blocks per SM", "est. achieved occupancy %"])
+def test_what_a_kernel_cannot_have_is_not_told_rather_than_counted(told, value):
+    odd = kernel("mm", 10, 40) | {"args": {told: value, "correlation": value}}
+    found = overview(
+        trace_of(step(1, 0, 100), odd, kernel("add", 50, 60, blocks=0.5, occupancy=40))
+    )
+    assert found.device.utilisation == pytest.approx(0.4)
+    assert found.device.sm_efficiency == pytest.approx(0.05)
+    assert found.device.occupancy == pytest.approx(0.4)
+
+
+def test_an_occupancy_above_all_there_is_is_not_told():
+    odd = kernel("mm", 10, 40, occupancy=250)
+    assert overview(trace_of(step(1, 0, 100), odd)).device.occupancy is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({"ts": "12"}, "'mm' has a ts that is no time: '12'"),
+        ({"ts": math.inf}, "'mm' has a ts that is no time: inf"),
+        ({"ts": 1e300}, "'mm' has a ts that is no time: 1e\\+300"),
+        ({"dur": math.nan}, "'mm' has a dur that is no time: nan"),
+        ({"dur": -5}, "'mm' has a dur below 0: -5"),
+        ({"dur": {}}, "'mm' has a dur that is no time: {}"),
+    ],
+    ids=str,
+)
+def test_a_time_that_is_none_is_told_with_its_event_and_file(tmp_path, broken, told):
+    path = tmp_path / "trace.json"
+    path.write_text(
+        json.dumps(
+            {"traceEvents": [operator("aten::add", 0, 1), event("cpu_op", "mm", 5, 9) | broken]}
+        )
+    )
+    with pytest.raises(ValueError, match=f"trace.json: not a Chrome trace .*{told}"):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [{"ts": None}, {"dur": None}, {"name": None}, {"args": None}, {"args": 3}, {"cat": None}],
+)
+def test_what_a_profiler_that_was_cut_off_did_not_write_is_left_out(missing):
+    found = overview(
+        trace_of(step(1, 0, 100), operator("mm", 0, 50), operator("mm", 60, 70) | missing)
+    )
+    assert microseconds(found.parts)["operator"] in (50, 60)
+
+
+def test_events_in_any_order_a_list_of_them_and_any_bytes_are_read(tmp_path):
+    events = [operator("aten::mm", 10, 40), step(1, 0, 100), operator("aten::\ud7ff", 50, 60)]
+    path = tmp_path / "trace.json"
+    whole = overview(trace_of(*events))
+    path.write_bytes(json.dumps(events[::-1]).encode())
+    assert overview(read_trace(path)) == whole
+    path.write_bytes(
+        json.dumps({"traceEvents": events})
+        .replace("\\ud7ff", "?")
+        .encode()
+        .replace(b"?", b"\xff\xfe")
+    )
+    assert overview(read_trace(path)) == whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[",
+        b"null",
+        b"3",
+        b'{"traceEvents": {}}',
+        b'{"traceEvents": [0]}',
+        b"\xff\xfe[\x00]\x00",
+        b"[" * 100_000,
+    ],
+    ids=["empty", "cut off", "null", "number", "object", "no event", "UTF-16", "nested"],
+)
+def test_what_is_no_trace_is_told_with_its_file(tmp_path, content):
+    path = tmp_path / "trace.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"trace\.json: not a Chrome trace"):
+        read_trace(path)
+
+
+@pytest.mark.parametrize("keep", [3, 40, -9])
+def test_an_archive_that_was_cut_off_or_changed_is_told_with_its_file(tmp_path, keep):
+    path = tmp_path / "trace.json.gz"
+    whole = gzip.compress(
+        json.dumps({"traceEvents": [operator("mm", 0, n) for n in range(99)]}).encode()
+    )
+    for content in (whole[:keep], whole[:20] + bytes(30) + whole[50:]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"trace\.json\.gz: not a Chrome trace"):
+            read_trace(path)
+
+
+def test_steps_of_no_length_have_no_shares():
+    found = overview(trace_of(step(1, 10, 10), kernel("mm", 0, 20)))
+    assert (found.wall_s, found.device, found.launches) == (0, None, None)
+
+
+def test_an_allocation_of_unknown_size_is_left_out():
+    told = {"Bytes": "many", "Addr": 1, "Device Type": 0}
+    events = [{"ph": "i", "name": "[memory]", "ts": 1, "args": args} for args in (told, {}, None)]
+    known = {"ph": "i", "name": "[memory]", "ts": 2, "args": told | {"Bytes": 8}}
+    assert trace_of(step(1, 0, 9), *events, known).memory["bytes"].tolist() == [8]
 
 
 def test_an_empty_trace_is_no_fault():

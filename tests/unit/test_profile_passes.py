@@ -15,17 +15,24 @@ import torch
 from engine_cases import convolutions, mode
 from torch import nn
 from torch.autograd import DeviceType
+from torch.utils._python_dispatch import TorchDispatchMode
 from trace_factory import event, operator, step, trace_of
 
 from torchmodes.profiling.chrome import parse_trace, read_trace
+from torchmodes.profiling.diff import diff_directories
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, TABLES, TRACE, start_empty
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import overview
 from torchmodes.profiling.python_time import python_functions
 from torchmodes.profiling.record import operator_table
-from torchmodes.profiling.trace import profile_case
+from torchmodes.profiling.roofline import place
+from torchmodes.profiling.trace import OF_THE_TRACE, profile_case
 from torchmodes.profiling.work import TrafficMode
+from torchmodes.report.data import load_report_data
+from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
+from torchmodes.report.html import render_report
+from torchmodes.report.profiled import read_profile
 
 BATCH = 64
 FORWARD_FLOPS = 2 * BATCH * (5 * 16 + 16 * 1)
@@ -249,6 +256,111 @@ def test_a_model_that_cannot_be_counted_is_profiled_all_the_same(tmp_path, monke
     assert (summary["status"], summary["flops"]) == ("ok", None)
     assert summary["work_fault"] == "TypeError: no counting here"
     assert not pd.read_csv(tmp_path / "layers.csv").empty
+
+
+WITH_A_FAULT = {
+    "trace": "record",
+    "lean": "record_lean",
+    "python": "python_functions",
+    "work": "count_work",
+    "layers": "_time_layers",
+    "operators": "operator_table",
+    "overview": "overview",
+    "kernels": "kernel_table",
+    "memory": "memory_timeline",
+    "memory_peak": "peak_by_category",
+    "internals": "keep_internals",
+}
+"""What computes each part of a profile."""
+
+
+@pytest.mark.parametrize("part", WITH_A_FAULT)
+def test_a_part_that_fails_costs_no_more_than_itself(part, eager, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AttributeError(f"no {part} today")
+
+    monkeypatch.setattr(f"torchmodes.profiling.trace.{WITH_A_FAULT[part]}", refuse)
+    monkeypatch.chdir(tmp_path)
+    directory = Path("results/profile/inference/cpu/house_price/eager/fp32-b64")
+    directory.mkdir(parents=True)
+    summary = profile(directory, mode("eager"), "eager", active=1)
+    case = {"task": "inference", "device": "cpu", "model": "house_price", "mode": "eager"}
+    told = {"case": case | {"precision": "fp32", "batch_size": BATCH}, **summary}
+    (directory / "summary.json").write_text(json.dumps(told, allow_nan=False))
+
+    assert summary["status"] == "ok"
+    assert summary["faults"][part] == f"AttributeError: no {part} today"
+    for name, columns in TABLES.items():
+        assert tuple(pd.read_csv(directory / name).columns) == columns
+    whole, _ = eager
+    lost = {part, *(OF_THE_TRACE if part == "trace" else ())}
+    assert set(summary["faults"]) == lost
+    empty = {name.removesuffix(".csv") for name in TABLES if pd.read_csv(directory / name).empty}
+    assert (
+        empty - lost
+        == {"kernels"} - lost
+        == {name.removesuffix(".csv") for name in TABLES if pd.read_csv(whole / name).empty} - lost
+    )
+    assert (summary["layers"] == f"none: {summary['faults'].get('layers')}") == (part == "layers")
+
+    data = load_report_data([], profiles=[directory])
+    assert f"no {part} today" in render_report(data)
+    assert f"no {part} today" in read_profile(data.profiles[0].case).said
+    draw_layers(data.profiles[0])
+    draw_memory(data.profiles[0])
+    draw_parts(data.profiles)
+    placed = place("x", summary, None, median_s=None)
+    assert placed.reason is not None
+    compared = diff_directories(directory, directory)
+    assert (compared["status"] == "ok") == (not {"lean", "operators", "kernels"} & lost)
+
+
+class Scripted(nn.Module):
+    """A model with a scripted part, which takes no hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.head = torch.jit.script(nn.Linear(16, 16)), nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.part(x))
+
+
+def test_a_scripted_part_is_a_layer_as_a_whole():
+    module, x = Scripted(), torch.ones(4, 16)
+    with torch.no_grad(), LayerTimer(module, wait=lambda: None) as timer:
+        module(x)
+    table = timer.table(calls=1, flops={"": None, "part": None, "head": 8})
+    assert set(table["layer"]) == {"(model)", "part", "head"}
+    assert table.set_index("layer")["flops"].isna().to_dict() == {
+        "(model)": True,
+        "part": True,
+        "head": False,
+    }
+
+
+def test_layers_are_timed_on_the_path_that_is_measured():
+    """An encoder layer with a hook would run operator by operator instead of as one."""
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    module = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    with torch.no_grad(), Ran() as ran, LayerTimer(module, wait=lambda: None) as timer:
+        module(torch.ones(2, 3, 16))
+    assert ran.names == {"aten::_transformer_encoder_layer_fwd"}
+    table = timer.table(calls=1, flops={"layers.0": 7}).set_index("layer")
+    assert set(table.index) == {"(model)", "layers.0", "layers.1"}
+    assert table.loc["layers.0", "flops"] == 7
+
+
+class Ran(TorchDispatchMode):
+    """Notes what runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.name())
+        return func(*args, **(kwargs or {}))
 
 
 def test_layers_part_a_models_time_among_its_modules():

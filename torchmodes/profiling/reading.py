@@ -159,7 +159,7 @@ def read_json(path: Path, shape: type[BaseModel]) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-        shape.model_validate(content)
+        shape.model_validate(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = ".".join(map(str, first["loc"])) or "all of it"
