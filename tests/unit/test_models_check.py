@@ -22,6 +22,13 @@ def inputs(batch_size):
 def lazy():
     return torch.nn.LazyLinear(2)
 
+def unknown():
+    return Spectrum()
+
+class Spectrum(torch.nn.Module):
+    def forward(self, x):
+        return torch.fft.rfft(x).abs()
+
 def misshapen(batch_size):
     return torch.rand(batch_size, 4)
 """
@@ -69,6 +76,12 @@ def test_lazy_parameters_are_counted_as_those_of_any_model(workplace, capsys):
     assert workplace({"lazy": lazy, "mine": USER}) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
     assert rows["lazy"][2:6] == rows["mine"][2:6]
+
+
+def test_operations_that_were_not_counted_are_no_fault_and_told(workplace, capsys):
+    assert workplace({"spectrum": USER | {"factory": "mine.py:unknown"}}) == 0
+    told = "spectrum: FLOP not counted: no operations are known of aten._fft_r2c"
+    assert told in capsys.readouterr().out
 
 
 def test_one_that_fails_is_told_and_the_others_are_checked_all_the_same(workplace, capsys):

@@ -179,7 +179,7 @@ def test_weights_and_tokens_come_from_the_seed():
         ),
         (
             {"source": "align_text_model", "head": "base", "options": {}},
-            "head: .* has no 'base'; it has none of those known here; bring it as a model of family",
+            "head: .* has no 'base'; it has none of those known here; bring it as a model",
         ),
         (
             {"source": "bert", "head": "base", "options": TOWER | {"num_attention_heads": 3}},

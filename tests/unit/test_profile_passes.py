@@ -343,8 +343,9 @@ def test_layers_are_timed_on_the_path_that_is_measured():
     """An encoder layer with a hook would run operator by operator instead of as one."""
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     module = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    x = torch.ones(2, 3, 16)
     with torch.no_grad(), Ran() as ran, LayerTimer(module, wait=lambda: None) as timer:
-        module(torch.ones(2, 3, 16))
+        module(x)
     assert ran.names == {"aten::_transformer_encoder_layer_fwd"}
     table = timer.table(calls=1, flops={"layers.0": 7}).set_index("layer")
     assert set(table.index) == {"(model)", "layers.0", "layers.1"}

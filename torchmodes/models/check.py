@@ -43,6 +43,7 @@ class Checked:
     parameters: int | None = None
     parameter_bytes: int | None = None
     flops: int | None = None
+    flops_fault: str | None = None
     output: str | None = None
     build_s: float | None = None
     call_s: float | None = None
@@ -84,12 +85,14 @@ def check_model(
                 torch.Tensor, torch.Tensor.cpu, built.inputs.call(built.module)
             )
         call_s = time.perf_counter() - built_at
+        counted = count_flops(built)
         return Checked(
             name,
             spec["family"],
             parameters=built.parameters,
             parameter_bytes=built.parameter_bytes,
-            flops=count_flops(built).total,
+            flops=counted.total,
+            flops_fault=counted.fault,
             output=describe_shapes(output),
             build_s=built_at - start,
             call_s=call_s,
@@ -207,6 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for model in checked:
         if model.error:
             console.print(f"[red]{escape(model.name)}[/]: {escape(model.error)}", soft_wrap=True)
+        if model.flops_fault:
+            told = f"{model.name}: FLOP not counted: {model.flops_fault}"
+            console.print(escape(told), soft_wrap=True)
     return 1 if any(model.error for model in checked) else 0
 
 
