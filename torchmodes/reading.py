@@ -74,8 +74,13 @@ def read_bytes(path: Path) -> bytes:
         raise CorruptFile(path, f"cannot be read ({error.strerror})") from None
 
 
-def read_json(path: Path, model: type[Model]) -> Model:
+def read_json(path: Path, model: type[Model], *, strict: bool = False) -> Model:
     """Read a file of JSON that has the shape of a model.
+
+    Parameters
+    ----------
+    strict
+        Whether a text that would do for a number is a fault, too.
 
     Raises
     ------
@@ -83,7 +88,7 @@ def read_json(path: Path, model: type[Model]) -> Model:
         When it is missing, or is something else.
     """
     try:
-        return model.model_validate_json(read_bytes(path))
+        return model.model_validate_json(read_bytes(path), strict=strict or None)
     except FileNotFoundError:
         raise CorruptFile(path, "is missing", remedy="run snakemake again") from None
     except ValidationError as error:
@@ -97,13 +102,15 @@ def first_fault(errors: Sequence[ErrorDetails]) -> str:
     return f"{where}: {what}" if where else what
 
 
-def read_table(path: Path, *, numbers: Sequence[str], rows: int | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path, *, texts: Sequence[str] = (), numbers: Sequence[str] = (), rows: int | None = None
+) -> pd.DataFrame:
     """Read a table of comma-separated values.
 
     Parameters
     ----------
-    numbers
-        Columns that it must have, whose every value is a number or missing.
+    texts, numbers
+        Columns that it must have; of the latter, every value is a number or missing.
     rows
         How many to read; by default all.
 
@@ -122,11 +129,11 @@ def read_table(path: Path, *, numbers: Sequence[str], rows: int | None = None) -
         raise
     except ValueError as error:  # pandas' own errors among them
         raise CorruptFile(path, f"cannot be read as a table ({error})") from None
-    if missing := [name for name in numbers if name not in table.columns]:
+    if missing := [name for name in (*texts, *numbers) if name not in table.columns]:
         raise CorruptFile(path, f"has no column {', '.join(missing)}")
     for name in numbers:
         try:
             table[name] = table[name].astype(float)
         except ValueError as error:
             raise CorruptFile(path, f"has no numbers in the column {name} ({error})") from None
-    return table
+    return table.astype(dict.fromkeys(texts, str))

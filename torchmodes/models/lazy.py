@@ -67,7 +67,7 @@ _REMEDY = "give them one in the factory, such as nn.Linear for nn.LazyLinear"
 def _copied(module: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
     # PyTorch copies a parameter that has no shape, but not a buffer.
     shapeless = {
-        id(buffer): UninitializedBuffer(device=buffer.device, dtype=buffer.dtype)
+        id(buffer): UninitializedBuffer(dtype=buffer.dtype)  # ty: ignore[unknown-argument]
         for buffer in module.buffers()
         if is_lazy(buffer)
     }

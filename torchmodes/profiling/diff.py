@@ -16,7 +16,8 @@ import pandas as pd
 
 from torchmodes.profiling.chrome import SPANS, short_name
 from torchmodes.profiling.files import OVERVIEW, SUMMARY
-from torchmodes.profiling.reading import CaseFile, OverviewFile, SummaryFile, read_json, read_table
+from torchmodes.profiling.reading import CaseFile, OverviewFile, SummaryFile, read_content
+from torchmodes.reading import read_table
 
 UNCOVERED = "(Python and gaps)"
 """The row of the account for time in which no operator or kernel runs."""
@@ -59,12 +60,12 @@ def read_side(directory: Path) -> Side:
     ValueError
         When a file is not what it should be; the message names it.
     """
-    summary = read_json(directory / SUMMARY, SummaryFile)
+    summary = read_content(directory / SUMMARY, SummaryFile)
     told = summary.get("case")
     return Side(
         name=str(CaseFile(**told)) if told else _name(directory),
         summary=summary,
-        overview=read_json(directory / OVERVIEW, OverviewFile),
+        overview=read_content(directory / OVERVIEW, OverviewFile),
         operators=read_table(
             directory / "operators.csv", texts=["operator"], numbers=["calls", "lean_self_s"]
         ),

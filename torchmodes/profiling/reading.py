@@ -1,24 +1,22 @@
 """The files of a profile as they lie on the disk, checked when they are read.
 
 Another version, an editor or a full disk may have left anything there. What is read here has the
-shape that the report, the figures and a diff rely on; anything else is a ValueError that names the
+shape that the report, the figures and a diff rely on; anything else is an error that names the
 file. Nothing here imports PyTorch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pandas as pd
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
+
+from torchmodes.reading import CorruptFile, read_json
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-_AGAIN = "delete it and run snakemake again"
 
 
 class CaseFile(BaseModel):
@@ -149,68 +147,23 @@ class DiffFile(BaseModel):
     account: list[ChangeFile] = []
 
 
-def read_json(path: Path, shape: type[BaseModel]) -> dict[str, Any]:
-    """Read a JSON file whole, if what is relied on of it has its shape.
+def read_content(path: Path, shape: type[BaseModel]) -> dict[str, Any]:
+    """Read a JSON file whole, beyond what is relied on, if that much has its shape.
 
     Raises
     ------
-    ValueError
+    CorruptFile
         Naming the file, and the value at fault.
     """
-    try:
-        content = json.loads(path.read_bytes())
-        shape.model_validate(content, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join(map(str, first["loc"])) or "all of it"
-        raise ValueError(f"{path}: {at}: {first['msg']}; {_AGAIN}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read ({_told(error)}); {_AGAIN}") from None
-    return content
-
-
-def read_table(
-    path: Path,
-    *,
-    texts: Sequence[str] = (),
-    numbers: Sequence[str] = (),
-    rows: int | None = None,
-) -> pd.DataFrame:
-    """Read a CSV file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    texts, numbers
-        Columns that it must have; numbers may be missing, and are floats.
-    rows
-        How many to read at the most.
-
-    Raises
-    ------
-    ValueError
-        Naming the file, and the column at fault.
-    """
-    try:
-        table = pd.read_csv(path, nrows=rows)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({_told(error)}); {_AGAIN}") from None
-    if missing := [name for name in (*texts, *numbers) if name not in table.columns]:
-        raise ValueError(f"{path}: column {', '.join(missing)} is missing; {_AGAIN}")
-    for name in numbers:
-        try:
-            table[name] = pd.to_numeric(table[name]).astype(float)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: column {name}: {_told(error)}; {_AGAIN}") from None
-    return table.astype(dict.fromkeys(texts, str))
+    read_json(path, shape, strict=True)
+    return json.loads(path.read_bytes())
 
 
 def summary_or_reason(path: Path) -> dict[str, Any]:
     """Read a ``summary.json``; where it cannot be read, return one that says so."""
     try:
-        return read_json(path, SummaryFile)
-    except ValueError as error:
+        return read_content(path, SummaryFile)
+    except CorruptFile as error:
         task, device, model, mode, last = path.parent.parts[-5:]
         precision, _, batch_size = last.rpartition("-b")
         case = {"task": task, "device": device, "model": model, "mode": mode}
@@ -221,10 +174,6 @@ def summary_or_reason(path: Path) -> dict[str, Any]:
 def machine_or_reason(path: Path) -> dict[str, Any]:
     """Read the ceilings of a machine; where they cannot be read, return what says so."""
     try:
-        return read_json(path, MachineFile)
-    except ValueError as error:
+        return read_content(path, MachineFile)
+    except CorruptFile as error:
         return {"status": "unreadable", "reason": str(error)}
-
-
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -17,11 +17,10 @@ from torchmodes.profiling.reading import (
     OverviewFile,
     RooflineFile,
     SummaryFile,
-    read_json,
-    read_table,
+    read_content,
 )
 from torchmodes.provenance import file_digest
-from torchmodes.reading import CorruptFile, Unreadable
+from torchmodes.reading import CorruptFile, Unreadable, read_table
 from torchmodes.records import Record, read_whole_records
 from torchmodes.report.conditions import Machine, machine_of
 from torchmodes.report.judging import Judged, Subject, judge
@@ -317,14 +316,14 @@ def _read_profile(folder: Path) -> Profile:
         path = folder / name
         return _or_broken(read, path, broken) if path.exists() else None
 
-    summary = there("summary.json", lambda path: read_json(path, SummaryFile)) or {}
+    summary = there("summary.json", lambda path: read_content(path, SummaryFile)) or {}
     return Profile(
         case=parse_case(folder.as_posix()),
         traces=tuple(sorted([*folder.glob("*trace.json"), *folder.glob("*trace.json.gz")])),
         operators=there("operators.csv", _read_operators),
         facts={k: v for k, v in summary.items() if isinstance(v, str | int | float)},
         summary=summary,
-        overview=there("overview.json", lambda path: read_json(path, OverviewFile)) or {},
+        overview=there("overview.json", lambda path: read_content(path, OverviewFile)) or {},
         layers=there("layers.csv", _read_layers),
         memory=there("memory.csv", _read_memory),
         broken=tuple(broken),
@@ -346,7 +345,7 @@ def _read_memory(path: Path) -> pd.DataFrame:
 
 
 def _read_roofline(path: Path) -> Mapping[str, Any]:
-    content = read_json(path, RooflineFile)
+    content = read_content(path, RooflineFile)
     for point in content["points"]:
         try:
             device = parse_case(point["case"]).device
@@ -358,7 +357,7 @@ def _read_roofline(path: Path) -> Mapping[str, Any]:
 
 
 def _read_diff(path: Path) -> Mapping[str, Any]:
-    return read_json(path, DiffFile)
+    return read_content(path, DiffFile)
 
 
 def _or_broken(read: Callable[[Path], T], path: Path, broken: list[str]) -> T | None:

@@ -12,7 +12,8 @@ import pandas as pd
 from torchmodes.cases import Case
 from torchmodes.profiling.chrome import SPANS
 from torchmodes.profiling.files import TABLES
-from torchmodes.profiling.reading import OverviewFile, SummaryFile, read_json, read_table
+from torchmodes.profiling.reading import OverviewFile, SummaryFile, read_content
+from torchmodes.reading import read_table
 from torchmodes.report.conditions import mapping
 from torchmodes.report.particulars import distortion, missing_parts
 
@@ -62,7 +63,9 @@ def read_profile(case: Case) -> Profiled:
     def read(path: Path) -> Any:
         try:
             return (
-                _read_table(path) if path.suffix == ".csv" else read_json(path, shapes[path.name])
+                _read_table(path)
+                if path.suffix == ".csv"
+                else read_content(path, shapes[path.name])
             )
         except ValueError as error:
             broken.append(str(error))
