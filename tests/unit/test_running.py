@@ -94,8 +94,8 @@ def test_a_budget_is_spent_in_the_end_however_often_it_is_stopped() -> None:
     assert running.now() > 100
 
 
-def sampled(*, stop_at_call: int, stop_s: float) -> Sampling:
-    """Sample two sides of 20 and 10 ms; the process is stopped once, within a call."""
+def sampled(*, stop_at_call: int, stop_s: float, call_s: float = 0.02) -> Sampling:
+    """Sample two sides, one twice as fast; the process is stopped once, within a call."""
     machine, calls, rng = Machine(), iter(range(10**6)), np.random.default_rng(1)
 
     def side(seconds: float) -> Callable[[], None]:
@@ -108,7 +108,12 @@ def sampled(*, stop_at_call: int, stop_s: float) -> Sampling:
 
     settings = SamplerSettings(budget_s=6.0, target_half_width=1e-6)
     return sample(
-        side(0.02), side(0.01), clock=machine, settings=settings, seed=1, running=machine.running()
+        side(call_s),
+        side(call_s / 2),
+        clock=machine,
+        settings=settings,
+        seed=1,
+        running=machine.running(),
     )
 
 
@@ -121,6 +126,11 @@ def test_the_quad_that_was_interrupted_is_kept_and_not_counted() -> None:
     assert max(max(quad.seconds) for quad in stopped.counted) < 0.1
     assert len(stopped.counted) == pytest.approx(len(undisturbed.counted), abs=2)
     assert stopped.seconds < 6.5, "it eats no budget"
+
+
+def test_where_the_only_quad_was_interrupted_another_is_taken() -> None:
+    long = sampled(stop_at_call=5, stop_s=60.0, call_s=9.0)
+    assert [quad.interrupted for quad in long.quads] == [True, False]
 
 
 def test_a_pause_while_warming_up_eats_no_budget_either() -> None:
