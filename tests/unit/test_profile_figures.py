@@ -152,18 +152,18 @@ def test_a_broken_file_of_a_profile_is_named_and_the_rest_stands(lying, name, co
         for figure in (draw_layers(profile), draw_memory(profile), draw_parts([profile])):
             texts(figure)
     page = render_report(data)
-    assert (f"{path}: " in page) == (name in READ_BY_THE_REPORT)
+    assert (f"{path} " in page) == (name in READ_BY_THE_REPORT)
     assert [str(path) in told for told in read_profile(EAGER).broken] in ([True], [])
     changed = diff_directories(lying, lying)
     if name in ("layers.csv", "memory.csv"):
         assert changed["status"] == "ok"
     elif changed["status"] == "unreadable":
-        assert f"{path}: " in changed["reason"]
+        assert f"{path} " in changed["reason"]
     else:
         assert changed["status"] == "unsupported"
     placed = roofline([summary_or_reason(lying / "summary.json")], {}, {})["points"]
     assert [point["case"] for point in placed] == [str(EAGER)]
-    assert (f"{path}: " in placed[0]["reason"]) == (name == "summary.json")
+    assert (f"{path} " in placed[0]["reason"]) == (name == "summary.json")
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_a_broken_roofline_or_diff_is_named_and_the_report_stands(lying, content
         path.write_text(content)
     data = load_report_data([], profiles=[lying], roofline=placed, diffs=[changed])
     page = render_report(data)
-    assert f"{placed}: " in page
-    assert f"{changed}: " in page
+    assert f"{placed} " in page
+    assert f"{changed} " in page
     assert "aten::mm" in page
     draw_roofline(data.roofline)
 
