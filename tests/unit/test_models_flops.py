@@ -147,6 +147,18 @@ def test_recurrent_layers_count_their_matrices_at_each_step(layer, expected):
     assert found.by_module[""] == expected
 
 
+def test_recurrent_layers_count_the_same_by_the_operator_that_cudnn_runs():
+    layer = nn.LSTM(16, 32, 2, bidirectional=True, batch_first=True).to("meta")
+    state = torch.rand(4, 4, 32, device="meta")
+
+    def on_cudnn(x):
+        weights, lstm = list(layer._flat_weights), 2
+        shape = (lstm, 32, 0, 2, True, 0.0, False, True, [], None)
+        return torch.ops.aten._cudnn_rnn(x, weights, 4, None, state, state, *shape)
+
+    assert counted(Calls(on_cudnn), SERIES.to("meta")).total == 3_538_944
+
+
 def encoder():
     layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
