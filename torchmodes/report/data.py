@@ -350,9 +350,9 @@ def _read_roofline(path: Path) -> Mapping[str, Any]:
         try:
             device = parse_case(point["case"]).device
         except ValueError as error:
-            raise ValueError(f"{path}: {error}; delete it and run snakemake again") from None
+            raise CorruptFile(path, f"cannot be read ({error})") from None
         if point["share"] is not None and device not in content["machines"]:
-            raise ValueError(f"{path}: machines.{device} is missing")
+            raise CorruptFile(path, f"cannot be read (machines.{device} is missing)")
     return content
 
 
