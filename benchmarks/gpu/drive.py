@@ -194,8 +194,8 @@ class Driver:
         for line in (record.in_brief(), *particulars(record)):
             print(f"  {line}")
         if record.status in ("failed", "wrong"):
-            trace = record.failure.traceback if record.failure else None
-            print(_indented(f"{(trace or '')[-1500:]}\n{_tail(log, 800)}"))
+            trace = record.failure.traceback if record.failure is not None else None
+            print(_ends(trace or _text(log)))
         cut_short = limits["time_limit_s"] < self.config.measurement.time_limit_s
         if cut_short and record.failure is not None and record.failure.type == "TimeLimit":
             print("  not kept: what ended it is the time of this list, not that of a case")
@@ -215,7 +215,7 @@ class Driver:
         )
         print(f"  {summary['status']} {summary.get('reason') or ''}")
         if summary["status"] != "ok":
-            print(_indented(_tail(log, 1500)))
+            print(_ends(_text(log)))
             return
         overview = json.loads((directory / "overview.json").read_text(encoding="utf-8"))
         shown = {key: overview[key] for key in ("wall_s", "parts", "device", "launches")}
@@ -303,7 +303,7 @@ def particulars(record: Record) -> list[str]:
         lines.append(
             f"prepare {cost.prepare_s:.1f} s, first call {cost.first_call_s:.1f} s,"
             f" {(cost.cuda_allocated_bytes or 0) / 1e6:.0f} MB on the GPU,"
-            f" relative L2 {record.numerics.relative_l2},"
+            f" relative L2 {_error(record.numerics.relative_l2)},"
             f" J per item {energy and (energy.joules_per_item or energy.reason)}"
         )
     if record.gpu is not None and (after := record.gpu["after"]):
@@ -414,8 +414,17 @@ def _log(kind: str, name: Case | str) -> Path:
     return path
 
 
-def _tail(log: Path, characters: int) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-characters:] if log.exists() else ""
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+
+
+def _ends(text: str, *, lines: int = 12) -> str:
+    """Indent a text and leave out its middle: an exception stands last, where it hung first."""
+    found = text.splitlines()
+    left_out = len(found) - 2 * lines
+    if left_out > 0:
+        found[lines:-lines] = [f"… {left_out} lines"]
+    return _indented("\n".join(line[:170] for line in found))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -428,6 +437,10 @@ def _indented(text: str) -> str:
 
 def _us(seconds: float | None) -> str:
     return "?" if seconds is None else f"{seconds * 1e6:.1f} µs"
+
+
+def _error(value: float | None) -> str:
+    return "?" if value is None else f"{value:.1e}"
 
 
 def _percent(share: float | None) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import metadata
 
 import pytest
 from documentation import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks.gpu import drive, pack, probe
 from benchmarks.gpu.drive import Pace, Step, read_steps
@@ -134,6 +137,13 @@ def test_a_case_that_this_list_had_no_time_for_leaves_no_record(folder, monkeypa
     assert not list(folder.glob("results/**/*.json"))
 
 
+def test_of_a_long_trace_both_ends_are_shown():
+    """Where a case hung stands first, what it raised last."""
+    shown = drive._ends("\n".join(str(number) for number in range(100)), lines=2)
+    assert shown.split() == ["0", "1", "…", "96", "lines", "98", "99"]
+    assert drive._ends("one\ntwo", lines=1).split() == ["one", "two"]
+
+
 def test_a_list_that_cannot_be_read_is_told_in_a_line(folder, monkeypatch, capsys):
     assert drive.main(["missing.txt", "9"]) == 1
     assert "missing.txt" in capsys.readouterr().out
@@ -207,6 +217,27 @@ def test_all_that_is_packed_is_locked(tmp_path, monkeypatch, capsys):
     assert all("--hash=sha256:" in pin for pin in fetched)
     assert {path.name for path in (tmp_path / "kit").iterdir()} == {"device.sh", "mine.txt"}
     assert f"{len(names)} packages" in capsys.readouterr().out
+
+
+def needed(*packages):
+    """Return all that some packages need on Linux, themselves included, as is installed here."""
+    machine = {"extra": "", "python_version": "3.12", "python_full_version": "3.12.0"}
+    found, left = set(), list(packages)
+    while left:
+        name = canonicalize_name(left.pop())
+        if name not in found:
+            found.add(name)
+            for line in metadata.requires(name) or []:
+                requirement = Requirement(line)
+                if requirement.marker is None or requirement.marker.evaluate(machine):
+                    left.append(requirement.name)
+    return found
+
+
+def test_nothing_is_missing_that_snakemake_needs_and_an_image_with_pytorch_lacks():
+    there = needed("torch", "torchvision", "onnx", "matplotlib", "psutil", "PyYAML", "pytest")
+    packed = {package.name for package in pack.read_names(pack.NAMES.read_text())}
+    assert needed("snakemake", "pydantic", "rich", "nvidia-ml-py") - there <= packed
 
 
 def test_the_script_is_valid_and_names_files_that_are_there():
