@@ -3,15 +3,28 @@
 #   snakemake --cores 4                                   everything in config.yaml
 #   snakemake --cores 4 reports/report.html               one file, and what it needs
 #   snakemake --cores 4 --configfile config/smoke.yaml    the whole of it, tiny
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
+
+from torchmodes.config.files import read_file, refuse_results
 
 min_version("9.0")
 
 
 # In another directory (snakemake -s path/of/Snakefile) its own config.yaml counts, if it has one.
-configfile: "config.yaml" if Path("config.yaml").exists() else f"{workflow.basedir}/config.yaml"
+CONFIG_FILE = Path("config.yaml")
+if not CONFIG_FILE.exists():
+    CONFIG_FILE = Path(workflow.basedir, CONFIG_FILE)
+try:
+    read_file(CONFIG_FILE)
+    refuse_results(workflow.overwrite_configfiles)
+except ValueError as error:
+    sys.exit(f"Error: {error}")
+
+
+configfile: CONFIG_FILE
 
 
 report: "rules/captions/workflow.rst"
@@ -25,22 +38,30 @@ include: "rules/benchmark.smk"
 include: "rules/profile.smk"
 include: "rules/studies.smk"
 include: "rules/report.smk"
+include: "rules/targets.smk"
 
 
+# Whatever of these is not there is made, with all that depends on it.
 rule all:
     default_target: True
     input:
-        "reports/report.html",
-        "reports/summary.md",
-        "results/summary.csv",
+        rules.write_report.output,
+        rules.summarize_records.output,
+        rules.draw_plots.output,
+        RECORDS,
+        expand(rules.train_model.output, mode=CONFIG.training.modes),
+        [path.format(**case.identity()) for case in PROFILED for path in rules.profile_case.output],
+        rules.compute_roofline.output if PROFILED else [],
+        rules.draw_profiles.output if PROFILED else [],
         TRACES,
+        DIFFS,
+        MACHINES,
         STUDIES,
         STUDY_PLOTS,
-        DIFFS,
-        rules.draw_plots.output,
-        rules.draw_profiles.output if PROFILED else [],
-        "results/accepted.json" if CONFIG.strict else [],
-        "reports/comparison.html" if CONFIG.base else [],
+        TABLE if USES_TABLE else [],
+        OPERATORS if USES_OPERATORS else [],
+        rules.accept_results.output if CONFIG.strict else [],
+        rules.compare_runs.output if CONFIG.base else [],
 
 
 onstart:

@@ -3,14 +3,16 @@ import math
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
 from torchmodes import modes
 from torchmodes.alone import lock_fault
 from torchmodes.cases import expand_grids, pair_modes
-from torchmodes.config import SYNTHETIC, parse_config
+from torchmodes.config import SYNTHETIC, Precision, only_named, parse_config
 from torchmodes.devices import find_device, usable_cores
+from torchmodes.config.files import read_file
 from torchmodes.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.provenance import installed
@@ -23,10 +25,17 @@ from torchmodes.writing import print_anything, require_writable, tell
 if Path(sys.executable).exists():
     sys.executable = shlex.quote(sys.executable)
 
+
+def refuse(message):
+    """End before anything runs, with a sentence: of an exception Snakemake shows the place, too."""
+    sys.exit(f"Error: {message}")
+
+
+LAYERS = [*map(read_file, workflow.overwrite_configfiles), workflow.config_settings.config]
 try:
-    CONFIG = parse_config(config, files=workflow.configfiles)
+    CONFIG = parse_config(only_named(config, LAYERS), files=workflow.configfiles)
 except InvalidConfig as error:
-    raise WorkflowError(str(error)) from None
+    refuse(error)
 
 # A faulty file of the user's is told before anything runs, not by a job among others. Each job
 # starts Snakemake again, and need not read it again.
@@ -34,7 +43,7 @@ if workflow.is_main_process:
     try:
         check_data(CONFIG)
     except (ValueError, OSError) as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
 
 AUTO_DEVICE = find_device()
 STUDIED = {
@@ -52,9 +61,10 @@ CASES = sorted(
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
 RUNS = {case.run: case for case in PROFILED}
 
+USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in cases)}
+
 # As a faulty table: told at once, instead of by each case that would fail.
 if workflow.is_main_process:
-    USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in cases)}
     USED_MODES = {case.mode for case in USED} | {*CONFIG.training.modes}
     FAULTS = reference_faults(
         {
@@ -64,7 +74,7 @@ if workflow.is_main_process:
         | {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(USED_MODES)}
     )
     if FAULTS:
-        raise WorkflowError(str(InvalidConfig(FAULTS)))
+        refuse(InvalidConfig(FAULTS))
 
 # With `--sdm apptainer` every job runs in this image, where somebody has made it.
 IMAGE = Path(workflow.basedir, "torchmodes.sif")
@@ -91,6 +101,8 @@ OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/operators/source").
 USING_OPERATORS = {
     name for name, mode in CONFIG.modes.items() if modes.uses_custom_operators(mode.model_dump())
 }
+USES_TABLE = CONFIG.training.modes or any(case.task == "training" for case in USED)
+USES_OPERATORS = USING_OPERATORS & {*CONFIG.training.modes, *(case.mode for case in USED)}
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
@@ -105,7 +117,7 @@ PROFILED_RECORDS = sorted({case.record for case in PROFILED} & set(RECORDS))
 TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
 
 if len(RUNS) < len(PROFILED):
-    raise WorkflowError(
+    refuse(
         "two profiled cases have the same TensorBoard run name; rename a model or a mode: "
         + ", ".join(sorted({case.run for case in PROFILED if RUNS[case.run] != case}))
     )
@@ -123,7 +135,7 @@ wildcard_constraints:
     device="cpu|cuda|mps",
     model="[^/]+",
     mode="[^/]+",
-    precision="[a-z0-9]+",
+    precision="|".join(get_args(Precision)),
     batch_size="[1-9][0-9]*",
     run="[^/]+",
     study="|".join(STUDIED),

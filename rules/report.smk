@@ -79,12 +79,16 @@ rule draw_plots:
             labels={"figure": "Break-even"},
             caption="captions/break_even.rst",
         ),
-        losses=report(
-            "results/plots/losses.svg",
-            category="Numerics",
-            subcategory="Training",
-            labels={"figure": "Loss curves"},
-            caption="captions/losses.rst",
+        losses=(
+            report(
+                "results/plots/losses.svg",
+                category="Numerics",
+                subcategory="Training",
+                labels={"figure": "Loss curves"},
+                caption="captions/losses.rst",
+            )
+            if METRICS
+            else []
         ),
     log:
         "logs/report/draw_plots.log",
@@ -106,7 +110,7 @@ rule write_report:
         roofline=ROOFLINE,
         diffs=DIFFS,
         studies=STUDIES,
-        table=TABLE[0],
+        table=TABLE[:1] if USES_TABLE else [],
     output:
         html="reports/report.html",
         markdown="reports/summary.md",
@@ -115,7 +119,7 @@ rule write_report:
     conda:
         "../envs/report.yaml"
     params:
-        config=CONFIG.model_dump(),
+        config=CONFIG.about_what_runs().model_dump(),
         code=code_digest("scripts/write_report.py", files=TEMPLATES),
     script:
         "../scripts/write_report.py"

@@ -4,12 +4,11 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from torchmodes import models, modes
 from torchmodes.cases import LIMITS, Case, case_from, case_parameters, job_parameters
 from torchmodes.comparison.runs import record_files
 from torchmodes.conda import environment_file
+from torchmodes.faults import meant
 from torchmodes.provenance import code_digest, compilers, installed
 from torchmodes.user_code import user_files
 
@@ -38,10 +37,7 @@ def parameters_of(wildcards):
 @cache
 def parameters_for(case):
     """Return what of the configuration a case depends on."""
-    try:
-        return case_parameters(CONFIG, case)
-    except ValueError as error:
-        raise WorkflowError(str(error)) from None
+    return case_parameters(CONFIG, case)
 
 
 @cache
@@ -65,7 +61,6 @@ def weights_for(model):
 
 def job_parameters_of(wildcards):
     """Return what of the configuration a job depends on that measures nothing."""
-    parameters_of(wildcards)  # tells an unknown model or mode
     return job_parameters(CONFIG, case_of(wildcards))
 
 
@@ -144,7 +139,7 @@ def conda_for(cases):
     try:
         return str(Path("..", environment_file(cases)))
     except ValueError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
 
 
 def studied(study):
@@ -210,11 +205,11 @@ def inputs_of(wildcards):
 def base_records(wildcards):
     """Return the records of the run to compare with."""
     if CONFIG.base is None:
-        raise WorkflowError("say with which run to compare: --config base=path/of/its/results")
+        raise ValueError("say with which run to compare: --config base=path/of/its/results")
     try:
         return [str(path) for path in record_files(Path(CONFIG.base))]
     except ValueError as error:
-        raise WorkflowError(f"base: {error}") from None
+        raise ValueError(f"base: {error}") from None
 
 
 def gpus_of(wildcards):
@@ -236,7 +231,7 @@ def study_gpus(study):
 def directory_of(run):
     """Return the directory of the profile behind a TensorBoard run's name."""
     if run not in RUNS:
-        raise WorkflowError(f"no profiled case has the run {run}; there are {', '.join(RUNS)}")
+        raise ValueError(f"no case under `profile` has the run {run!r}{meant(run, RUNS)}")
     return RUNS[run].profile
 
 

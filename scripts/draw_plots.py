@@ -16,4 +16,5 @@ with job_log(snakemake.log[0]):
         trainings=[Path(path) for path in snakemake.input.metrics],
     )
     for name, path in snakemake.output.items():
-        save(render(name, data), Path(path))
+        if path:  # no loss curves where nothing is trained
+            save(render(name, data), Path(path))

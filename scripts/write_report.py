@@ -17,7 +17,7 @@ with job_log(snakemake.log[0]):
         profiles=[Path(path) for path in snakemake.input.profiles],
         config=snakemake.params.config,
         studies=[Path(path) for path in snakemake.input.studies],
-        table=Path(snakemake.input.table),
+        table=next(map(Path, snakemake.input.table), None),
         roofline=next(map(Path, snakemake.input.roofline), None),
         diffs=[Path(path) for path in snakemake.input.diffs],
     )

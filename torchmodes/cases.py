@@ -14,12 +14,14 @@ from typing import Any, get_args
 from torchmodes.config import (
     BASELINE_MODE,
     BASELINE_PRECISION,
+    ENGINES_THAT_TRAIN,
     Config,
     Device,
     Grid,
     Precision,
     Task,
 )
+from torchmodes.faults import meant
 
 TABLE = "results/data/housing.csv"
 TABLE_STATISTICS = "results/data/statistics.json"
@@ -162,6 +164,32 @@ def pair_modes(cases: Iterable[Case], pairs: Iterable[Sequence[str]]) -> list[tu
     ]
 
 
+def check_case(config: Config, case: Case) -> None:
+    """Refuse a case that the configuration cannot mean, as it would in a block of the grid.
+
+    Raises
+    ------
+    ValueError
+        When it defines no such model or mode, or when what should train cannot.
+    """
+    for kind, name, known in (
+        ("model", case.model, config.models),
+        ("mode", case.mode, config.modes),
+    ):
+        if name not in known:
+            raise ValueError(
+                f"{case}: the configuration has no {kind} {name!r}{meant(name, known)}"
+            )
+    if case.task == "training":
+        if case.model != config.training.model:
+            raise ValueError(f"{case}: only {config.training.model!r} (training.model) is trained")
+        if (engine := config.modes[case.mode].engine) not in ENGINES_THAT_TRAIN:
+            raise ValueError(
+                f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
+                f" can: {', '.join(ENGINES_THAT_TRAIN)}"
+            )
+
+
 def case_parameters(config: Config, case: Case) -> dict[str, Any]:
     """Return all of the configuration that the result of `case` depends on, and nothing else.
 
@@ -173,14 +201,7 @@ def case_parameters(config: Config, case: Case) -> dict[str, Any]:
     ValueError
         When the configuration defines no such model or mode.
     """
-    for kind, name, known in (
-        ("model", case.model, config.models),
-        ("mode", case.mode, config.modes),
-    ):
-        if name not in known:
-            raise ValueError(
-                f"{case}: the configuration has no {kind} {name!r}; it has {', '.join(known)}"
-            )
+    check_case(config, case)
     parameters = {
         "case": case.identity(),
         "model": config.models[case.model].model_dump(),

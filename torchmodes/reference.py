@@ -28,6 +28,9 @@ Every key of `config.yaml`, and of what is laid over it by `--configfile` and `-
 without a default must be there; `config.yaml` has every one of them, so that a file laid over it
 holds only what differs: mappings are merged key by key, lists are replaced as a whole. An unknown
 key is a mistake.
+
+**A file with a `benchmark` runs that, and of `training`, `profile` and `studies` only what it names.**
+`training: {}` names a section and leaves it as it was; `training: null` switches it off.
 """
 RECORD_HEAD = """\
 # Records

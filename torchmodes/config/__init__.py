@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from torchmodes.config.base import Device, Precision, Task
+from torchmodes.config.layers import only_named
 from torchmodes.config.models import MlpModel, Model, TorchvisionModel, TransformersModel
 from torchmodes.config.modes import (
     BASELINE_MODE,
@@ -63,6 +64,7 @@ __all__ = [
     "Training",
     "TransformersModel",
     "config_schema",
+    "only_named",
     "parse_config",
 ]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Task = Literal["training", "inference"]
 Device = Literal["cpu", "cuda", "mps"]
@@ -49,6 +49,13 @@ class Section(BaseModel):
             else value
             for key, value in given.items()
         }
+
+
+def or_null(section: type[Section]) -> BeforeValidator:
+    """Let null stand for a section, and mean the section with its defaults."""
+    return BeforeValidator(
+        lambda given: {} if given is None else given, json_schema_input_type=section | None
+    )
 
 
 def _takes_text(annotation: Any) -> bool:

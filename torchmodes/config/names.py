@@ -28,11 +28,6 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         )
     trained = training.get("model", Training.model_fields["model"].default)
     mlps = [name for name, model in models.items() if _family(model) == "mlp"]
-    if trained not in mlps:
-        faults.append(
-            f"training.model: no model of family mlp has the name {trained!r}"
-            + meant(trained, mlps)
-        )
     blocks: dict[str, Mapping[str, Any]] = {
         "training": {"task": "training", "modes": training.get("modes")}
     }
@@ -46,6 +41,14 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for study in Studies.model_fields
         for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
     }
+    trains = any(
+        block.get("task") == "training" and block.get("modes") for block in blocks.values()
+    )
+    if trains and trained not in mlps:
+        faults.append(
+            f"training.model: no model of family mlp has the name {trained!r}"
+            + meant(trained, mlps)
+        )
     for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
         faults += [
             f"profile.diffs[{i}][{j}]: unknown mode {name!r}" + meant(name, modes)

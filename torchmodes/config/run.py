@@ -15,9 +15,10 @@ from torchmodes.config.base import (
     Section,
     Share,
     Task,
+    or_null,
 )
 from torchmodes.config.models import Model
-from torchmodes.config.modes import Mode
+from torchmodes.config.modes import BASELINE_MODE, Mode
 
 SYNTHETIC = "synthetic"
 HOUSING_FEATURES = [
@@ -71,7 +72,7 @@ class Training(Section):
 
     device: DeviceChoice = Field("auto", description="where to train")
     model: str = Field("house_price", description="a model of family mlp")
-    modes: list[str] = Field(description="modes to train in", min_length=1)
+    modes: list[str] = Field([], description="modes to train in; none: nothing is trained")
     batch_size: Count = Field(2048, description="rows per optimiser step")
     epochs: Count = Field(60, description="passes over the training split")
     learning_rate: Positive = Field(0.01, description="Adam's step size")
@@ -178,8 +179,32 @@ class Config(Section):
     data: Data
     models: dict[Name, Model] = Field(description="what is executed, by a name of your choice")
     modes: dict[Name, Mode] = Field(description="how it is executed, by a name of your choice")
-    training: Training
+    training: Annotated[Training, or_null(Training)] = Field(
+        None, description="what is trained; null: nothing", validate_default=True
+    )
     benchmark: list[Grid] = Field(description="blocks of cases to measure", min_length=1)
-    profile: Profile
-    studies: Studies
+    profile: Annotated[Profile, or_null(Profile)] = Field(
+        None, description="what is profiled, and how; null: nothing", validate_default=True
+    )
+    studies: Annotated[Studies, or_null(Studies)] = Field(
+        None, description="what is studied; null: nothing", validate_default=True
+    )
     measurement: Measurement
+
+    def about_what_runs(self) -> Config:
+        """Return the same without the models and modes that nothing asks for."""
+        blocks = [*self.benchmark, *self.profile.cases]
+        blocks += [grid for study in Studies.model_fields for grid in getattr(self.studies, study)]
+        models = {name for grid in blocks for name in grid.models}
+        modes = {BASELINE_MODE, *(name for grid in blocks for name in grid.modes)}
+        if self.training.modes:
+            models.add(self.training.model)
+            modes.update(self.training.modes)
+        pairs = [pair for pair in self.profile.diffs if modes.issuperset(pair)]
+        return self.model_copy(
+            update={
+                "models": {name: self.models[name] for name in self.models if name in models},
+                "modes": {name: self.modes[name] for name in self.modes if name in modes},
+                "profile": self.profile.model_copy(update={"diffs": pairs}),
+            }
+        )

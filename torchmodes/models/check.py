@@ -8,7 +8,6 @@ make check ARGS=--download                      get pretrained weights that are 
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import sys
 import time
@@ -18,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch.utils import _pytree
 
 from torchmodes.config import Config, Model, parse_config
+from torchmodes.config.files import read_file
 from torchmodes.devices import find_device
 from torchmodes.faults import meant
 from torchmodes.models import build_model, download_weights
@@ -119,13 +118,7 @@ def read_config(overlays: Sequence[Path]) -> Config:
 
     merged: dict[str, Any] = {}
     for file in (BASE, *overlays):
-        try:
-            told = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ValueError(f"{file}: {error}") from error
-        if not isinstance(told, dict):
-            raise ValueError(f"{file}: not a mapping of sections")
-        update_config(merged, copy.deepcopy(told))
+        update_config(merged, read_file(file))
     return parse_config(merged)
 
 

@@ -1,0 +1,43 @@
+# Files that are asked for by name, looked up before anything is planned: what an input function
+# raises Snakemake shows among wildcards and a traceback.
+import os
+import sys
+
+from snakemake.iocontainers import Wildcards
+
+from torchmodes.cases import check_case
+
+
+def check_wildcards(wildcards):
+    """Refuse a model, mode, run or study that the configuration does not have."""
+    if "run" in wildcards.keys():
+        directory_of(wildcards.run)
+    elif "a" in wildcards.keys():
+        directory_of(wildcards.a)
+        directory_of(wildcards.b)
+    elif "mode" in wildcards.keys():
+        check_case(CONFIG, case_of(wildcards))
+
+
+def check_target(name):
+    """Refuse a file of something that the configuration does not have; other words pass."""
+    for maker in workflow.rules:
+        if maker.is_producer(name):
+            check_wildcards(Wildcards(fromdict=maker.get_wildcards(name)))
+            if maker.name == "compare_runs":
+                base_records(None)
+    for study, cases in STUDIED.items():
+        if name in (f"results/studies/{study}.json", f"results/plots/study-{study}.svg"):
+            if not cases:
+                raise ValueError(f"{name}: studies.{study} lists no case, so there is no result")
+
+
+# Snakemake tells its targets only later; here any word of the command line may be one.
+if workflow.is_main_process:
+    try:
+        for word in sys.argv[1:]:
+            check_target(os.path.normpath(word))
+        if CONFIG.base is not None:
+            base_records(None)
+    except ValueError as error:
+        refuse(error)
