@@ -29,8 +29,8 @@ without a default must be there; `config.yaml` has every one of them, so that a 
 holds only what differs: mappings are merged key by key, lists are replaced as a whole. An unknown
 key is a mistake.
 
-**A file with a `benchmark` runs that, and of `training`, `profile` and `studies` only what it names.**
-`training: {}` names a section and leaves it as it was; `training: null` switches it off.
+**A file with a `benchmark` runs that, and of `training`, `profile` and `studies` only what it
+names.** `training: {}` names a section and leaves it as it was; `training: null` switches it off.
 """
 RECORD_HEAD = """\
 # Records

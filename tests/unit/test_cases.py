@@ -260,5 +260,5 @@ def test_the_limits_join_the_parameters_of_a_job_and_change_nothing_else(raw):
 def test_a_case_of_an_unknown_model_or_mode_is_refused_with_what_there_is(raw, field):
     config = parse_config(raw)
     case = case_from(expand(config, auto="cpu")[0].identity() | {field: "unheard-of"})
-    with pytest.raises(ValueError, match=f"no {field} 'unheard-of'; it has .*(eager|mine)"):
+    with pytest.raises(ValueError, match=f"no {field} 'unheard-of'; known: .*(eager|mine)"):
         case_parameters(config, case)

@@ -232,7 +232,7 @@ def test_features_and_target_of_a_users_table_are_checked(raw):
 
 def test_an_empty_configuration_names_every_missing_section():
     told = faults_of({})
-    for section in ("data", "models", "modes", "training", "benchmark", "profile", "studies"):
+    for section in ("data", "models", "modes", "benchmark", "measurement"):
         assert f"{section}: is missing" in told
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from torchmodes.models.check import check_model, describe_shapes, engineering, main
+from torchmodes.models import check
+from torchmodes.models.check import Checked, check_model, describe_shapes, engineering, main
 
+ROOT = Path(__file__).parents[2]
 MINE = """
 import torch
 
@@ -31,6 +36,14 @@ class Spectrum(torch.nn.Module):
 
 def misshapen(batch_size):
     return torch.rand(batch_size, 4)
+
+def crash():
+    import ctypes
+    ctypes.string_at(0)
+
+def hang():
+    import time
+    time.sleep(1000)
 """
 BASE = {
     "seed": 42,
@@ -55,11 +68,18 @@ def workplace(tmp_path, monkeypatch):
     Path("mine.py").write_text(MINE)
     Path("config.yaml").write_text(yaml.safe_dump(BASE))
 
-    def check(models):
-        Path("mine.yaml").write_text(yaml.safe_dump({"models": models}))
+    def check(models, **measurement):
+        told = {"models": models, "measurement": measurement}
+        Path("mine.yaml").write_text(yaml.safe_dump(told))
         return main(["--configfile", "mine.yaml", "--device", "cpu"])
 
     return check
+
+
+def endings(told):
+    """Return the last word of each model's line."""
+    rows = [line.split() for line in told.splitlines()[2:] if not line.startswith("  ")]
+    return {row[0]: row[-1] for row in rows if row and row[-1] in ("ok", "error")}
 
 
 def test_every_model_is_a_row_with_its_figures(workplace, capsys):
@@ -67,7 +87,8 @@ def test_every_model_is_a_row_with_its_figures(workplace, capsys):
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[2][:2] == ["house_price", "mlp"]
     assert rows[3][:2] == ["mine", "user"]
-    assert rows[3][2:6] == ["8", "0.0", "12", "1×2"]
+    assert rows[3][2:5] == ["8", "0.0", "12"]
+    assert rows[3][-2] == "1×2"
     assert [row[-1] for row in rows[2:]] == ["ok", "ok"]
 
 
@@ -89,7 +110,59 @@ def test_one_that_fails_is_told_and_the_others_are_checked_all_the_same(workplac
     assert workplace(models) == 1
     told = capsys.readouterr().out
     assert "mat1 and mat2 shapes cannot be multiplied (1x4 and 3x2)" in told
-    assert [line.split()[-1] for line in told.splitlines()[2:5]] == ["ok", "error", "ok"]
+    assert endings(told) == {"house_price": "ok", "a-wrong-one": "error", "mine": "ok"}
+    assert told.splitlines()[-1] == "1 of 3 failed: a-wrong-one"
+
+
+def test_a_crash_and_a_hang_are_told_by_name_and_cost_no_other_model(workplace, capsys):
+    models = {
+        "crashing": USER | {"factory": "mine.py:crash"},
+        "hanging": USER | {"factory": "mine.py:hang"},
+        "mine": USER,
+    }
+    assert workplace(models, time_limit_s=8.0, budget_s=1.0, warmup_budget_s=1.0) == 1
+    told = capsys.readouterr().out
+    assert endings(told) == {
+        "house_price": "ok",
+        "crashing": "error",
+        "hanging": "error",
+        "mine": "ok",
+    }
+    assert "  killed by SIGSEGV (segmentation fault); see logs/check/crashing.log" in told
+    assert "  still running after 8 s: ended; see logs/check/hanging.log" in told
+    assert "crash" in Path("logs/check/crashing.log").read_text()  # where it was
+
+
+def test_a_model_is_named_before_it_is_built_and_those_before_it_are_told(workplace):
+    """Whatever kills the check, its last line is about the model that did it."""
+    models = {"a-good-one": USER, "hanging": USER | {"factory": "mine.py:hang"}}
+    Path("mine.yaml").write_text(yaml.safe_dump({"models": models}))
+    command = [sys.executable, "-m", "torchmodes.models.check", "--configfile", "mine.yaml"]
+    with subprocess.Popen(
+        [*command, "--device", "cpu"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as check:
+        assert check.stdout is not None
+        lines = [check.stdout.readline() for _ in range(4)]
+        name = check.stdout.read(len("hanging"))
+        check.kill()
+    assert endings("".join(lines)) == {"house_price": "ok", "a-good-one": "ok"}
+    assert name == "hanging"
+
+
+def test_an_interrupt_ends_with_what_is_known(workplace, capsys, monkeypatch):
+    def interrupted(argument, **_):
+        if argument["name"] == "mine":
+            raise KeyboardInterrupt
+        return Checked(argument["name"], "mlp", output="1×1")
+
+    monkeypatch.setattr(check, "check_alone", interrupted)
+    assert workplace({"mine": USER}) == 130
+    told = capsys.readouterr().out
+    assert endings(told)["house_price"] == "ok"
+    assert told.splitlines()[-1] == "interrupted: 1 of 2 models were checked"
 
 
 def test_one_model_can_be_checked_alone(workplace, capsys):
@@ -112,8 +185,8 @@ def test_a_misspelt_configuration_is_told_before_any_model_is_built(workplace, c
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
-        ("missing.yaml", None, "missing.yaml: [Errno 2]"),
-        ("broken.yaml", "models: [", "broken.yaml: "),
+        ("missing.yaml", None, "missing.yaml: no such file in "),
+        ("broken.yaml", "models: [", "broken.yaml, line 1: "),
         ("list.yaml", "- 1", "list.yaml: not a mapping"),
     ],
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
 MADE = ("results", "reports", "logs")
 """Folders of what a run makes: a path in one is no configuration."""
@@ -87,7 +88,7 @@ def _described(error: yaml.YAMLError, text: str) -> str:
         if "\t" in line[: len(line) - len(line.lstrip())]:
             return f", line {number}: indented with a tab; YAML takes spaces"
         return f", line {number}: {error.problem}"
-    if isinstance(error, yaml.reader.ReaderError):
+    if isinstance(error, ReaderError):
         number = text.count("\n", 0, error.position) + 1
         return f", line {number}: a character that YAML does not allow ({error.character:#x})"
     return f": {error}"
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if "=" not in word:
                 raise ValueError(f"--config: {word!r} is not KEY=VALUE")
     except ValueError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        sys.stderr.write(f"Error: {error}\n")
         return 1
     return 0
 

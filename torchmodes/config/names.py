@@ -18,7 +18,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     It reads the raw YAML, so that these faults are told together with those of the schema.
     """
     modes, models = _mapping(raw, "modes"), _mapping(raw, "models")
-    training = _mapping(raw, "training")
+    settings = _mapping(raw, "training")
     faults = []
     plain = EagerMode(engine="eager").model_dump()
     if plain | dict(_mapping(modes, BASELINE_MODE)) != plain or BASELINE_MODE not in modes:
@@ -26,10 +26,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
             "modes: needs `eager: {engine: eager}`, against which every speed-up is measured; give"
             " a mode with options another name"
         )
-    trained = training.get("model", Training.model_fields["model"].default)
+    trained = settings.get("model", Training.model_fields["model"].default)
     mlps = [name for name, model in models.items() if _family(model) == "mlp"]
     blocks: dict[str, Mapping[str, Any]] = {
-        "training": {"task": "training", "modes": training.get("modes")}
+        "training": {"task": "training", "modes": settings.get("modes")}
     }
     blocks |= {f"benchmark[{i}]": b for i, b in enumerate(_blocks(raw.get("benchmark")))}
     blocks |= {
@@ -41,10 +41,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for study in Studies.model_fields
         for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
     }
-    trains = any(
-        block.get("task") == "training" and block.get("modes") for block in blocks.values()
-    )
-    if trains and trained not in mlps:
+    training = [block for block in blocks.values() if block.get("task") == "training"]
+    if any(block.get("modes") for block in training) and trained not in mlps:
         faults.append(
             f"training.model: no model of family mlp has the name {trained!r}"
             + meant(trained, mlps)

@@ -12,25 +12,28 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from torch.utils import _pytree
 
 from torchmodes.config import Config, Model, parse_config
 from torchmodes.config.files import read_file
 from torchmodes.devices import find_device
 from torchmodes.faults import meant
-from torchmodes.models import build_model, download_weights
+from torchmodes.models import IMPORTS, build_model, download_weights
 from torchmodes.models.flops import count_flops
+from torchmodes.supervision.supervise import run_supervised
 from torchmodes.writing import print_anything
 
 BASE = Path("config.yaml")
+MODULE = "torchmodes.models.check"  # started as a program, it has another name
+_COLUMNS = ("family", "params", "MB", "FLOP", "build", "call", "output")
+_FIGURES = "{:12} {:>7} {:>8} {:>7} {:>6} {:>6}  {}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,6 @@ def check_model(
     seed: int,
     device: str,
     features: int,
-    download: bool = False,
 ) -> Checked:
     """Build a model and run it once on one item; a fault of any kind is told, not raised.
 
@@ -70,12 +72,8 @@ def check_model(
         Where it runs.
     features
         Number of columns of the table, for the family ``mlp``.
-    download
-        Whether to fetch pretrained weights that are not on this machine.
     """
     try:
-        if download:
-            download_weights(spec)
         start = time.perf_counter()
         built = build_model(dict(spec), seed=seed, batch_size=1, device=device, features=features)
         built_at = time.perf_counter()
@@ -122,32 +120,69 @@ def read_config(overlays: Sequence[Path]) -> Config:
     return parse_config(merged)
 
 
-def table_of(checked: Sequence[Checked], *, device: str) -> Table:
-    """Return the table that is printed."""
-    table = Table(
-        title=f"Models on {device}: built, and run once on one item (seconds)",
-        title_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
+def check_job(argument: dict[str, Any]) -> dict[str, Any]:
+    """Do `check_model` in a process of its own: its arguments and what it returns, as JSON."""
+    return asdict(check_model(**argument))
+
+
+def check_alone(
+    argument: Mapping[str, Any],
+    *,
+    log: Path,
+    time_limit_s: float,
+    memory_limit_mb: int | None,
+    download: bool = False,
+) -> Checked:
+    """Check a model in a process of its own: a crash of it is told, and costs no other model.
+
+    Parameters
+    ----------
+    argument
+        Of `check_model`.
+    log
+        File for everything the process prints.
+    time_limit_s, memory_limit_mb
+        As under ``measurement``.
+    download
+        Whether to fetch pretrained weights that are not on this machine; that has no time limit.
+    """
+    name, family = argument["name"], argument["spec"]["family"]
+    if download:
+        try:
+            download_weights(argument["spec"])
+        except Exception as error:  # noqa: BLE001 - as in `check_model`
+            return Checked(name, family, error=_described(error))
+    log.unlink(missing_ok=True)
+    outcome = run_supervised(
+        f"{MODULE}:check_job",
+        dict(argument),
+        log=log,
+        time_limit_s=time_limit_s,
+        memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * 10**6,
+        preload=("torch", *IMPORTS.get(family, ())),
     )
-    for column in ("model", "family"):
-        table.add_column(column, overflow="fold")
-    for column in ("params", "MB", "FLOP", "output", "build", "call"):
-        table.add_column(column, justify="right", overflow="fold")
-    table.add_column("")
-    for model in checked:
-        table.add_row(
-            escape(model.name),
-            model.family,
-            engineering(model.parameters),
-            _figure(model.parameter_bytes and model.parameter_bytes / 1e6, "{:.1f}"),
-            engineering(model.flops),
-            model.output or "–",
-            _figure(model.build_s, "{:.2f}"),
-            _figure(model.call_s, "{:.3f}"),
-            "[red]error[/]" if model.error else "[green]ok[/]",
-        )
-    return table
+    if isinstance(outcome.value, dict):
+        return Checked(**outcome.value)
+    return Checked(name, family, error=f"{outcome.message}; see {log}")
+
+
+def head(names: Iterable[str], *, device: str) -> str:
+    """Return the title and the head of the columns."""
+    title = f"Models on {device}: built, and run once on one item (times in seconds)"
+    return f"{title}\n{_name_cell('model', names)} {_FIGURES.format(*_COLUMNS)}"
+
+
+def figures(model: Checked) -> str:
+    """Return the figures of a checked model, as they stand under the head."""
+    return _FIGURES.format(
+        model.family,
+        engineering(model.parameters),
+        _figure(model.parameter_bytes and model.parameter_bytes / 1e6, "{:.1f}"),
+        engineering(model.flops),
+        _figure(model.build_s, "{:.2f}"),
+        _figure(model.call_s, "{:.3f}"),
+        model.output or "–",
+    )
 
 
 def engineering(value: int | None) -> str:
@@ -175,38 +210,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     print_anything()
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     try:
         config = read_config(options.configfile)
         chosen = _chosen(config.models, options.models or config.models)
     except ValueError as error:
-        console.print(escape(str(error)), style="red", soft_wrap=True)
+        console.print(escape(str(error)), style="red")
         return 1
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not options.download:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     device = options.device or find_device()
-    checked = []
-    for name, model in chosen.items():
-        with console.status(escape(f"{name} …")):
+    console.print(head(chosen, device=device))
+    checked: list[Checked] = []
+    try:
+        for name, model in chosen.items():
+            # Before it is built: whatever ends this process leaves the name of its model.
+            console.print(escape(_name_cell(name, chosen)), end=" ")
+            console.file.flush()
             checked.append(
-                check_model(
-                    name,
-                    model.model_dump(),
-                    seed=config.seed,
-                    device=device,
-                    features=len(config.data.features),
+                check_alone(
+                    {
+                        "name": name,
+                        "spec": model.model_dump(),
+                        "seed": config.seed,
+                        "device": device,
+                        "features": len(config.data.features),
+                    },
+                    log=Path("logs/check", f"{name}.log"),
+                    time_limit_s=config.measurement.time_limit_s,
+                    memory_limit_mb=config.measurement.memory_limit_mb,
                     download=options.download,
                 )
             )
-    console.print(table_of(checked, device=device))
-    for model in checked:
-        if model.error:
-            console.print(f"[red]{escape(model.name)}[/]: {escape(model.error)}", soft_wrap=True)
-        if model.flops_fault:
-            told = f"{model.name}: FLOP not counted: {model.flops_fault}"
-            console.print(escape(told), soft_wrap=True)
-    return 1 if any(model.error for model in checked) else 0
+            _print_result(checked[-1], console)
+            console.file.flush()
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted: {len(checked)} of {len(chosen)} models were checked")
+        return 130
+    failed = [model.name for model in checked if model.error]
+    if failed:
+        console.print(f"{len(failed)} of {len(chosen)} failed: {escape(', '.join(failed))}")
+    return 1 if failed else 0
+
+
+def _print_result(model: Checked, console: Console) -> None:
+    """Go on with the line that the model's name began, and say what was wrong below it."""
+    ending = "[red]error[/]" if model.error else "[green]ok[/]"
+    console.print(f"{escape(figures(model))} {ending}")
+    if model.error:
+        console.print(f"  [red]{escape(model.error)}[/]")
+    if model.flops_fault:
+        console.print(f"  FLOP not counted: {escape(model.flops_fault)}")
+
+
+def _name_cell(name: str, names: Iterable[str]) -> str:
+    return name.ljust(max(map(len, ("model", *names))))
 
 
 def _chosen(models: Mapping[str, Model], names: Iterable[str]) -> dict[str, Model]:
