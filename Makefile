@@ -7,7 +7,9 @@ BIN := .venv/bin
 UV := uv==0.13.8
 # One word for the shell, whatever is in it. ARGS is several words, and stays so.
 quoted = '$(subst ','\'',$(1))'
-SNAKEMAKE = $(BIN)/snakemake --cores $(call quoted,$(CORES)) $(ARGS)
+# Of a configuration that cannot be read, Snakemake would not say which, or where.
+SNAKEMAKE = $(BIN)/python -m torchmodes.config.files $(ARGS) && \
+    $(BIN)/snakemake --cores $(call quoted,$(CORES)) $(ARGS)
 
 .DEFAULT_GOAL := run
 

@@ -32,9 +32,19 @@ def check_target(name):
                 raise ValueError(f"{name}: studies.{study} lists no case, so there is no result")
 
 
+def check_options(words):
+    """Refuse a second --configfile, for Snakemake would forget the first without a word."""
+    if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in words) > 1:
+        raise ValueError(
+            "--configfile is given more than once, and only the last would count; one takes several"
+            " files: --configfile a.yaml b.yaml"
+        )
+
+
 # Snakemake tells its targets only later; here any word of the command line may be one.
 if workflow.is_main_process:
     try:
+        check_options(sys.argv)
         for word in sys.argv[1:]:
             check_target(os.path.normpath(word))
         if CONFIG.base is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -14,6 +15,7 @@ from torchmodes.cases import (
     Case,
     case_from,
     case_parameters,
+    check_case,
     expand,
     job_parameters,
     parse_case,
@@ -254,6 +256,16 @@ def test_the_limits_join_the_parameters_of_a_job_and_change_nothing_else(raw):
     assert limited["measurement"] == {"start": "auto", **limits}
     assert parameters["measurement"] == {"start": "auto"}
     assert {**limited, "measurement": None} == {**parameters, "measurement": None}
+
+
+def test_a_case_that_cannot_train_is_refused_as_a_block_of_it_would_be(raw):
+    config = parse_config(raw)
+    training = next(case for case in expand(config, auto="cpu") if case.task == "training")
+    with pytest.raises(ValueError, match=r"only 'house_price' \(training.model\) is trained"):
+        check_case(config, replace(training, model="mine"))
+    onnx = parse_config(raw | {"modes": raw["modes"] | {"onnx": {"engine": "onnxruntime"}}})
+    with pytest.raises(ValueError, match="'onnx' has the engine onnxruntime, which cannot train"):
+        check_case(onnx, replace(training, mode="onnx"))
 
 
 @pytest.mark.parametrize("field", ["model", "mode"])

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from torchmodes import config
-from torchmodes.config import config_schema, parse_config
+from torchmodes.config import config_schema, only_named, parse_config
 from torchmodes.config.repeated import repeated_keys
 from torchmodes.faults import InvalidConfig
 
@@ -75,6 +75,82 @@ def test_users_may_bring_a_model_and_a_mode_of_their_own(raw):
 def test_a_whole_number_is_a_number_of_seconds_too(raw):
     raw["measurement"]["budget_s"] = 3
     assert parse_config(raw).measurement.budget_s == 3.0
+
+
+@pytest.mark.parametrize("section", ["training", "profile", "studies"])
+@pytest.mark.parametrize("way", ["null", "left out"])
+def test_training_profile_and_studies_can_be_switched_off(raw, section, way):
+    raw[section] = None
+    if way == "left out":
+        del raw[section]
+    parsed = parse_config(raw)
+    assert parsed.training.modes == ([] if section == "training" else ["eager", "inductor"])
+    assert parsed.profile.cases == []
+    jsonschema.validate(raw, config_schema())
+
+
+def test_what_trains_nothing_needs_no_model_that_can_be_trained(raw):
+    block = {"task": "inference", "models": ["mine"], "modes": ["mine"], "batch_sizes": [1]}
+    raw |= {"models": {"mine": raw["models"]["mine"]}, "training": None, "benchmark": [block]}
+    assert list(parse_config(raw).models) == ["mine"]
+    raw["benchmark"].append(block | {"task": "training", "modes": ["eager"]})
+    assert faults_of(raw)[0].startswith("training.model: no model of family mlp has the name")
+
+
+def test_what_runs_has_no_model_or_mode_that_nothing_asks_for(raw):
+    raw["training"] = None
+    raw["modes"]["spare"] = {"engine": "fx"}
+    raw["profile"] = {"diffs": [["eager", "spare"], ["eager", "mine"]]}
+    raw["benchmark"] = [
+        {"task": "inference", "models": ["mine"], "modes": ["mine"], "batch_sizes": [1]}
+    ]
+    about = parse_config(raw).about_what_runs()
+    assert list(about.models) == ["mine"]
+    assert list(about.modes) == ["eager", "mine"]
+    assert about.profile.diffs == [["eager", "mine"]]
+    assert parse_config(about.model_dump()) == about
+
+
+# --- What a file with a benchmark leaves out ---------------------------------------------------
+
+
+OWN = {"benchmark": [{"task": "inference"}]}
+
+
+def test_a_file_with_a_benchmark_runs_that_alone(raw):
+    raw["profile"] = {"cases": [{}], "active": 5}
+    raw["studies"] = {"compile_cost": [{}]}
+    found = only_named(raw | OWN, [OWN])
+    assert found["training"] == {"model": "house_price", "modes": []}
+    assert found["profile"] == {"cases": [], "active": 5}
+    assert found["studies"] is None
+    assert found["benchmark"] == OWN["benchmark"]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [],
+        [{"seed": 7}],
+        [OWN | {"training": {}, "profile": {}, "studies": {}}],
+        [OWN, {"training": {}, "profile": {}, "studies": {}}],
+    ],
+    ids=["nothing", "no benchmark", "named", "named above"],
+)
+def test_what_is_named_stays_and_so_does_all_beside_no_benchmark(raw, layers):
+    assert only_named(raw, layers) == raw
+
+
+def test_the_topmost_benchmark_counts(raw):
+    below = {"benchmark": [], "training": {}, "profile": {}, "studies": {}}
+    assert only_named(raw, [below, OWN])["training"]["modes"] == []
+    assert only_named(raw, [OWN, below]) == raw
+
+
+def test_the_shipped_configurations_name_all_that_they_run():
+    for preset in sorted((ROOT / "config").glob("*.yaml")):
+        merged = shipped()[preset.name]
+        assert only_named(merged, [yaml.safe_load(preset.read_text())]) == merged, preset.name
 
 
 # --- Faults, each with its place and a remedy ------------------------------------------------

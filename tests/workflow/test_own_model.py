@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
+
 import pytest
 from workflow.conftest import CONFIG, Workflow
 
@@ -28,6 +31,54 @@ benchmark:
   - { task: inference, models: [mine], modes: [my-engine], batch_sizes: [8], devices: [cpu] }
 profile: { cases: [] }
 """
+
+
+MINE = """\
+models: { mine: { family: user, factory: "mine.py:build", inputs: "mine.py:inputs" } }
+benchmark:
+  - task: inference
+    models: [mine]
+    modes: [eager, inductor, fx, torchscript]
+    batch_sizes: [1, 8]
+"""
+REPORT = ["summarize_records", "draw_plots", "write_report"]
+
+
+def planned(workflow: Workflow, *arguments: str) -> Counter[str]:
+    """Return how many jobs of each rule a dry run would run."""
+    ran = workflow.run("--dry-run", *arguments)
+    assert ran.returncode == 0, ran.stdout
+    rules = [line.split()[1] for line in ran.stdout.splitlines() if line[:5] == "rule "]
+    return Counter(name.rstrip(":") for name in rules if name != "all:")
+
+
+def test_a_run_of_ones_own_model_is_its_cases_and_the_report(fresh: Workflow) -> None:
+    (fresh.folder / "mine.py").write_text(PYTHON)
+    (fresh.folder / "mine.yaml").write_text(MINE)
+    cases = {"benchmark_case": 8} | dict.fromkeys(REPORT, 1)
+    assert planned(fresh, "--configfile", "mine.yaml") == cases
+    assert planned(fresh, "--configfile", "config/smoke.yaml", "mine.yaml") == cases
+    trained = planned(fresh, "--configfile", "mine.yaml", "--config", "training={}")
+    table = dict.fromkeys(["prepare_housing", "compute_statistics", "build_operators"], 1)
+    assert trained == cases | table | {"train_model": 6}
+
+
+def test_the_report_of_ones_own_model_is_about_it_alone(finished: Workflow) -> None:
+    shutil.rmtree(finished.folder / "results/data")
+    shutil.rmtree(finished.folder / "results/training")
+    (finished.folder / "mine.py").write_text(PYTHON)
+    one = MINE.replace("[eager, inductor, fx, torchscript]", "[eager, fx]").replace("[1, 8]", "[8]")
+    (finished.folder / "mine.yaml").write_text(f"{one}measurement: {{ budget_s: 0.5 }}\n")
+    ran = finished.run("--configfile", "mine.yaml")
+    assert ran.returncode == 0, ran.stdout
+    page = (finished.folder / "reports/report.html").read_text()
+    assert "mine" in page
+    for other in ("house_price:", "resnet50", "gpt2", "distilbert", "onnxruntime", "Loss curves"):
+        assert other not in page, other
+    for section in ("why", "studies"):
+        assert f'<section id="{section}"' not in page
+    assert not (finished.folder / "results/data").exists()
+    assert not (finished.folder / "results/training").exists()
 
 
 def test_a_model_and_a_mode_of_the_users_appear_in_the_report(finished: Workflow) -> None:

@@ -1,0 +1,66 @@
+"""A file that was deleted is made again, whatever it is, by the command that made it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from workflow.conftest import Workflow
+
+pytestmark = pytest.mark.workflow
+PROFILE = "results/profile/training/cpu/house_price/eager/fp32-b256"
+DELETED = {
+    "results/benchmark/inference/cpu/house_price/fx/fp32-b64.json": "benchmark_case",
+    "results/training/fx/history.csv": "train_model",
+    "results/training/fx/model": "train_model",
+    f"{PROFILE}/kernels.csv": "profile_case",
+    f"{PROFILE}/internals": "profile_case",
+    f"{PROFILE}/layers.svg": "draw_profiles",
+    "results/tensorboard/training-house_price-eager-fp32-b256/torchmodes.pt.trace.json.gz": (
+        "publish_trace"
+    ),
+    "results/machine/cpu.json": "measure_machine",
+    "results/data/statistics.json": "compute_statistics",
+    "results/operators/build.json": "build_operators",
+    "results/studies/compile_cost.json": "study_compile_cost",
+    "results/plots/losses.svg": "draw_plots",
+    "results/summary.parquet": "summarize_records",
+    "reports/summary.md": "write_report",
+}
+
+
+def asked_for(workflow: Workflow) -> set[str]:
+    """Return the files that the rule `all` asks for."""
+    printed = workflow.smoke("--dry-run", "--forcerun", "write_report").stdout
+    (line,) = re.findall(r"^rule all:\n +input: (.*)$", printed, re.MULTILINE)
+    return set(line.split(", "))
+
+
+def test_every_file_of_a_run_is_asked_for(finished: Workflow) -> None:
+    wanted = asked_for(finished)
+    left = [
+        path.relative_to(finished.folder)
+        for folder in ("results", "reports")
+        for path in (finished.folder / folder).rglob("*")
+        if path.is_file() and path.name not in ("README.md", ".snakemake_timestamp", ".gitkeep")
+    ]
+    assert len(left) > 50
+    unwanted = [
+        str(path) for path in left if not wanted.intersection(map(str, [path, *path.parents]))
+    ]
+    assert not unwanted
+
+
+@pytest.mark.parametrize("name", DELETED)
+def test_what_was_deleted_is_made_again(finished: Workflow, name: str) -> None:
+    path = finished.folder / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    planned = finished.planned()
+    assert DELETED[name] in planned
+    if name.startswith("results/benchmark"):  # that case alone, and what is made of all
+        assert planned.count("benchmark_case") == 1
+        assert not {"train_model", "profile_case"} & set(planned)

@@ -1,0 +1,149 @@
+"""What cannot be is told in a sentence before anything is planned, without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workflow.conftest import Workflow, copy_repository
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A copy in which nothing runs."""
+    return copy_repository(tmp_path_factory.mktemp("refusals") / "torch modes")
+
+
+def refusal(workflow: Workflow, *arguments: str) -> str:
+    """Return the sentence with which Snakemake ends, and see that it is all there is."""
+    ran = workflow.run("--dry-run", *arguments)
+    assert ran.returncode == 1, ran.stdout
+    for word in ("Traceback", "  File ", "Building DAG"):
+        assert word not in ran.stdout
+    return ran.stdout.partition("Error: ")[2].strip()
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (
+            "results/benchmark/inference/cpu/house_prise/eager/fp32-b1.json",
+            (
+                "inference/cpu/house_prise/eager/fp32-b1: the configuration has no model"
+                " 'house_prise'; did you mean 'house_price'?"
+            ),
+        ),
+        (
+            "results/profile/inference/cpu/gpt2/induktor/fp32-b1/trace.json.gz",
+            (
+                "inference/cpu/gpt2/induktor/fp32-b1: the configuration has no mode 'induktor';"
+                " did you mean 'inductor'?"
+            ),
+        ),
+        (
+            "results/training/onnxruntime/metrics.json",
+            (
+                "training/cpu/house_price/onnxruntime/fp32-b2048: 'onnxruntime' has the engine"
+                " onnxruntime, which cannot train; engines that can: eager, compile, fx,"
+                " torchscript"
+            ),
+        ),
+        (
+            "./results/benchmark/training/cpu/gpt2/eager/fp32-b1.json",
+            "training/cpu/gpt2/eager/fp32-b1: only 'house_price' (training.model) is trained",
+        ),
+        (
+            "results/tensorboard/gpt2-eager-fp32-b2/torchmodes.pt.trace.json.gz",
+            (
+                "no case under `profile` has the run 'gpt2-eager-fp32-b2'; did you mean"
+                " 'gpt2-eager-fp32-b1'?"
+            ),
+        ),
+        (
+            "results/profile/diff/gpt2-eager-fp32-b1--vs--gpt2-inductor-fp32-b2.json",
+            (
+                "no case under `profile` has the run 'gpt2-inductor-fp32-b2'; did you mean"
+                " 'gpt2-inductor-fp32-b1'?"
+            ),
+        ),
+        (
+            "results/plots/study-batch_scaling.svg",
+            (
+                "results/plots/study-batch_scaling.svg: studies.batch_scaling lists no case, so"
+                " there is no result"
+            ),
+        ),
+        (
+            "reports/comparison.html",
+            "say with which run to compare: --config base=path/of/its/results",
+        ),
+    ],
+    ids=lambda value: value if " " not in value else "",
+)
+def test_a_file_of_what_the_configuration_does_not_have(
+    untouched: Workflow, target: str, told: str
+) -> None:
+    assert refusal(untouched, target) == told
+
+
+def test_a_run_to_compare_with_that_is_not_there_or_empty(untouched: Workflow) -> None:
+    assert refusal(untouched, "--config", "base=/nowhere") == (
+        "base: /nowhere: there is no such folder"
+    )
+    assert refusal(untouched, "--config", "base=docs") == (
+        "base: docs: holds no record of a benchmarked case (benchmark/**/*.json)"
+    )
+
+
+def test_a_result_that_an_option_swallowed(untouched: Workflow) -> None:
+    file = untouched.folder / "results/studies/compile_cost.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"cases": []}')
+    told = refusal(untouched, "--configfile", "config/smoke.yaml", str(file))
+    assert told == (
+        f"{file}: a result, not a configuration; --configfile takes every word behind it: name the"
+        " files that you ask for before it"
+    )
+
+
+def test_a_second_configfile_whose_first_would_be_forgotten(untouched: Workflow) -> None:
+    files = ["--configfile", "config/house_price.yaml", "--configfile=config/smoke.yaml"]
+    assert refusal(untouched, *files).startswith("--configfile is given more than once")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed:\n\t3\n", "config.yaml, line 2: indented with a tab; YAML takes spaces"),
+        ("# nothing\n", "config.yaml: empty; it needs at least one key, such as `seed: 42`"),
+    ],
+    ids=["tabs", "empty"],
+)
+def test_a_config_yaml_that_cannot_be_read(
+    untouched: Workflow, tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    elsewhere = Workflow(tmp_path)
+    assert refusal(elsewhere, "--snakefile", str(untouched.folder / "Snakefile")) == told
+
+
+@pytest.mark.parametrize("target", ["run", "smoke", "report"])
+def test_make_says_which_file_snakemake_could_not_read(untouched: Workflow, target: str) -> None:
+    (untouched.folder / "tabs.yaml").write_text("models:\n\tmine: {}\n")
+    if not (untouched.folder / ".venv").exists():
+        (untouched.folder / ".venv").symlink_to(sys.prefix)
+    ran = subprocess.run(
+        ["make", "--old-file", ".venv/ready", target, "ARGS=--dry-run --configfile tabs.yaml"],
+        cwd=untouched.folder,
+        env=untouched.environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ran.returncode != 0
+    assert "Error: tabs.yaml, line 2: indented with a tab; YAML takes spaces\n" in ran.stderr
+    assert "Traceback" not in ran.stderr + ran.stdout
