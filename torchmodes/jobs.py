@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torchmodes import models
+from torchmodes.devices import cuda_device_count
 from torchmodes.machine import container, host_name
 from torchmodes.reading import CorruptFile, Result, read_json
 from torchmodes.supervision.folders import private_folder
@@ -194,7 +195,7 @@ def run_job(
         time_limit_s=settings["time_limit_s"],
         memory_limit_bytes=None if limit_mb is None else limit_mb * 10**6,
         start=settings["start"],
-        preload=(*PRELOAD, *models.IMPORTS.get(family, ())),
+        preload=(*PRELOAD, *models.preloadable(family, gpu=cuda_device_count() > 0)),
         threads=argument["threads"],
         environment=environment or {},
     )

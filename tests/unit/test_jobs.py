@@ -100,7 +100,7 @@ for module in sys.argv[1:]:
 @pytest.mark.parametrize("family", [None, *models.FAMILIES])
 def test_what_a_fork_server_imports_does_not_initialise_a_gpu(family: str | None) -> None:
     """torchao, installed here, does when it is imported; so does all that imports it."""
-    modules = (*jobs.PRELOAD, *models.IMPORTS.get(family, ()))
+    modules = (*jobs.PRELOAD, *models.preloadable(family, gpu=True))
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_WITH_A_GPU, *modules],
         capture_output=True,
@@ -108,6 +108,10 @@ def test_what_a_fork_server_imports_does_not_initialise_a_gpu(family: str | None
         check=False,
     )
     assert done.returncode == 0, done.stderr[-1000:]
+
+
+def test_without_a_gpu_a_fork_server_imports_all_that_is_slow() -> None:
+    assert "transformers.modeling_utils" in models.preloadable("transformers", gpu=False)
 
 
 @pytest.fixture

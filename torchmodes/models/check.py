@@ -23,9 +23,9 @@ from torch.utils import _pytree
 
 from torchmodes.config import Config, Model, parse_config
 from torchmodes.config.files import read_file
-from torchmodes.devices import find_device
+from torchmodes.devices import cuda_device_count, find_device
 from torchmodes.faults import meant
-from torchmodes.models import IMPORTS, build_model, download_weights
+from torchmodes.models import build_model, download_weights, preloadable
 from torchmodes.models.flops import count_flops
 from torchmodes.supervision.supervise import run_supervised
 from torchmodes.writing import print_anything
@@ -159,7 +159,7 @@ def check_alone(
         log=log,
         time_limit_s=time_limit_s,
         memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * 10**6,
-        preload=("torch", *IMPORTS.get(family, ())),
+        preload=("torch", *preloadable(family, gpu=cuda_device_count() > 0)),
     )
     if isinstance(outcome.value, dict):
         return Checked(**outcome.value)
