@@ -63,18 +63,23 @@ RUNS = {case.run: case for case in PROFILED}
 
 USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in cases)}
 
+
+def check_own_code(used_models, used_modes):
+    """Refuse what the user's own files lack, of models and modes that are used."""
+    sections = {f"models.{name}": CONFIG.models[name].model_dump() for name in sorted(used_models)}
+    sections |= {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(used_modes)}
+    if faults := reference_faults(sections):
+        raise InvalidConfig(faults)
+
+
 # As a faulty table: told at once, instead of by each case that would fail.
 if workflow.is_main_process:
-    USED_MODES = {case.mode for case in USED} | {*CONFIG.training.modes}
-    FAULTS = reference_faults(
-        {
-            f"models.{name}": CONFIG.models[name].model_dump()
-            for name in sorted({c.model for c in USED})
-        }
-        | {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(USED_MODES)}
-    )
-    if FAULTS:
-        refuse(InvalidConfig(FAULTS))
+    try:
+        check_own_code(
+            {case.model for case in USED}, {case.mode for case in USED} | {*CONFIG.training.modes}
+        )
+    except InvalidConfig as error:
+        refuse(error)
 
 # With `--sdm apptainer` every job runs in this image, where somebody has made it.
 IMAGE = Path(workflow.basedir, "torchmodes.sif")

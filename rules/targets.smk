@@ -16,7 +16,9 @@ def check_wildcards(wildcards):
         directory_of(wildcards.a)
         directory_of(wildcards.b)
     elif "mode" in wildcards.keys():
-        check_case(CONFIG, case_of(wildcards))
+        case = case_of(wildcards)
+        check_case(CONFIG, case)
+        check_own_code({case.model}, {case.mode})
 
 
 def check_target(name):

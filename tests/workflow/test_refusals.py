@@ -90,6 +90,15 @@ def test_a_file_of_what_the_configuration_does_not_have(
     assert refusal(untouched, target) == told
 
 
+def test_a_file_of_a_model_whose_own_file_is_missing(untouched: Workflow) -> None:
+    (untouched.folder / "gone.yaml").write_text(
+        'models: { gone: { family: user, factory: "gone.py:build", inputs: "gone.py:inputs" } }\n'
+    )
+    target = "results/benchmark/inference/cpu/gone/eager/fp32-b1.json"
+    told = refusal(untouched, target, "--configfile", "gone.yaml")
+    assert "models.gone.factory: no file gone.py in" in told
+
+
 def test_a_run_to_compare_with_that_is_not_there_or_empty(untouched: Workflow) -> None:
     assert refusal(untouched, "--config", "base=/nowhere") == (
         "base: /nowhere: there is no such folder"
