@@ -54,7 +54,8 @@ class Section(BaseModel):
 def or_null(section: type[Section]) -> BeforeValidator:
     """Let null stand for a section, and mean the section with its defaults."""
     return BeforeValidator(
-        lambda given: {} if _read(given) is None else given, json_schema_input_type=section | None
+        lambda given: {} if _without_text(given, whole=False) is None else given,
+        json_schema_input_type=section | None,
     )
 
 
