@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from torchmodes.environment import describe_environment
+from torchmodes.reasons import cause_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIZES = {"cpu": (256, 512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
@@ -98,7 +99,7 @@ def measure_ceilings(device: str, *, threads: int) -> Ceilings:
             with _tf32(allowed=precision == "tf32"):
                 rates[precision] = gemm_rate(precision, device)
         except (RuntimeError, NotImplementedError) as error:  # PyTorch's way of saying it has none
-            rates[precision], faults[precision] = None, str(error).strip().split("\n")[0]
+            rates[precision], faults[precision] = None, cause_of(error)
     copy, triad = stream_rates(device)
     return Ceilings(threads, rates, copy, triad, faults)
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from torchmodes.cases import Case, case_at
 from torchmodes.config import Device, Precision, Task
 from torchmodes.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
+from torchmodes.reasons import printable
 from torchmodes.writing import Reservation, write_atomically
 
 SCHEMA_VERSION = 1
@@ -38,6 +39,24 @@ CallSeconds = Annotated[float, Field(ge=1e-15, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0), AfterValidator(_fits_a_table)]
 Several = Annotated[int, Field(ge=1), AfterValidator(_fits_a_table)]
+
+
+def _printable_within(value: Any) -> Any:
+    """Make every text within JSON values printable."""
+    match value:
+        case str():
+            return printable(value)
+        case dict():
+            return {printable(str(key)): _printable_within(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_printable_within(item) for item in value]
+        case _:
+            return value
+
+
+Text = Annotated[str, AfterValidator(printable)]
+"""What libraries and users' code may have written: kept without control characters."""
+Facts = Annotated[dict[str, Any], AfterValidator(_printable_within)]
 
 
 class Part(BaseModel):
@@ -176,7 +195,7 @@ class Numerics(Part):
     """The candidate's output against the baseline's."""
 
     within_tolerance: bool
-    reason: str | None = Field(description="why not")
+    reason: Text | None = Field(description="why not")
     compared: Literal["output", "losses"]
     max_abs: NotNegative | None
     max_rel: NotNegative | None
@@ -242,7 +261,7 @@ class Energy(Part):
     joules: float | None
     seconds: float | None
     source: str | None = Field(description="what counted")
-    reason: str | None = Field(description="why there is no figure")
+    reason: Text | None = Field(description="why there is no figure")
     calls: int | None
     items: int | None
     joules_per_item: float | None
@@ -251,9 +270,9 @@ class Energy(Part):
 class Failure(Part):
     """What went wrong in the measuring process."""
 
-    type: str
-    message: str
-    traceback: str | None
+    type: Text
+    message: Text
+    traceback: Text | None
     log: str
 
 
@@ -287,14 +306,14 @@ class Record(Part):
     schema_version: Literal[1] = SCHEMA_VERSION
     case: Identity
     status: Status
-    reason: str | None = Field(None, description="status other than ok: why")
-    remedy: str | None = Field(None, description="status other than ok, or no verdict: what to do")
+    reason: Text | None = Field(None, description="status other than ok: why")
+    remedy: Text | None = Field(None, description="status other than ok, or no verdict: what to do")
     failure: Failure | None = None
     verdict: Verdict | None = None
-    no_verdict: str | None = Field(
+    no_verdict: Text | None = Field(
         None, description="set when nothing is concluded from the samples, saying why: unresolved"
     )
-    no_effect: str | None = Field(None, description="set when the mode did nothing, saying how")
+    no_effect: Text | None = Field(None, description="set when the mode did nothing, saying how")
     item: str = Field("item", description="what throughput counts")
     flops: Count | None = Field(
         None, description="of one forward pass of the batch, by shape; null: not counted"
@@ -307,9 +326,9 @@ class Record(Part):
     numerics: Numerics | None = None
     cost: Cost | None = None
     energy: Energy | None = None
-    facts: dict[str, Any] = Field({}, description="what the engine tells: graphs, breaks, nodes")
+    facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
     gpu: dict[str, Any] | None = Field(None, description="clocks, temperature, throttling")
-    warnings: list[str] = Field([], description="reasons to trust the figures less")
+    warnings: list[Text] = Field([], description="reasons to trust the figures less")
     environment: dict[str, Any] = {}
 
     @model_validator(mode="after")

@@ -32,8 +32,9 @@ from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
 from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.models.flops import count_flops
-from torchmodes.modes.base import Engine, first_line
+from torchmodes.modes.base import Engine
 from torchmodes.peaks import PLAUSIBLE_RATE, quick_peak
+from torchmodes.reasons import reason_of
 from torchmodes.subjects import Job, Subject, configure_process, subject_of, unsupported
 from torchmodes.supervision import processes
 
@@ -202,7 +203,7 @@ def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
     try:
         artefacts = engine.artefacts()
     except Exception as error:  # noqa: BLE001 - engines raise anything
-        warnings.append(f"its artefact was not saved: {first_line(error)}")
+        warnings.append(f"its artefact was not saved: {reason_of(error)}")
         return None
     return memory.artefact_bytes(artefacts) if artefacts else None
 

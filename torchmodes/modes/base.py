@@ -33,12 +33,6 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-def first_line(error: BaseException) -> str:
-    """Return an exception's class and the first line that it says."""
-    told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {told[:300]}" if told else type(error).__name__
-
-
 def inference_only(case: Case, options: Mapping[str, Any], *names: str) -> Unsupported | None:
     """Refuse a training case whose mode sets one of the named options."""
     if case.task == "training":

@@ -19,6 +19,7 @@ from torchmodes.cases import Case
 from torchmodes.faults import nearest
 from torchmodes.modes import base
 from torchmodes.modes.torchscript import trace
+from torchmodes.reasons import reason_of
 
 REMEDIES = {
     "openvino": "pip install openvino",
@@ -136,8 +137,7 @@ class Engine(base.Engine):
                 with self.context():
                     compiled(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next one is tried
-                cause = getattr(error, "inner_exception", error)
-                self.attempts.append({"backend": backend, "failed": base.first_line(cause)})
+                self.attempts.append({"backend": backend, "failed": reason_of(error)})
                 continue
             self.attempts.append({"backend": backend, "failed": None})
             return compiled

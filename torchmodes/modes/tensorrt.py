@@ -22,6 +22,7 @@ from torch.utils import _pytree
 from torchmodes.cases import Case
 from torchmodes.modes import base
 from torchmodes.modes.precision import HALF
+from torchmodes.reasons import reason_of
 
 INSTALL = "install it as docs/tensorrt.md says: its libraries come from NVIDIA's index"
 
@@ -64,7 +65,7 @@ class Engine(base.Engine):
             importlib.import_module("torch_tensorrt")
         except Exception as error:  # noqa: BLE001 - a plain Exception where libraries are missing
             return base.Unsupported(
-                f"torch_tensorrt cannot be imported ({base.first_line(error)})", INSTALL
+                f"torch_tensorrt cannot be imported ({reason_of(error)})", INSTALL
             )
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from torchmodes.modes.base import first_line
+from torchmodes.reasons import reason_of
 from torchmodes.subjects import Subject
 
 READABLE = (".txt", ".csv", ".json", ".py", ".cpp", ".pickle")
@@ -34,7 +34,7 @@ def keep_internals(subject: Subject, device: str, directory: Path) -> dict[str, 
                 _snapshot_cuda_memory(subject, directory / SNAPSHOT)
         subject.engine.export(directory)
     except Exception as error:  # noqa: BLE001 - the profile stands without it
-        fault = first_line(error)
+        fault = reason_of(error)
     for path in directory.iterdir():
         if path.suffix not in READABLE:
             path.unlink()

@@ -15,7 +15,6 @@ import pandas as pd
 from torch.profiler import profile
 
 from torchmodes.models import import_libraries
-from torchmodes.modes.base import first_line
 from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE, write_empty
 from torchmodes.profiling.internals import keep_internals
@@ -27,6 +26,7 @@ from torchmodes.profiling.python_time import python_functions
 from torchmodes.profiling.recommendations import recommend
 from torchmodes.profiling.record import SPANS, Lean, operator_table, record, record_lean
 from torchmodes.profiling.work import Work, count_work
+from torchmodes.reasons import reason_of
 from torchmodes.subjects import (
     Job,
     Subject,
@@ -103,7 +103,7 @@ class Parts:
         try:
             return part()
         except Exception as error:  # noqa: BLE001 - PyTorch and a user's model raise anything
-            self.faults[name] = first_line(error)
+            self.faults[name] = reason_of(error)
             if file is not None:
                 write_empty(self.directory / file)
             return None

@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torchmodes.reasons import cause_of, printable
 from torchmodes.supervision import processes
 
 
@@ -103,23 +104,15 @@ def resolve(target: str) -> Callable[[dict[str, Any]], Any]:
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """Give an exception's class, its message in at most two lines, and its traceback."""
-    lines = [line.strip() for line in _said(error).splitlines() if line.strip()]
+    """Give an exception's class, its cause in one line, and its traceback."""
     kind = type(error).__name__
-    message = "\n".join(line[:300] for line in lines[:2])
+    message = cause_of(error)
     if isinstance(error, SystemExit):
         message = f"the target ended the process: SystemExit({error.code!r})"
     # The first frame is this module's: what follows is the target's own.
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     trace = "".join(traceback.format_exception(type(error), error, frames))
-    return {"error_type": kind, "message": message or kind, "traceback": trace}
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as fault:  # noqa: BLE001 - its class may be the user's, and faulty as well
-        return f"its message cannot be told: {type(fault).__name__}"
+    return {"error_type": kind, "message": message or kind, "traceback": printable(trace)}
 
 
 def as_json(value: Any) -> str:

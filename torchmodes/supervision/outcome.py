@@ -34,7 +34,7 @@ class Outcome:
         the signal (``SIGSEGV``), ``MemoryLimit``, ``TimeLimit``, ``NoResult`` (it exited without
         one) or ``SupervisorLost`` (the workflow, the fork server or the keeper ended before it).
     message
-        What happened, in one or two lines.
+        What happened: of an exception its cause in one line.
     traceback
         Of the exception; of a killed or hanging case, where the interpreter was, if it could tell.
     start_method
