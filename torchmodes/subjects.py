@@ -5,12 +5,13 @@ Training, measuring and profiling all build their subject here, so that they run
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torchmodes.jobs import keep_headers_with_cache
 from torchmodes.models import build_model
 from torchmodes.models.base import BuiltModel, Inputs
 from torchmodes.modes import create_engine
-from torchmodes.modes.base import Engine, Unsupported, tensors_of
+from torchmodes.modes.base import Engine, Refused, Unsupported, tensors_of
 from torchmodes.modes.precision import (
     autocast,
     cast,
@@ -31,6 +32,7 @@ from torchmodes.modes.precision import (
     in_precision,
     unsupported_precision,
 )
+from torchmodes.structures import register_dataclasses
 from torchmodes.training.dataset import load_tensors
 from torchmodes.training.loop import batches, make_optimizer, make_step
 
@@ -156,8 +158,30 @@ def unsupported(job: Job) -> Unsupported | None:
     )
 
 
+def refusing(target: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Let what a process is told to do end as ``unsupported`` where an engine refuses the inputs.
+
+    They are known when the model is built; `unsupported` asks before that.
+    """
+
+    @functools.wraps(target)
+    def run(argument: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return target(argument)
+        except Refused as refused:
+            return {"status": "unsupported", **asdict(refused.unsupported)}
+
+    return run
+
+
 def prepare_forward(job: Job) -> Forward:
-    """Prepare the forward pass of the case's model, in evaluation mode."""
+    """Prepare the forward pass of the case's model, in evaluation mode.
+
+    Raises
+    ------
+    Refused
+        When the engine cannot take the inputs; see `refusing`.
+    """
     engine = _engine(job)
     start = time.perf_counter()
     built = _build(job)
@@ -169,6 +193,7 @@ def prepare_forward(job: Job) -> Forward:
         built.inputs.kwargs,
         "fp32" if engine.lowers_precision else precision,
     )
+    engine.refuse_inputs(args, kwargs)
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad(), in_precision(precision):
         prepared = engine.prepare(module, args, kwargs)
@@ -324,6 +349,7 @@ def subject_of(job: Job, table: Sequence[str]) -> Subject:
 
 def copy_output(output: Any) -> Any:
     """Copy an output's tensors to the host; CUDA graphs overwrite theirs at the next call."""
+    register_dataclasses(output)
     return _pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu().clone(), output)
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime: inputs by name, providers that are really used, and the order of work on CUDA."""
+"""ONNX Runtime: element types, providers that are really used, and the order of work on CUDA."""
 
 from __future__ import annotations
 
@@ -7,29 +7,18 @@ import os
 import pytest
 import torch
 from engine_cases import attention, convolutions, mode
+from onnx import TensorProto
 
 from torchmodes.modes import create_engine
-from torchmodes.modes.onnxruntime import named_inputs
+from torchmodes.modes.onnxruntime import ELEMENTS, Interface
+from torchmodes.structures import Structure, tensors_taken
 
 
-def test_tensors_are_paired_with_the_models_inputs():
-    x, mask = torch.ones(1), torch.zeros(1)
-    pair = named_inputs(["x", "mask"], (x,), {"mask": mask})
-    assert pair((x,), {"mask": mask}) == [("x", x), ("mask", mask)]
-
-
-def test_keywords_are_paired_by_name_and_constants_left_out():
-    ids, mask = torch.ones(1), torch.zeros(1)
-    given = {"mask": mask, "use_cache": False, "ids": ids}
-    assert dict(named_inputs(["ids", "mask"], (), given)((), given)) == {"ids": ids, "mask": mask}
-
-
-def test_what_the_exported_model_does_not_take_is_told():
-    x = torch.ones(1)
-    with pytest.raises(ValueError, match="takes x, y; the call gives 1 positional tensors"):
-        named_inputs(["x", "y"], (x,), {})
-    with pytest.raises(ValueError, match="takes x; the call gives 0 positional tensors and ids"):
-        named_inputs(["x"], (), {"ids": x})
+def test_element_types_have_the_numbers_of_onnx():
+    names = {torch.float32: "FLOAT", torch.float16: "FLOAT16", torch.float64: "DOUBLE"}
+    for dtype, number in ELEMENTS.items():
+        name = names.get(dtype, str(dtype).removeprefix("torch.").upper().replace("_E", "E"))
+        assert TensorProto.DataType.Name(number) == name
 
 
 def test_inputs_that_are_not_contiguous_are_taken_too():
@@ -123,8 +112,8 @@ def test_on_cuda_work_is_ordered_by_streams_and_nothing_is_copied(monkeypatch):
     result = torch.full((2, 4), 5.0)
 
     class Binding:
-        def bind_ortvalue_input(self, name, value):
-            bound[name] = value
+        def bind_input(self, name, device, index, element, shape, address):
+            bound[name] = (device, index, element, shape, address)
 
         def bind_output(self, name, device, index):
             bound[name] = (device, index)
@@ -153,9 +142,13 @@ def test_on_cuda_work_is_ordered_by_streams_and_nothing_is_copied(monkeypatch):
     example = attention()
     engine = create_engine(mode("onnxruntime"))
     monkeypatch.setattr(engine, "_open", lambda provider, options, rest: Session())
-    call = engine._on_cuda(torch.device("cuda:0"), example.args, example.kwargs)
+    interface = Interface(
+        tensors_taken(example.args, example.kwargs), Structure.of(result), [torch.float32]
+    )
+    call = engine._on_cuda(torch.device("cuda:0"), interface)
     output = call(**example.kwargs)
     assert order == ["own waits for pytorch's", "run, host waits: False", "pytorch's waits for own"]
     assert bound["logits"] == ("cuda", 0)
-    assert bound["input_ids"].data_ptr() == example.kwargs["input_ids"].data_ptr()
+    ids = example.kwargs["input_ids"]
+    assert bound["input_ids"] == ("cuda", 0, TensorProto.INT64, (2, 6), ids.data_ptr())
     assert output.data_ptr() == result.data_ptr()

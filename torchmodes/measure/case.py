@@ -35,7 +35,14 @@ from torchmodes.models.flops import count_flops
 from torchmodes.modes.base import Engine
 from torchmodes.peaks import PLAUSIBLE_RATE, quick_peak
 from torchmodes.reasons import reason_of
-from torchmodes.subjects import Job, Subject, configure_process, subject_of, unsupported
+from torchmodes.subjects import (
+    Job,
+    Subject,
+    configure_process,
+    refusing,
+    subject_of,
+    unsupported,
+)
 from torchmodes.supervision import processes
 
 LONG_CALL_OWN_THREADS_S = 1.0
@@ -80,6 +87,7 @@ class ContextClock:
             return self._clock.time(call, calls, events=events)
 
 
+@refusing
 def measure(argument: dict[str, Any]) -> dict[str, Any]:
     """Measure a case and return the parts of its record that only this process knows.
 
@@ -124,9 +132,11 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         parts |= _implausible(job, parts)
     cost["artefact_bytes"] = _artefact_bytes(candidate.subject.engine, parts["warnings"])
     facts = candidate.subject.engine.facts()
+    parts["warnings"] = [*parts["warnings"], *facts.pop("warnings", [])]
     return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
 
 
+@refusing
 def start(argument: dict[str, Any]) -> dict[str, Any]:
     """Start a case and measure nothing but that: preparation and first call, in seconds.
 

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree
 
+from torchmodes.structures import register_dataclasses
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -17,6 +19,9 @@ class Inputs:
 
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        register_dataclasses((self.args, self.kwargs))
 
     @classmethod
     def of(cls, value: Any) -> Inputs:

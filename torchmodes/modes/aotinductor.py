@@ -13,7 +13,8 @@ from torch import nn
 from torchmodes.cases import Case
 from torchmodes.modes import base
 from torchmodes.modes.compile import missing_compiler, missing_cpp_compiler
-from torchmodes.modes.export import count_operators
+from torchmodes.modes.export import capture, count_operators, with_tensors_alone
+from torchmodes.structures import Structure
 
 TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
 """What AOTInductor's C++ code includes on CUDA; the wheels of CUDA's libraries lack the last."""
@@ -37,8 +38,12 @@ class Engine(base.Engine):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Callable[..., Any]:
         """Export, compile, package and load."""
-        program = torch.export.export(module, args, kwargs)
+        program = capture(module, args, kwargs)
         self.operators_exported = count_operators(program)
+        returned = Structure.of_output(program)
+        alone = any(not isinstance(held, int | None) for held in returned.constants)
+        if alone:
+            program = with_tensors_alone(program)
         start = time.perf_counter()
         path = torch._inductor.aoti_compile_and_package(
             program,
@@ -49,7 +54,9 @@ class Engine(base.Engine):
         loaded = torch._inductor.aoti_load_package(path)
         self.package = Path(path)
         self.compile_s, self.load_s = compiled_at - start, time.perf_counter() - compiled_at
-        return loaded
+        if not alone:
+            return loaded
+        return lambda *args, **kwargs: returned.filled(loaded(*args, **kwargs))
 
     def facts(self) -> dict[str, Any]:
         """Tell what was compiled and how long it took; loading is all that a server pays."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,14 @@ class Unsupported:
 
     reason: str
     remedy: str
+
+
+class Refused(Exception):
+    """Raised before anything runs, where the inputs show that the engine cannot take them."""
+
+    def __init__(self, unsupported: Unsupported) -> None:
+        super().__init__(unsupported.reason)
+        self.unsupported = unsupported
 
 
 def tensors_of(value: Any) -> list[torch.Tensor]:
@@ -67,6 +75,9 @@ class Engine:
     precisions: frozenset[str] = frozenset({"fp32", "tf32", "bf16", "fp16"})
     """Number formats that the engine can be asked for."""
 
+    takes: frozenset[torch.dtype] | None = None
+    """Types of the tensors that it can be given; None: of every type."""
+
     own_threads = False
     """Whether it computes with threads that are not PyTorch's, or may do so."""
 
@@ -102,6 +113,35 @@ class Engine:
     def supports(self, case: Case, *, family: str) -> Unsupported | None:
         """Say before any work why the case cannot run, or None when nothing is known against it."""
         return None
+
+    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse inputs before the model is touched.
+
+        Raises
+        ------
+        Refused
+            When a tensor is of no type that the engine `takes`.
+        """
+        if self.takes is not None:
+            tensors = tensors_of((args, kwargs))
+            kinds = [t.dtype if t.layout == torch.strided else t.layout for t in tensors]
+            self.refuse(kinds, "take", self.takes)
+
+    def refuse(
+        self,
+        kinds: Iterable[torch.dtype | torch.layout],
+        does_not: str,
+        known: Collection[torch.dtype],
+    ) -> None:
+        """Raise `Refused` where there are types that the engine does not take or return."""
+        if unknown := sorted({str(kind) for kind in kinds if kind not in known}):
+            raise Refused(
+                Unsupported(
+                    f"the engine {self.options['engine']} does not {does_not} tensors of"
+                    f" {' or '.join(unknown)}",
+                    "convert them in the model, or use another mode",
+                )
+            )
 
     def prepare(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -140,7 +180,8 @@ class Engine:
     def facts(self) -> dict[str, Any]:
         """Tell what was done, after it ran, as JSON values.
 
-        ``no_effect`` says, where it was nothing, how that came about.
+        ``no_effect`` says, where it was nothing, how that came about; ``warnings`` are reasons to
+        trust the figures less.
         """
         return {}
 

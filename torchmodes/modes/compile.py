@@ -8,6 +8,7 @@ import shutil
 import sysconfig
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from torch import nn
 from torchmodes.cases import Case
 from torchmodes.faults import nearest
 from torchmodes.modes import base
-from torchmodes.modes.torchscript import trace
+from torchmodes.modes.export import capture
+from torchmodes.modes.torchscript import sparse_layouts, trace
 from torchmodes.reasons import reason_of
 
 REMEDIES = {
@@ -28,6 +30,12 @@ REMEDIES = {
     "tvm": "pip install apache-tvm",
 }
 """How to get the backends that come with other packages."""
+PROBED = 10
+"""Calls that are looked at after a recompile limit was reached."""
+LIMIT = "Dynamo recompile limit exceeded"
+"""How PyTorch's counters call it."""
+REASONS_KEPT = 5
+"""A guard that fails at every call fails with another value each time."""
 LISTED_ANYWAY = {"openxla": "torch_xla", "tvm": "tvm"}
 """Backends that PyTorch lists whether or not their package, named here, is installed."""
 
@@ -43,6 +51,7 @@ class Engine(base.Engine):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.attempts: list[dict[str, str | None]] = []
+        self._probed_in: Callable[[], AbstractContextManager[Any]] = self.context
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Refuse what PyTorch would skip silently or cannot build."""
@@ -79,6 +88,11 @@ class Engine(base.Engine):
             return missing_compiler(device)
         return None
 
+    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse to trace what torch.jit.trace cannot copy."""
+        if self.options["after"] == "trace":
+            self.refuse(sparse_layouts(args, kwargs), "trace", ())
+
     def prepare(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Callable[..., Any]:
@@ -86,13 +100,17 @@ class Engine(base.Engine):
         self.example = (args, kwargs)
         match self.options["after"]:
             case "trace":
-                module = trace(module, args, kwargs)
+                traced = trace(module, args, kwargs)
+                return self._compiled(traced.calling(traced.scripted))
             case "export":
-                module = torch.export.export(module, args, kwargs).module()
+                return self._compiled(capture(module, args, kwargs).module())
+        return self._compiled(module)
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if self.options["fallback"]:
-            self.compiled = self._first_that_works(module)
+            self.compiled = self._first_that_works(function)
         else:
-            self.compiled = self._compile(module, self.options["backend"])
+            self.compiled = self._compile(function, self.options["backend"])
         return self.compiled
 
     def prepare_step(
@@ -102,6 +120,7 @@ class Engine(base.Engine):
         make_step: Callable[[Callable[..., Any]], base.Step],
     ) -> base.Step:
         """Compile the module inside the step, or the step as a whole."""
+        self._probed_in = torch.enable_grad
         if self.options["scope"] == "model":
             return super().prepare_step(module, batch, make_step)
         self.example = (batch, {})
@@ -110,6 +129,7 @@ class Engine(base.Engine):
 
     def _compile(self, function: Callable[..., Any], backend: str) -> Callable[..., Any]:
         self.source, self.backend = function, backend
+        torch._dynamo.utils.clear_compilation_metrics()  # capturing before this was not it
         first = backend == self.options["backend"]
         mode = self.options["mode"] if first else "default"
         if first and self.options["freezing"]:
@@ -123,7 +143,7 @@ class Engine(base.Engine):
             fullgraph=self.options["fullgraph"],
         )
 
-    def _first_that_works(self, module: nn.Module) -> Callable[..., Any]:
+    def _first_that_works(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile and call with one backend after another until none of it fails."""
         args, kwargs = self.example
         device = base.tensors_of(self.example)[0].device.type
@@ -132,7 +152,7 @@ class Engine(base.Engine):
                 self.attempts.append({"backend": backend, "failed": refusal.reason})
                 continue
             _forget()
-            compiled = self._compile(module, backend)
+            compiled = self._compile(function, backend)
             try:
                 with self.context():
                     compiled(*args, **kwargs)
@@ -145,7 +165,10 @@ class Engine(base.Engine):
         raise RuntimeError(f"no backend of the fallback chain works ({told})")
 
     def facts(self) -> dict[str, Any]:
-        """Read Dynamo's counters: graphs, breaks with their reasons, recompiles, skips."""
+        """Read Dynamo's counters: graphs, breaks and what it gave up with reasons, recompiles.
+
+        Where the recompile limit was reached, some more calls show what is still compiled.
+        """
         counters = torch._dynamo.utils.counters
         compiles = torch._dynamo.convert_frame.FRAME_COMPILE_COUNTER
         facts: dict[str, Any] = {
@@ -156,19 +179,40 @@ class Engine(base.Engine):
                     _in_short(found.reason) for found in torch._dynamo.utils.graph_break_reasons
                 )
             ),
-            "recompiles": sum(count - 1 for count in compiles.values()),
+            "recompiles": sum(count - 1 for count in compiles.values()) - _refused(),
             "cudagraph_skips": counters["inductor"]["cudagraph_skips"],
         }
+        if skipped := frames_skipped():
+            facts["frames_skipped"] = skipped
+        if reasons := recompile_reasons():
+            facts["recompile_reasons"] = reasons
         if self.attempts:
             facts |= {"fallback": self.attempts, "ended_on": self.backend}
+        if limit := recompile_limit_reached():
+            facts |= self._after(limit)
         if nothing := self._nothing_done(facts):
             facts["no_effect"] = nothing
         return facts
 
+    def _after(self, limit: str) -> dict[str, Any]:
+        """Tell how many calls compiled code still serves now that a limit was reached."""
+        args, kwargs = self.example
+        with self._probed_in():
+            ran = sum(runs_compiled(lambda: self.compiled(*args, **kwargs)) for _ in range(PROBED))
+        facts: dict[str, Any] = {"compiled_calls": {"ran": ran, "of": PROBED}}
+        if not ran:
+            return facts | {"no_effect": f"{limit}: from then on eager code ran"}
+        part = f"compiled code took part in {ran} of {PROBED} calls"
+        return facts | {
+            "warnings": [f"{limit}: what fits no compiled version ran in eager; {part}"]
+        }
+
     def _nothing_done(self, facts: dict[str, Any]) -> str | None:
         """Say how what was asked for came to nothing, or return None."""
         if facts["graphs"] == 0:
-            return "torch.compile captured no graph: eager code ran"
+            because = "; ".join(facts.get("frames_skipped", {}))
+            told = "torch.compile captured no graph: eager code ran"
+            return f"{told} ({because})" if because else told
         if self.attempts and self.backend == "eager":
             return "the fallback chain ended on eager: its kernels are eager's"
         replayed = self.backend == "cudagraphs" or self.options["mode"] == "reduce-overhead"
@@ -176,7 +220,7 @@ class Engine(base.Engine):
             return "every CUDA graph was skipped: the kernels were launched one by one"
         if self.backend == "openvino" and _kernels_by_inductor():
             return "OpenVINO failed, and its backend silently ran TorchInductor instead"
-        return None
+        return facts.get("no_effect")
 
     def export(self, directory: Path) -> list[str]:
         """Write the counters, and the graphs and breaks that ``torch._dynamo.explain`` finds.
@@ -199,6 +243,59 @@ def _in_short(reason: str) -> str:
     what, *more = (line.strip() for line in reason.splitlines())
     explanation = [line.removeprefix("Explanation: ") for line in more[:1]]
     return ": ".join([what, *explanation])
+
+
+def frames_skipped() -> dict[str, int]:
+    """Count the frames that Dynamo gave up as a whole, by its reason: eager runs them.
+
+    These are no graph breaks: after one of those Dynamo goes on.
+    """
+    metrics = torch._dynamo.utils.get_compilation_metrics()
+    told = [found.fail_reason for found in metrics if found.fail_reason]
+    return dict(Counter(_in_short(reason) for reason in told if not reason.startswith(LIMIT)))
+
+
+def recompile_reasons() -> list[str]:
+    """Return the guards that failed, each once, the last ones first, with the code they guard."""
+    metrics = torch._dynamo.utils.get_compilation_metrics()
+    told = [_guard_in_short(found.recompile_reason) for found in metrics if found.recompile_reason]
+    return list(dict.fromkeys(reversed(told)))[:REASONS_KEPT]
+
+
+def _guard_in_short(reason: str) -> str:
+    """Give the guard and the code that it guards, without the number of the compilation."""
+    first = reason.strip().splitlines()[0].partition(": ")[2] or reason
+    return "  # ".join(part.strip() for part in first.split("# ")).partition(" (HINT")[0]
+
+
+def recompile_limit_reached() -> str | None:
+    """Say which limit Dynamo reached and the guard that failed then, or return None.
+
+    What is not compiled then runs in eager; PyTorch tells it in its log alone.
+    """
+    told = [t for t in torch._dynamo.utils.counters["unimplemented"] if t.startswith(LIMIT)]
+    if not told:
+        return None
+    accumulated = "accumulated_recompile_limit" in told[0]
+    name = "accumulated_recompile_limit" if accumulated else "recompile_limit"
+    limit = f"{name} ({getattr(torch._dynamo.config, name)}) was reached"
+    for found in torch._dynamo.utils.get_compilation_metrics():
+        if (found.fail_reason or "").startswith(LIMIT) and found.recompile_reason:
+            return f"{limit}, for {_guard_in_short(found.recompile_reason)}"
+    return limit
+
+
+def _refused() -> int:
+    """Count the compilations that were begun and given up at a limit."""
+    told = torch._dynamo.utils.counters["unimplemented"]
+    return sum(count for reason, count in told.items() if reason.startswith(LIMIT))
+
+
+def runs_compiled(call: Callable[[], Any]) -> bool:
+    """Make a call and say whether code that Dynamo compiled took part in it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        call()
+    return any(event.name.startswith("Torch-Compiled Region") for event in profile.events())
 
 
 def _forget() -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, OutputKind
+from torch.utils import _pytree
 
 from torchmodes.modes import base
+from torchmodes.structures import register_dataclasses
 
 
 class Engine(base.Engine):
@@ -22,7 +25,7 @@ class Engine(base.Engine):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Callable[..., Any]:
         """Export the module with the example inputs' shapes."""
-        self.program = torch.export.export(module, args, kwargs, strict=self.options["strict"])
+        self.program = capture(module, args, kwargs, strict=self.options["strict"])
         return self.program.module()
 
     def facts(self) -> dict[str, Any]:
@@ -34,6 +37,48 @@ class Engine(base.Engine):
         archive = self.directory / "model.pt2"
         torch.export.save(self.program, archive)
         return [archive]
+
+
+def capture(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    strict: bool = False,
+    dynamic_shapes: dict[str, Any] | None = None,
+) -> ExportedProgram:
+    """Export a module; it may return dataclasses that nobody registered with PyTorch."""
+    # Its code runs as it is unless TorchDynamo reads it, and that would read the hook too.
+    hook = None if strict else module.register_forward_hook(_learn_dataclasses)
+    try:
+        return torch.export.export(
+            module, args, kwargs, strict=strict, dynamic_shapes=dynamic_shapes
+        )
+    finally:
+        if hook is not None:
+            hook.remove()
+
+
+def _learn_dataclasses(module: nn.Module, args: Any, output: Any) -> None:
+    register_dataclasses(output)
+
+
+def with_tensors_alone(program: ExportedProgram) -> ExportedProgram:
+    """Let an exported program return its tensors in a tuple, in place.
+
+    torch.onnx.export fails on numbers and texts in an output, AOTInductor on some.
+    """
+    output, specs = program.graph.output_node(), program.graph_signature.output_specs
+    returned: Any = output.args[0]
+    pairs = list(zip(returned, specs, strict=True))
+    kept = [(node, spec) for node, spec in pairs if not isinstance(spec.arg, ConstantArgument)]
+    output.args = (tuple(node for node, _ in kept),)
+    specs[:] = [spec for _, spec in kept]
+    users = sum(spec.kind == OutputKind.USER_OUTPUT for spec in specs)
+    signature = program.module_call_graph[0].signature
+    assert signature is not None, "the root has one"
+    signature.out_spec = _pytree.tree_structure((0,) * users)
+    return program
 
 
 def count_operators(program: ExportedProgram) -> int:

@@ -8,15 +8,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from torchmodes.cases import Case
 from torchmodes.modes import base
+from torchmodes.modes.export import capture, with_tensors_alone
+from torchmodes.structures import Inputs, Structure, returned_dtypes, tensors_taken
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -24,12 +28,37 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ELEMENTS = {
+    torch.float32: 1,
+    torch.uint8: 2,
+    torch.int8: 3,
+    torch.uint16: 4,
+    torch.int16: 5,
+    torch.int32: 6,
+    torch.int64: 7,
+    torch.bool: 9,
+    torch.float16: 10,
+    torch.float64: 11,
+    torch.uint32: 12,
+    torch.uint64: 13,
+    torch.bfloat16: 16,
+    torch.float8_e4m3fn: 17,
+    torch.float8_e4m3fnuz: 18,
+    torch.float8_e5m2: 19,
+    torch.float8_e5m2fnuz: 20,
+}
+"""Numbers of the element types in ONNX (``TensorProto.DataType``)."""
+TYPES = frozenset({*ELEMENTS, torch.complex64, torch.complex128})
+"""What can be given: torch.onnx.export writes complex numbers as pairs of real ones."""
+NOT_RETURNED = {dtype for dtype in ELEMENTS if str(dtype).startswith("torch.float8")}
+"""Element types that ONNX Runtime's DLPack does not know."""
 
 
 class Engine(base.Engine):
-    """Runs an ONNX file; tensors go in and come out by DLPack, without a copy."""
+    """Runs an ONNX file; tensors go in by their addresses and come out by DLPack, uncopied."""
 
     own_threads = True
+    takes = TYPES
 
     session: Any
     opset: int
@@ -81,10 +110,11 @@ class Engine(base.Engine):
         import onnx
 
         start = time.perf_counter()
+        captured = _capture(module, args, kwargs)
+        interface = Interface.of(captured, args, kwargs)
+        self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
         program = torch.onnx.export(
-            module,
-            args,
-            kwargs=kwargs,
+            with_tensors_alone(captured),
             dynamo=True,
             opset_version=self.options["opset"],
             verbose=False,
@@ -97,10 +127,10 @@ class Engine(base.Engine):
         device = base.tensors_of((args, kwargs))[0].device
         start = time.perf_counter()
         if device.type == "cuda":
-            call = self._on_cuda(device, args, kwargs)
+            call = self._on_cuda(device, interface)
         else:
             self.session = self._open("cpu", {})
-            call = self._on_cpu(args, kwargs)
+            call = self._calling(device, interface, self.session.run_with_iobinding)
         self.session_s = time.perf_counter() - start
         return call
 
@@ -137,34 +167,34 @@ class Engine(base.Engine):
             )
         return session
 
-    def _on_cpu(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
-        from onnxruntime import OrtValue
-
-        name_inputs = named_inputs(
-            [given.name for given in self.session.get_inputs()], args, kwargs
-        )
+    def _calling(
+        self, device: torch.device, interface: Interface, run: Callable[[Any], None]
+    ) -> Callable[..., Any]:
+        """Return a call that binds the tensors of a device by their addresses, and runs that."""
+        inputs = [given.name for given in self.session.get_inputs()]
         outputs = [output.name for output in self.session.get_outputs()]
-        run = self.session.run_with_ort_values
+        kind, index, take = device.type, device.index or 0, interface.take
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            feed = {
-                name: OrtValue.from_dlpack(tensor.contiguous())
-                for name, tensor in name_inputs(args, kwargs)
-            }
-            found = [torch.from_dlpack(value) for value in run(outputs, feed)]
-            return found[0] if len(found) == 1 else found
+            tensors = [_real(tensor).contiguous() for tensor in take((args, kwargs))]
+            binding = self.session.io_binding()
+            for name, tensor in zip(inputs, tensors, strict=True):
+                element, shape = ELEMENTS[tensor.dtype], tuple(tensor.shape)
+                binding.bind_input(name, kind, index, element, shape, tensor.data_ptr())
+            for name in outputs:
+                binding.bind_output(name, kind, index)
+            run(binding)
+            return interface.output([torch.from_dlpack(value) for value in binding.get_outputs()])
 
         return call
 
-    def _on_cuda(
-        self, device: torch.device, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
-        """Bind tensors of the device, on a stream that waits for PyTorch's and is waited for.
+    def _on_cuda(self, device: torch.device, interface: Interface) -> Callable[..., Any]:
+        """Run on a stream that waits for PyTorch's and is waited for.
 
         PyTorch's default stream is 0, which ONNX Runtime takes for “none given”: hence a stream of
         its own, ordered by events instead of by waiting on the host.
         """
-        from onnxruntime import OrtValue, RunOptions
+        from onnxruntime import RunOptions
 
         index = device.index or 0
         stream = torch.cuda.Stream(device)
@@ -179,27 +209,16 @@ class Engine(base.Engine):
             self._cuda_options(provider, index, stream),
             rest=self._cuda_options("cuda", index, stream) if provider == "tensorrt" else None,
         )
-        name_inputs = named_inputs(
-            [given.name for given in self.session.get_inputs()], args, kwargs
-        )
-        outputs = [output.name for output in self.session.get_outputs()]
         unsynchronised = RunOptions()
         unsynchronised.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            binding = self.session.io_binding()
-            for name, tensor in name_inputs(args, kwargs):
-                binding.bind_ortvalue_input(name, OrtValue.from_dlpack(tensor.contiguous()))
-            for name in outputs:
-                binding.bind_output(name, "cuda", index)
+        def run(binding: Any) -> None:
             current = torch.cuda.current_stream(device)
             stream.wait_stream(current)
             self.session.run_with_iobinding(binding, unsynchronised)
             current.wait_stream(stream)
-            found = [torch.from_dlpack(value) for value in binding.get_outputs()]
-            return found[0] if len(found) == 1 else found
 
-        return call
+        return self._calling(device, interface, run)
 
     def _cuda_options(self, provider: str, index: int, stream: torch.cuda.Stream) -> dict[str, str]:
         """Return the provider's options; https://onnxruntime.ai/docs/execution-providers."""
@@ -245,37 +264,54 @@ class Engine(base.Engine):
         return [self.model, weights] if weights.exists() else [self.model]
 
 
-def named_inputs(
-    names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[tuple[Any, ...], dict[str, Any]], list[tuple[str, torch.Tensor]]]:
-    """Return a function that pairs the tensors of a call with an ONNX model's input names.
+@dataclass(frozen=True)
+class Interface:
+    """How the tensors of an ONNX model come from a call's inputs and make the module's output.
 
-    Parameters
+    Attributes
     ----------
-    names
-        The model's inputs: positional ones in order, keywords by their own names.
-    args, kwargs
-        Example inputs: tensors, and constants that the exported model contains.
-
-    Raises
-    ------
-    ValueError
-        When the tensors are not those the model takes, such as tensors in a list.
+    take
+        The tensors of a call, in the order of the model's inputs.
+    structure
+        Of the module's output.
+    dtypes
+        Of the module's output tensors; ONNX has no complex ones, and DLPack brings truth values
+        as bytes.
     """
-    positions = [i for i, value in enumerate(args) if isinstance(value, torch.Tensor)]
-    keywords = [key for key, value in kwargs.items() if isinstance(value, torch.Tensor)]
-    positional = [name for name in names if name not in keywords]
-    if len(positional) != len(positions) or not set(keywords) <= set(names):
-        raise ValueError(
-            f"the ONNX model takes {', '.join(names)}; the call gives {len(positions)} positional"
-            f" tensors and {', '.join(keywords) or 'no keywords'}"
-        )
-    places = list(zip(positional, positions, strict=True))
 
-    def pair(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
-        return [
-            *((name, args[position]) for name, position in places),
-            *((key, kwargs[key]) for key in keywords),
-        ]
+    take: Callable[[Inputs], list[torch.Tensor]]
+    structure: Structure
+    dtypes: list[torch.dtype]
 
-    return pair
+    @classmethod
+    def of(
+        cls, program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Interface:
+        """Describe an exported program."""
+        dtypes = returned_dtypes(program)
+        return cls(tensors_taken(args, kwargs), Structure.of_output(program), dtypes)
+
+    def output(self, found: list[torch.Tensor]) -> Any:
+        """Put what a session returned together to what the module returns."""
+        for i, dtype in enumerate(self.dtypes):
+            if dtype is torch.bool:
+                found[i] = found[i].view(torch.bool)
+            elif dtype.is_complex:
+                found[i] = torch.view_as_complex(found[i])
+        return self.structure.filled(found)
+
+
+def _capture(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+    """Export a module as torch.onnx.export does: by its code, else by TorchDynamo."""
+    try:
+        return capture(module, args, kwargs)
+    except Exception as error:  # noqa: BLE001 - whatever it was, TorchDynamo may read the code
+        try:
+            return capture(module, args, kwargs, strict=True)
+        except Exception:  # noqa: BLE001 - the first one is nearer to the model's code
+            raise error from None
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    """View complex numbers as pairs of real ones, as torch.onnx.export does."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor

@@ -14,6 +14,23 @@ from torch import nn
 
 from torchmodes.cases import Case
 from torchmodes.modes import base
+from torchmodes.modes.export import capture
+from torchmodes.structures import Flattened, returned_dtypes, tensors_taken
+
+TYPES = frozenset(
+    {
+        torch.bool,
+        torch.float16,
+        torch.float32,
+        torch.float64,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.uint8,
+    }
+)
+"""Types that OpenVINO has of those of NumPy, in whose arrays tensors are handed over."""
 
 
 class Engine(base.Engine):
@@ -22,6 +39,7 @@ class Engine(base.Engine):
     own_threads = True
 
     precisions = frozenset({"fp32"})
+    takes = TYPES
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """OpenVINO is not among the requirements, and serves Intel's and other CPUs."""
@@ -40,7 +58,10 @@ class Engine(base.Engine):
         """Export, convert and compile for latency."""
         openvino: Any = importlib.import_module("openvino")
         start = time.perf_counter()
-        program = torch.export.export(module, args, kwargs)
+        flattened = Flattened(module, args, kwargs)
+        take = tensors_taken(args, kwargs)
+        program = capture(flattened, tuple(take((args, kwargs))), {})
+        self.refuse(returned_dtypes(program), "return", TYPES)
         self.model = openvino.convert_model(program)
         self.convert_s = time.perf_counter() - start
         start = time.perf_counter()
@@ -59,11 +80,12 @@ class Engine(base.Engine):
         outputs = range(len(self.compiled.outputs))
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            tensors = base.tensors_of((args, kwargs))
+            tensors = take((args, kwargs))
             request.infer([tensor.numpy() for tensor in tensors], share_inputs=True)
             # A request reuses its memory, so what is kept of it is copied.
-            found = [torch.from_numpy(request.get_output_tensor(i).data).clone() for i in outputs]
-            return found[0] if len(found) == 1 else found
+            return flattened.put_together(
+                [torch.from_numpy(request.get_output_tensor(i).data).clone() for i in outputs]
+            )
 
         return call
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from torchmodes.cases import Case
 from torchmodes.modes import base
-from torchmodes.modes.compile import missing_compiler
+from torchmodes.modes.compile import missing_compiler, recompile_limit_reached
 
 
 class Engine(base.Engine):
@@ -73,6 +73,8 @@ class Engine(base.Engine):
             facts["quantized_engine"] = torch.backends.quantized.engine
         if self.options["compile"]:
             facts["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+            if limit := recompile_limit_reached():
+                facts["warnings"] = [f"{limit}: what was not compiled ran in eager"]
         if not self.linear_layers:
             facts["no_effect"] = "the model has no torch.nn.Linear: nothing was quantised"
         elif facts.get("graphs") == 0:

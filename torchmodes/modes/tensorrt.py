@@ -21,6 +21,7 @@ from torch.utils import _pytree
 
 from torchmodes.cases import Case
 from torchmodes.modes import base
+from torchmodes.modes.export import capture
 from torchmodes.modes.precision import HALF
 from torchmodes.reasons import reason_of
 
@@ -121,7 +122,7 @@ class Engine(base.Engine):
                 module, args, kwargs, smallest=profile["min"], largest=profile["max"]
             )
         self.example, self.shapes = (args, kwargs), shapes
-        program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+        program = capture(module, args, kwargs, dynamic_shapes=shapes)
         inputs = self._with_profile(torch_tensorrt.Input) if profile else self.example
         start = time.perf_counter()
         built = torch_tensorrt.dynamo.compile(

@@ -31,6 +31,7 @@ from torchmodes.subjects import (
     Job,
     Subject,
     configure_process,
+    refusing,
     subject_of,
     synchronize,
     unsupported,
@@ -48,6 +49,7 @@ NOTHING_COUNTED = Work(None, None, None, None, {})
 T = TypeVar("T")
 
 
+@refusing
 def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     """Profile a case; write its files, and return the summary.
 

@@ -19,6 +19,7 @@ from torchmodes.subjects import (
     TrainingStep,
     configure_process,
     prepare_forward,
+    refusing,
     synchronize,
     training_step,
     unsupported,
@@ -28,6 +29,7 @@ from torchmodes.training.dataset import load_tensors
 EPOCHS = 2
 
 
+@refusing
 def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
     """Call a case with changing batch sizes and time every call.
 

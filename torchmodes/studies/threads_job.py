@@ -14,9 +14,10 @@ from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import SamplerSettings, sample
-from torchmodes.subjects import Job, Subject, configure_process, subject_of, unsupported
+from torchmodes.subjects import Job, Subject, configure_process, refusing, subject_of, unsupported
 
 
+@refusing
 def measure_threads(argument: dict[str, Any]) -> dict[str, Any]:
     """Measure a case with one thread against each of several numbers of threads.
 

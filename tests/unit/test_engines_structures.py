@@ -1,0 +1,251 @@
+"""Nested inputs and outputs, of every element type: an engine returns what the model returns."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from engine_cases import mode
+from torch import nn
+from torch.testing import assert_close
+from torch.utils import _pytree
+
+from torchmodes.measure.case import measure
+from torchmodes.models.base import Inputs
+from torchmodes.modes import create_engine
+from torchmodes.modes.base import Refused
+from torchmodes.subjects import copy_output
+
+Pair = namedtuple("Pair", "sum product")
+
+
+@dataclass
+class Output:
+    """A dataclass that nobody registered with PyTorch."""
+
+    logits: torch.Tensor
+    loss: torch.Tensor | None = None
+    hidden: tuple[torch.Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A dataclass as an input."""
+
+    x: torch.Tensor
+    by: float
+
+
+class Calls(nn.Module):
+    """Calls a function, so that a case is one line; a weight, for engines want one."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+        self.function = function
+
+    def forward(self, *args, **kwargs):
+        return self.function(self.weight, *args, **kwargs)
+
+
+x, y, z = torch.linspace(-1, 1, 8).reshape(2, 4), torch.ones(2, 4) * 0.3, torch.full((2, 4), 0.7)
+CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
+    "bool": (lambda w, x, keep: (x * w).masked_fill(~keep, 0.0), (x, x > 0), {}),
+    "bool out": (lambda w, x: {"over": x * w > 0.5, "x": x * w}, (x,), {}),
+    "list": (lambda w, parts: parts[0] * w - parts[1], ([x, y],), {}),
+    "tuple in a dict": (
+        lambda w, a, b: a["p"][0] * w - a["p"][1] + b["q"], ({"p": (x, y)}, {"q": z}), {},
+    ),
+    "keywords": (
+        lambda w, *, left, right: left["a"] * w - right[0], (), {"right": [x], "left": {"a": y}},
+    ),
+    "both": (lambda w, x, *, more: x * w - more["y"], (x,), {"more": {"y": y}}),
+    "numbers and none": (
+        lambda w, x, k, flag, none=None: x * w * (k + flag), (x, 3, False), {"none": None},
+    ),
+    "dataclass": (lambda w, given: given.x * w * given.by, (Scaled(x, 0.5),), {}),
+    "none out": (
+        lambda w, x: {"logits": x * w, "loss": None, "n": x.shape[1], "t": 0.7}, (x,), {},
+    ),
+    "text out": (lambda w, x: (x * w, "mean", True), (x,), {}),
+    "nested out": (lambda w, x: {"a": (x * w, x), "b": [x - w, {"c": x + w}]}, (x,), {}),
+    "dataclass out": (lambda w, x: Output(x * w, None, (x + w, x > 0)), (x,), {}),
+    "named tuple": (lambda w, x: Pair(x + w, x * w), (x,), {}),
+    "the same twice": (lambda w, x: [x * w, *[x + w] * 2, x], (x,), {}),
+    "scalar": (lambda w, x, s: (x * w * s).sum(), (x, torch.tensor(3.0)), {}),
+    "no rows": (lambda w, x, none: torch.cat([x * w, none]), (x, torch.zeros(0, 4)), {}),
+    "complex": (lambda w, c: c * 2, (torch.complex(x, y),), {}),
+    "int8, uint8, int16": (
+        lambda w, a, b, c: (a.float() * w + b.float() + c.float(), a + 1),
+        (torch.tensor([1, -2], dtype=torch.int8), torch.tensor([200, 3], dtype=torch.uint8),
+         torch.tensor([300, -4], dtype=torch.int16)),
+        {},
+    ),
+    "uint16": (lambda w, a: (a.float() * w, a), (torch.tensor([65000, 2]).to(torch.uint16),), {}),
+    "int32, int64": (lambda w, a, b: a + b, (torch.tensor([1]).int(), torch.tensor([7])), {}),
+    "fp16, bf16": (lambda w, a, b: a.float() * w - b.float(), (x.half(), y.bfloat16()), {}),
+    "fp64": (lambda w, a: a * 2, (x.double(),), {}),
+}  # fmt: skip
+ENGINES = {
+    "onnxruntime": mode("onnxruntime"),
+    "trace": mode("torchscript", method="trace"),
+    "export": mode("export"),
+    "openvino": mode("openvino"),
+}
+HERE = [name for name in ENGINES if name != "openvino" or find_spec("openvino")]
+
+
+def prepared(engine, name):
+    """Return a case's call in an engine, its inputs, and what the model returns for them."""
+    function, args, kwargs = CASES[name]
+    inputs = Inputs(args, kwargs)
+    module = Calls(function).eval()
+    with torch.no_grad():
+        expected = inputs.call(module)
+        return engine.prepare(module, inputs.args, inputs.kwargs), inputs, expected
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("engine", HERE)
+def test_what_a_model_takes_and_returns_an_engine_takes_and_returns(engine, name):
+    engine = create_engine(ENGINES[engine])
+    try:
+        call, inputs, expected = prepared(engine, name)
+    except Refused:
+        pytest.skip("OpenVINO has no such type")
+    with engine.context():
+        inputs.call(call)
+        found = inputs.call(call)
+    copy_output(expected)  # learns the dataclass, as a case's process does
+    assert _pytree.tree_structure(found) == _pytree.tree_structure(expected)
+    for one, other in zip(_pytree.tree_leaves(found), _pytree.tree_leaves(expected), strict=True):
+        if isinstance(other, torch.Tensor):
+            assert_close(one, other)
+        else:
+            assert one == other
+
+
+def test_passes_of_torchscript_run_on_what_was_flattened():
+    engine = create_engine(mode("torchscript", method="trace", freeze=True))
+    call, inputs, expected = prepared(engine, "none out")
+    with engine.context():
+        assert_close(inputs.call(call)["logits"], expected["logits"])
+
+
+def test_a_trace_of_tensors_keeps_the_interface_of_the_model():
+    engine = create_engine(ENGINES["trace"])
+    call, _, _ = prepared(engine, "bool out")
+    assert call is engine.scripted, "nothing comes between"
+    assert call(x).keys() == {"over", "x"}
+
+
+def test_the_tensors_of_a_call_are_those_of_that_call():
+    engine = create_engine(ENGINES["onnxruntime"])
+    call, _, _ = prepared(engine, "keywords")
+    other = {"left": {"a": z}, "right": [y]}  # in another order, too
+    assert_close(call(**other), (z * 2 - y).detach())
+
+
+def test_outputs_of_two_calls_do_not_share_memory():
+    call, _, expected = prepared(create_engine(ENGINES["onnxruntime"]), "bool")
+    first = call(x, x > 0)
+    call(x + 1, x > 5)
+    assert_close(first, expected.detach())
+
+
+def test_numbers_that_a_complex_view_conjugates_reach_onnxruntime_conjugated():
+    call, inputs, _ = prepared(create_engine(ENGINES["onnxruntime"]), "complex")
+    (given,) = inputs.args
+    assert_close(call(given.conj()), given.conj().resolve_conj() * 2)
+
+
+def test_a_copied_output_keeps_its_dataclass_and_shares_no_memory():
+    output = Output(torch.ones(2), None, (torch.ones(1),))
+    copied = copy_output(output)
+    output.logits.zero_()
+    output.hidden[0].zero_()
+    assert isinstance(copied, Output)
+    assert (copied.logits.sum(), copied.hidden[0].sum()) == (2, 1)
+
+
+# --- What an engine does not take -------------------------------------------------------------
+
+
+def job(tmp_path, options, *, body, inputs):
+    """Return a job of a model in a file of its own."""
+    file = tmp_path / "model.py"
+    file.write_text(
+        "import torch\n"
+        "class Model(torch.nn.Module):\n"
+        f"    def forward(self, x, given): return {body}\n"
+        "def build(): return Model()\n"
+        f"def inputs(batch): return torch.randn(batch, 4), {inputs}\n"
+    )
+    case = {
+        "task": "inference", "device": "cpu", "model": "mine", "mode": "m",
+        "precision": "fp32", "batch_size": 4,
+    }  # fmt: skip
+    measurement = {
+        "target_half_width": 0.5, "budget_s": 0.05, "warmup_budget_s": 0.05, "min_quads": 5,
+        "minimum_effect": 0.01, "flush_l2": False,
+    }  # fmt: skip
+    model = {
+        "family": "user", "factory": f"{file}:build", "inputs": f"{file}:inputs", "options": {},
+        "item": "item",
+    }  # fmt: skip
+    return {
+        "parameters": {
+            "case": case, "model": model, "mode": options, "seed": 1, "deterministic": False,
+            "measurement": measurement,
+        },
+        "threads": 1, "operators": None, "table": [], "noise_floor": None,
+    }  # fmt: skip
+
+
+REFUSED = [
+    (
+        mode("onnxruntime"),
+        "x + given.dequantize()",
+        "torch.quantize_per_tensor(torch.ones(batch, 4), 0.1, 0, torch.qint8)",
+        "the engine onnxruntime does not take tensors of torch.qint8",
+    ),
+    (
+        mode("onnxruntime"),
+        "x + given.to_dense()",
+        "torch.eye(batch, 4).to_sparse()",
+        "the engine onnxruntime does not take tensors of torch.sparse_coo",
+    ),
+    (
+        mode("onnxruntime"),
+        "(x + given).to(torch.float8_e5m2)",
+        "torch.ones(batch, 4)",
+        "the engine onnxruntime does not return tensors of torch.float8_e5m2",
+    ),
+    (
+        mode("torchscript", method="trace"),
+        "x + given.to_dense()",
+        "torch.eye(batch, 4).to_sparse()",
+        "the engine torchscript does not trace tensors of torch.sparse_coo",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "body", "inputs", "reason"), REFUSED)
+def test_types_that_an_engine_does_not_know_are_unsupported(
+    tmp_path, options, body, inputs, reason
+):
+    assert measure(job(tmp_path, options, body=body, inputs=inputs)) == {
+        "status": "unsupported",
+        "reason": reason,
+        "remedy": "convert them in the model, or use another mode",
+    }
+
+
+def test_eight_bit_floats_go_into_onnxruntime(tmp_path):
+    given = "torch.ones(batch, 4).to(torch.float8_e4m3fn)"
+    parts = measure(job(tmp_path, mode("onnxruntime"), body="x + given.float()", inputs=given))
+    assert (parts["status"], parts["numerics"]["within_tolerance"]) == ("ok", True)

@@ -1,0 +1,180 @@
+"""Structures: the nesting in which a model takes its inputs and returns its output.
+
+Some engines know only tensors. For them nested inputs are flattened and outputs put together again,
+in the order of PyTorch's trees, which is that of torch.export and torch.onnx.export.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, OutputKind
+from torch.utils import _pytree
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a call."""
+
+
+def register_dataclasses(value: Any) -> None:
+    """Let PyTorch's trees look into the dataclasses of a value.
+
+    In one that they do not know they see no tensors: none is moved, copied or exported.
+    """
+    for leaf in _pytree.tree_leaves(value):
+        if _can_be_registered(leaf):
+            kind = type(leaf)
+            name = f"{kind.__module__}.{kind.__qualname__}"  # without one no program can be saved
+            torch.export.register_dataclass(kind, serialized_type_name=name)
+            register_dataclasses(value)
+            return
+
+
+def _can_be_registered(leaf: Any) -> bool:
+    return (
+        dataclasses.is_dataclass(leaf)
+        and not isinstance(leaf, type | Mapping)  # transformers registers its own
+        and all(field.init for field in dataclasses.fields(leaf))
+    )
+
+
+def tensors_taken(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[Inputs], list[Any]]:
+    """Return a function that takes the tensors out of the inputs of a call, in order.
+
+    Parameters
+    ----------
+    args, kwargs
+        Example inputs, whose tensors are where those of every call are.
+    """
+    leaves, _ = _pytree.tree_flatten_with_path((args, kwargs))
+    paths = [path for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    def take(inputs: Inputs) -> list[Any]:
+        found: list[Any] = []
+        for path in paths:
+            value: Any = inputs
+            for key in path:
+                value = key.get(value)
+            found.append(value)
+        return found
+
+    return take
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A nesting of containers with places for tensors.
+
+    Attributes
+    ----------
+    spec
+        The containers.
+    constants
+        Everything in them, in order; anything at the places of tensors.
+    places
+        Where the tensors are among the `constants`.
+    """
+
+    spec: _pytree.TreeSpec
+    constants: tuple[Any, ...]
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(cls, value: Any) -> Structure:
+        """Describe a value; its tensors are not kept."""
+        leaves, spec = _pytree.tree_flatten(value)
+        places = tuple(i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor))
+        kept = tuple(None if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+        return cls(spec, kept, places)
+
+    @classmethod
+    def of_output(cls, program: ExportedProgram) -> Structure:
+        """Describe what an exported program returns: tensors, and constants that it holds."""
+        given = _returned(program)
+        places = tuple(i for i, arg in enumerate(given) if not isinstance(arg, ConstantArgument))
+        kept = tuple(arg.value if isinstance(arg, ConstantArgument) else None for arg in given)
+        return cls(program.call_spec.out_spec, kept, places)
+
+    def filled(self, tensors: Sequence[Any]) -> Any:
+        """Put tensors into their places.
+
+        Raises
+        ------
+        ValueError
+            When there are more or fewer than places.
+        """
+        if self.spec.is_leaf() and len(tensors) == len(self.places) == 1:
+            return tensors[0]
+        if len(tensors) != len(self.places):
+            raise ValueError(
+                f"the model returns {len(self.places)} tensors, the engine {len(tensors)}"
+            )
+        leaves = list(self.constants)
+        for place, tensor in zip(self.places, tensors, strict=True):
+            leaves[place] = tensor
+        return _pytree.tree_unflatten(leaves, self.spec)
+
+
+def returned_dtypes(program: ExportedProgram) -> list[torch.dtype]:
+    """Return the types of the tensors in what an exported program returns, in order."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    # A number that depends on data is a symbol here, and a tensor where tensors alone are known.
+    return [
+        getattr(values[arg.name], "dtype", torch.int64)
+        for arg in _returned(program)
+        if not isinstance(arg, ConstantArgument)
+    ]
+
+
+def _returned(program: ExportedProgram) -> list[Any]:
+    specs = program.graph_signature.output_specs
+    return [spec.arg for spec in specs if spec.kind == OutputKind.USER_OUTPUT]
+
+
+class Flattened(nn.Module):
+    """A module that takes and returns tensors alone.
+
+    What its inputs hold beside tensors is constant, as it is to torch.export.
+
+    Parameters
+    ----------
+    module
+        Any module.
+    args, kwargs
+        Example inputs.
+    """
+
+    def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        self.module = module
+        self.training = module.training
+        self._taken = Structure.of((args, kwargs))
+        self._seen = _Seen()
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Call the module and return the tensors of its output, none of them twice."""
+        args, kwargs = self._taken.filled(tensors)
+        output = self.module(*args, **kwargs)
+        register_dataclasses(output)
+        found = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+        different = {id(tensor): tensor for tensor in found}
+        order = list(different)
+        self._seen.structure = Structure.of(output)
+        self._seen.order = [order.index(id(tensor)) for tensor in found]
+        return tuple(different.values())
+
+    def put_together(self, tensors: Sequence[Any]) -> Any:
+        """Return the module's own output of the tensors that `forward` returned or stands for."""
+        assert self._seen.structure is not None, "forward has run"
+        return self._seen.structure.filled([tensors[i] for i in self._seen.order])
+
+
+class _Seen:
+    """What a call returned; no attribute of the module, for torch.export watches those."""
+
+    structure: Structure | None = None
+    order: list[int]
