@@ -178,9 +178,6 @@ def test_operators_that_could_not_be_built_refuse_a_case_with_reason_and_remedy_
     told = {"status": "unsupported", "reason": "no compiler", "remedy": "install g++"}
     (tmp_path / "build.json").write_text(json.dumps({**told, "seconds": 0.01}))
     assert jobs.operators_missing(str(tmp_path / "operators.so")) == told
-    (tmp_path / "build.json").write_text(json.dumps({**told, "reason": "no \udcff"}))
-    escaped = {**told, "reason": r"no \udcff"}
-    assert jobs.operators_missing(str(tmp_path / "operators.so")) == escaped
     (tmp_path / "build.json").write_text(json.dumps({"status": "ok", "seconds": 9.0}))
     assert jobs.operators_missing(str(tmp_path / "operators.so")) is None
 

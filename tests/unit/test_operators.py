@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from torchmodes.jobs import operators_missing
 from torchmodes.operators import BuildFailed, MissingCompiler, build_operators, load_operators
 from torchmodes.operators.compile import decide_cuda, toolkit_version
+from torchmodes.operators.job import build
 
 ATEN = {"add": torch.add, "multiply": torch.mul}
 OPERATORS = sorted(ATEN)
@@ -242,3 +244,13 @@ def test_a_toolkit_is_nvcc_and_its_headers(tmp_path):
     (tmp_path / "include").mkdir()
     (tmp_path / "include" / "cuda_runtime.h").touch()
     assert toolkit_version(str(tmp_path)) == "13.0"
+
+
+def test_a_compiler_whose_name_is_no_text_is_told_all_the_same(tmp_path, monkeypatch):
+    def missing(**_):
+        raise MissingCompiler("there is no \udcff")
+
+    monkeypatch.setattr("torchmodes.operators.job.build_operators", missing)
+    build(library=tmp_path / "operators.so", report=tmp_path / "build.json")
+    found = operators_missing(str(tmp_path / "operators.so"))
+    assert found["reason"] == r"there is no \udcff"

@@ -212,7 +212,7 @@ def test_a_compiler_without_space_is_told_with_folder_and_remedy(run: Run, tmp_p
     assert outcome.message == f"no space left in {cache} (CppCompileError)"
     assert outcome.remedy == "free some space there and run again"
     outcome = run("has_no_space", {"folder": "/home/ada/downloads"})
-    assert outcome.message == "C++ compile error\nCommand:", "another disk than the case's"
+    assert outcome.message == "C++ compile error", "another disk than the case's"
 
 
 def test_a_disk_that_is_still_full_needs_no_words(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes.operators.build import MissingCompiler, build_operators
+from torchmodes.writing import encodable
 
 
 def build(*, library: Path, report: Path) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def build(*, library: Path, report: Path) -> dict[str, Any]:
         library.touch()
         told = {
             "status": "unsupported",
-            "reason": str(error),
+            "reason": encodable(str(error)),
             "remedy": "install a C++ compiler and run snakemake again"
             f" (Apple's: delete {library} first)",
         }

@@ -127,7 +127,7 @@ def _full_disk(case: Case, kind: Kind, error_type: str | None, told: str) -> _Fu
     the disk is full no more. Or it says so in the language of the user: then it may be full still.
     """
     temporary = Path(case.folder).parent
-    cache = Path(case.environment["TORCHINDUCTOR_CACHE_DIR"])
+    cache = Path(case.environment.get("TORCHINDUCTOR_CACHE_DIR", case.folder))
     own = _FullDisk(temporary, "free some space there, or set TMPDIR to a folder with more")
     other = _FullDisk(cache, "free some space there and run again")
     disks = {case.folder: own, str(cache): own if cache.is_relative_to(temporary) else other}
