@@ -93,9 +93,17 @@ class Structure:
 
     @classmethod
     def of_output(cls, program: ExportedProgram) -> Structure:
-        """Describe what an exported program returns: tensors, and constants that it holds."""
+        """Describe what an exported program returns: tensors, and constants that it holds.
+
+        Raises
+        ------
+        ValueError
+            When it returns no tensor.
+        """
         given = _returned(program)
         places = tuple(i for i, arg in enumerate(given) if not isinstance(arg, ConstantArgument))
+        if not places:
+            raise _no_tensor([arg.value for arg in given])
         kept = tuple(arg.value if isinstance(arg, ConstantArgument) else None for arg in given)
         return cls(program.call_spec.out_spec, kept, places)
 
@@ -135,6 +143,11 @@ def _returned(program: ExportedProgram) -> list[Any]:
     return [spec.arg for spec in specs if spec.kind == OutputKind.USER_OUTPUT]
 
 
+def _no_tensor(leaves: list[Any]) -> ValueError:
+    kinds = ", ".join(sorted({type(leaf).__name__ for leaf in leaves})) or "nothing"
+    return ValueError(f"the model returns no tensor but {kinds}: there is nothing to compute")
+
+
 class Flattened(nn.Module):
     """A module that takes and returns tensors alone.
 
@@ -161,6 +174,8 @@ class Flattened(nn.Module):
         output = self.module(*args, **kwargs)
         register_dataclasses(output)
         found = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+        if not found:
+            raise _no_tensor(_pytree.tree_leaves(output))
         different = {id(tensor): tensor for tensor in found}
         order = list(different)
         self._seen.structure = Structure.of(output)

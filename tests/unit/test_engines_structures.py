@@ -104,6 +104,7 @@ def prepared(engine, name):
     function, args, kwargs = CASES[name]
     inputs = Inputs(args, kwargs)
     module = Calls(function).eval()
+    engine.refuse_inputs(inputs.args, inputs.kwargs)
     with torch.no_grad():
         expected = inputs.call(module)
         return engine.prepare(module, inputs.args, inputs.kwargs), inputs, expected
@@ -170,6 +171,13 @@ def test_a_copied_output_keeps_its_dataclass_and_shares_no_memory():
     output.hidden[0].zero_()
     assert isinstance(copied, Output)
     assert (copied.logits.sum(), copied.hidden[0].sum()) == (2, 1)
+
+
+@pytest.mark.parametrize("engine", [*HERE[:2], "aotinductor"])
+def test_a_model_that_returns_no_tensor_is_told(engine):
+    engine = create_engine(ENGINES.get(engine) or mode(engine))
+    with pytest.raises(ValueError, match="the model returns no tensor but str:"), torch.no_grad():
+        engine.prepare(Calls(lambda w, x: "done").eval(), (x,), {})
 
 
 # --- What an engine does not take -------------------------------------------------------------
