@@ -41,27 +41,21 @@ include: "rules/report.smk"
 include: "rules/targets.smk"
 
 
-# Whatever of these is not there is made, with all that depends on it.
+# What comes last, and of what it was made of whatever is not there any more.
 rule all:
     default_target: True
     input:
         rules.write_report.output,
         rules.summarize_records.output,
         rules.draw_plots.output,
-        RECORDS,
-        expand(rules.train_model.output, mode=CONFIG.training.modes),
-        [path.format(**case.identity()) for case in PROFILED for path in rules.profile_case.output],
-        rules.compute_roofline.output if PROFILED else [],
         rules.draw_profiles.output if PROFILED else [],
         TRACES,
         DIFFS,
-        MACHINES,
         STUDIES,
         STUDY_PLOTS,
-        TABLE if USES_TABLE else [],
-        OPERATORS if USES_OPERATORS else [],
         rules.accept_results.output if CONFIG.strict else [],
         rules.compare_runs.output if CONFIG.base else [],
+        missing_files,
 
 
 onstart:

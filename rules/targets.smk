@@ -1,11 +1,29 @@
-# Files that are asked for by name, looked up before anything is planned: what an input function
-# raises Snakemake shows among wildcards and a traceback.
+# What is asked for. Files named on the command line are looked up before anything is planned: what an
+# input function raises Snakemake shows among wildcards and a traceback.
 import os
 import sys
 
 from snakemake.iocontainers import Wildcards
 
 from torchmodes.cases import check_case
+
+# What the last results are made of. Snakemake does not miss a file between what it has and what it wants.
+BETWEEN = [
+    *RECORDS,
+    *expand(rules.train_model.output, mode=CONFIG.training.modes),
+    *(path.format(**case.identity()) for case in PROFILED for path in rules.profile_case.output),
+    *(rules.compute_roofline.output if PROFILED else []),
+    *MACHINES,
+    *(TABLE if USES_TABLE else []),
+    *(OPERATORS if USES_OPERATORS else []),
+]
+
+
+def missing_files(wildcards):
+    """Return what was deleted since the report was made; before that, all is made for it."""
+    if not os.path.exists(rules.write_report.output[0]):
+        return []
+    return [path for path in BETWEEN if not os.path.exists(path)]
 
 
 def check_wildcards(wildcards):

@@ -48,6 +48,8 @@ from torchmodes.supervision import processes
 LONG_CALL_OWN_THREADS_S = 1.0
 """Engines with threads of their own lose more milliseconds after the baseline's turn."""
 ENERGY_BLOCK_S = 2.0
+LEAST_WARMUP_S = 0.01
+"""Of warming up after the first comparisons, which are calls of both sides, too."""
 
 
 class ContextClock:
@@ -170,12 +172,14 @@ def _outcome(
             "reason": f"the model's state grows at every call: {baseline.growth}",
             "remedy": "let each call begin from a fresh state, or bring one step of a fixed size",
         }
+    began = time.monotonic()
     numerics = compare_first(job, baseline, candidate)
+    warmed_up_s = time.monotonic() - began  # both sides were called in turn
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if not numerics.within_tolerance:
         return wrong(job, argument["table"], baseline, numerics)
-    sampled, clock = _sample(job, argument, baseline, candidate)
+    sampled, clock = _sample(job, argument, baseline, candidate, warmed_up_s=warmed_up_s)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     numerics = compare_again(job, baseline, candidate, numerics, clock.calls)
@@ -219,7 +223,12 @@ def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
 
 
 def _sample(
-    job: Job, argument: dict[str, Any], baseline: WarmedUp, candidate: WarmedUp
+    job: Job,
+    argument: dict[str, Any],
+    baseline: WarmedUp,
+    candidate: WarmedUp,
+    *,
+    warmed_up_s: float,
 ) -> tuple[dict[str, Any], ContextClock]:
     case, settings = job.case, argument["parameters"]["measurement"]
     clock = ContextClock(
@@ -242,7 +251,7 @@ def _sample(
         settings=SamplerSettings(
             target_half_width=settings["target_half_width"],
             budget_s=settings["budget_s"] * (AA_BUDGETS if case.is_baseline else 1),
-            warmup_budget_s=settings["warmup_budget_s"],
+            warmup_budget_s=max(LEAST_WARMUP_S, settings["warmup_budget_s"] - warmed_up_s),
             min_quads=settings["min_quads"],
             long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
         ),

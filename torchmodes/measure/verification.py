@@ -14,8 +14,8 @@ from torchmodes.subjects import Job
 
 BEFORE_SAMPLING = (1, 2)
 """Numbers of the input sets that both sides run before they are timed, beside the example."""
-AFTER_SAMPLING = (3, 4, 0)
-"""And after it: two new ones, and the example again."""
+AFTER_SAMPLING = (3, 0)
+"""And after it: a new one, and the example again."""
 EVEN_OUT_S = 5.0
 """The most time that calls may take which bring both sides of a stateful model to one number."""
 MODEL_REMEDY = (
