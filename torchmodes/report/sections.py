@@ -166,6 +166,9 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
         return None
     return {
         "cases": compared,
+        "integers": any(
+            j.record.numerics.differing is not None for j in compared if j.record.numerics
+        ),
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
         "losses": inline_figure("losses", data, prefix="losses") if trained(data) else None,
