@@ -51,7 +51,7 @@ lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 	$(BIN)/snakemake --lint
 
 check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)
-	$(BIN)/python -m torchmodes.models.check $(ARGS)
+	$(BIN)/python -m torchmodes.workloads.models.check $(ARGS)
 
 bench: .venv/ready ## the measuring engine, measured: ten minutes
 	$(BIN)/python -m benchmarks.engine $(ARGS)
@@ -68,7 +68,7 @@ report: .venv/ready ## Snakemake's own report of a finished run: reports/snakema
 
 compare: .venv/ready ## this run against another: make compare BASE=other/results (fails where slower)
 	@test -n $(call quoted,$(BASE)) || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
-	$(BIN)/python -m torchmodes.comparison $(call quoted,$(BASE)) $(ARGS)
+	$(BIN)/python -m torchmodes.report.comparison $(call quoted,$(BASE)) $(ARGS)
 
 lock: .venv/ready ## make requirements.lock anew from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -9,11 +9,11 @@ import streamlit as st
 import yaml
 
 from app.messages import show_problem
-from torchmodes.cases import TABLE_STATISTICS, find_trainings
 from torchmodes.config import BASELINE_MODE, parse_config
+from torchmodes.planning.cases import TABLE_STATISTICS, find_trainings
 from torchmodes.prediction.predict import beyond_training, decimals, in_words, usual
 from torchmodes.report.markdown import markdown_text
-from torchmodes.training.dataset import Column, Statistics, load_statistics
+from torchmodes.workloads.training.dataset import Column, Statistics, load_statistics
 
 KEPT = "kept values"
 KEPT_MODE = "kept mode"

@@ -2,7 +2,7 @@
 
     python -m benchmarks.ceilings
 
-The ceilings (`torchmodes.peaks`) are measured in turns with the same work by other
+The ceilings (`torchmodes.machine.peaks`) are measured in turns with the same work by other
 hands: PyTorch's own timer, and NumPy. The best of each counts, as for a ceiling. NumPy may bring
 another library of linear algebra; the check is against PyTorch's timer, because PyTorch is what the
 cases run on.
@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.benchmark import Timer
 
-from torchmodes.devices import usable_cores
-from torchmodes.peaks import STREAM_BYTES, gemm_rate, stream_rates
+from torchmodes.machine.devices import usable_cores
+from torchmodes.machine.peaks import STREAM_BYTES, gemm_rate, stream_rates
 
 SIZES = (1024, 2048)
 ROUNDS = 12

@@ -27,12 +27,12 @@ from rich.progress import track
 from rich.table import Table
 
 from torchmodes.config import Mode
-from torchmodes.devices import usable_cores
-from torchmodes.environment import describe_environment
-from torchmodes.jobs import run_job
+from torchmodes.machine.devices import usable_cores
+from torchmodes.machine.environment import describe_environment
 from torchmodes.measure.benchmark import benchmark_case
-from torchmodes.records import Record
-from torchmodes.writing import write_atomically
+from torchmodes.processes.jobs import run_job
+from torchmodes.results.records import Record
+from torchmodes.results.writing import write_atomically
 
 KNOWN_WORK = Path(__file__).with_name("known_work.py")
 MODEL = {

@@ -171,9 +171,9 @@ def plans(cases: int, *, rounds: int) -> dict[str, Any]:
 def write_records(cases: int, folder: Path) -> None:
     """Write synthetic records where the workflow would, 200 quads each."""
     from tests.record_factory import make_record
-    from torchmodes.cases import expand_grids
     from torchmodes.config import Grid
-    from torchmodes.records import Identity, write_record
+    from torchmodes.planning.cases import expand_grids
+    from torchmodes.results.records import Identity, write_record
 
     shapes = [
         make_record(
@@ -193,8 +193,8 @@ def write_records(cases: int, folder: Path) -> None:
 
 def summarize(folder: Path) -> None:
     """Write the summary, as scripts/summarize_records.py does."""
-    from torchmodes.records import read_records
     from torchmodes.report.tables import summary_table, write_summary
+    from torchmodes.results.records import read_records
 
     table = summary_table(read_records(_records(folder), quads=False))
     write_summary(table, folder / "summary.csv", folder / "summary.parquet")
@@ -267,8 +267,8 @@ def main() -> None:
         if options.only != "plans":
             found["reports"].append(reports(cases))
             print_report(found["reports"][-1])
-    from torchmodes.environment import describe_environment
-    from torchmodes.writing import write_atomically
+    from torchmodes.machine.environment import describe_environment
+    from torchmodes.results.writing import write_atomically
 
     found["environment"] = describe_environment()
     write_atomically(ROOT / "results/studies/scaling.json", json.dumps(found, indent=1) + "\n")

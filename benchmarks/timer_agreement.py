@@ -11,7 +11,7 @@ from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.statistics import sides
-from torchmodes.subjects import Job, configure_process, inference_subject
+from torchmodes.workloads.workload import Job, configure_process, inference_subject
 
 
 def compare(argument: dict[str, Any]) -> dict[str, Any]:

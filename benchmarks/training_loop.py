@@ -33,14 +33,14 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from torchmodes.config import HOUSING_FEATURES, Data, Device, MlpModel, Training
-from torchmodes.devices import find_device, usable_cores
+from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.sampler import SamplerSettings, Sampling, sample
 from torchmodes.measure.statistics import Effect, effect, log_ratios, sides
-from torchmodes.models import build_model
-from torchmodes.training.dataset import Tensors, fit_table, load_tensors, save_statistics
-from torchmodes.training.generate import generate_housing, write_housing
-from torchmodes.training.loop import batches, make_optimizer, make_step
+from torchmodes.workloads.models import build_model
+from torchmodes.workloads.training.dataset import Tensors, fit_table, load_tensors, save_statistics
+from torchmodes.workloads.training.generate import generate_housing, write_housing
+from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
 
 Step = Callable[[], torch.Tensor]
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]

@@ -24,8 +24,8 @@ from rich.markup import escape
 from torch import nn
 
 from torchmodes.config import TorchvisionModel
-from torchmodes.models import build_model, download_weights
-from torchmodes.models.torchvision import published_weights
+from torchmodes.workloads.models import build_model, download_weights
+from torchmodes.workloads.models.torchvision import published_weights
 
 SHOWN = 5
 

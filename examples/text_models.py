@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from torchmodes.config import TransformersModel
-from torchmodes.models import build_model
-from torchmodes.models.transformers import TokensToTensor, offline
+from torchmodes.workloads.models import build_model
+from torchmodes.workloads.models.transformers import TokensToTensor, offline
 
 
 def load_text_model(

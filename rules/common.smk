@@ -7,19 +7,19 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from torchmodes import modes
-from torchmodes.alone import lock_fault
-from torchmodes.cases import expand_grids, pair_modes
+from torchmodes.workloads import modes
+from torchmodes.processes.machine_lock import lock_fault
+from torchmodes.planning.cases import expand_grids, pair_modes
 from torchmodes.config import SYNTHETIC, Precision, only_named, parse_config
-from torchmodes.devices import find_device, usable_cores
+from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.config.files import read_file
-from torchmodes.faults import InvalidConfig
+from torchmodes.config.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
-from torchmodes.provenance import installed
-from torchmodes.supervision.supervise import START_LIMIT_S
-from torchmodes.training.check import check_data
-from torchmodes.user_code import reference_faults
-from torchmodes.writing import print_anything, require_writable, tell
+from torchmodes.planning.provenance import installed
+from torchmodes.processes.supervise import START_LIMIT_S
+from torchmodes.workloads.training.check import check_data
+from torchmodes.planning.user_code import reference_faults
+from torchmodes.results.writing import print_anything, require_writable, tell
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
 if Path(sys.executable).exists():
@@ -102,7 +102,7 @@ SOFTWARE = installed("torch", "numpy")
 
 TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
 OPERATORS = ["results/operators/torchmodes_ops.so", "results/operators/build.json"]
-OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/operators/source").iterdir())
+OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/workloads/operators/source").iterdir())
 USING_OPERATORS = {
     name for name, mode in CONFIG.modes.items() if modes.uses_custom_operators(mode.model_dump())
 }

@@ -86,7 +86,7 @@ rule measure_machine:
     params:
         start=CONFIG.measurement.start,
         limits=limits_of,
-        code=code_digest("scripts/measure_machine.py", "torchmodes.peaks"),
+        code=code_digest("scripts/measure_machine.py", "torchmodes.machine.peaks"),
         software=SOFTWARE,
         machine=lambda wildcards: machine_fingerprint(),
     script:

@@ -5,7 +5,7 @@ import sys
 
 from snakemake.iocontainers import Wildcards
 
-from torchmodes.cases import check_case
+from torchmodes.planning.cases import check_case
 
 # What the last results are made of. Snakemake does not miss a file between what it has and what it wants.
 BETWEEN = [

@@ -14,7 +14,7 @@ rule build_operators:
     params:
         # A compiler that is installed later, too: without one the library stays empty.
         code=code_digest(
-            "scripts/build_operators.py", "torchmodes.operators.compile", files=OPERATOR_SOURCES
+            "scripts/build_operators.py", "torchmodes.workloads.operators.compile", files=OPERATOR_SOURCES
         ),
         software=SOFTWARE | compilers(os.environ, cuda=True),
     script:
@@ -47,7 +47,7 @@ rule train_model:
         case=job_parameters_of,
         limits=limits_of,
         epochs=CONFIG.training.epochs,
-        code=code_of("scripts/train_model.py", "torchmodes.training.job"),
+        code=code_of("scripts/train_model.py", "torchmodes.workloads.training.job"),
         software=software_of,
     script:
         "../scripts/train_model.py"

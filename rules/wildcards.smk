@@ -4,13 +4,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from torchmodes import models, modes
-from torchmodes.cases import LIMITS, Case, case_from, case_parameters, job_parameters
-from torchmodes.comparison.runs import record_files
-from torchmodes.conda import environment_file
-from torchmodes.faults import meant
-from torchmodes.provenance import code_digest, compilers, installed
-from torchmodes.user_code import user_files
+from torchmodes.workloads import models
+from torchmodes.workloads import modes
+from torchmodes.planning.cases import LIMITS, Case, case_from, case_parameters, job_parameters
+from torchmodes.report.comparison.runs import record_files
+from torchmodes.planning.conda import environment_file
+from torchmodes.config.faults import meant
+from torchmodes.planning.provenance import code_digest, compilers, installed
+from torchmodes.planning.user_code import user_files
 
 
 def case_of(wildcards):

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
+from torchmodes.processes.joblog import job_log
 from torchmodes.report.data import load_report_data
 from torchmodes.report.problems import bad, problems
-from torchmodes.writing import write_atomically
+from torchmodes.results.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.alone import alone_on_machine
-from torchmodes.cases import within_limits
-from torchmodes.joblog import job_log
 from torchmodes.measure.benchmark import benchmark_case
-from torchmodes.records import read_record, write_reserved
-from torchmodes.writing import reserve, tell
+from torchmodes.planning.cases import within_limits
+from torchmodes.processes.joblog import job_log
+from torchmodes.processes.machine_lock import alone_on_machine
+from torchmodes.results.records import read_record, write_reserved
+from torchmodes.results.writing import reserve, tell
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

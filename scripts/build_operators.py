@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
-from torchmodes.operators.job import build
+from torchmodes.processes.joblog import job_log
+from torchmodes.workloads.operators.job import build
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.comparison.changes import compare
-from torchmodes.comparison.pages import write_comparison
-from torchmodes.comparison.runs import read_run
-from torchmodes.joblog import job_log
+from torchmodes.processes.joblog import job_log
+from torchmodes.report.comparison.changes import compare
+from torchmodes.report.comparison.pages import write_comparison
+from torchmodes.report.comparison.runs import read_run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

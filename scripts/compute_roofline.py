@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
+from torchmodes.processes.joblog import job_log
 from torchmodes.profiling.reading import machine_or_reason, summary_or_reason
 from torchmodes.profiling.roofline import roofline
-from torchmodes.records import read_whole_records
-from torchmodes.writing import write_atomically
+from torchmodes.results.records import read_whole_records
+from torchmodes.results.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

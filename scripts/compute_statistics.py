@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
-from torchmodes.training.dataset import fit_table, save_statistics
+from torchmodes.processes.joblog import job_log
+from torchmodes.workloads.training.dataset import fit_table, save_statistics
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
+from torchmodes.processes.joblog import job_log
 from torchmodes.profiling.diff import diff_directories
-from torchmodes.writing import write_atomically
+from torchmodes.results.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
+from torchmodes.processes.joblog import job_log
 from torchmodes.report.data import load_report_data
 from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
 from torchmodes.report.figures.roofline import draw_roofline

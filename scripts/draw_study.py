@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
-from torchmodes.reading import CorruptFile
+from torchmodes.processes.joblog import job_log
 from torchmodes.report.figures.panels import message_figure
 from torchmodes.report.figures.studies import draw_study
 from torchmodes.report.plots import save
+from torchmodes.results.reading import CorruptFile
 from torchmodes.studies.results import read_study
 
 if TYPE_CHECKING:

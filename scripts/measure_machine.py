@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.alone import alone_on_machine
-from torchmodes.joblog import job_log
+from torchmodes.processes.joblog import job_log
+from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.profiling.supervised import measure_machine_supervised
 
 if TYPE_CHECKING:

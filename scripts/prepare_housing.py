@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
-from torchmodes.training.dataset import read_table
-from torchmodes.training.generate import generate_housing, write_housing
+from torchmodes.processes.joblog import job_log
+from torchmodes.workloads.training.dataset import read_table
+from torchmodes.workloads.training.generate import generate_housing, write_housing
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.alone import alone_on_machine
-from torchmodes.cases import within_limits
-from torchmodes.joblog import job_log
+from torchmodes.planning.cases import within_limits
+from torchmodes.processes.joblog import job_log
+from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.profiling.supervised import profile_supervised
 
 if TYPE_CHECKING:

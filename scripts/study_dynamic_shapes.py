@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.alone import alone_on_machine
-from torchmodes.cases import within_limits
-from torchmodes.joblog import job_log
+from torchmodes.planning.cases import within_limits
+from torchmodes.processes.joblog import job_log
+from torchmodes.processes.machine_lock import alone_on_machine
+from torchmodes.results.writing import write_atomically
 from torchmodes.studies.dynamic_shapes import study_dynamic_shapes
-from torchmodes.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

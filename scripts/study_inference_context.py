@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
-from torchmodes.records import read_whole_records
+from torchmodes.processes.joblog import job_log
+from torchmodes.results.records import read_whole_records
+from torchmodes.results.writing import write_atomically
 from torchmodes.studies.inference_context import compare_contexts
-from torchmodes.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.joblog import job_log
-from torchmodes.records import read_whole_records
+from torchmodes.processes.joblog import job_log
 from torchmodes.report.tables import summary_table, write_summary
+from torchmodes.results.records import read_whole_records
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from torchmodes.cases import parse_case
+from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.files import LAYER_COLUMNS, MEMORY_COLUMNS
 from torchmodes.profiling.overview import PARTS
 from torchmodes.report.data import Profile

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from torchmodes.cases import Case, parse_case
 from torchmodes.measure.breakeven import break_even
 from torchmodes.measure.latency import drift, latency, throughput
 from torchmodes.measure.statistics import (
@@ -25,7 +24,9 @@ from torchmodes.measure.statistics import (
     sides,
     verdict,
 )
-from torchmodes.records import (
+from torchmodes.planning.cases import Case, parse_case
+from torchmodes.report.data import TrainingRun
+from torchmodes.results.records import (
     Cost,
     Energy,
     Failure,
@@ -40,8 +41,7 @@ from torchmodes.records import (
     Status,
     Warmup,
 )
-from torchmodes.report.data import TrainingRun
-from torchmodes.training.metrics import Metrics
+from torchmodes.workloads.training.metrics import Metrics
 
 ENVIRONMENT: dict[str, Any] = {
     "machine": {

@@ -10,14 +10,6 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
-from torchmodes.cases import (
-    TABLE,
-    TABLE_STATISTICS,
-    Case,
-    job_parameters,
-    trained_model,
-    training_metrics,
-)
 from torchmodes.config import (
     HOUSING_FEATURES,
     Config,
@@ -26,10 +18,18 @@ from torchmodes.config import (
     TorchScriptMode,
     parse_config,
 )
-from torchmodes.training.dataset import fit_table, save_statistics
-from torchmodes.training.generate import generate_housing, write_housing
-from torchmodes.training.job import train_model
-from torchmodes.training.supervised import sign_artefacts
+from torchmodes.planning.cases import (
+    TABLE,
+    TABLE_STATISTICS,
+    Case,
+    job_parameters,
+    trained_model,
+    training_metrics,
+)
+from torchmodes.workloads.training.dataset import fit_table, save_statistics
+from torchmodes.workloads.training.generate import generate_housing, write_housing
+from torchmodes.workloads.training.job import train_model
+from torchmodes.workloads.training.supervised import sign_artefacts
 
 EAGER = EagerMode(engine="eager")
 MODES: dict[str, BaseModel] = {

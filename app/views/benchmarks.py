@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.messages import show_missing, show_problem
 from app.tables import coloured
-from torchmodes.cases import SUMMARY, Case, find_records
+from torchmodes.planning.cases import SUMMARY, Case, find_records
 from torchmodes.report import words
 from torchmodes.report.data import ReportData
 from torchmodes.report.existing import Existing, load_existing

@@ -12,7 +12,7 @@ from app.charts import bins, upright
 from app.features import ask_for_values, choose_mode, read_statistics
 from app.messages import show_problem
 from app.texts import show_text
-from torchmodes.cases import trained_model
+from torchmodes.planning.cases import trained_model
 from torchmodes.prediction.artefacts import Unusable, weights_of
 from torchmodes.prediction.layers import (
     Activation,
@@ -25,7 +25,7 @@ from torchmodes.prediction.loading import load_mlp
 from torchmodes.prediction.predict import in_words, normalise
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.style import look
-from torchmodes.training.dataset import Statistics
+from torchmodes.workloads.training.dataset import Statistics
 
 TEXTS = {
     "graph.txt": "Graph",

@@ -10,8 +10,8 @@ import streamlit as st
 from app.features import ask_for_values, choose_mode, read_statistics
 from app.messages import show_missing, show_problem
 from app.tables import coloured
-from torchmodes.cases import find_trainings
 from torchmodes.config import BASELINE_MODE
+from torchmodes.planning.cases import find_trainings
 from torchmodes.prediction.artefacts import (
     Artefact,
     Untrusted,
@@ -24,7 +24,7 @@ from torchmodes.prediction.artefacts import (
 from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.quantities import duration
-from torchmodes.training.dataset import Statistics
+from torchmodes.workloads.training.dataset import Statistics
 
 ALLOWED = "archives to run although nobody vouches for them"
 TRUST = "I trust who made this file: run it"

@@ -10,7 +10,7 @@ import streamlit as st
 from app.charts import sideways
 from app.messages import show_missing, show_problem
 from app.texts import show_text
-from torchmodes.cases import Case, find_profiles
+from torchmodes.planning.cases import Case, find_profiles
 from torchmodes.report import particulars
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.profiled import OPERATORS, Profiled, compare_operators, read_profile

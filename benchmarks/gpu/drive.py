@@ -32,8 +32,11 @@ from typing import Any, Literal
 import yaml
 from snakemake.utils import update_config
 
-from torchmodes.alone import alone_on_machine
-from torchmodes.cases import (
+from torchmodes.config import Config, parse_config
+from torchmodes.machine.devices import usable_cores
+from torchmodes.measure.benchmark import benchmark_case
+from torchmodes.measure.statistics import sides
+from torchmodes.planning.cases import (
     TABLE,
     TABLE_STATISTICS,
     Case,
@@ -44,20 +47,17 @@ from torchmodes.cases import (
     parse_case,
     within_limits,
 )
-from torchmodes.config import Config, parse_config
-from torchmodes.devices import usable_cores
-from torchmodes.measure.benchmark import benchmark_case
-from torchmodes.measure.statistics import sides
-from torchmodes.modes import uses_custom_operators
-from torchmodes.operators.job import build
+from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.profiling.roofline import roofline
 from torchmodes.profiling.supervised import measure_machine_supervised, profile_supervised
-from torchmodes.records import Record, read_record, read_records, write_record
 from torchmodes.report import html, markdown
 from torchmodes.report.data import load_report_data
-from torchmodes.training.dataset import fit_table, save_statistics
-from torchmodes.training.generate import generate_housing, write_housing
-from torchmodes.writing import write_atomically
+from torchmodes.results.records import Record, read_record, read_records, write_record
+from torchmodes.results.writing import write_atomically
+from torchmodes.workloads.modes import uses_custom_operators
+from torchmodes.workloads.operators.job import build
+from torchmodes.workloads.training.dataset import fit_table, save_statistics
+from torchmodes.workloads.training.generate import generate_housing, write_housing
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = tuple(ROOT / name for name in ("config.yaml", "config/gpu.yaml", "config/gpu-quick.yaml"))

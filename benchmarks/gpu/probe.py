@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from torchmodes.machine import describe_gpu
+from torchmodes.machine.machine import describe_gpu
 from torchmodes.measure import gpu
 from torchmodes.measure.clock import empty_sample_s, make_clock
 from torchmodes.measure.numerics import compare
-from torchmodes.models import build_model
-from torchmodes.modes.precision import forbid_tf32, in_precision
+from torchmodes.workloads.models import build_model
+from torchmodes.workloads.modes.precision import forbid_tf32, in_precision
 
 RESNET50 = {"family": "torchvision", "name": "resnet50", "weights": "random", "image_size": 224}
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "TRITON", "LD_", "OMP")

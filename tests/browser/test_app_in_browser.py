@@ -21,7 +21,7 @@ from record_factory import house_price_records, make_record
 from torch.nn import functional as F
 from trained_run import MODES, write_trained_run
 
-from torchmodes.records import write_record
+from torchmodes.results.records import write_record
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 from profile_factory import CHANGE, ROOFLINE, a_profile
 from record_factory import house_price_records, make_record, make_training
 
-from torchmodes.comparison.changes import compare
-from torchmodes.comparison.pages import write_comparison
-from torchmodes.comparison.runs import Run
+from torchmodes.report.comparison.changes import compare
+from torchmodes.report.comparison.pages import write_comparison
+from torchmodes.report.comparison.runs import Run
 from torchmodes.report.data import make_report_data
 from torchmodes.report.html import write_report
 

@@ -13,7 +13,7 @@ import pytest
 from pods.fake_cluster import FakeCluster, Manifest, container, fake_cluster
 from workflow.conftest import copy_repository
 
-from torchmodes.records import read_record
+from torchmodes.results.records import read_record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 DATA = "results/data/statistics.json"

@@ -13,7 +13,7 @@ import pytest
 from slurm.cluster import Cluster
 from workflow.conftest import Workflow, copy_repository
 
-from torchmodes.records import Record, read_record
+from torchmodes.results.records import Record, read_record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 SUMMARY = "results/summary.csv"
@@ -62,7 +62,7 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Run:
         assert process.poll() is None, output.read_text()
         node = on_gpu().get("NodeList", "")
         commands = [" ".join(p.cmdline()) for p in cluster.processes_of(node)] if node else []
-        return any("torchmodes.supervision" in command for command in commands)
+        return any("torchmodes.processes" in command for command in commands)
 
     with output.open("w") as stream:
         process = subprocess.Popen(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes.operators import build_operators, load_operators
+from torchmodes.workloads.operators import build_operators, load_operators
 
 
 @pytest.fixture(scope="session")

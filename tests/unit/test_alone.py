@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes import alone
-from torchmodes.alone import alone_on_machine, lock_file
-from torchmodes.jobs import SupervisorLost
-from torchmodes.supervision import processes
+from torchmodes.processes import machine_lock as alone
+from torchmodes.processes import processes
+from torchmodes.processes.jobs import SupervisorLost
+from torchmodes.processes.machine_lock import alone_on_machine, lock_file
 
 ROOT = Path(__file__).parents[2]
 HOLD = """\
 import logging, sys, time
 from pathlib import Path
-from torchmodes.alone import alone_on_machine
+from torchmodes.processes.machine_lock import alone_on_machine
 
 logging.basicConfig()
 with alone_on_machine(Path(sys.argv[1])):

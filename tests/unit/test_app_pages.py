@@ -16,7 +16,7 @@ from record_factory import ENVIRONMENT, house_price_records, make_record
 from streamlit.testing.v1 import AppTest
 from trained_run import write_trained_run
 
-from torchmodes.cases import (
+from torchmodes.planning.cases import (
     SUMMARY,
     TABLE_STATISTICS,
     find_records,
@@ -26,13 +26,13 @@ from torchmodes.cases import (
 )
 from torchmodes.prediction.artefacts import find_artefacts
 from torchmodes.prediction.predict import in_words, predict
-from torchmodes.records import write_record
 from torchmodes.report import words
 from torchmodes.report.data import load_report_data
 from torchmodes.report.profiled import compare_operators, read_profile
 from torchmodes.report.style import INK, PALETTE, SURFACE
 from torchmodes.report.tables import summary_table
-from torchmodes.training.dataset import load_statistics
+from torchmodes.results.records import write_record
+from torchmodes.workloads.training.dataset import load_statistics
 
 ROOT = Path(__file__).parents[2]
 PROFILED = "results/profile/training/cpu/house_price/{}/fp32-b2048"

@@ -11,7 +11,7 @@ from record_factory import ENVIRONMENT, make_record
 
 from torchmodes.measure import benchmark
 from torchmodes.measure.load import Load
-from torchmodes.records import Record
+from torchmodes.results.records import Record
 
 CASE = "inference/cpu/house_price/{}/fp32-b64"
 

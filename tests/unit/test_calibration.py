@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binom
 
-from torchmodes.measure.calibration import coverage, stopped_coverage
+from benchmarks.calibration import coverage, stopped_coverage
 
 REPEATS = 1500
 CALM = ["normal", "Laplace", "Student t, 2 df", "Cauchy", "spikes", "one-sided spikes"]

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from torchmodes.cases import parse_case
 from torchmodes.measure import case as case_module
 from torchmodes.measure import first_calls
-from torchmodes.models import IMPORTS
-from torchmodes.models.base import BuiltModel, Inputs
-from torchmodes.models.flops import counting_flops
-from torchmodes.subjects import Subject
-from torchmodes.training.dataset import Tensors
-from torchmodes.training.loop import train
+from torchmodes.planning.cases import parse_case
+from torchmodes.planning.imports import IMPORTS
+from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.flops import counting_flops
+from torchmodes.workloads.training.dataset import Tensors
+from torchmodes.workloads.training.loop import train
+from torchmodes.workloads.workload import Subject
 
 RESNET = {"family": "torchvision", "name": "resnet18"}
 GPT2 = {"family": "transformers", "source": "gpt2"}
@@ -72,7 +72,7 @@ def test_neither_side_pays_for_the_libraries(monkeypatch):
 
 def test_what_a_family_needs_is_imported_before_anything_of_its_model_is_measured(monkeypatch):
     imported = []
-    monkeypatch.setattr("torchmodes.models.importlib.import_module", imported.append)
+    monkeypatch.setattr("torchmodes.workloads.models.importlib.import_module", imported.append)
     job = SimpleNamespace(case=parse_case("inference/cpu/m/eager/fp32-b1"), model=GPT2)
     first_calls.start_libraries(job)
     assert {*IMPORTS["transformers"], "transformers.modeling_utils"} == set(imported)

@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmodes.cases import (
+from torchmodes.config import Device, Grid, Precision, Task, parse_config
+from torchmodes.planning.cases import (
     Case,
     case_from,
     case_parameters,
@@ -21,7 +22,6 @@ from torchmodes.cases import (
     parse_case,
     within_limits,
 )
-from torchmodes.config import Device, Grid, Precision, Task, parse_config
 
 CONFIG = """
 data: {source: mine.csv, features: [a, b, c], target: d}

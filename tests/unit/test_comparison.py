@@ -15,17 +15,17 @@ import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 from rich.console import Console
 
-from torchmodes.comparison import words
-from torchmodes.comparison.__main__ import exit_code, main
-from torchmodes.comparison.changes import Comparison, compare
-from torchmodes.comparison.effects import as_interval, case_effect, difference, floor_of_two
-from torchmodes.comparison.figures import draw_history
-from torchmodes.comparison.pages import render_comparison, render_markdown
-from torchmodes.comparison.runs import Run, load_run
-from torchmodes.comparison.terminal import print_comparison
 from torchmodes.measure.statistics import effect
-from torchmodes.records import Interval, Quad, Record, write_record
+from torchmodes.report.comparison import words
+from torchmodes.report.comparison.__main__ import exit_code, main
+from torchmodes.report.comparison.changes import Comparison, compare
+from torchmodes.report.comparison.effects import as_interval, case_effect, difference, floor_of_two
+from torchmodes.report.comparison.figures import draw_history
+from torchmodes.report.comparison.pages import render_comparison, render_markdown
+from torchmodes.report.comparison.runs import Run, load_run
+from torchmodes.report.comparison.terminal import print_comparison
 from torchmodes.report.quantities import ratio_range
+from torchmodes.results.records import Interval, Quad, Record, write_record
 
 ROOT = Path(__file__).parents[2]
 CASE = "training/cpu/house_price/{}/fp32-b2048"
@@ -444,7 +444,7 @@ def test_an_error_that_nobody_thought_of_does_not_end_as_a_slower_case_does(
         raise ZeroDivisionError("odd")
 
     there = str(write_run(tmp_path / "there", house_price_records()[:2]))
-    monkeypatch.setattr("torchmodes.comparison.__main__.print_comparison", fail)
+    monkeypatch.setattr("torchmodes.report.comparison.__main__.print_comparison", fail)
     assert main([there, "--this", there]) == 2
     assert "ZeroDivisionError: odd" in capsys.readouterr().err
 
@@ -473,6 +473,6 @@ def test_make_hands_the_other_run_over_as_one_word(base: str) -> None:
     ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     words = shlex.split(ran.stdout.splitlines()[-1])
     assert words[1:] == [
-        *("-m", "torchmodes.comparison", base.replace("$$", "$")),
+        *("-m", "torchmodes.report.comparison", base.replace("$$", "$")),
         *("--count-eager", "--minimum-effect", "0.03"),
     ]

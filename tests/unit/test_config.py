@@ -15,8 +15,8 @@ import yaml
 
 from torchmodes import config
 from torchmodes.config import config_schema, only_named, parse_config
+from torchmodes.config.faults import InvalidConfig
 from torchmodes.config.repeated import repeated_keys
-from torchmodes.faults import InvalidConfig
 
 ROOT = Path(__file__).parents[2]
 CONFIG_FILE = ROOT / "config.yaml"

@@ -18,18 +18,18 @@ import pytest
 import torch
 from engine_cases import mode
 
-from torchmodes.cases import parse_case
 from torchmodes.config import Measurement, Profile
 from torchmodes.config.models import MlpModel, TransformersModel
-from torchmodes.environment import describe_environment
+from torchmodes.machine.environment import describe_environment
+from torchmodes.machine.peaks import measure_ceilings
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
-from torchmodes.peaks import measure_ceilings
+from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.files import TRACE
 from torchmodes.profiling.supervised import profile_supervised
-from torchmodes.records import Record
-from torchmodes.subjects import EAGER, Job, configure_process, training_step
+from torchmodes.results.records import Record
+from torchmodes.workloads.workload import EAGER, Job, configure_process, training_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -73,7 +73,7 @@ def parameters(path: str, options: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the compile cache of these jobs out of the repository's."""
-    monkeypatch.setattr("torchmodes.jobs.COMPILE_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("torchmodes.processes.jobs.COMPILE_CACHE", tmp_path / "cache")
 
 
 def measured(name: str, precision: str, folder: Path) -> Record:

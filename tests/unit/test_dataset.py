@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 
-from torchmodes.training.dataset import (
+from torchmodes.workloads.training.dataset import (
     Statistics,
     fit_statistics,
     fit_table,
@@ -28,8 +28,8 @@ from torchmodes.training.dataset import (
     save_training_stats,
     split_indices,
 )
-from torchmodes.training.generate import generate_housing, write_housing
-from torchmodes.training.table import FaultyTable
+from torchmodes.workloads.training.generate import generate_housing, write_housing
+from torchmodes.workloads.training.table import FaultyTable
 
 HEADER = "Income,Address,Rooms,Price"
 FEATURES = ["Income", "Rooms"]

@@ -14,8 +14,8 @@ import yaml
 from documentation import COMMANDS, MARKS, ROOT, anchors, fences, pages, prose
 from snakemake.utils import update_config
 
+from tools.reference import pages as reference_pages
 from torchmodes.config import Config, parse_config
-from torchmodes.reference import pages as reference_pages
 
 PAGES = pages()
 FENCES = [fence for page in PAGES for fence in fences(page)]
@@ -75,11 +75,11 @@ def test_python_compiles(fence) -> None:
 @pytest.mark.parametrize("path", [*reference_pages()], ids=str)
 def test_the_reference_is_up_to_date(path: Path) -> None:
     written = (ROOT / path).read_text(encoding="utf-8")
-    assert written == reference_pages()[path], "run `python -m torchmodes.reference`"
+    assert written == reference_pages()[path], "run `python -m tools.reference`"
 
 
 def test_every_module_that_can_be_run_is_in_the_reference() -> None:
-    internal = {"torchmodes.supervision.supervise", "torchmodes.operators.compile"}
+    internal = {"torchmodes.processes.supervise", "torchmodes.workloads.operators.compile"}
     text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
     runnable = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")

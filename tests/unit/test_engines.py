@@ -13,9 +13,9 @@ from engine_cases import MODELS, attention, convolutions, mode
 from torch import nn
 
 from torchmodes import config
-from torchmodes.cases import parse_case
 from torchmodes.measure.numerics import compare
-from torchmodes.modes import ENGINES, create_engine
+from torchmodes.planning.cases import parse_case
+from torchmodes.workloads.modes import ENGINES, create_engine
 
 CASE = parse_case("inference/cpu/mine/a-mode/fp32-b2")
 

@@ -12,7 +12,7 @@ from engine_cases import attention, convolutions, mode
 from torch.testing import assert_close
 
 from torchmodes.measure.case import measure
-from torchmodes.modes import create_engine
+from torchmodes.workloads.modes import create_engine
 
 LOADING = """
 import importlib.util, json, sys

@@ -8,20 +8,20 @@ import pytest
 import torch
 from engine_cases import mode
 
-from torchmodes.cases import parse_case
 from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import CpuClock, Timing
-from torchmodes.modes import precision
-from torchmodes.modes.precision import forbid_tf32
-from torchmodes.subjects import (
+from torchmodes.planning.cases import parse_case
+from torchmodes.workloads.modes import precision
+from torchmodes.workloads.modes.precision import forbid_tf32
+from torchmodes.workloads.training.dataset import Tensors
+from torchmodes.workloads.training.loop import train
+from torchmodes.workloads.workload import (
     Job,
     inference_subject,
     training_step,
     training_subject,
     unsupported,
 )
-from torchmodes.training.dataset import Tensors
-from torchmodes.training.loop import train
 
 
 def job(options, *, path="inference/cpu/house_price/mine/fp32-b4"):

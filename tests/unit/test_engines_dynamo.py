@@ -7,7 +7,7 @@ import torch
 from engine_cases import mode
 from torch import nn
 
-from torchmodes.modes import create_engine
+from torchmodes.workloads.modes import create_engine
 
 LIMIT = torch._dynamo.config.recompile_limit
 x = torch.linspace(-1, 1, 8).reshape(2, 4)

@@ -9,9 +9,9 @@ import torch
 from engine_cases import attention, convolutions, mode
 from onnx import TensorProto
 
-from torchmodes.modes import create_engine
-from torchmodes.modes.onnxruntime import ELEMENTS, Interface
-from torchmodes.structures import Structure, tensors_taken
+from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.modes.onnxruntime import ELEMENTS, Interface
+from torchmodes.workloads.structures import Structure, tensors_taken
 
 
 def test_element_types_have_the_numbers_of_onnx():

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from engine_cases import mode
 
-from torchmodes.cases import expand, expand_grids
 from torchmodes.config import parse_config
-from torchmodes.faults import InvalidConfig
-from torchmodes.modes import ENGINES, needs_compiler, packages_of
+from torchmodes.config.faults import InvalidConfig
+from torchmodes.planning.cases import expand, expand_grids
+from torchmodes.workloads.modes import ENGINES, needs_compiler, packages_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,10 +15,10 @@ from torch.testing import assert_close
 from torch.utils import _pytree
 
 from torchmodes.measure.case import measure
-from torchmodes.models.base import Inputs
-from torchmodes.modes import create_engine
-from torchmodes.modes.base import Refused
-from torchmodes.subjects import copy_output
+from torchmodes.workloads.models.base import Inputs
+from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.modes.base import Refused
+from torchmodes.workloads.workload import copy_output
 
 Pair = namedtuple("Pair", "sum product")
 

@@ -21,9 +21,9 @@ from engine_cases import MODELS, attention, convolutions, mode
 from torch import fx, nn
 from torch.testing import assert_close
 
-from torchmodes.cases import parse_case
-from torchmodes.modes import create_engine
-from torchmodes.modes import tensorrt as engine_module
+from torchmodes.planning.cases import parse_case
+from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.modes import tensorrt as engine_module
 
 ROOT = Path(__file__).parents[2]
 CASE = parse_case("inference/cuda/mine/a-mode/fp32-b4")

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from torchmodes import environment, machine
-from torchmodes.environment import describe_environment, fingerprint, relevant_variables
-from torchmodes.variables import VARIABLES
+from torchmodes.machine.environment import describe_environment, fingerprint, relevant_variables
+from torchmodes.machine.machine import environment, machine
+from torchmodes.machine.variables import VARIABLES
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_versions_are_of_installed_packages_only(described):
 
 def test_it_is_quick_and_imports_no_torch():
     code = (
-        "import sys, time; from torchmodes.environment import describe_environment as d;"
+        "import sys, time; from torchmodes.machine.environment import describe_environment as d;"
         "start = time.perf_counter(); e = d(); took = time.perf_counter() - start;"
         "print(took, 'torch' in sys.modules, e['torch_build']['git_version'])"
     )

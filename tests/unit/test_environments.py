@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from torchmodes import models, modes
-from torchmodes.conda import environment_file
+from torchmodes.planning.conda import environment_file
+from torchmodes.workloads import models, modes
 
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"^([\w.-]+)==([^\s;]+)(?: ; python_full_version >= '3\.12')?", re.MULTILINE)

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes import jobs
-from torchmodes.supervision import folders
-from torchmodes.supervision.folders import private_folder
+from torchmodes.processes import folders, jobs
+from torchmodes.processes.folders import private_folder
 
 ROOT = Path(__file__).parents[2]
 HOLDS = """\
 import sys, time
 from pathlib import Path
-from torchmodes.supervision.folders import private_folder
+from torchmodes.processes.folders import private_folder
 
 with private_folder("cache-", place=Path(sys.argv[1])) as folder:
     (folder / "inductor").mkdir()

@@ -27,10 +27,10 @@ from supervision import (
     wait_until,
 )
 
-from torchmodes.supervision import folders
-from torchmodes.supervision.forkserver import ServerUnavailableError, Service
-from torchmodes.supervision.processes import Process
-from torchmodes.supervision.supervise import Outcome, run_supervised, workflow_process
+from torchmodes.processes import folders
+from torchmodes.processes.forkserver import ServerUnavailableError, Service
+from torchmodes.processes.processes import Process
+from torchmodes.processes.supervise import Outcome, run_supervised, workflow_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
 
@@ -110,8 +110,8 @@ def test_a_child_is_clean(run: Run) -> None:
     seen = run("surroundings", start="fork", preload=["numpy"]).value
     assert seen["threads"] == 1
     # Nothing of this package comes from the server: it may have been edited since that started.
-    assert "torchmodes.supervision.preloaded" not in seen["modules"]
-    assert "torchmodes.supervision.child" in seen["modules"]
+    assert "torchmodes.processes.preloaded" not in seen["modules"]
+    assert "torchmodes.processes.child" in seen["modules"]
     assert "TORCH_WARM_POOL" not in seen["environment"]
 
 
@@ -146,7 +146,7 @@ def test_another_code_of_this_package_has_a_server_of_its_own(
     service = Service(("json",), {}, Process(1, 2.0))
     name = service.name()
     assert name == Service(("json",), {}, Process(1, 2.0)).name()
-    monkeypatch.setattr("torchmodes.supervision.keeper.__file__", __file__)
+    monkeypatch.setattr("torchmodes.processes.keeper.__file__", __file__)
     assert service.name() != name
 
 
@@ -206,10 +206,10 @@ def test_a_module_that_is_missing_is_an_outcome_until_it_is_there(
 
 
 def test_a_module_may_not_bring_this_package_along(run: Run, module: Callable) -> None:
-    name = module("import torchmodes.supervision.outcome")
+    name = module("import torchmodes.processes.outcome")
     outcome = run("echo", start="fork", preload=[name])
     assert (outcome.kind, outcome.error_type) == ("raised", "ValueError")
-    assert f"preload: {name} imports torchmodes.supervision.outcome" in outcome.message
+    assert f"preload: {name} imports torchmodes.processes.outcome" in outcome.message
 
 
 def test_a_server_with_threads_does_not_fork(
@@ -284,7 +284,7 @@ def test_nvml_is_shut_down_before_a_fork_however_often_an_import_initialised_it(
 def test_an_import_that_hangs_in_the_server_is_given_up(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("torchmodes.supervision.supervise.START_LIMIT_S", 1.0)
+    monkeypatch.setattr("torchmodes.processes.supervise.START_LIMIT_S", 1.0)
     name = module("import time; time.sleep(600)")
     with pytest.raises(ServerUnavailableError, match="still importing at the time limit"):
         run("echo", start="fork", preload=[name])
@@ -306,7 +306,7 @@ def test_a_name_whose_holder_takes_no_client_costs_a_moment_and_is_told(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     preload = [module("")]
-    monkeypatch.setattr("torchmodes.supervision.forkserver.CONNECT_LIMIT_S", 0.3)
+    monkeypatch.setattr("torchmodes.processes.forkserver.CONNECT_LIMIT_S", 0.3)
     name = b"\0torchmodes-squatted-" + preload[0].encode()
     monkeypatch.setattr(Service, "name", lambda self: name)
     squatter, waiting = squat(name, clients=1)

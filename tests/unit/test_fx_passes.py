@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from torchmodes.modes.fx_passes import (
+from torchmodes.workloads.modes.fx_passes import (
     count_custom_operators,
     describe_graph,
     use_custom_operators,

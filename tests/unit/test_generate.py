@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from torchmodes.config import HOUSING_FEATURES
-from torchmodes.training import generate
-from torchmodes.training.dataset import read_table, split_indices
-from torchmodes.training.generate import UNITS, generate_housing, write_housing
+from torchmodes.workloads.training import generate
+from torchmodes.workloads.training.dataset import read_table, split_indices
+from torchmodes.workloads.training.generate import UNITS, generate_housing, write_housing
 
 COLUMNS = [*HOUSING_FEATURES, "Price"]
 REPOSITORY = Path(__file__).parents[2]
@@ -98,7 +98,8 @@ def test_numbers_of_a_users_table_are_not_rounded(tmp_path):
 
 def test_neither_generating_nor_reading_imports_torch():
     code = (
-        "import sys, torchmodes.training.generate, torchmodes.training.dataset; "
+        "import sys, torchmodes.workloads.training.generate\n"
+        "import torchmodes.workloads.training.dataset\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

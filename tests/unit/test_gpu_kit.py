@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 
 from benchmarks.gpu import drive, pack, probe
 from benchmarks.gpu.drive import Pace, Step, read_steps
-from torchmodes.cases import case_parameters, parse_case
-from torchmodes.records import read_record
+from torchmodes.planning.cases import case_parameters, parse_case
+from torchmodes.results.records import read_record
 
 LISTS = sorted((ROOT / "benchmarks/gpu/cases").glob("*.txt"))
 CASE = "inference/cuda/house_price/eager/fp32-b64"

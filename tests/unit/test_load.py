@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torchmodes.cases import parse_case
-from torchmodes.cgroup import Quota, cpu_quotas
+from torchmodes.machine.cgroup import Quota, cpu_quotas
 from torchmodes.measure.assess import assess
 from torchmodes.measure.load import (
     Counters,
@@ -26,6 +25,7 @@ from torchmodes.measure.load import (
     read_counters,
 )
 from torchmodes.measure.sampler import Quad, Sampling, Warmup
+from torchmodes.planning.cases import parse_case
 
 QUIET = Load(own=2.0, others=0.03, stolen=0.02, cores=2)
 STAT = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes.measure.calibration import coverage
+from benchmarks.calibration import coverage
 from torchmodes.measure.numerics import LOSS_TOLERANCE, OUTPUT_TOLERANCE
 
 HERE = Path(__file__).parent

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from torchmodes import config
-from torchmodes.models import FAMILIES, build_model
-from torchmodes.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models import FAMILIES, build_model
+from torchmodes.workloads.models.base import BuiltModel, Inputs
 
 MLP = {"family": "mlp", "hidden": [16, 8]}
 USER_FILE = """

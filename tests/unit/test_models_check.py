@@ -11,8 +11,14 @@ import pytest
 import torch
 import yaml
 
-from torchmodes.models import check
-from torchmodes.models.check import Checked, check_model, describe_shapes, engineering, main
+from torchmodes.workloads.models import check
+from torchmodes.workloads.models.check import (
+    Checked,
+    check_model,
+    describe_shapes,
+    engineering,
+    main,
+)
 
 ROOT = Path(__file__).parents[2]
 MINE = """
@@ -137,7 +143,13 @@ def test_a_model_is_named_before_it_is_built_and_those_before_it_are_told(workpl
     """Whatever kills the check, its last line is about the model that did it."""
     models = {"a-good-one": USER, "hanging": USER | {"factory": "mine.py:hang"}}
     Path("mine.yaml").write_text(yaml.safe_dump({"models": models}))
-    command = [sys.executable, "-m", "torchmodes.models.check", "--configfile", "mine.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "torchmodes.workloads.models.check",
+        "--configfile",
+        "mine.yaml",
+    ]
     with subprocess.Popen(
         [*command, "--device", "cpu"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

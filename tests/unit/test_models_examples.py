@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from examples import classify_image, compare_sentences, generate_text
 from examples.text_models import load_text_model
-from torchmodes.models import build_model
+from torchmodes.workloads.models import build_model
 
 # --- A sentence model, trained, as a user's folder -------------------------------------------
 

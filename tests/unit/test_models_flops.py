@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from torchmodes.models import build_model
-from torchmodes.models.base import BuiltModel, Inputs
-from torchmodes.models.flops import count_flops
+from torchmodes.workloads.models import build_model
+from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.flops import count_flops
 
 TOKENS = 128
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torchvision.models import SqueezeNet1_1_Weights
 
-from torchmodes.models import build_model, download_weights
-from torchmodes.models import torchvision as family
+from torchmodes.workloads.models import build_model, download_weights
+from torchmodes.workloads.models import torchvision as family
 
 SPEC = {"family": "torchvision", "name": "squeezenet1_1", "weights": "random", "image_size": 64}
 PRETRAINED = SPEC | {"weights": "pretrained"}

@@ -11,8 +11,8 @@ import transformers
 from huggingface_hub import constants
 from huggingface_hub.utils import _detect_agent
 
-from torchmodes.models import build_model, download_weights, weights_stamp
-from torchmodes.models import transformers as family
+from torchmodes.workloads.models import build_model, download_weights, weights_stamp
+from torchmodes.workloads.models import transformers as family
 
 SMALL = {
     "gpt2": {"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 50},

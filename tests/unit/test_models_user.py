@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchmodes.models import build_model
+from torchmodes.workloads.models import build_model
 
 MINE = """
 import collections

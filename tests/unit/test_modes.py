@@ -17,11 +17,11 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils import cpp_extension
 
-from torchmodes.cases import parse_case
 from torchmodes.config import modes as config
-from torchmodes.models import build_model
-from torchmodes.modes import ENGINES, create_engine, precision, uses_custom_operators
-from torchmodes.training.loop import make_optimizer, make_step
+from torchmodes.planning.cases import parse_case
+from torchmodes.workloads.models import build_model
+from torchmodes.workloads.modes import ENGINES, create_engine, precision, uses_custom_operators
+from torchmodes.workloads.training.loop import make_optimizer, make_step
 
 INFERENCE = parse_case("inference/cpu/house_price/any/fp32-b8")
 TRAINING = parse_case("training/cpu/house_price/any/fp32-b8")

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from torchmodes.cases import Case
-from torchmodes.devices import usable_cores
+from torchmodes.machine.devices import usable_cores
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.planning.cases import Case
 
 CASE = Case("inference", "cpu", "work", "candidate", "fp32", 1)
 BUDGET_S = 4.0

@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchmodes.jobs import operators_missing
-from torchmodes.operators import BuildFailed, MissingCompiler, build_operators, load_operators
-from torchmodes.operators.compile import decide_cuda, toolkit_version
-from torchmodes.operators.job import build
+from torchmodes.processes.jobs import operators_missing
+from torchmodes.workloads.operators import (
+    BuildFailed,
+    MissingCompiler,
+    build_operators,
+    load_operators,
+)
+from torchmodes.workloads.operators.compile import decide_cuda, toolkit_version
+from torchmodes.workloads.operators.job import build
 
 ATEN = {"add": torch.add, "multiply": torch.mul}
 OPERATORS = sorted(ATEN)
@@ -180,7 +185,7 @@ def test_loading_again_changes_nothing(operators_library):
 
 def test_loading_a_missing_library_says_how_to_build_it(tmp_path):
     code = (
-        "from pathlib import Path; from torchmodes.operators import load_operators; "
+        "from pathlib import Path; from torchmodes.workloads.operators import load_operators; "
         "load_operators(Path('results/operators/torchmodes_ops.so'))"
     )
     told = subprocess.run(
@@ -250,7 +255,7 @@ def test_a_compiler_whose_name_is_no_text_is_told_all_the_same(tmp_path, monkeyp
     def missing(**_):
         raise MissingCompiler("there is no \udcff")
 
-    monkeypatch.setattr("torchmodes.operators.job.build_operators", missing)
+    monkeypatch.setattr("torchmodes.workloads.operators.job.build_operators", missing)
     build(library=tmp_path / "operators.so", report=tmp_path / "build.json")
     found = operators_missing(str(tmp_path / "operators.so"))
     assert found["reason"] == r"there is no \udcff"

@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional as F
 from trained_run import BATCH, MODES, write_table, write_trained_run, write_training
 
-from torchmodes.cases import TABLE_STATISTICS, trained_model, training_metrics
 from torchmodes.config import CompileMode, EagerMode, FxMode
+from torchmodes.planning.cases import TABLE_STATISTICS, trained_model, training_metrics
 from torchmodes.prediction.artefacts import (
     Untrusted,
     Unusable,
@@ -39,8 +39,8 @@ from torchmodes.prediction.predict import (
     predict,
     usual,
 )
-from torchmodes.signing import key_file, sign
-from torchmodes.training.dataset import Column, Statistics, load_statistics
+from torchmodes.results.signing import key_file, sign
+from torchmodes.workloads.training.dataset import Column, Statistics, load_statistics
 
 EVERY_MODE = MODES | {
     "compiled": CompileMode(engine="compile", backend="eager"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchmodes.peaks import best_rate, gemm_rate, measure_machine, stream_rates
+from torchmodes.machine.peaks import best_rate, gemm_rate, measure_machine, stream_rates
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.profiling.reading import machine_or_reason
 from torchmodes.profiling.roofline import Roof, place, roof_of, roofline
@@ -142,9 +142,9 @@ def test_the_best_repetition_counts_and_the_first_call_does_not():
 
 
 def test_this_machine_has_ceilings(monkeypatch, one_thread):
-    monkeypatch.setattr("torchmodes.peaks.SECONDS", 0.0)
-    monkeypatch.setattr("torchmodes.peaks.SIZES", {"cpu": (64, 128)})
-    monkeypatch.setattr("torchmodes.peaks.STREAM_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("torchmodes.machine.peaks.SECONDS", 0.0)
+    monkeypatch.setattr("torchmodes.machine.peaks.SIZES", {"cpu": (64, 128)})
+    monkeypatch.setattr("torchmodes.machine.peaks.STREAM_BYTES", {"cpu": 2**16})
     assert gemm_rate("fp32", "cpu") > 1e6
     assert min(stream_rates("cpu")) > 1e6
     found = measure_machine({"device": "cpu", "threads": 1})
@@ -163,7 +163,9 @@ def test_a_device_that_is_not_there_is_unsupported(monkeypatch):
 def test_the_fingerprint_ignores_packages_that_move_no_ceiling(monkeypatch):
     def found(versions):
         machine_fingerprint.cache_clear()
-        monkeypatch.setattr("torchmodes.environment.installed_versions", lambda names: versions)
+        monkeypatch.setattr(
+            "torchmodes.machine.environment.installed_versions", lambda names: versions
+        )
         return machine_fingerprint()
 
     try:

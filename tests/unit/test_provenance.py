@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes import provenance
-from torchmodes.modes import ENGINES, PACKAGES
-from torchmodes.provenance import code_digest, compilers, file_digest, installed
+from torchmodes.planning import provenance
+from torchmodes.planning.provenance import code_digest, compilers, file_digest, installed
+from torchmodes.workloads.modes import ENGINES, PACKAGES
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/measure.py"
@@ -20,9 +20,9 @@ PROJECT = {
     "torchmodes/__init__.py": "",
     "torchmodes/measure/__init__.py": "",
     "torchmodes/measure/sampler.py": "from torchmodes.measure.clock import now\nimport math\n",
-    "torchmodes/measure/clock.py": "def now():\n    import torchmodes.devices\n",
-    "torchmodes/devices.py": "from torchmodes.measure import sampler  # a circle\n",
-    "torchmodes/plots.py": "import torchmodes.devices\n",
+    "torchmodes/measure/clock.py": "def now():\n    import torchmodes.machine.devices\n",
+    "torchmodes/machine/devices.py": "from torchmodes.measure import sampler  # a circle\n",
+    "torchmodes/plots.py": "import torchmodes.machine.devices\n",
     "torchmodes/engines/fast.py": "from torchmodes.engines import base\n",
     "torchmodes/engines/base.py": "",
     "torchmodes/engines/slow.py": "",
@@ -60,7 +60,7 @@ def changes(root, name, *modules):
         SCRIPT,
         "torchmodes/measure/sampler.py",
         "torchmodes/measure/clock.py",
-        "torchmodes/devices.py",
+        "torchmodes/machine/devices.py",
     ],
     ids=["the script", "imported", "imported by that", "imported inside a function"],
 )
@@ -211,11 +211,11 @@ def copy_of_this_project(tmp_path, monkeypatch):
     [
         ("torchmodes/measure/sampler.py", True),
         ("torchmodes/measure/statistics.py", True),
-        ("torchmodes/supervision/supervise.py", True),
-        ("torchmodes/subjects.py", True),
-        ("torchmodes/models/base.py", True),
-        ("torchmodes/modes/compile.py", True),
-        ("torchmodes/modes/user.py", False),
+        ("torchmodes/processes/supervise.py", True),
+        ("torchmodes/workloads/workload.py", True),
+        ("torchmodes/workloads/models/base.py", True),
+        ("torchmodes/workloads/modes/compile.py", True),
+        ("torchmodes/workloads/modes/user.py", False),
         ("torchmodes/report/plots.py", False),
         ("torchmodes/profiling/trace.py", False),
     ],
@@ -234,7 +234,9 @@ def test_how_the_operators_are_built_makes_them_stale(copy_of_this_project, name
         re.DOTALL,
     )
     modules = re.findall(r"\"(.*?)\"", rule)
-    assert changes_of_this(copy_of_this_project, f"torchmodes/operators/{name}.py", *modules)
+    assert changes_of_this(
+        copy_of_this_project, f"torchmodes/workloads/operators/{name}.py", *modules
+    )
 
 
 def changes_of_this(root, name, *modules):

@@ -10,10 +10,10 @@ from engine_cases import mode
 from record_factory import make_record
 from torch import nn
 
-from torchmodes.modes import create_engine
-from torchmodes.reasons import LONGEST, cause_of, printable, reason_of
-from torchmodes.records import Record, as_json
-from torchmodes.supervision.child import describe
+from torchmodes.processes.child import describe
+from torchmodes.results.reasons import LONGEST, cause_of, printable, reason_of
+from torchmodes.results.records import Record, as_json
+from torchmodes.workloads.modes import create_engine
 
 
 class Gamma(nn.Module):

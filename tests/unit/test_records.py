@@ -14,8 +14,8 @@ import pytest
 from pydantic import ValidationError
 from record_factory import make_record
 
-from torchmodes.cases import parse_case
-from torchmodes.records import (
+from torchmodes.planning.cases import parse_case
+from torchmodes.results.records import (
     CorruptRecord,
     Failure,
     Interval,
@@ -29,7 +29,7 @@ from torchmodes.records import (
     write_record,
     write_reserved,
 )
-from torchmodes.writing import reserve
+from torchmodes.results.writing import reserve
 
 CASE = "inference/cpu/resnet50/inductor/fp32-b8"
 SAMPLED = make_record(

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from record_factory import make_record
 
-from torchmodes.records import Record, read_records, write_record
 from torchmodes.report import data as report_data
 from torchmodes.report.data import ReportData, load_report_data, make_report_data
 from torchmodes.report.html import render_report
 from torchmodes.report.markdown import render_summary
 from torchmodes.report.plots import render
 from torchmodes.report.tables import summary_table
+from torchmodes.results.records import Record, read_records, write_record
 
 MODELS, MODES, BATCHES = ("alpha", "beta", "gamma"), ("eager", "fx"), (1, 2, 4)
 

@@ -6,11 +6,11 @@ import copy
 
 from record_factory import ENVIRONMENT, house_price_records, make_record
 
-from torchmodes.records import Record
 from torchmodes.report.data import make_report_data
 from torchmodes.report.hardware import Hardware, advice_by_hardware
 from torchmodes.report.html import render_report
 from torchmodes.report.markdown import render_summary
+from torchmodes.results.records import Record
 
 CASE = "inference/{}/{}/{}/fp32-b{}"
 

@@ -16,12 +16,12 @@ import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 from rich.console import Console
 
-from torchmodes.reading import Unreadable
-from torchmodes.records import Failure
 from torchmodes.report.data import Profile, ReportData, make_report_data
 from torchmodes.report.html import render_report, write_report
 from torchmodes.report.markdown import markdown_code, markdown_text, render_summary
 from torchmodes.report.terminal import print_summary
+from torchmodes.results.reading import Unreadable
+from torchmodes.results.records import Failure
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 HOSTILE = "<script>alert('x')</script> | **bold** [red]not rich[/red]\nsecond line"

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from profile_factory import ROOFLINE, a_profile, layers
 from record_factory import make_record, make_training
 
-from torchmodes.cases import parse_case
-from torchmodes.comparison.changes import compare
-from torchmodes.comparison.figures import draw_changes, draw_history
-from torchmodes.comparison.runs import Run
+from torchmodes.planning.cases import parse_case
+from torchmodes.report.comparison.changes import compare
+from torchmodes.report.comparison.figures import draw_changes, draw_history
+from torchmodes.report.comparison.runs import Run
 from torchmodes.report.data import Profile, ReportData, make_report_data
 from torchmodes.report.figures.panels import row_label, shortened, text_width, wrapped
 from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts

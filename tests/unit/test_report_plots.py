@@ -10,13 +10,13 @@ from xml.etree import ElementTree
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 
-from torchmodes.records import Interval
 from torchmodes.report import style
 from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures.batches import lines
 from torchmodes.report.figures.heat import FASTER, SLOWER, grids, shade
 from torchmodes.report.figures.ratios import ratio_limits
 from torchmodes.report.plots import PLOTS, inline_svg, render, save
+from torchmodes.results.records import Interval
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 SEVERAL = "inference/cpu/{}/{}/fp32-b{}"

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from record_factory import house_price_records, make_record, make_training, write_training
 
-from torchmodes.records import write_record
 from torchmodes.report.data import load_report_data
 from torchmodes.report.tables import COLUMNS, summary_table, write_summary
+from torchmodes.results.records import write_record
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 
@@ -78,7 +78,7 @@ def test_loading_reads_records_trainings_and_profiles(tmp_path: Path) -> None:
 def test_making_a_report_imports_no_pytorch() -> None:
     code = """
 import sys
-import torchmodes.comparison.__main__
+import torchmodes.report.comparison.__main__
 from torchmodes.report import html, markdown, plots, tables, terminal
 print("torch" in sys.modules)
 """

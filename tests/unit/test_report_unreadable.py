@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from record_factory import make_record, make_training, write_training
 from rich.console import Console
 
-from torchmodes.cases import SUMMARY, find_records, parse_case
-from torchmodes.records import CorruptRecord, as_json, read_record, write_record
-from torchmodes.records import read_whole_records as read_whole
+from torchmodes.planning.cases import SUMMARY, find_records, parse_case
 from torchmodes.report.data import ReportData, load_report_data
 from torchmodes.report.existing import load_existing
 from torchmodes.report.figures.losses import trained
@@ -29,6 +27,8 @@ from torchmodes.report.problems import problems
 from torchmodes.report.sections import loss_agreement
 from torchmodes.report.tables import summary_table, write_summary
 from torchmodes.report.terminal import print_summary
+from torchmodes.results.records import CorruptRecord, as_json, read_record, write_record
+from torchmodes.results.records import read_whole_records as read_whole
 from torchmodes.studies.batch_scaling import scale_batches
 from torchmodes.studies.inference_context import compare_contexts
 

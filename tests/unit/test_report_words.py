@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from record_factory import house_price_records, make_record, make_training
 
-from torchmodes.records import Interval, Record
 from torchmodes.report import particulars, words
 from torchmodes.report import quantities as q
 from torchmodes.report.advice import advise, group_cases
@@ -14,6 +13,7 @@ from torchmodes.report.judging import judge
 from torchmodes.report.problems import problems
 from torchmodes.report.sections import loss_agreement
 from torchmodes.report.studies import findings
+from torchmodes.results.records import Interval, Record
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from benchmarks.scaling import ROOT, grid
-from torchmodes.cases import expand
 from torchmodes.config import parse_config
+from torchmodes.planning.cases import expand
 
 
 @pytest.mark.parametrize("cases", [100, 1000])

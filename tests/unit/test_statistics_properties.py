@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from benchmarks.calibration import NOISES, true_centre
 from torchmodes.measure.breakeven import break_even
-from torchmodes.measure.calibration import NOISES, true_centre
 from torchmodes.measure.latency import drift, latency
 from torchmodes.measure.statistics import (
     Effect,

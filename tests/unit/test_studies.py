@@ -10,12 +10,13 @@ import pytest
 import torch
 from record_factory import make_record
 
-from torchmodes.cases import parse_case
 from torchmodes.config import CompileMode, EagerMode, FxMode, Measurement, MlpModel
-from torchmodes.records import Record
+from torchmodes.planning.cases import parse_case
+from torchmodes.processes.outcome import Outcome
 from torchmodes.report.data import Study, make_report_data
 from torchmodes.report.figures.studies import DRAWN, draw_study
 from torchmodes.report.studies import TOLD, findings
+from torchmodes.results.records import Record
 from torchmodes.studies.batch_scaling import knee, scale_batches
 from torchmodes.studies.compile_cost import study_compile_cost
 from torchmodes.studies.dynamic_shapes import study_dynamic_shapes
@@ -23,7 +24,6 @@ from torchmodes.studies.inference_context import compare_contexts
 from torchmodes.studies.shapes_job import change_shapes, first_items
 from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
 from torchmodes.studies.threads_job import measure_threads
-from torchmodes.supervision.outcome import Outcome
 
 INFERENCE = "inference/cpu/house_price/{}/fp32-b{}"
 

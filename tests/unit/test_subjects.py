@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from torchmodes.cases import parse_case
 from torchmodes.measure.first_calls import LOSSES_COMPARED, losses_of
-from torchmodes.subjects import EAGER, Job, Subject, training_subject
+from torchmodes.planning.cases import parse_case
+from torchmodes.workloads.workload import EAGER, Job, Subject, training_subject
 
 COMPILED = {
     "engine": "compile",

@@ -28,9 +28,9 @@ from supervision import (  # noqa: E402
     wait_until,
 )
 
-from torchmodes.supervision import keeper, processes  # noqa: E402
-from torchmodes.supervision.outcome import conclude  # noqa: E402
-from torchmodes.supervision.supervise import Outcome, is_snakemake, run_supervised  # noqa: E402
+from torchmodes.processes import keeper, processes  # noqa: E402
+from torchmodes.processes.outcome import conclude  # noqa: E402
+from torchmodes.processes.supervise import Outcome, is_snakemake, run_supervised  # noqa: E402
 
 MB = 1_000_000
 Run = Callable[..., Outcome]
@@ -218,7 +218,7 @@ def test_a_compiler_without_space_is_told_with_folder_and_remedy(run: Run, tmp_p
 def test_a_disk_that_is_still_full_needs_no_words(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchmodes.supervision.outcome.FULL_DISK_BYTES", 2**63)
+    monkeypatch.setattr("torchmodes.processes.outcome.FULL_DISK_BYTES", 2**63)
     outcome = run("exits")
     temporary = tempfile.gettempdir()
     told = "exited with status 3 without a result"
@@ -281,7 +281,7 @@ def test_an_import_that_hangs_ends_at_its_own_limit(
 ) -> None:
     (tmp_path / "never_imported.py").write_text("import time; time.sleep(600)")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("torchmodes.supervision.supervise.START_LIMIT_S", 1.0)
+    monkeypatch.setattr("torchmodes.processes.supervise.START_LIMIT_S", 1.0)
     outcome = run("echo", start="fresh", preload=["never_imported"])
     assert (outcome.kind, outcome.error_type) == ("timed_out", "TimeLimit")
     assert outcome.message == "still importing after 1 s: ended"
@@ -471,7 +471,10 @@ def test_it_works_where_only_psutil_knows_processes(tmp_path: Path, client_dies:
         ({"time_limit_s": 0}, "time_limit_s: 0 is not above 0"),
         ({"memory_limit_bytes": -1}, "memory_limit_bytes: -1 is not above 0"),
         ({"threads": 0}, "threads: 0 is not above 0"),
-        ({"preload": ["torchmodes.models"]}, "preload: torchmodes.models may be edited"),
+        (
+            {"preload": ["torchmodes.workloads.models"]},
+            "preload: torchmodes.workloads.models may be edited",
+        ),
         ({"argument": {"x": float("nan")}}, "Out of range float values"),
     ],
 )

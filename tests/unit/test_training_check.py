@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from torchmodes.config import Config, parse_config
-from torchmodes.faults import InvalidConfig
-from torchmodes.training.check import check_data
-from torchmodes.training.generate import generate_housing, write_housing
+from torchmodes.config.faults import InvalidConfig
+from torchmodes.workloads.training.check import check_data
+from torchmodes.workloads.training.generate import generate_housing, write_housing
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,5 +114,9 @@ def test_a_fault_of_the_training_split_alone_is_told_too(tmp_path: Path) -> None
 
 def test_a_generated_table_is_checked_without_pandas() -> None:
     """Snakemake starts again for every job."""
-    code = "import sys, torchmodes.training.check\nassert not {'torch', 'pandas'} & {*sys.modules}"
+    code = """
+import sys
+import torchmodes.workloads.training.check
+assert not {'torch', 'pandas'} & {*sys.modules}
+"""
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

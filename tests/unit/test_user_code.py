@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes.user_code import load_function, reference_faults, user_file, user_files
+from torchmodes.planning.user_code import load_function, reference_faults, user_file, user_files
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from torchmodes.cases import parse_case
 from torchmodes.measure.case import measure
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of
 from torchmodes.measure.verification import compare_again, compare_first
-from torchmodes.subjects import EAGER, Job, training_subject
+from torchmodes.planning.cases import parse_case
+from torchmodes.workloads.workload import EAGER, Job, training_subject
 
 MODELS = """
 import random

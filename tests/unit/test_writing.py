@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from torchmodes.joblog import job_log
-from torchmodes.writing import RESERVED_BYTES, encodable, reserve, write_atomically
+from torchmodes.processes.joblog import job_log
+from torchmodes.results.writing import RESERVED_BYTES, encodable, reserve, write_atomically
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,8 +98,8 @@ def test_another_fault_of_the_system_is_no_message_but_a_traceback(tmp_path: Pat
 PRINTS = r"""
 import logging, sys
 from pathlib import Path
-from torchmodes.joblog import job_log
-from torchmodes.writing import tell
+from torchmodes.processes.joblog import job_log
+from torchmodes.results.writing import tell
 
 with job_log(sys.argv[1]) as logger:
     Path(sys.argv[2]).write_text("the record")

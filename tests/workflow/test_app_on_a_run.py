@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from workflow.conftest import Workflow
 
-from torchmodes.cases import SUMMARY, find_trainings
+from torchmodes.planning.cases import SUMMARY, find_trainings
 
 pytestmark = pytest.mark.workflow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from workflow.conftest import Workflow
 
-from torchmodes.records import Record, read_record
+from torchmodes.results.records import Record, read_record
 
 pytestmark = pytest.mark.workflow
 FAULTY = Path(__file__).with_name("faulty.py")

@@ -13,7 +13,7 @@ import pytest
 from workflow.conftest import Workflow
 from workflow.test_faults import write_config
 
-from torchmodes.records import read_record
+from torchmodes.results.records import read_record
 
 pytestmark = pytest.mark.workflow
 HANGING = "results/benchmark/inference/cpu/house_price/hangs/fp32-b64.json"
@@ -42,7 +42,7 @@ def start_and_wait_for_the_hang(
         assert process.poll() is None, "snakemake ended early"
         time.sleep(0.5)
     time.sleep(6)  # by now the hanging case has begun
-    assert any("torchmodes.supervision" in line for line in workflow.left_over())
+    assert any("torchmodes.processes" in line for line in workflow.left_over())
     return process
 
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from workflow.conftest import MARK, Workflow
 
-from torchmodes.records import read_record
+from torchmodes.results.records import read_record
 
 pytestmark = pytest.mark.robustness
 KILLS = 10
@@ -44,7 +44,7 @@ CONFIG = {
         )
     },
 }
-JOB, MEASURING = ".snakemake/scripts/", "torchmodes.supervision"
+JOB, MEASURING = ".snakemake/scripts/", "torchmodes.processes"
 
 
 def processes(workflow: Workflow, part: str) -> list[psutil.Process]:

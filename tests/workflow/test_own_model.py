@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from workflow.conftest import CONFIG, Workflow
 
-from torchmodes.records import read_record
+from torchmodes.results.records import read_record
 
 pytestmark = pytest.mark.workflow
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from workflow.conftest import Workflow, copy_repository
 
-from torchmodes.records import read_record
+from torchmodes.results.records import read_record
 
 pytestmark = pytest.mark.workflow
 HOUSING = "results/data/housing.csv"

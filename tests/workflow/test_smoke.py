@@ -13,7 +13,7 @@ import pytest
 from workflow.conftest import Workflow
 
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, SUMMARY, TABLES, TRACE
-from torchmodes.records import read_record, read_records
+from torchmodes.results.records import read_record, read_records
 
 pytestmark = pytest.mark.workflow
 RECORD = "results/benchmark/training/cpu/house_price/{}/fp32-b256.json"
@@ -161,10 +161,10 @@ def test_what_no_result_depends_on_writes_the_report_alone_again(
 def test_editing_an_engine_runs_the_studies_of_its_modes_again_and_no_other(
     finished: Workflow,
 ) -> None:
-    with (finished.folder / "torchmodes/modes/tensorrt.py").open("a") as file:
+    with (finished.folder / "torchmodes/workloads/modes/tensorrt.py").open("a") as file:
         file.write("\n# edited\n")
     assert finished.planned() == []
-    with (finished.folder / "torchmodes/modes/compile.py").open("a") as file:
+    with (finished.folder / "torchmodes/workloads/modes/compile.py").open("a") as file:
         file.write("\n# edited\n")
     planned = finished.planned()
     assert {"study_compile_cost", "study_dynamic_shapes"} <= set(planned)

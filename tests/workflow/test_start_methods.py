@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.engine import KNOWN_WORK, case_argument
 from torchmodes.measure.benchmark import benchmark_case
-from torchmodes.records import Record
 from torchmodes.report.data import make_report_data
 from torchmodes.report.problems import problems
+from torchmodes.results.records import Record
 
 pytestmark = pytest.mark.workflow
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from torchmodes.config.base import Device, Precision, Task
+from torchmodes.config.faults import InvalidConfig, located
 from torchmodes.config.layers import only_named
 from torchmodes.config.models import MlpModel, Model, TorchvisionModel, TransformersModel
 from torchmodes.config.modes import (
@@ -37,7 +38,6 @@ from torchmodes.config.run import (
     Profile,
     Training,
 )
-from torchmodes.faults import InvalidConfig, located
 
 __all__ = [
     "BASELINE_MODE",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field, model_validator
 
 from torchmodes.config.base import REFERENCE, Count, Options, Precision, Reference, Section
-from torchmodes.faults import meant
+from torchmodes.config.faults import meant
 
 BASELINE_MODE = "eager"
 BASELINE_PRECISION: Precision = "fp32"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torchmodes.config.faults import meant
 from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN, EagerMode
 from torchmodes.config.run import Studies, Training
-from torchmodes.faults import meant
 
 STUDIED_ENGINES = {"studies.inference_context": "eager", "studies.dynamic_shapes": "compile"}
 

@@ -6,12 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torchmodes.cases import Case
 from torchmodes.measure import statistics
 from torchmodes.measure.breakeven import break_even
 from torchmodes.measure.latency import Latency, drift, latency, throughput, two_speeds
 from torchmodes.measure.load import Load
 from torchmodes.measure.sampler import Sampling
+from torchmodes.planning.cases import Case
 
 AGAIN = "then delete this record and run snakemake again"
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from torchmodes.environment import describe_environment, same_hardware
-from torchmodes.jobs import run_cold
+from torchmodes.machine.environment import describe_environment, same_hardware
 from torchmodes.measure.load import Load, look
-from torchmodes.reading import first_fault
-from torchmodes.records import Record
-from torchmodes.supervision.outcome import Outcome
-from torchmodes.supervision.supervise import workflow_process
+from torchmodes.processes.jobs import run_cold
+from torchmodes.processes.outcome import Outcome
+from torchmodes.processes.supervise import workflow_process
+from torchmodes.results.reading import first_fault
+from torchmodes.results.records import Record
 
 
 def benchmark_case(
@@ -37,7 +37,7 @@ def benchmark_case(
     Parameters
     ----------
     parameters
-        What `torchmodes.cases.case_parameters` returns.
+        What `torchmodes.planning.cases.case_parameters` returns.
     threads
         Threads the case computes with.
     log

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from torchmodes.config.run import AA_BUDGETS
-from torchmodes.environment import torch_build
+from torchmodes.machine.environment import torch_build
+from torchmodes.machine.peaks import PLAUSIBLE_RATE, quick_peak
 from torchmodes.measure import gpu, memory
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
@@ -30,12 +31,12 @@ from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
-from torchmodes.models.base import BuiltModel, Inputs
-from torchmodes.models.flops import count_flops
-from torchmodes.modes.base import Engine
-from torchmodes.peaks import PLAUSIBLE_RATE, quick_peak
-from torchmodes.reasons import reason_of
-from torchmodes.subjects import (
+from torchmodes.processes import processes
+from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.flops import count_flops
+from torchmodes.workloads.modes.base import Engine
+from torchmodes.workloads.workload import (
     Job,
     Subject,
     configure_process,
@@ -43,7 +44,6 @@ from torchmodes.subjects import (
     subject_of,
     unsupported,
 )
-from torchmodes.supervision import processes
 
 LONG_CALL_OWN_THREADS_S = 1.0
 """Engines with threads of their own lose more milliseconds after the baseline's turn."""
@@ -96,7 +96,7 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     argument
-        A job (see `torchmodes.subjects.Job.of`) with ``table`` (paths of the table and its
+        A job (`torchmodes.workloads.workload.Job.of`) with ``table`` (paths of the table and its
         statistics, or none) and ``noise_floor`` (a logarithm, or null).
     """
     job = Job.of(argument)
@@ -145,7 +145,7 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     argument
-        A job (see `torchmodes.subjects.Job.of`) with ``table``.
+        A job (`torchmodes.workloads.workload.Job.of`) with ``table``.
     """
     job = Job.of(argument)
     configure_process(job)

@@ -14,9 +14,9 @@ import torch
 
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
-from torchmodes.models import import_libraries
-from torchmodes.modes.base import tensors_of
-from torchmodes.subjects import Job, Subject, copy_output, subject_of, synchronize
+from torchmodes.workloads.models import import_libraries
+from torchmodes.workloads.modes.base import tensors_of
+from torchmodes.workloads.workload import Job, Subject, copy_output, subject_of, synchronize
 
 CALLS_COMPARED = 3
 """Calls of a forward pass, of which the last one's output is compared.

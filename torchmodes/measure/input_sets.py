@@ -16,9 +16,9 @@ import torch
 from torch.utils import _pytree
 
 from torchmodes.measure.numerics import Numerics, compare
-from torchmodes.models.base import BuiltModel, Inputs
-from torchmodes.modes.base import tensors_of
-from torchmodes.subjects import Subject, copy_output
+from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.modes.base import tensors_of
+from torchmodes.workloads.workload import Subject, copy_output
 
 
 class InputSets:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from torchmodes.cgroup import Quota, cpu_quotas
-from torchmodes.supervision import processes
+from torchmodes.machine.cgroup import Quota, cpu_quotas
+from torchmodes.processes import processes
 
 STAT = Path("/proc/stat")
 LOOK_S = 0.5

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from torchmodes.records import WIDEST_HALF_WIDTH
+from torchmodes.results.records import WIDEST_HALF_WIDTH
 
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 

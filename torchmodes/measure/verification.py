@@ -10,7 +10,7 @@ from typing import Any
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of, warmed_up
 from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import Numerics, compare, compare_losses, nothing_to_compare
-from torchmodes.subjects import Job
+from torchmodes.workloads.workload import Job
 
 BEFORE_SAMPLING = (1, 2)
 """Numbers of the input sets that both sides run before they are timed, beside the example."""

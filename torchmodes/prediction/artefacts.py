@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from torchmodes.cases import trained_model, training_metrics
-from torchmodes.signing import is_signed
+from torchmodes.planning.cases import trained_model, training_metrics
+from torchmodes.results.signing import is_signed
 
 Kind = Literal["torchscript", "aotinductor", "export", "onnx", "weights"]
 WEIGHTS = "weights.pt"

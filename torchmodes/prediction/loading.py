@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from torchmodes.cases import training_metrics
-from torchmodes.models.mlp import HousePriceMLP
+from torchmodes.planning.cases import training_metrics
 from torchmodes.prediction.artefacts import Artefact, batch_size, read_allowed
-from torchmodes.training.dataset import Statistics
+from torchmodes.workloads.models.mlp import HousePriceMLP
+from torchmodes.workloads.training.dataset import Statistics
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 """Features of shape (1, features), z-scored, to the z-scored target of shape (1, 1)."""

@@ -12,7 +12,7 @@ import torch
 
 from torchmodes.prediction.artefacts import Artefact
 from torchmodes.prediction.loading import Model, load_model
-from torchmodes.training.dataset import Column, Statistics
+from torchmodes.workloads.training.dataset import Column, Statistics
 
 TIMED_CALLS = 9
 

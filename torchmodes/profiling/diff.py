@@ -17,7 +17,7 @@ import pandas as pd
 from torchmodes.profiling.chrome import SPANS, short_name
 from torchmodes.profiling.files import OVERVIEW, SUMMARY
 from torchmodes.profiling.reading import CaseFile, OverviewFile, SummaryFile, read_content
-from torchmodes.reading import read_table
+from torchmodes.results.reading import read_table
 
 UNCOVERED = "(Python and gaps)"
 """The row of the account for time in which no operator or kernel runs."""

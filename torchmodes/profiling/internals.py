@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from torchmodes.reasons import reason_of
-from torchmodes.subjects import Subject
+from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.workload import Subject
 
 READABLE = (".txt", ".csv", ".json", ".py", ".cpp", ".pickle")
 """What is kept; weights and archives lie with the training, or are made again in seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from torchmodes.environment import describe_environment, fingerprint
+from torchmodes.machine.environment import describe_environment, fingerprint
 
 
 @cache

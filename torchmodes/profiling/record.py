@@ -16,7 +16,7 @@ from torchmodes.profiling.chrome import Trace, read_trace
 from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.self_time import times_by_name
-from torchmodes.subjects import Job, Subject, synchronize
+from torchmodes.workloads.workload import Job, Subject, synchronize
 
 SPANS = {"training": "model_train_step", "inference": "model_inference"}
 """The named span around each recorded step."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchmodes.jobs import run_job, shared_compile_cache
+from torchmodes.processes.jobs import run_job, shared_compile_cache
 from torchmodes.profiling.files import SUMMARY, start_empty
-from torchmodes.writing import write_atomically
+from torchmodes.results.writing import write_atomically
 
 
 def profile_supervised(
@@ -27,7 +27,7 @@ def profile_supervised(
     Parameters
     ----------
     parameters
-        What `torchmodes.cases.case_parameters` returns.
+        What `torchmodes.planning.cases.case_parameters` returns.
     schedule
         ``wait``, ``warmup``, ``active`` steps, ``with_stack`` and ``compiled_kernels``.
     threads
@@ -82,7 +82,7 @@ def measure_machine_supervised(
         File for everything the process prints.
     """
     found, _ = run_job(
-        "torchmodes.peaks:measure_machine",
+        "torchmodes.machine.peaks:measure_machine",
         {
             "parameters": {"measurement": dict(limits)},
             "device": device,

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import pandas as pd
 from torch.profiler import profile
 
-from torchmodes.models import import_libraries
 from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE, write_empty
 from torchmodes.profiling.internals import keep_internals
@@ -26,8 +25,9 @@ from torchmodes.profiling.python_time import python_functions
 from torchmodes.profiling.recommendations import recommend
 from torchmodes.profiling.record import SPANS, Lean, operator_table, record, record_lean
 from torchmodes.profiling.work import Work, count_work
-from torchmodes.reasons import reason_of
-from torchmodes.subjects import (
+from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.models import import_libraries
+from torchmodes.workloads.workload import (
     Job,
     Subject,
     configure_process,
@@ -56,7 +56,7 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     argument
-        A job (see `torchmodes.subjects.Job.of`) with ``table``, ``profile`` (the schedule:
+        A job (`torchmodes.workloads.workload.Job.of`) with ``table``, ``profile`` (the schedule:
         ``wait``, ``warmup``, ``active``, ``with_stack``, ``compiled_kernels``), and the
         ``directory`` to write to.
 

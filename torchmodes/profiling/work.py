@@ -13,8 +13,8 @@ import torch
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchmodes.models.flops import count_flops, encoders_layer_by_layer, flops_of
-from torchmodes.subjects import EAGER, Job, subject_of
+from torchmodes.workloads.models.flops import count_flops, encoders_layer_by_layer, flops_of
+from torchmodes.workloads.workload import EAGER, Job, subject_of
 
 GATHERS = ("embedding", "index", "index_select", "gather")
 """Operators that read only some rows of their first tensor: as much as they return."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from torchmodes.records import Statistics, Verdict
 from torchmodes.report.judging import Judged, Subject
+from torchmodes.results.records import Statistics, Verdict
 
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none is, and that is certain; none is shown to be; only eager ran; none ran."""

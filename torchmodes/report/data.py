@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from torchmodes.cases import Case, parse_case
+from torchmodes.planning.cases import Case, parse_case
+from torchmodes.planning.provenance import file_digest
 from torchmodes.profiling.reading import (
     DiffFile,
     OverviewFile,
@@ -19,13 +20,12 @@ from torchmodes.profiling.reading import (
     SummaryFile,
     read_content,
 )
-from torchmodes.provenance import file_digest
-from torchmodes.reading import CorruptFile, Unreadable, read_table
-from torchmodes.records import Record, read_whole_records
 from torchmodes.report.conditions import Machine, machine_of
 from torchmodes.report.judging import Judged, Subject, judge
+from torchmodes.results.reading import CorruptFile, Unreadable, read_table
+from torchmodes.results.records import Record, read_whole_records
 from torchmodes.studies.results import read_study
-from torchmodes.training.metrics import HISTORY, Metrics, read_history, read_metrics
+from torchmodes.workloads.training.metrics import HISTORY, Metrics, read_history, read_metrics
 
 T = TypeVar("T")
 

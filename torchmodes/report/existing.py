@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchmodes.cases import Case, case_from
-from torchmodes.reading import CorruptFile, Unreadable, read_table
-from torchmodes.records import read_whole_records
+from torchmodes.planning.cases import Case, case_from
 from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.results.reading import CorruptFile, Unreadable, read_table
+from torchmodes.results.records import read_whole_records
 
 
 @dataclass(frozen=True)

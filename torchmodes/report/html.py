@@ -13,7 +13,7 @@ from torchmodes.report import particulars, quantities, style, words
 from torchmodes.report.conditions import short_names
 from torchmodes.report.data import ReportData
 from torchmodes.report.sections import SECTIONS, Facets
-from torchmodes.writing import write_atomically
+from torchmodes.results.writing import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 

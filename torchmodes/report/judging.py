@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from torchmodes.cases import Case
 from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
-from torchmodes.records import Record, Verdict
+from torchmodes.planning.cases import Case
 from torchmodes.report.conditions import Machine, machine_of
+from torchmodes.results.records import Record, Verdict
 
 AGAIN = "let nothing else run on this machine; then delete this record and run snakemake again"
 

@@ -15,7 +15,7 @@ from torchmodes.report.judging import Judged
 from torchmodes.report.problems import all_well, problems
 from torchmodes.report.quantities import NOTHING, duration, estimate, ratio_range, size
 from torchmodes.report.sections import answers, case_warnings
-from torchmodes.writing import write_atomically
+from torchmodes.results.writing import write_atomically
 
 _JOINER = "\N{WORD JOINER}"
 _LIVE = re.compile(

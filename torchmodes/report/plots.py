@@ -10,7 +10,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from torchmodes.records import Record
 from torchmodes.report import style
 from torchmodes.report.advice import group_cases
 from torchmodes.report.data import CASES_SHOWN, ReportData
@@ -20,6 +19,7 @@ from torchmodes.report.figures.cost import costed, draw_break_even, draw_cost, p
 from torchmodes.report.figures.heat import draw_heat, grids
 from torchmodes.report.figures.losses import draw_losses, trained
 from torchmodes.report.figures.panels import message_figure
+from torchmodes.results.records import Record
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torchmodes.cases import Case, case_at
+from torchmodes.planning.cases import Case, case_at
 from torchmodes.report.advice import statistics_of
 from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData, TrainingRun

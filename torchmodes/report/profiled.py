@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from torchmodes.cases import Case
+from torchmodes.planning.cases import Case
 from torchmodes.profiling.chrome import SPANS
 from torchmodes.profiling.files import TABLES
 from torchmodes.profiling.reading import OverviewFile, SummaryFile, read_content
-from torchmodes.reading import read_table
 from torchmodes.report.conditions import mapping
 from torchmodes.report.particulars import distortion, missing_parts
+from torchmodes.results.reading import read_table
 
 OPERATORS = "operators"
 TEXTS = frozenset({".txt", ".py", ".cpp", ".cu", ".h", ".json", ".csv", ".md"})

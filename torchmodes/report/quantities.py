@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from torchmodes.records import Interval
+from torchmodes.results.records import Interval
 
 DASH = "–"
 NOTHING = "—"

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from torchmodes.cases import Case
+from torchmodes.planning.cases import Case
 from torchmodes.report import words
 from torchmodes.report.advice import Advice, Pick, advise, group_cases, picks
 from torchmodes.report.conditions import (

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torchmodes.cases import Case, case_from
-from torchmodes.records import Interval
+from torchmodes.planning.cases import Case, case_from
 from torchmodes.report.conditions import mapping
 from torchmodes.report.data import ReportData, Study
 from torchmodes.report.figures.studies import draw_study
@@ -24,6 +23,7 @@ from torchmodes.report.quantities import (
     ratio,
     ratio_range,
 )
+from torchmodes.results.records import Interval
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from torchmodes.cases import case_at
-from torchmodes.reading import Unreadable
-from torchmodes.records import Interval, Latency, Record
+from torchmodes.planning.cases import case_at
 from torchmodes.report.conditions import mapping
 from torchmodes.report.judging import Judged, judge
-from torchmodes.writing import write_atomically
+from torchmodes.results.reading import Unreadable
+from torchmodes.results.records import Interval, Latency, Record
+from torchmodes.results.writing import write_atomically
 
 _COST = (
     "import_s",

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from torchmodes.cases import Case, case_at
-from torchmodes.reading import Unreadable
-from torchmodes.records import Record
+from torchmodes.planning.cases import Case, case_at
+from torchmodes.results.reading import Unreadable
+from torchmodes.results.records import Record
 
 _SERIES = ("task", "device", "model", "mode", "precision")
 KNEE_SHARE = 0.9
@@ -24,7 +24,7 @@ def scale_batches(
     Parameters
     ----------
     records, unreadable
-        As `torchmodes.records.read_whole_records` returns them.
+        As `torchmodes.results.records.read_whole_records` returns them.
 
     Returns
     -------

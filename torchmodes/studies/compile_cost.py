@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchmodes.environment import describe_environment
-from torchmodes.jobs import caches_in, run_job
-from torchmodes.modes import uses_custom_operators
-from torchmodes.supervision.folders import private_folder
+from torchmodes.machine.environment import describe_environment
+from torchmodes.processes.folders import private_folder
+from torchmodes.processes.jobs import caches_in, run_job
+from torchmodes.workloads.modes import uses_custom_operators
 
 STARTS = ("cold", "warm")
 
@@ -27,7 +27,7 @@ def study_compile_cost(
     Parameters
     ----------
     cases
-        For each case what `torchmodes.cases.case_parameters` returns.
+        For each case what `torchmodes.planning.cases.case_parameters` returns.
     threads
         Threads to compute with.
     table

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchmodes.environment import describe_environment
-from torchmodes.jobs import run_job
-from torchmodes.modes import uses_custom_operators
+from torchmodes.machine.environment import describe_environment
+from torchmodes.processes.jobs import run_job
+from torchmodes.workloads.modes import uses_custom_operators
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "automatic": {"dynamic": None, "mark": False},
@@ -36,7 +36,8 @@ def study_dynamic_shapes(
     Parameters
     ----------
     cases
-        For each case what `torchmodes.cases.case_parameters` returns; modes of engine compile.
+        For each case what `torchmodes.planning.cases.case_parameters` returns; its mode's engine
+        is compile.
     threads
         Threads to compute with.
     table, operators, log

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torchmodes.cases import case_at
-from torchmodes.reading import Unreadable
-from torchmodes.records import Record
+from torchmodes.planning.cases import case_at
+from torchmodes.results.reading import Unreadable
+from torchmodes.results.records import Record
 
 
 def compare_contexts(

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from torchmodes.config import Device, Precision, Task
-from torchmodes.reading import CorruptFile, Result, read_json
-from torchmodes.records import (
+from torchmodes.results.reading import CorruptFile, Result, read_json
+from torchmodes.results.records import (
     CallSeconds,
     Count,
     Identity,
@@ -166,7 +166,7 @@ def read_study(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    torchmodes.reading.CorruptFile
+    torchmodes.results.reading.CorruptFile
         When it is missing, is the file of no study, or holds something else than that study's.
     """
     if path.stem not in HELD:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch.utils import _pytree
 
-from torchmodes.modes.base import tensors_of
-from torchmodes.subjects import (
+from torchmodes.workloads.modes.base import tensors_of
+from torchmodes.workloads.training.dataset import load_tensors
+from torchmodes.workloads.workload import (
     Context,
     Forward,
     Job,
@@ -24,7 +25,6 @@ from torchmodes.subjects import (
     training_step,
     unsupported,
 )
-from torchmodes.training.dataset import load_tensors
 
 EPOCHS = 2
 
@@ -36,8 +36,9 @@ def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     argument
-        A job (see `torchmodes.subjects.Job.of`) with ``table``, ``mark`` (whether the batch is
-        marked as dynamic) and ``drop_last`` (training: whether a last, smaller batch is dropped).
+        A job (`torchmodes.workloads.workload.Job.of`) with ``table``, ``mark`` (whether the batch
+        is marked as dynamic) and ``drop_last`` (training: whether a last, smaller batch is
+        dropped).
     """
     job = Job.of(argument)
     configure_process(job)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchmodes.environment import describe_environment
-from torchmodes.jobs import run_job
-from torchmodes.modes import uses_custom_operators
+from torchmodes.machine.environment import describe_environment
+from torchmodes.processes.jobs import run_job
+from torchmodes.workloads.modes import uses_custom_operators
 
 THREADS_AT_CALL = ("eager", "fx", "torchscript", "export", "quantize")
 """Engines that ask for PyTorch's number of threads at each call. Others fix it when they compile
@@ -28,7 +28,7 @@ def study_thread_scaling(
     Parameters
     ----------
     cases
-        For each case what `torchmodes.cases.case_parameters` returns.
+        For each case what `torchmodes.planning.cases.case_parameters` returns.
     threads
         Numbers of threads to compare with one.
     table, operators, log

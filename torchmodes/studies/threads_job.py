@@ -14,7 +14,14 @@ from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import SamplerSettings, sample
-from torchmodes.subjects import Job, Subject, configure_process, refusing, subject_of, unsupported
+from torchmodes.workloads.workload import (
+    Job,
+    Subject,
+    configure_process,
+    refusing,
+    subject_of,
+    unsupported,
+)
 
 
 @refusing
@@ -24,8 +31,8 @@ def measure_threads(argument: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     argument
-        A job (see `torchmodes.subjects.Job.of`) with ``table`` and ``counts``; its measurement
-        settings are those of a whole case.
+        A job (`torchmodes.workloads.workload.Job.of`) with ``table`` and ``counts``; its
+        measurement settings are those of a whole case.
     """
     job = Job.of(argument)
     configure_process(job)

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from torchmodes.supervision.supervise import run_supervised
+from torchmodes.processes.supervise import run_supervised
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def server_of(workflow: int) -> psutil.Process | None:
     for process in psutil.process_iter():
         try:
             command = process.cmdline()
-            ours = "torchmodes.supervision.preloaded" in command
+            ours = "torchmodes.processes.preloaded" in command
             if (
                 ours
                 and json.loads(command[-1])["workflow"]["pid"] == workflow

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import torch
 
-from torchmodes.jobs import HEADERS, keep_headers_with_cache
-from torchmodes.supervision.folders import MARK
-from torchmodes.supervision.keeper import CASE_VARIABLE
+from torchmodes.processes.folders import MARK
+from torchmodes.processes.jobs import HEADERS, keep_headers_with_cache
+from torchmodes.processes.keeper import CASE_VARIABLE
 
 
 def multiply(argument: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from torchmodes.measure.latency import median_interval
 from torchmodes.measure.statistics import sides
-from torchmodes.records import Interval
 from torchmodes.report.advice import Group, group_cases, statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
@@ -34,6 +33,7 @@ from torchmodes.report.figures.ratios import ratio_limits, ratio_mark, ratio_tic
 from torchmodes.report.judging import Judged
 from torchmodes.report.quantities import duration, rate, time_unit
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
+from torchmodes.results.records import Interval
 
 _ROW = 0.33
 _TALL_ROW = 0.5

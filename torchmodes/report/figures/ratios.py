@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from torchmodes.records import Interval
 from torchmodes.report.figures.panels import value_beside
 from torchmodes.report.quantities import estimate, ratio_range
 from torchmodes.report.style import SURFACE, look
+from torchmodes.results.records import Interval
 
 _RATIO_STEPS: tuple[tuple[float, ...], ...] = (
     tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),

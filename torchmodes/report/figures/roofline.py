@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from torchmodes.cases import parse_case
+from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.roofline import Roof, roof_of
 from torchmodes.report.figures.panels import (
     Panel,

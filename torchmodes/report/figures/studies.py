@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from torchmodes.cases import Case, case_from
-from torchmodes.records import Interval
+from torchmodes.planning.cases import Case, case_from
 from torchmodes.report import style
 from torchmodes.report.figures.panels import (
     Panel,
@@ -28,6 +27,7 @@ from torchmodes.report.figures.panels import (
 )
 from torchmodes.report.quantities import duration, ratio
 from torchmodes.report.style import GRID, INK, MUTED, PALETTE, SURFACE, look
+from torchmodes.results.records import Interval
 
 _ROW = 0.36
 _LABEL_SIZE = 8.5

@@ -1,9 +1,0 @@
-"""Custom operators in C++: ``torchmodes::add`` and ``torchmodes::multiply``.
-
-Built once into a shared library (`build_operators`), loaded where they are used (`load_operators`).
-"""
-
-from torchmodes.operators.build import BuildFailed, MissingCompiler, build_operators
-from torchmodes.operators.load import load_operators
-
-__all__ = ["BuildFailed", "MissingCompiler", "build_operators", "load_operators"]

@@ -1,0 +1,1 @@
+"""What is run, where its results lie, and what they depend on."""

@@ -1,0 +1,267 @@
+"""Cases: the points of the grid, and the only place that knows where a result lies.
+
+A case is task × device × model × mode × precision × batch size: one job, one record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+from torchmodes.config import (
+    BASELINE_MODE,
+    BASELINE_PRECISION,
+    ENGINES_THAT_TRAIN,
+    Config,
+    Device,
+    Grid,
+    Precision,
+    Task,
+)
+from torchmodes.config.faults import meant
+
+TABLE = "results/data/housing.csv"
+TABLE_STATISTICS = "results/data/statistics.json"
+SUMMARY = "results/summary.csv"
+
+CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
+_CASE = re.compile(
+    r"(?:^|/)(?P<task>training|inference)/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)/(?P<mode>[^/]+)"
+    r"/(?P<precision>fp32|tf32|bf16|fp16|int8)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """One point of the grid."""
+
+    task: Task
+    device: Device
+    model: str
+    mode: str
+    precision: Precision
+    batch_size: int
+
+    def __str__(self) -> str:
+        """Return the case as it stands in every path: ``task/device/model/mode/fp32-b8``."""
+        return CASE_PATH.format(**self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """Return the six fields as a plain dictionary."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def record(self) -> str:
+        """Path of the benchmark record."""
+        return f"results/benchmark/{self}.json"
+
+    @property
+    def profile(self) -> str:
+        """Directory of the profile."""
+        return f"results/profile/{self}"
+
+    def diff(self, other: Case) -> str:
+        """Path of what changed from this case's profile to another's."""
+        return f"results/profile/diff/{self.run}--vs--{other.run}.json"
+
+    @property
+    def run(self) -> str:
+        """Name of the TensorBoard run, such as ``resnet50-inductor-fp32-b8``."""
+        names = [self.model, self.mode, self.precision, f"b{self.batch_size}"]
+        if self.device != "cpu":
+            names.append(self.device)
+        return "-".join(["training", *names] if self.task == "training" else names)
+
+    @property
+    def baseline(self) -> Case:
+        """Eager fp32 of the same task, device, model and batch size."""
+        return replace(self, mode=BASELINE_MODE, precision=BASELINE_PRECISION)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the A/A case of its group: eager against a second eager instance."""
+        return self == self.baseline
+
+
+def parse_case(path: str | PurePosixPath) -> Case:
+    """Return the case that a path names: the inverse of every path a case has.
+
+    Raises
+    ------
+    ValueError
+        When the path does not name a case.
+    """
+    case = case_at(Path(path))
+    if case is None:
+        raise ValueError(f"{path}: not the path of a case ({CASE_PATH})")
+    return case
+
+
+def case_at(path: Path) -> Case | None:
+    """Return the case whose result lies at a path; None where the path names none."""
+    match = _CASE.search(path.as_posix())
+    return None if match is None else case_from(match.groupdict())
+
+
+def case_from(identity: Mapping[str, Any]) -> Case:
+    """Build a case from a mapping of its fields, wildcards or strings included."""
+    return Case(
+        task=identity["task"],
+        device=identity["device"],
+        model=identity["model"],
+        mode=identity["mode"],
+        precision=identity["precision"],
+        batch_size=int(identity["batch_size"]),
+    )
+
+
+def expand(config: Config, *, auto: Device) -> list[Case]:
+    """Return every case to benchmark: sorted, without repetition, with its baselines.
+
+    Parameters
+    ----------
+    config
+        The checked configuration.
+    auto
+        The device that `auto` stands for on this machine.
+    """
+    return expand_grids(config.benchmark, auto=auto)
+
+
+def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
+    """Return the cases of blocks of the grid and the baseline of each."""
+    cases = {
+        Case(grid.task, auto if device == "auto" else device, model, mode, precision, batch_size)
+        for grid in grids
+        for device in grid.devices
+        for model in grid.models
+        for mode in grid.modes
+        for precision in grid.precisions
+        for batch_size in grid.batch_sizes
+    }
+    return sorted(cases | {case.baseline for case in cases})
+
+
+def pair_modes(cases: Iterable[Case], pairs: Iterable[Sequence[str]]) -> list[tuple[Case, Case]]:
+    """Return the pairs of cases that differ in nothing but the mode, for pairs of modes.
+
+    Parameters
+    ----------
+    cases
+        Among which to look.
+    pairs
+        Of names of modes, as under ``profile.diffs``.
+    """
+    known = set(cases)
+    return [
+        (case, other)
+        for a, b in pairs
+        for case in sorted(known)
+        if case.mode == a and (other := replace(case, mode=b)) in known
+    ]
+
+
+def check_case(config: Config, case: Case) -> None:
+    """Refuse a case that the configuration cannot mean, as it would in a block of the grid.
+
+    Raises
+    ------
+    ValueError
+        When it defines no such model or mode, or when what should train cannot.
+    """
+    for kind, name, known in (
+        ("model", case.model, config.models),
+        ("mode", case.mode, config.modes),
+    ):
+        if name not in known:
+            raise ValueError(
+                f"{case}: the configuration has no {kind} {name!r}{meant(name, known)}"
+            )
+    if case.task == "training":
+        if case.model != config.training.model:
+            raise ValueError(f"{case}: only {config.training.model!r} (training.model) is trained")
+        if (engine := config.modes[case.mode].engine) not in ENGINES_THAT_TRAIN:
+            raise ValueError(
+                f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
+                f" can: {', '.join(ENGINES_THAT_TRAIN)}"
+            )
+
+
+def case_parameters(config: Config, case: Case) -> dict[str, Any]:
+    """Return all of the configuration that the result of `case` depends on, and nothing else.
+
+    Snakemake re-runs a job when its parameters change, so what stands here decides what an edit of
+    ``config.yaml`` makes stale. The limits do not: see `within_limits`.
+
+    Raises
+    ------
+    ValueError
+        When the configuration defines no such model or mode.
+    """
+    check_case(config, case)
+    parameters = {
+        "case": case.identity(),
+        "model": config.models[case.model].model_dump(),
+        "mode": config.modes[case.mode].model_dump(),
+        "measurement": config.measurement.model_dump(exclude=set(LIMITS)),
+        "seed": config.seed,
+        "deterministic": config.deterministic,
+    }
+    if config.models[case.model].family == "mlp":
+        parameters["features"] = len(config.data.features)
+    if case.task == "training":
+        parameters["learning_rate"] = config.training.learning_rate
+    return parameters
+
+
+LIMITS = ("time_limit_s", "memory_limit_mb")
+"""What of `measurement` ends a process, and changes nothing of one that stays within it."""
+
+
+def within_limits(parameters: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a job with the `LIMITS` of its process, as `run_job` takes them."""
+    return {**parameters, "measurement": {**parameters["measurement"], **limits}}
+
+
+def job_parameters(config: Config, case: Case) -> dict[str, Any]:
+    """Return what a training, a profile or a start of `case` depends on.
+
+    As `case_parameters`, but an edit of how cases are sampled leaves these jobs alone.
+    """
+    parameters = case_parameters(config, case)
+    return parameters | {"measurement": {"start": parameters["measurement"]["start"]}}
+
+
+def training_metrics(mode: str) -> str:
+    """Path of what a training in a mode tells; asking for it trains."""
+    return f"results/training/{mode}/metrics.json"
+
+
+def trained_model(mode: str) -> str:
+    """Directory of the model trained in a mode: its weights and what the mode exports."""
+    return f"results/training/{mode}/model"
+
+
+def find_records(folder: Path = Path("results/benchmark")) -> list[Path]:
+    """Return every benchmark record of a folder, sorted: by default that of this run.
+
+    It looks where records lie and nowhere else, so that any folder can be asked.
+    """
+    found = (path for task in get_args(Task) for path in folder.glob(f"{task}/*/*/*/*.json"))
+    return sorted(path for path in found if case_at(path) is not None)
+
+
+def find_profiles() -> list[Case]:
+    """Return the cases that have a profile below the working directory, sorted."""
+    found = Path("results/profile").glob("*/*/*/*/*/summary.json")
+    names = (path.as_posix() for path in found)
+    return sorted(parse_case(name) for name in names if _CASE.search(name))
+
+
+def find_trainings() -> list[str]:
+    """Return the modes that a model was trained in below the working directory, eager first."""
+    found = [path.name for path in Path("results/training").glob("*") if path.is_dir()]
+    return sorted(found, key=lambda mode: (mode != BASELINE_MODE, mode))

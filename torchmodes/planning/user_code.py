@@ -1,0 +1,306 @@
+"""Functions that users bring in files of their own, named ``path/to/file.py:function``."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import re
+import symtable
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torchmodes.config.faults import meant
+
+ENVIRONMENT = ".env.yaml"
+"""What the conda environment of the user's ``mine.py`` has in place of its ``.py``."""
+
+
+def user_file(reference: str) -> Path:
+    """Return the file of a reference ``path/to/file.py:function``."""
+    return Path(reference.rpartition(":")[0])
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """Import the function that ``path/to/file.py:function`` names.
+
+    The file's folder joins ``sys.path``, so that it can import its neighbours.
+
+    Raises
+    ------
+    ValueError
+        When the file or the function is not there, naming what is.
+    """
+    path, name = user_file(reference), reference.rpartition(":")[2]
+    if not path.is_file():
+        raise ValueError(f"{reference}: no file {path} in {Path.cwd()}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module_name = _module_name(path)
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{reference}: {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        there = ", ".join(key for key, value in vars(module).items() if callable(value))
+        raise ValueError(f"{reference}: {path} has no function {name!r}; it has {there or 'none'}")
+    return function
+
+
+def _module_name(path: Path) -> str:
+    """Name a file's module for itself: json.py must not become everybody's json."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    # An identifier, for TorchScript makes names of its own from it.
+    return re.sub(r"\W", "_", f"user_{path.stem}_{digest}")
+
+
+def user_files(options: Mapping[str, Any]) -> list[Path]:
+    """Return the user's files that a section of the configuration names, sorted."""
+    return sorted({user_file(reference) for _, reference in _references(options)})
+
+
+def reference_faults(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Tell what of the user's code cannot be as the configuration says, without running it.
+
+    That is a file or a function that is not there, and a function that cannot be called with what
+    it is given. What only running the file could tell is taken to be right.
+
+    Parameters
+    ----------
+    sections
+        Sections of the configuration by where they stand, such as ``models.mine``.
+    """
+    places: dict[str, list[str]] = {}
+    for place, section in sections.items():
+        for key, reference in _references(section):
+            for below, fault in _reference_faults(reference, *_call_of(section, key)):
+                places.setdefault(fault, []).append(f"{place}.{below or key}")
+    return [f"{', '.join(told)}: {fault}" for fault, told in places.items()]
+
+
+def _call_of(section: Mapping[str, Any], key: str) -> tuple[list[str], list[str]]:
+    """Return the names of what a reference's function is called with, by position and by name."""
+    match key.partition("[")[0], "engine" in section:
+        case "factory", True:
+            return ["model", "inputs"], [*section.get("options", {})]
+        case "factory", False:
+            return [], [*section.get("options", {})]
+        case "inputs", _:
+            return ["batch_size"], []
+        case _:
+            return ["graph_module"], []
+
+
+def _reference_faults(
+    reference: str, by_position: list[str], by_name: list[str]
+) -> Iterator[tuple[str | None, str]]:
+    """Yield faults of a reference, each with the key at fault where it is another."""
+    path, name = user_file(reference), reference.rpartition(":")[2]
+    if not path.is_file():
+        yield (
+            None,
+            (
+                f"no file {path} in {Path.cwd()};"
+                " start in the folder that it counts from, or write the whole path"
+            ),
+        )
+        return
+    try:
+        source = _read_source(path.read_bytes())
+    except SyntaxError as error:
+        # An environment of its own may have a newer Python.
+        if not path.with_suffix(ENVIRONMENT).is_file():
+            line = f", line {error.lineno}" if error.lineno else ""
+            yield None, f"{path}{line}: Python cannot read it: {error.msg}"
+        return
+    if name not in source.names:
+        if not source.may_have_more:
+            yield None, f"{path} has no function {name!r}{meant(name, source.functions)}"
+    elif signature := source.signatures.get(name):
+        for below, fault in _call_faults(name, signature, by_position, by_name):
+            yield below, f"{name}() in {path} {fault}"
+
+
+def _call_faults(
+    name: str, signature: inspect.Signature, by_position: Sequence[str], by_name: Sequence[str]
+) -> Iterator[tuple[str | None, str]]:
+    """Yield what of a call does not fit a signature."""
+    parameters = signature.parameters.values()
+    taken = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    # The first ones are filled by position already.
+    taken = [name for name in taken if name not in list(signature.parameters)[: len(by_position)]]
+    known = list(by_name)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known = [key for key in by_name if key in taken]
+        for key in by_name:
+            if key not in taken:
+                yield f"options.{key}", f"takes no {key!r}{meant(key, taken)}"
+    try:
+        signature.bind(*by_position, **dict.fromkeys(known))
+    except TypeError as error:
+        call = ", ".join([*by_position, *(f"{key}=…" for key in known)])
+        yield None, f"is called as {name}({call}): {error}"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a Python file says of its functions.
+
+    Attributes
+    ----------
+    names
+        Everything that is defined, imported or assigned at its top level, on any condition.
+    functions
+        The functions and classes among them.
+    signatures
+        Of functions and classes that are defined once and not decorated.
+    may_have_more
+        Whether names may come from elsewhere: ``import *``, ``globals()``, ``__getattr__``.
+    """
+
+    names: frozenset[str]
+    functions: tuple[str, ...]
+    signatures: Mapping[str, inspect.Signature]
+    may_have_more: bool
+
+
+@cache
+def _read_source(content: bytes) -> _Source:
+    """Read a Python file without running it.
+
+    Raises
+    ------
+    SyntaxError
+        When it is no Python.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # Python tells them when the file is run
+        try:
+            text = importlib.util.decode_source(content)
+            tree, table = ast.parse(text), symtable.symtable(text, "<file>", "exec")
+        except ValueError as error:  # other bytes than its encoding has, or NUL
+            raise SyntaxError(str(error)) from error
+    nodes = list(ast.walk(tree))
+    symbols = table.get_symbols()
+    names = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
+    names |= {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    defined = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    ]
+    if "__getattr__" in names or any(map(_makes_names, nodes)):
+        return _Source(frozenset(names), (), {}, may_have_more=True)
+    return _Source(
+        names=frozenset(names),
+        functions=tuple(sorted(s.get_name() for s in symbols if s.is_namespace())),
+        signatures={
+            node.name: signature
+            for node in defined
+            if _binds(nodes, node.name) == 1 and (signature := _signature(node)) is not None
+        },
+        may_have_more=False,
+    )
+
+
+def _makes_names(node: ast.AST) -> bool:
+    """Whether a statement or expression may give a module names that nobody can read in it."""
+    match node:
+        case ast.ImportFrom(names=[ast.alias(name="*")]):
+            return True
+        case ast.Name(id="globals" | "locals" | "vars" | "exec" | "eval"):
+            return True
+        case ast.Attribute(attr="__dict__") | ast.Attribute(value=ast.Name("sys"), attr="modules"):
+            return True
+        case ast.ImportFrom(module="sys", names=names):
+            return any(alias.name == "modules" for alias in names)
+        case ast.Call(func=ast.Name("setattr"), args=[ast.Name("self"), *_]):
+            return False
+        case ast.Call(func=ast.Name("setattr")):
+            return True
+    return False
+
+
+def _binds(nodes: Sequence[ast.AST], name: str) -> int:
+    """Count what gives a name a value, anywhere in a file."""
+    count = 0
+    for node in nodes:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                count += node.name == name
+            case ast.Name(ctx=ast.Store() | ast.Del()):
+                count += node.id == name
+            case ast.alias():
+                count += (node.asname or node.name.partition(".")[0]) == name
+            case ast.Global():
+                count += name in node.names
+    return count
+
+
+def _signature(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef,
+) -> inspect.Signature | None:
+    """Return how a function or a class is called, None where its text alone does not tell."""
+    if node.decorator_list:
+        return None
+    if isinstance(node, ast.ClassDef):
+        made_by = [
+            member
+            for member in node.body
+            if isinstance(member, ast.FunctionDef) and member.name in ("__init__", "__new__")
+        ]
+        if node.keywords or [member.name for member in made_by] != ["__init__"]:
+            return None
+        of_instance = _signature(made_by[0])
+        if of_instance is None:
+            return None
+        return of_instance.replace(parameters=[*of_instance.parameters.values()][1:])
+    given = node.args
+    missing = inspect.Parameter.empty
+    positional = [*given.posonlyargs, *given.args]
+    defaults = [missing] * (len(positional) - len(given.defaults)) + [*given.defaults]
+    parameters = [
+        inspect.Parameter(
+            argument.arg,
+            inspect.Parameter.POSITIONAL_ONLY
+            if argument in given.posonlyargs
+            else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=default,
+        )
+        for argument, default in zip(positional, defaults, strict=True)
+    ]
+    if given.vararg:
+        parameters.append(inspect.Parameter(given.vararg.arg, inspect.Parameter.VAR_POSITIONAL))
+    parameters += [
+        inspect.Parameter(
+            argument.arg,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=missing if default is None else default,
+        )
+        for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    ]
+    if given.kwarg:
+        parameters.append(inspect.Parameter(given.kwarg.arg, inspect.Parameter.VAR_KEYWORD))
+    return inspect.Signature(parameters)
+
+
+def _references(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of each reference in a section."""
+    for key, value in options.items():
+        several = isinstance(value, list)
+        for position, member in enumerate(value if several else [value]):
+            if isinstance(member, str) and _REFERENCE.match(member):
+                yield f"{key}[{position}]" if several else key, member
+
+
+_REFERENCE = re.compile(r".+\.py:[A-Za-z_]\w*$")

@@ -1,0 +1,234 @@
+"""Jobs: what a workflow job runs in a supervised process of its own, and how it ended.
+
+Nothing here imports PyTorch, so that a job costs little beside its work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torchmodes.machine.devices import cuda_device_count
+from torchmodes.machine.machine import container, host_name
+from torchmodes.planning.imports import preloadable
+from torchmodes.processes.folders import private_folder
+from torchmodes.processes.keeper import PLACES
+from torchmodes.processes.outcome import Outcome
+from torchmodes.processes.supervise import run_supervised
+from torchmodes.results.reading import CorruptFile, Result, read_json
+from torchmodes.results.writing import encodable
+
+PRELOAD = (
+    "torch",
+    "torch._dynamo",
+    "torch._inductor.compile_fx",
+    "torch.profiler",
+    "scipy.special",
+    "pandas",
+    "psutil",
+)
+"""What a fork server imports once; every process that runs a model needs it."""
+
+COMPILE_CACHE = Path(".cache", host_name(platform.node(), container(os.environ)) or "container")
+"""Shared by jobs that do not measure the cold start: training and profiling.
+
+One for each node of a cluster: code compiled for another's processor may not run here.
+"""
+
+HEADERS = "precompiled_headers"
+"""The folder of Inductor's precompiled headers, in that of its cache."""
+
+logger = logging.getLogger(__name__)
+
+
+class _Build(Result):
+    """What ``build.json`` tells, as `torchmodes.workloads.operators.job.build` writes it."""
+
+    status: Literal["ok", "unsupported"]
+    reason: str | None = None
+    remedy: str | None = None
+
+
+class SupervisorLost(RuntimeError):
+    """What watched over the process was killed, so its end tells nothing of the case."""
+
+
+def shared_compile_cache() -> dict[str, str]:
+    """Return the environment in which compiled code is kept for this folder's next job here.
+
+    Empty, so that the job has a cache of its own, where the folder is another user's: compiled code
+    is run as it is found.
+    """
+    return caches_in(COMPILE_CACHE) if _is_private(COMPILE_CACHE) else {}
+
+
+def run_cold(
+    target: str, argument: Mapping[str, Any], *, log: Path
+) -> tuple[dict[str, Any], Outcome | None]:
+    """Run a target with an empty compile cache, as `run_job` does.
+
+    What it compiled then joins the cache that training and profiles share: they run the same code
+    and measure no cold start. Where it cannot be kept, the log says so: what was measured counts.
+    """
+    with private_folder("cache-") as folder:
+        parts, outcome = run_job(target, argument, log=log, environment=caches_in(folder))
+        if parts["status"] == "ok" and _is_private(COMPILE_CACHE):
+            _keep(folder)
+    return parts, outcome
+
+
+def caches_in(folder: Path) -> dict[str, str]:
+    """Return the environment in which compiled code is kept in a folder."""
+    return {
+        variable: str((folder / place).resolve())
+        for variable, place in PLACES.items()
+        if variable != "TMPDIR"
+    }
+
+
+def keep_headers_with_cache() -> None:
+    """Let Inductor, in the process of a job, keep precompiled headers in the folder of its cache.
+
+    It has them in the temporary folder, where a cold start would find those of an earlier one, and
+    a warm start, whose temporary folder is another, would not find its own.
+    """
+    codecache = sys.modules.get("torch._inductor.codecache")
+    cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if codecache is not None and cache is not None:
+        headers = Path(cache, HEADERS).absolute()
+        vars(codecache).update(_HEADER_DIR=str(headers), _HEADER_LOCK_DIR=str(headers / "locks"))
+
+
+def _is_private(folder: Path) -> bool:
+    """Make a folder that only this user can enter; tell whether it is such a one now."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            logger.warning("compiled code is not shared: %s is another user's", folder)
+            return False
+        folder.chmod(0o700)
+    except OSError as error:
+        logger.warning("compiled code is not shared: %s", error)
+        return False
+    return True
+
+
+def _keep(folder: Path) -> None:
+    """Copy compiled code to the shared cache, without headers: 158 MB for each set of flags."""
+    try:
+        for cache in folder.iterdir():
+            if cache.is_dir():
+                shutil.copytree(
+                    cache,
+                    COMPILE_CACHE / cache.name,
+                    dirs_exist_ok=True,
+                    copy_function=_copy_whole,
+                    ignore=shutil.ignore_patterns(HEADERS),
+                )
+    except OSError as error:
+        told = str(error)[:500]  # copytree tells every file
+        logger.warning(
+            "what was compiled is not kept in %s for other jobs: %s", COMPILE_CACHE, told
+        )
+
+
+def _copy_whole(source: str, target: str) -> None:
+    """Copy a file so that a job that reads the cache meanwhile never sees a part of it."""
+    temporary = Path(f"{target}.{os.getpid()}")
+    try:
+        shutil.copy2(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def run_job(
+    target: str,
+    argument: Mapping[str, Any],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], Outcome | None]:
+    """Run a target in a process of its own.
+
+    Parameters
+    ----------
+    target
+        ``package.module:function``; it takes `argument` and returns a dictionary with ``status``.
+    argument
+        A job (`torchmodes.workloads.workload.Job.of`): JSON values. Its parameters say how long the
+        process may run, how much memory it may use and how it is started.
+    log
+        File for everything the process prints.
+    environment
+        Variables to set in it.
+
+    Returns
+    -------
+    parts
+        What the target returned, or a description of its failure with the status ``failed``;
+        ``unsupported`` when the custom operators it needs could not be built. All texts are
+        `torchmodes.results.writing.encodable`.
+    outcome
+        How the process ended; None where it was not started.
+
+    Raises
+    ------
+    SupervisorLost
+        When the workflow or the fork server was killed meanwhile: no result, not a wrong one.
+    """
+    if refusal := operators_missing(argument["operators"]):
+        return refusal, None
+    settings = argument["parameters"]["measurement"]
+    limit_mb = settings["memory_limit_mb"]
+    family = argument["parameters"].get("model", {}).get("family")  # the machine has no model
+    outcome = run_supervised(
+        target,
+        dict(argument),
+        log=log,
+        time_limit_s=settings["time_limit_s"],
+        memory_limit_bytes=None if limit_mb is None else limit_mb * 10**6,
+        start=settings["start"],
+        preload=(*PRELOAD, *preloadable(family, gpu=cuda_device_count() > 0)),
+        threads=argument["threads"],
+        environment=environment or {},
+    )
+    if outcome.error_type == "SupervisorLost":
+        raise SupervisorLost(f"{outcome.message}; run snakemake again")
+    if outcome.kind == "returned":
+        assert isinstance(outcome.value, dict)
+        return encodable(outcome.value), outcome
+    failed = {
+        "status": "failed",
+        "reason": outcome.message,
+        "remedy": outcome.remedy or f"see {log}",
+        "failure": {
+            "type": outcome.error_type,
+            "message": outcome.message,
+            "traceback": outcome.traceback,
+            "log": str(log),
+        },
+    }
+    return encodable(failed), outcome
+
+
+def operators_missing(library: str | None) -> dict[str, Any] | None:
+    """Say why the custom operators are not there, or return None when they are or are not needed.
+
+    Beside the library lies ``build.json``, which tells how building went.
+    """
+    if library is None:
+        return None
+    try:
+        build = read_json(Path(library).with_name("build.json"), _Build)
+    except CorruptFile as error:
+        found = error.unreadable
+        reason = f"{found.path} {found.reason}"
+        return {"status": "failed", "reason": reason, "remedy": found.remedy}
+    return None if build.status == "ok" else encodable(build.model_dump())

@@ -1,0 +1,133 @@
+"""A comparison as one page of HTML, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torchmodes.report.comparison import words
+from torchmodes.report.comparison.changes import OUTCOMES, Change, Comparison
+from torchmodes.report.comparison.figures import draw_changes, draw_history
+from torchmodes.report.comparison.runs import Run
+from torchmodes.report.html import render_template
+from torchmodes.report.markdown import Code, markdown_table, markdown_text
+from torchmodes.report.plots import inline_svg
+from torchmodes.report.quantities import NOTHING, duration, ratio
+from torchmodes.report.sections import Facets, InlineFigure
+from torchmodes.results.writing import write_atomically
+
+HEAD = (
+    *("case", "change", "speed-up here / there", "95 % interval", "counts as none"),
+    *("latency there", "here", "took", "note"),
+)
+_CAPTIONS = {
+    "changes": (
+        "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower."
+        " A bar that ends at the edge goes on beyond it."
+    ),
+    "history": "Each run's speed-ups as it measured them, beside eager; in order of time.",
+}
+
+
+def write_comparison(
+    comparison: Comparison, *, html: Path, markdown: Path, history: Sequence[Run] = ()
+) -> None:
+    """Write both; `history` has all runs, in order, where there are more than two."""
+    write_atomically(Path(html), render_comparison(comparison, history=history))
+    write_atomically(Path(markdown), render_markdown(comparison))
+
+
+def render_comparison(comparison: Comparison, *, history: Sequence[Run] = ()) -> str:
+    """Return the comparison as HTML: the same records give the same text."""
+    return render_template(
+        "comparison.html.j2",
+        comparison=comparison,
+        said=words,
+        changes=ordered(comparison),
+        facets=Facets.of([change.case for change in comparison.changes]),
+        figures=list(_figures(comparison, history)),
+        history=history,
+    )
+
+
+def render_markdown(comparison: Comparison) -> str:
+    """Return the comparison as Markdown: the same records give the same text."""
+    parts = [
+        "# Two runs compared",
+        *(
+            f"**{markdown_text(warning)}**"
+            for warning in filter(None, [words.machines(comparison)])
+        ),
+        f"{words.headline(comparison)}. {words.counts(comparison)}.",
+        markdown_text(f"There: {comparison.base.title}. Here: {comparison.this.title}."),
+        "## What is different around them",
+        _differences(comparison),
+        "## Cases",
+        words.METHOD,
+        markdown_table(HEAD, [_row(change) for change in ordered(comparison)]),
+        "## Eager itself",
+        "\n".join(
+            f"- {markdown_text(words.group(change.case))}: {markdown_text(words.eager(change))}"
+            for change in comparison.eager
+        )
+        or "No case was measured in both runs.",
+        *_only("there", comparison.only_base),
+        *_only("here", comparison.only_this),
+        *_unreadable(comparison),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def ordered(comparison: Comparison) -> list[Change]:
+    """Return the changes in the order in which a reader wants to know of them."""
+    return sorted(comparison.changes, key=lambda c: (OUTCOMES.index(c.outcome), c.case))
+
+
+def _figures(comparison: Comparison, history: Sequence[Run]) -> Iterator[InlineFigure]:
+    drawn = {
+        "changes": (
+            draw_changes(comparison),
+            "Change of speed-ups",
+            words.figure_label(comparison),
+        ),
+        "history": (
+            draw_history(history) if len(history) > 2 else None,
+            "Speed-ups over all runs",
+            "Speed-ups of every mode over all runs.",
+        ),
+    }
+    for name, (figure, title, label) in drawn.items():
+        if figure is not None:
+            yield InlineFigure(inline_svg(figure, prefix=name, label=label), title, _CAPTIONS[name])
+
+
+def _differences(comparison: Comparison) -> str:
+    if not comparison.differences:
+        return "Nothing that the records tell of."
+    rows = [[d.title, d.base, d.this] for d in comparison.differences]
+    return markdown_table(("what", "there", "here"), rows)
+
+
+def _row(change: Change) -> list[str | Code]:
+    return [
+        Code(str(change.case)),
+        words.sign(change),
+        *words.change_text(change),
+        words.margin_text(change),
+        duration(change.base_s),
+        duration(change.this_s),
+        ratio(change.took),
+        words.notes(change) or NOTHING,
+    ]
+
+
+def _unreadable(comparison: Comparison) -> Iterator[str]:
+    if comparison.unreadable:
+        yield "## Not compared"
+        yield "\n".join(f"- {markdown_text(str(one))}" for one in comparison.unreadable)
+
+
+def _only(where: str, cases: Sequence) -> Iterator[str]:
+    if cases:
+        yield f"## Only {where}"
+        yield "\n".join(f"- `{case}`" for case in cases)

@@ -1,0 +1,1 @@
+"""What cases leave: records and other files, read and written whole."""

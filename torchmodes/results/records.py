@@ -1,0 +1,485 @@
+"""Records: the JSON of a case. Its types, and reading and writing them.
+
+Raw samples are stored with the statistics derived from them. A value that does not exist is null,
+never NaN or Infinity. Times are in seconds, sizes in bytes, ratios plain numbers (1.02 is 2 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from torchmodes.planning.cases import Case, case_at
+from torchmodes.config import Device, Precision, Task
+from torchmodes.results.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
+from torchmodes.results.reasons import printable
+from torchmodes.results.writing import Reservation, write_atomically
+
+SCHEMA_VERSION = 1
+WIDEST_HALF_WIDTH = 2.0
+"""The factor between the middle and the ends of an interval of a ratio that still says something.
+"""
+Status = Literal["ok", "unsupported", "failed", "wrong"]
+Verdict = Literal["faster", "slower", "same", "unresolved"]
+Label = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
+"""A name of a model or a mode, as it stands in a path."""
+
+
+def _fits_a_table(count: int) -> int:
+    if count >= 2**63:
+        raise ValueError("should be less than 2⁶³")
+    return count
+
+
+CallSeconds = Annotated[float, Field(ge=1e-15, le=1e9)]
+"""Of one call: what a clock can show, so that every ratio of two is a number."""
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0), AfterValidator(_fits_a_table)]
+Several = Annotated[int, Field(ge=1), AfterValidator(_fits_a_table)]
+
+
+def _printable_within(value: Any) -> Any:
+    """Make every text within JSON values printable."""
+    match value:
+        case str():
+            return printable(value)
+        case dict():
+            return {printable(str(key)): _printable_within(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_printable_within(item) for item in value]
+        case _:
+            return value
+
+
+Text = Annotated[str, AfterValidator(printable)]
+"""What libraries and users' code may have written: kept without control characters."""
+Facts = Annotated[dict[str, Any], AfterValidator(_printable_within)]
+
+
+class Part(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Identity(Part):
+    """Which case it is; see `torchmodes.planning.cases.Case`."""
+
+    task: Task
+    device: Device
+    model: Label
+    mode: Label
+    precision: Precision
+    batch_size: Several
+
+
+class Interval(Part):
+    """An estimate with its 95 % interval; a bound is null where it is open."""
+
+    estimate: NotNegative
+    low: NotNegative | None
+    high: NotNegative | None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, high = self.low, self.high
+        if (low is not None and low > self.estimate) or (high is not None and high < self.estimate):
+            raise ValueError(f"{self.estimate} is not between its bounds {low} and {high}")
+        return self
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether, as the interval of a ratio, it is too wide for its estimate to mean anything.
+
+        One quad has no interval at all: both bounds are null, and this is false.
+        """
+        if self.low is None and self.high is None:
+            return False
+        if not self.low or self.high is None:
+            return True
+        return self.high / self.low > WIDEST_HALF_WIDTH**2
+
+
+def _is_speed_up(interval: Interval) -> Interval:
+    if interval.estimate == 0 or interval.low == 0:
+        raise ValueError("a speed-up and its bounds are above 0")
+    return interval
+
+
+SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
+
+
+class Quad(Part):
+    """Four samples taken together: the unit of all statistics."""
+
+    order: Literal["ABBA", "BAAB"] = Field(description="A: baseline, B: candidate")
+    seconds: tuple[CallSeconds, CallSeconds, CallSeconds, CallSeconds] = Field(
+        description="per call, in that order"
+    )
+    device_seconds: tuple[NotNegative, NotNegative, NotNegative, NotNegative] | None = Field(
+        None,
+        description="by CUDA events, of the call of that side just before each sample; of calls of"
+        " 0.2 s and longer, and in older records, of the sample itself",
+    )
+    at_s: float = Field(description="when the quad began, seconds after sampling began")
+    interrupted: bool = Field(
+        False, description="the process was stopped meanwhile: in no statistics"
+    )
+
+
+class Samples(Part):
+    """Every sample that was taken; none is dropped."""
+
+    clock: str = Field(description="what measured the seconds")
+    timer_s: float | None = Field(None, description="the finest time that it can tell apart")
+    empty_sample_s: float | None = Field(
+        None, description="what it reports for a call that does nothing; not subtracted"
+    )
+    calls_per_sample: Several
+    quads: list[Quad] = Field(min_length=1)
+
+    @property
+    def counted(self) -> list[Quad]:
+        """The quads that statistics are made of."""
+        return [quad for quad in self.quads if not quad.interrupted]
+
+
+class Warmup(Part):
+    """What ran before the first sample."""
+
+    calls: Count = Field(description="of each side")
+    seconds: NotNegative
+    steady: bool = Field(description="whether two adjacent windows agreed before the cap")
+
+
+class Latency(Part):
+    """Seconds per call of one side; a percentile is null where the sample cannot support it."""
+
+    n: Several
+    median_s: CallSeconds
+    mean_s: CallSeconds
+    min_s: CallSeconds
+    max_s: CallSeconds
+    standard_deviation_s: NotNegative
+    p50_s: CallSeconds
+    p90_s: CallSeconds | None
+    p95_s: CallSeconds | None
+    p99_s: CallSeconds | None
+
+
+class Statistics(Part):
+    """What the samples say; `docs/measuring.md` defines every figure."""
+
+    speed_up: SpeedUp = Field(description="baseline time / candidate time")
+    half_width: NotNegative | None = Field(description="of the interval, relative")
+    quads: Several
+    converged: bool = Field(description="whether the target half-width was reached in the budget")
+    noise_floor: NotNegative | None = Field(description="relative, from the group's A/A case")
+    margin: NotNegative = Field(
+        description="relative; the larger of noise floor and minimum effect"
+    )
+    p_value: float | None = Field(ge=0, le=1, description="of an effect beyond the margin")
+    baseline: Latency
+    candidate: Latency
+    throughput_per_s: float = Field(gt=0, description="items per second of the candidate")
+    drift: float | None = Field(description="relative change of the baseline over the sampling")
+    drifting: bool
+    autocorrelation: float | None = Field(description="lag 1, of the quads")
+    autocorrelated: bool
+
+
+class Numerics(Part):
+    """The candidate's output against the baseline's."""
+
+    within_tolerance: bool
+    reason: Text | None = Field(description="why not")
+    compared: Literal["output", "losses"]
+    max_abs: NotNegative | None
+    max_rel: NotNegative | None
+    relative_l2: NotNegative | None
+    differing: float | None = Field(
+        None, ge=0, le=1, description="share of the integers, or truth values, that differ"
+    )
+    cosine: float | None
+    tolerance: NotNegative = Field(description="of relative_l2 and of differing")
+    input_sets: Several = Field(1, description="on which outputs were compared")
+    inputs: Literal["drawn", "rearranged", "example"] = Field(
+        "example",
+        description="where those come from: drawn by the model's own inputs under several seeds;"
+        " the example rearranged, where they do not depend on the seed; the example alone",
+    )
+
+
+class Cost(Part):
+    """What the mode asks before it pays."""
+
+    import_s: NotNegative | None = Field(
+        None, description="importing PyTorch and what the case needs"
+    )
+    build_s: NotNegative | None = Field(None, description="building the model")
+    prepare_s: NotNegative | None = Field(
+        None, description="the mode's preparation before the first call"
+    )
+    first_call_s: NotNegative | None = Field(
+        None, description="the first call, with empty compile caches"
+    )
+    baseline_first_call_s: NotNegative | None = None
+    peak_host_bytes: Count | None = Field(
+        None, description="high-water mark of resident memory above the start, candidate alone"
+    )
+    peak_children_bytes: Count | None = Field(None, description="of the largest child (compilers)")
+    cuda_allocated_bytes: Count | None = Field(None, description="peak")
+    cuda_reserved_bytes: Count | None = Field(None, description="peak")
+    parameter_bytes: Count | None = None
+    artefact_bytes: Count | None = Field(None, description="files the mode needs at run time")
+    cpu_cores_used: NotNegative | None = Field(None, description="mean, while sampling")
+    other_load: NotNegative | None = Field(
+        None, description="cores kept busy by others while sampling"
+    )
+    stolen: NotNegative | None = Field(
+        None, description="cores that the hypervisor took away while sampling"
+    )
+    cores_missing: NotNegative | None = Field(
+        None, description="cores that the case had use for while sampling and did not have"
+    )
+    gpu_utilisation: NotNegative | None = Field(
+        None, description="share of the last second of sampling in which a kernel ran, by NVML"
+    )
+    break_even_calls: Interval | None = Field(
+        None,
+        description="calls that pay back what prepare_s + first_call_s exceed"
+        " baseline_first_call_s by; null: the estimate shows no gain",
+    )
+
+
+class Energy(Part):
+    """Energy of the candidate, measured in a block of its own."""
+
+    joules: float | None
+    seconds: float | None
+    source: str | None = Field(description="what counted")
+    reason: Text | None = Field(description="why there is no figure")
+    calls: int | None
+    items: int | None
+    joules_per_item: float | None
+
+
+class Failure(Part):
+    """What went wrong in the measuring process."""
+
+    type: Text
+    message: Text
+    traceback: Text | None
+    log: str
+
+
+class Run(Part):
+    """When and how the measuring process ran."""
+
+    started_at: str = Field(description="ISO 8601, UTC")
+    finished_at: str
+    wall_s: float
+    start_method: Literal["fork", "fresh", "none"] = Field(
+        description="fork of a preloaded server, fresh interpreter; none: not started"
+    )
+    start_s: float = Field(description="from the request until the case began, imports included")
+    other_load_at_start: float | None = Field(
+        None, description="cores kept busy by others in half a second before the process started"
+    )
+    sampling_s: float | None = None
+    stopped_s: float | None = Field(
+        None, description="seconds in which the process was stopped while sampling; not in it"
+    )
+    bookkeeping_share: float | None = Field(
+        None, description="of sampling_s: spent on untimed calls, synchronising and looking"
+    )
+    threads: Several = Field(description="asked for")
+    torch_threads: Count | None = Field(None, description="as PyTorch reports them")
+
+
+class Record(Part):
+    """One case: what it is, how it ended, what was measured."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    case: Identity
+    status: Status
+    reason: Text | None = Field(None, description="status other than ok: why")
+    remedy: Text | None = Field(None, description="status other than ok, or no verdict: what to do")
+    failure: Failure | None = None
+    verdict: Verdict | None = None
+    no_verdict: Text | None = Field(
+        None, description="set when nothing is concluded from the samples, saying why: unresolved"
+    )
+    no_effect: Text | None = Field(None, description="set when the mode did nothing, saying how")
+    item: str = Field("item", description="what throughput counts")
+    flops: Count | None = Field(
+        None, description="of one forward pass of the batch, by shape; null: not counted"
+    )
+    parameters: dict[str, Any] = Field(description="what of the configuration produced this")
+    run: Run
+    warmup: Warmup | None = None
+    samples: Samples | None = None
+    statistics: Statistics | None = None
+    numerics: Numerics | None = None
+    cost: Cost | None = None
+    energy: Energy | None = None
+    facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
+    gpu: dict[str, Any] | None = Field(None, description="clocks, temperature, throttling")
+    warnings: list[Text] = Field([], description="reasons to trust the figures less")
+    environment: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _has_what_its_status_says(self) -> Self:
+        """Ask a case that is ok for its figures, and any other for its reason and remedy."""
+        needed = (
+            ("samples", "statistics", "numerics") if self.status == "ok" else ("reason", "remedy")
+        )
+        if missing := [name for name in needed if not getattr(self, name)]:
+            raise ValueError(f"the status is {self.status}, and {', '.join(missing)} is missing")
+        if self.status == "ok" and self.numerics and not self.numerics.within_tolerance:
+            raise ValueError("the status is ok, and the numerics are outside of tolerance")
+        return self
+
+    def in_brief(self) -> str:
+        """Return one line for the terminal: the case and how it came out."""
+        told = self.status if self.reason is None else f"{self.status}: {self.reason}"
+        if self.status == "ok" and self.statistics is not None:
+            speed_up = self.statistics.speed_up
+            bounds = ", ".join(
+                "?" if b is None else f"{b:.3f}" for b in (speed_up.low, speed_up.high)
+            )
+            told = (
+                str(self.verdict)
+                if speed_up.says_nothing
+                else f"{speed_up.estimate:.3f}× [{bounds}] {self.verdict}"
+            )
+            if self.no_verdict is not None:
+                told += f": {self.no_verdict}; {self.remedy}"
+        return f"{self.identity}  {told}"
+
+    @property
+    def identity(self) -> Case:
+        """The case."""
+        return Case(**self.case.model_dump())
+
+
+class CorruptRecord(CorruptFile):
+    """A file that is no record; the message names it and what to do."""
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises
+    ------
+    CorruptRecord
+        When the file is not a whole and valid record, or is that of another case than its path
+        names.
+    FileNotFoundError
+        When there is no such file.
+    """
+    try:
+        record = Record.model_validate_json(read_bytes(path))
+    except CorruptFile as error:
+        raise CorruptRecord(path, error.unreadable.reason) from None
+    except ValidationError as error:
+        raise _corrupt(path, error) from None
+    if case_at(path) not in (None, record.identity):
+        raise CorruptRecord(path, f"is the record of another case, {record.identity}")
+    return record
+
+
+def _corrupt(path: Path, error: ValidationError) -> CorruptRecord:
+    """Say what is wrong with a record: another version is told as such."""
+    for fault in error.errors():
+        if fault["loc"] == ("schema_version",) and isinstance(found := fault["input"], int):
+            age = "a newer" if found > SCHEMA_VERSION else "an older"
+            return CorruptRecord(
+                path,
+                f"was made by {age} torchmodes (its schema is {found}, this one reads"
+                f" {SCHEMA_VERSION})",
+                remedy=f"read it with that one, or {AGAIN}",
+            )
+    return CorruptRecord(path, f"is not a valid record ({first_fault(error.errors())})")
+
+
+def read_records(paths: Iterable[Path], *, quads: bool = True) -> list[Record]:
+    """Read records, sorted by case; raises as `read_record` does.
+
+    Parameters
+    ----------
+    paths
+        Their files.
+    quads
+        Whether to keep every sample: a record of 200 quads takes 0.3 MB with them and a twentieth
+        of that without.
+    """
+    records = map(read_record, paths)
+    kept = records if quads else map(_without_quads, records)
+    return sorted(kept, key=lambda record: record.identity)
+
+
+def read_whole_records(
+    paths: Iterable[Path], *, quads: bool = True
+) -> tuple[list[Record], list[Unreadable]]:
+    """Read the records that are whole, sorted by case, and say what is wrong with the others.
+
+    Parameters
+    ----------
+    paths, quads
+        As for `read_records`.
+    """
+    whole: list[Record] = []
+    unreadable: list[Unreadable] = []
+    for path in paths:
+        try:
+            whole += read_records([path], quads=quads)
+        except CorruptRecord as error:
+            unreadable.append(error.unreadable)
+        except FileNotFoundError:
+            unreadable.append(Unreadable(path, "is missing", "run snakemake again"))
+    return sorted(whole, key=lambda record: record.identity), unreadable
+
+
+def _without_quads(record: Record) -> Record:
+    if record.samples is None:
+        return record
+    samples = record.samples.model_copy(update={"quads": []})
+    return record.model_copy(update={"samples": samples})
+
+
+def as_json(record: Record) -> str:
+    """Return the text of a record's file."""
+    return record.model_dump_json(indent=1) + "\n"
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record atomically: the path holds the old file or the whole new one."""
+    write_atomically(path, as_json(record))
+
+
+def write_reserved(record: Record, reservation: Reservation) -> Record:
+    """Write a record; where the disk is full, one that says so in the space that was reserved.
+
+    Returns
+    -------
+    Record
+        The one that was written.
+    """
+    reason = "the disk became full before the record was written"
+    remedy = "free some space, delete this record and run snakemake again"
+    full = Record(
+        case=record.case,
+        status="failed",
+        reason=reason,
+        remedy=remedy,
+        failure=Failure(type="OSError", message=reason, traceback=None, log=""),
+        parameters=record.parameters,
+        run=record.run,
+        environment=record.environment,
+    )
+    written = reservation.write(as_json(record), otherwise=as_json(full))
+    return record if written else full

@@ -1,0 +1,291 @@
+"""Build every configured model and run it once, so that faults show before hours of measuring.
+
+make check                                      every model of config.yaml
+make check ARGS='--configfile mine.yaml'        on top of config.yaml, as in `snakemake`
+make check ARGS=--download                      get pretrained weights that are not here yet
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from torch.utils import _pytree
+
+from torchmodes.config import Config, Model, parse_config
+from torchmodes.config.faults import meant
+from torchmodes.config.files import read_file
+from torchmodes.machine.devices import cuda_device_count, find_device
+from torchmodes.planning.imports import preloadable
+from torchmodes.processes.supervise import run_supervised
+from torchmodes.results.writing import print_anything
+from torchmodes.workloads.models import build_model, download_weights
+from torchmodes.workloads.models.flops import count_flops
+
+BASE = Path("config.yaml")
+MODULE = "torchmodes.workloads.models.check"  # started as a program, it has another name
+_COLUMNS = ("family", "params", "MB", "FLOP", "build", "call", "output")
+_FIGURES = "{:12} {:>7} {:>8} {:>7} {:>6} {:>6}  {}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a model, at a batch of one; the figures are null where it failed."""
+
+    name: str
+    family: str
+    parameters: int | None = None
+    parameter_bytes: int | None = None
+    flops: int | None = None
+    flops_fault: str | None = None
+    output: str | None = None
+    build_s: float | None = None
+    call_s: float | None = None
+    error: str | None = None
+
+
+def check_model(
+    name: str,
+    spec: Mapping[str, Any],
+    *,
+    seed: int,
+    device: str,
+    features: int,
+) -> Checked:
+    """Build a model and run it once on one item; a fault of any kind is told, not raised.
+
+    Parameters
+    ----------
+    name, spec
+        The model's name and section of the configuration.
+    seed
+        Seed of weights and inputs.
+    device
+        Where it runs.
+    features
+        Number of columns of the table, for the family ``mlp``.
+    """
+    try:
+        start = time.perf_counter()
+        built = build_model(dict(spec), seed=seed, batch_size=1, device=device, features=features)
+        built_at = time.perf_counter()
+        with torch.inference_mode():
+            output = _pytree.tree_map_only(
+                torch.Tensor, torch.Tensor.cpu, built.inputs.call(built.module)
+            )
+        call_s = time.perf_counter() - built_at
+        counted = count_flops(built)
+        return Checked(
+            name,
+            spec["family"],
+            parameters=built.parameters,
+            parameter_bytes=built.parameter_bytes,
+            flops=counted.total,
+            flops_fault=counted.fault,
+            output=describe_shapes(output),
+            build_s=built_at - start,
+            call_s=call_s,
+        )
+    except Exception as error:  # noqa: BLE001 - a user's model may raise anything: the others go on
+        return Checked(name, spec["family"], error=_described(error))
+
+
+def describe_shapes(output: Any) -> str:
+    """Write the shapes of an output's tensors, such as ``1×1000``."""
+    leaves = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    return ", ".join("×".join(map(str, leaf.shape)) or "scalar" for leaf in leaves) or "no tensor"
+
+
+def read_config(overlays: Sequence[Path]) -> Config:
+    """Read ``config.yaml`` with files laid over it, as ``snakemake --configfile`` does.
+
+    Raises
+    ------
+    ValueError
+        When a file cannot be read, is not YAML, or says what the configuration does not know.
+    """
+    from snakemake.utils import update_config
+
+    merged: dict[str, Any] = {}
+    for file in (BASE, *overlays):
+        update_config(merged, read_file(file))
+    return parse_config(merged)
+
+
+def check_job(argument: dict[str, Any]) -> dict[str, Any]:
+    """Do `check_model` in a process of its own: its arguments and what it returns, as JSON."""
+    return asdict(check_model(**argument))
+
+
+def check_alone(
+    argument: Mapping[str, Any],
+    *,
+    log: Path,
+    time_limit_s: float,
+    memory_limit_mb: int | None,
+    download: bool = False,
+) -> Checked:
+    """Check a model in a process of its own: a crash of it is told, and costs no other model.
+
+    Parameters
+    ----------
+    argument
+        Of `check_model`.
+    log
+        File for everything the process prints.
+    time_limit_s, memory_limit_mb
+        As under ``measurement``.
+    download
+        Whether to fetch pretrained weights that are not on this machine; that has no time limit.
+    """
+    name, family = argument["name"], argument["spec"]["family"]
+    if download:
+        try:
+            download_weights(argument["spec"])
+        except Exception as error:  # noqa: BLE001 - as in `check_model`
+            return Checked(name, family, error=_described(error))
+    log.unlink(missing_ok=True)
+    outcome = run_supervised(
+        f"{MODULE}:check_job",
+        dict(argument),
+        log=log,
+        time_limit_s=time_limit_s,
+        memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * 10**6,
+        preload=("torch", *preloadable(family, gpu=cuda_device_count() > 0)),
+    )
+    if isinstance(outcome.value, dict):
+        return Checked(**outcome.value)
+    return Checked(name, family, error=f"{outcome.message}; see {log}")
+
+
+def head(names: Iterable[str], *, device: str) -> str:
+    """Return the title and the head of the columns."""
+    title = f"Models on {device}: built, and run once on one item (times in seconds)"
+    return f"{title}\n{_name_cell('model', names)} {_FIGURES.format(*_COLUMNS)}"
+
+
+def figures(model: Checked) -> str:
+    """Return the figures of a checked model, as they stand under the head."""
+    return _FIGURES.format(
+        model.family,
+        engineering(model.parameters),
+        _figure(model.parameter_bytes and model.parameter_bytes / 1e6, "{:.1f}"),
+        engineering(model.flops),
+        _figure(model.build_s, "{:.2f}"),
+        _figure(model.call_s, "{:.3f}"),
+        model.output or "–",
+    )
+
+
+def engineering(value: int | None) -> str:
+    """Write a count with three digits and a prefix: ``8.18 G``; a dash for none."""
+    if value is None:
+        return "–"
+    scaled = float(value)
+    for prefix in ("", "k", "M", "G", "T"):
+        if scaled < 999.5:
+            return f"{scaled:.3g} {prefix}".rstrip()
+        scaled /= 1000
+    return f"{scaled:.3g} P"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check every configured model; return 1 when one failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m torchmodes.workloads.models.check",
+        description="Build every model and run it once.",
+    )
+    parser.add_argument("--configfile", type=Path, nargs="+", default=[], action="extend")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="default: all of them")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best here")
+    parser.add_argument(
+        "--download", action="store_true", help="fetch pretrained weights that are not here yet"
+    )
+    options = parser.parse_args(arguments)
+    print_anything()
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        config = read_config(options.configfile)
+        chosen = _chosen(config.models, options.models or config.models)
+    except ValueError as error:
+        console.print(escape(str(error)), style="red")
+        return 1
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not options.download:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    device = options.device or find_device()
+    console.print(head(chosen, device=device))
+    checked: list[Checked] = []
+    try:
+        for name, model in chosen.items():
+            # Before it is built: whatever ends this process leaves the name of its model.
+            console.print(escape(_name_cell(name, chosen)), end=" ")
+            console.file.flush()
+            checked.append(
+                check_alone(
+                    {
+                        "name": name,
+                        "spec": model.model_dump(),
+                        "seed": config.seed,
+                        "device": device,
+                        "features": len(config.data.features),
+                    },
+                    log=Path("logs/check", f"{name}.log"),
+                    time_limit_s=config.measurement.time_limit_s,
+                    memory_limit_mb=config.measurement.memory_limit_mb,
+                    download=options.download,
+                )
+            )
+            _print_result(checked[-1], console)
+            console.file.flush()
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted: {len(checked)} of {len(chosen)} models were checked")
+        return 130
+    failed = [model.name for model in checked if model.error]
+    if failed:
+        console.print(f"{len(failed)} of {len(chosen)} failed: {escape(', '.join(failed))}")
+    return 1 if failed else 0
+
+
+def _print_result(model: Checked, console: Console) -> None:
+    """Go on with the line that the model's name began, and say what was wrong below it."""
+    ending = "[red]error[/]" if model.error else "[green]ok[/]"
+    console.print(f"{escape(figures(model))} {ending}")
+    if model.error:
+        console.print(f"  [red]{escape(model.error)}[/]")
+    if model.flops_fault:
+        console.print(f"  FLOP not counted: {escape(model.flops_fault)}")
+
+
+def _name_cell(name: str, names: Iterable[str]) -> str:
+    return name.ljust(max(map(len, ("model", *names))))
+
+
+def _chosen(models: Mapping[str, Model], names: Iterable[str]) -> dict[str, Model]:
+    unknown = [f"--models: unknown model {n!r}{meant(n, models)}" for n in names if n not in models]
+    if unknown:
+        raise ValueError("\n".join(unknown))
+    return {name: models[name] for name in names}
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _described(error: Exception) -> str:
+    """Say what went wrong in one line; our own messages need no class in front."""
+    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

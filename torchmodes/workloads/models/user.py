@@ -1,0 +1,86 @@
+"""The user's own model: two functions in a file of theirs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+from torchmodes.planning.user_code import load_function
+from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.lazy import initialise_lazy
+
+
+def build(
+    spec: dict[str, Any], *, seed: int, batch_size: int, features: int | None = None
+) -> BuiltModel:
+    """Call the user's factory and inputs functions, both under the seed.
+
+    Raises
+    ------
+    ValueError
+        When the factory does not return a module, the inputs are not a batch of that size, or
+        lazy parameters take no shape from them.
+    """
+    told_as = f"{spec['inputs']}({batch_size})"
+    with _seeded(seed):
+        module = load_function(spec["factory"])(**spec["options"])
+        if not isinstance(module, nn.Module):
+            raise ValueError(
+                f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module"
+            )
+        function = load_function(spec["inputs"])
+        example = _checked(function(batch_size), batch_size, told_as=told_as)
+        initialise_lazy(module.eval(), example)
+
+    def draw(seed: int) -> Inputs:
+        with _seeded(seed):
+            return _checked(function(batch_size), batch_size, told_as=told_as)
+
+    return BuiltModel(
+        module=module, inputs=example, item=spec["item"], batch_size=batch_size, draw=draw
+    )
+
+
+@contextmanager
+def _seeded(seed: int) -> Generator[None]:
+    """Seed whatever the user's code draws from, and let it go on as before afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:
+    """Wrap what the user's inputs function returned, if a model can be called with it."""
+    if not isinstance(value, (torch.Tensor, tuple, list, Mapping, Inputs)):
+        raise ValueError(
+            f"{told_as} returned {type(value).__name__}; it must return a tensor, a tuple of"
+            " positional arguments, or a dict of keyword arguments"
+        )
+    if isinstance(value, Mapping) and (other := [key for key in value if not isinstance(key, str)]):
+        raise ValueError(f"{told_as} returned a dict with the key {other[0]!r}, no argument's name")
+    inputs = Inputs.of(value)
+    leaves = _pytree.tree_leaves((inputs.args, inputs.kwargs))
+    shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if not shapes:
+        raise ValueError(f"{told_as} returned no tensor at all")
+    # Any dimension will do: a recurrent network may have time before the batch.
+    if not any(batch_size in shape for shape in shapes):
+        raise ValueError(
+            f"{told_as} returned no tensor with a dimension of {batch_size}, its batch size; it"
+            f" returned {', '.join(map(str, shapes))}"
+        )
+    return inputs

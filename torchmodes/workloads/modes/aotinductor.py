@@ -1,0 +1,86 @@
+"""AOTInductor: torch.export, compiled ahead of time to a package that needs no Python class."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchmodes.planning.cases import Case
+from torchmodes.workloads.modes import base
+from torchmodes.workloads.modes.compile import missing_compiler, missing_cpp_compiler
+from torchmodes.workloads.modes.export import capture, count_operators, with_tensors_alone
+from torchmodes.workloads.structures import Structure
+
+TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
+"""What AOTInductor's C++ code includes on CUDA; the wheels of CUDA's libraries lack the last."""
+
+
+class Engine(base.Engine):
+    """Runs the package's compiled code; weights are inside it."""
+
+    package: Path
+    operators_exported: int
+    compile_s: float
+    load_s: float
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """Ask for a C++ compiler, and on CUDA for its headers: the package is a shared library."""
+        return (
+            missing_cpp_compiler() or missing_compiler(case.device) or _missing_toolkit(case.device)
+        )
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Export, compile, package and load."""
+        program = capture(module, args, kwargs)
+        self.operators_exported = count_operators(program)
+        returned = Structure.of_output(program)
+        alone = any(not isinstance(held, int | None) for held in returned.constants)
+        if alone:
+            program = with_tensors_alone(program)
+        start = time.perf_counter()
+        path = torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(self.directory / "model.pt2"),
+            inductor_configs={"max_autotune": True} if self.options["max_autotune"] else None,
+        )
+        compiled_at = time.perf_counter()
+        loaded = torch._inductor.aoti_load_package(path)
+        self.package = Path(path)
+        self.compile_s, self.load_s = compiled_at - start, time.perf_counter() - compiled_at
+        if not alone:
+            return loaded
+        return lambda *args, **kwargs: returned.filled(loaded(*args, **kwargs))
+
+    def facts(self) -> dict[str, Any]:
+        """Tell what was compiled and how long it took; loading is all that a server pays."""
+        return {
+            "operators_exported": self.operators_exported,
+            "compile_s": self.compile_s,
+            "load_s": self.load_s,
+        }
+
+    def artefacts(self) -> list[Path]:
+        """Return the package that `torch._inductor.aoti_load_package` reads."""
+        return [self.package]
+
+
+def _missing_toolkit(device: str) -> base.Unsupported | None:
+    if device != "cuda":
+        return None
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if CUDA_HOME is not None and all(
+        Path(CUDA_HOME, "include", header).is_file() for header in TOOLKIT_HEADERS
+    ):
+        return None
+    return base.Unsupported(
+        "AOTInductor found no CUDA toolkit, whose headers its C++ code includes",
+        f"install the toolkit of CUDA {torch.version.cuda} and set CUDA_HOME to its folder",
+    )

@@ -1,0 +1,198 @@
+"""What an engine is: it says whether it can, prepares a module, and tells what it did."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+from torchmodes.planning.cases import Case
+
+Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""One optimiser step: features and target of a batch in, the loss out."""
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Why a case cannot run here, and what the user can do about it."""
+
+    reason: str
+    remedy: str
+
+
+class Refused(Exception):
+    """Raised before anything runs, where the inputs show that the engine cannot take them."""
+
+    def __init__(self, unsupported: Unsupported) -> None:
+        super().__init__(unsupported.reason)
+        self.unsupported = unsupported
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """Return the tensors of any nesting of containers, in order."""
+    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def inference_only(case: Case, options: Mapping[str, Any], *names: str) -> Unsupported | None:
+    """Refuse a training case whose mode sets one of the named options."""
+    if case.task == "training":
+        for name in names:
+            if options[name]:
+                return Unsupported(
+                    f"{name} is for inference", f"train in a mode that does not set {name}"
+                )
+    return None
+
+
+class Engine:
+    """A way of executing a module; an engine changes what differs from calling the module.
+
+    One engine serves one case in one process: what it did (graphs, breaks) is read from
+    process-wide counters.
+
+    Parameters
+    ----------
+    options
+        The mode's section of the configuration, as a dictionary.
+    operators
+        The shared library of the custom operators, where the mode uses them.
+    precision
+        Of the case. The module comes in it, unless the engine `lowers_precision` itself.
+    """
+
+    trains = False
+    """Whether it can execute an optimiser step; `torchmodes.config.ENGINES_THAT_TRAIN` says the
+    same without importing PyTorch."""
+
+    precisions: frozenset[str] = frozenset({"fp32", "tf32", "bf16", "fp16"})
+    """Number formats that the engine can be asked for."""
+
+    takes: frozenset[torch.dtype] | None = None
+    """Types of the tensors that it can be given; None: of every type."""
+
+    own_threads = False
+    """Whether it computes with threads that are not PyTorch's, or may do so."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        operators: Path | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        self.options = options
+        self.operators = operators
+        self.precision = precision
+
+    @property
+    def lowers_precision(self) -> bool:
+        """Whether module and inputs come in fp32 and the engine lowers them itself."""
+        return False
+
+    def context(self) -> AbstractContextManager[Any]:
+        """Return a new context in which an inference case calls what `prepare` returned."""
+        return torch.inference_mode()
+
+    @cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="torchmodes-")
+
+    @property
+    def directory(self) -> Path:
+        """A private folder for what the engine writes; it goes with the engine."""
+        return Path(self._temporary.name)
+
+    def supports(self, case: Case, *, family: str) -> Unsupported | None:
+        """Say before any work why the case cannot run, or None when nothing is known against it."""
+        return None
+
+    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse inputs before the model is touched.
+
+        Raises
+        ------
+        Refused
+            When a tensor is of no type that the engine `takes`.
+        """
+        if self.takes is not None:
+            tensors = tensors_of((args, kwargs))
+            kinds = [t.dtype if t.layout == torch.strided else t.layout for t in tensors]
+            self.refuse(kinds, "take", self.takes)
+
+    def refuse(
+        self,
+        kinds: Iterable[torch.dtype | torch.layout],
+        does_not: str,
+        known: Collection[torch.dtype],
+    ) -> None:
+        """Raise `Refused` where there are types that the engine does not take or return."""
+        if unknown := sorted({str(kind) for kind in kinds if kind not in known}):
+            raise Refused(
+                Unsupported(
+                    f"the engine {self.options['engine']} does not {does_not} tensors of"
+                    f" {' or '.join(unknown)}",
+                    "convert them in the model, or use another mode",
+                )
+            )
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Return what is called in the module's place.
+
+        Parameters
+        ----------
+        module
+            In the mode (training or evaluation), precision and device of the case; the engine owns
+            it and may change it.
+        args, kwargs
+            Example inputs.
+        """
+        return module
+
+    def prepare_step(
+        self,
+        module: nn.Module,
+        batch: tuple[torch.Tensor, torch.Tensor],
+        make_step: Callable[[Callable[..., Any]], Step],
+    ) -> Step:
+        """Return one optimiser step that executes the module this engine's way.
+
+        Parameters
+        ----------
+        module
+            In training mode; its parameters are those the optimiser holds.
+        batch
+            Example features and target.
+        make_step
+            Builds the step around whatever is called in the module's place.
+        """
+        return make_step(self.prepare(module, (batch[0],), {}))
+
+    def facts(self) -> dict[str, Any]:
+        """Tell what was done, after it ran, as JSON values.
+
+        ``no_effect`` says, where it was nothing, how that came about; ``warnings`` are reasons to
+        trust the figures less.
+        """
+        return {}
+
+    def artefacts(self) -> list[Path]:
+        """Return the files to ship where the mode runs without the model's class.
+
+        They exist after the call; an engine may write them here. Empty where the mode needs the
+        class, as eager does.
+        """
+        return []
+
+    def export(self, directory: Path) -> list[str]:
+        """Write what makes the mode worth a look into a directory; return the files' names."""
+        return []

@@ -1,0 +1,363 @@
+"""torch.compile, with any backend that is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sysconfig
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchmodes.config.faults import nearest
+from torchmodes.planning.cases import Case
+from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.modes import base
+from torchmodes.workloads.modes.export import capture
+from torchmodes.workloads.modes.torchscript import sparse_layouts, trace
+
+REMEDIES = {
+    "openvino": "pip install openvino",
+    "openxla": "install torch_xla",
+    "tensorrt": "use the engine tensorrt with frontend: torch_compile",
+    "tvm": "pip install apache-tvm",
+}
+"""How to get the backends that come with other packages."""
+PROBED = 10
+"""Calls that are looked at after a recompile limit was reached."""
+LIMIT = "Dynamo recompile limit exceeded"
+"""How PyTorch's counters call it."""
+REASONS_KEPT = 5
+"""A guard that fails at every call fails with another value each time."""
+LISTED_ANYWAY = {"openxla": "torch_xla", "tvm": "tvm"}
+"""Backends that PyTorch lists whether or not their package, named here, is installed."""
+
+
+class Engine(base.Engine):
+    """Compiles the model, or in training the whole optimiser step (``scope: step``)."""
+
+    trains = True
+    compiled: Callable[..., Any]
+    example: tuple[tuple[Any, ...], dict[str, Any]]
+    backend: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.attempts: list[dict[str, str | None]] = []
+        self._probed_in: Callable[[], AbstractContextManager[Any]] = self.context
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """Refuse what PyTorch would skip silently or cannot build."""
+        if refusal := base.inference_only(case, self.options, "freezing", "after", "fallback"):
+            return refusal
+        refusals = [self._refusal(backend, device=case.device) for backend in self._chain()]
+        # A chain is there to get past a backend that cannot.
+        return refusals[0] if all(refusals) else None
+
+    def _chain(self) -> list[str]:
+        return [self.options["backend"], *self.options["fallback"]]
+
+    def _refusal(self, backend: str, *, device: str) -> base.Unsupported | None:
+        first = backend == self.options["backend"]
+        mode = self.options["mode"] if first else "default"
+        freezing = first and self.options["freezing"]
+        if refusal := _unknown_backend(backend):
+            return refusal
+        if mode != "default" and backend != "inductor":
+            return base.Unsupported(
+                f"mode {mode!r} belongs to the backend inductor, not {backend}", "use mode: default"
+            )
+        if freezing and backend != "inductor":
+            return base.Unsupported(
+                f"freezing belongs to the backend inductor, not {backend}", "use freezing: false"
+            )
+        graphs = backend == "cudagraphs" or mode == "reduce-overhead"
+        if graphs and device != "cuda":
+            return base.Unsupported(
+                f"CUDA graphs do not exist on {device}: PyTorch skips them silently",
+                "run the case on cuda, or use backend: inductor with mode: default",
+            )
+        if backend == "inductor":
+            return missing_compiler(device)
+        return None
+
+    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse to trace what torch.jit.trace cannot copy."""
+        if self.options["after"] == "trace":
+            self.refuse(sparse_layouts(args, kwargs), "trace", ())
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Wrap the module; it is compiled at the first call, or here if there is a fallback."""
+        self.example = (args, kwargs)
+        match self.options["after"]:
+            case "trace":
+                traced = trace(module, args, kwargs)
+                return self._compiled(traced.calling(traced.scripted))
+            case "export":
+                return self._compiled(capture(module, args, kwargs).module())
+        return self._compiled(module)
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if self.options["fallback"]:
+            self.compiled = self._first_that_works(function)
+        else:
+            self.compiled = self._compile(function, self.options["backend"])
+        return self.compiled
+
+    def prepare_step(
+        self,
+        module: nn.Module,
+        batch: tuple[torch.Tensor, torch.Tensor],
+        make_step: Callable[[Callable[..., Any]], base.Step],
+    ) -> base.Step:
+        """Compile the module inside the step, or the step as a whole."""
+        self._probed_in = torch.enable_grad
+        if self.options["scope"] == "model":
+            return super().prepare_step(module, batch, make_step)
+        self.example = (batch, {})
+        self.compiled = self._compile(make_step(module), self.options["backend"])
+        return self.compiled
+
+    def _compile(self, function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+        self.source, self.backend = function, backend
+        torch._dynamo.utils.clear_compilation_metrics()  # capturing before this was not it
+        first = backend == self.options["backend"]
+        mode = self.options["mode"] if first else "default"
+        if first and self.options["freezing"]:
+            # Not by torch.compile(options=…): TorchDynamo reads the setting before they apply.
+            torch._inductor.config.freezing = True
+        return torch.compile(
+            function,
+            backend=backend,
+            mode=None if mode == "default" else mode,
+            dynamic=self.options["dynamic"],
+            fullgraph=self.options["fullgraph"],
+        )
+
+    def _first_that_works(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile and call with one backend after another until none of it fails."""
+        args, kwargs = self.example
+        device = base.tensors_of(self.example)[0].device.type
+        for backend in self._chain():
+            if refusal := self._refusal(backend, device=device):
+                self.attempts.append({"backend": backend, "failed": refusal.reason})
+                continue
+            _forget()
+            compiled = self._compile(function, backend)
+            try:
+                with self.context():
+                    compiled(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next one is tried
+                self.attempts.append({"backend": backend, "failed": reason_of(error)})
+                continue
+            self.attempts.append({"backend": backend, "failed": None})
+            return compiled
+        told = "; ".join(f"{tried['backend']}: {tried['failed']}" for tried in self.attempts)
+        raise RuntimeError(f"no backend of the fallback chain works ({told})")
+
+    def facts(self) -> dict[str, Any]:
+        """Read Dynamo's counters: graphs, breaks and what it gave up with reasons, recompiles.
+
+        Where the recompile limit was reached, some more calls show what is still compiled.
+        """
+        counters = torch._dynamo.utils.counters
+        compiles = torch._dynamo.convert_frame.FRAME_COMPILE_COUNTER
+        facts: dict[str, Any] = {
+            "graphs": counters["stats"]["unique_graphs"],
+            # Not counters["graph_break"]: that one misses branches that depend on data.
+            "graph_breaks": dict(
+                Counter(
+                    _in_short(found.reason) for found in torch._dynamo.utils.graph_break_reasons
+                )
+            ),
+            "recompiles": sum(count - 1 for count in compiles.values()) - _refused(),
+            "cudagraph_skips": counters["inductor"]["cudagraph_skips"],
+        }
+        if skipped := frames_skipped():
+            facts["frames_skipped"] = skipped
+        if reasons := recompile_reasons():
+            facts["recompile_reasons"] = reasons
+        if self.attempts:
+            facts |= {"fallback": self.attempts, "ended_on": self.backend}
+        if limit := recompile_limit_reached():
+            facts |= self._after(limit)
+        if nothing := self._nothing_done(facts):
+            facts["no_effect"] = nothing
+        return facts
+
+    def _after(self, limit: str) -> dict[str, Any]:
+        """Tell how many calls compiled code still serves now that a limit was reached."""
+        args, kwargs = self.example
+        with self._probed_in():
+            ran = sum(runs_compiled(lambda: self.compiled(*args, **kwargs)) for _ in range(PROBED))
+        facts: dict[str, Any] = {"compiled_calls": {"ran": ran, "of": PROBED}}
+        if not ran:
+            return facts | {"no_effect": f"{limit}: from then on eager code ran"}
+        part = f"compiled code took part in {ran} of {PROBED} calls"
+        return facts | {
+            "warnings": [f"{limit}: what fits no compiled version ran in eager; {part}"]
+        }
+
+    def _nothing_done(self, facts: dict[str, Any]) -> str | None:
+        """Say how what was asked for came to nothing, or return None."""
+        if facts["graphs"] == 0:
+            because = "; ".join(facts.get("frames_skipped", {}))
+            told = "torch.compile captured no graph: eager code ran"
+            return f"{told} ({because})" if because else told
+        if self.attempts and self.backend == "eager":
+            return "the fallback chain ended on eager: its kernels are eager's"
+        replayed = self.backend == "cudagraphs" or self.options["mode"] == "reduce-overhead"
+        if replayed and facts["cudagraph_skips"] >= facts["graphs"]:
+            return "every CUDA graph was skipped: the kernels were launched one by one"
+        if self.backend == "openvino" and _kernels_by_inductor():
+            return "OpenVINO failed, and its backend silently ran TorchInductor instead"
+        return facts.get("no_effect")
+
+    def export(self, directory: Path) -> list[str]:
+        """Write the counters, and the graphs and breaks that ``torch._dynamo.explain`` finds.
+
+        Explaining runs the function once more, in eager: a compiled step takes an optimiser step.
+        """
+        (directory / "counters.json").write_text(json.dumps(self.facts(), indent=1))
+        args, kwargs = self.example
+        explained = torch._dynamo.explain(self.source)(*args, **kwargs)
+        graphs = [graph.print_readable(print_output=False) for graph in explained.graphs]
+        (directory / "graph.txt").write_text("\n\n".join(graphs), encoding="utf-8")
+        (directory / "graph_breaks.txt").write_text(str(explained), encoding="utf-8")
+        return ["counters.json", "graph.txt", "graph_breaks.txt"]
+
+
+def _in_short(reason: str) -> str:
+    """Give what a graph break is and its explanation, without hints and addresses."""
+    if reason.startswith("generic_jump"):
+        return f"branch that depends on the data of a tensor ({reason})"
+    what, *more = (line.strip() for line in reason.splitlines())
+    explanation = [line.removeprefix("Explanation: ") for line in more[:1]]
+    return ": ".join([what, *explanation])
+
+
+def frames_skipped() -> dict[str, int]:
+    """Count the frames that Dynamo gave up as a whole, by its reason: eager runs them.
+
+    These are no graph breaks: after one of those Dynamo goes on.
+    """
+    metrics = torch._dynamo.utils.get_compilation_metrics()
+    told = [found.fail_reason for found in metrics if found.fail_reason]
+    return dict(Counter(_in_short(reason) for reason in told if not reason.startswith(LIMIT)))
+
+
+def recompile_reasons() -> list[str]:
+    """Return the guards that failed, each once, the last ones first, with the code they guard."""
+    metrics = torch._dynamo.utils.get_compilation_metrics()
+    told = [_guard_in_short(found.recompile_reason) for found in metrics if found.recompile_reason]
+    return list(dict.fromkeys(reversed(told)))[:REASONS_KEPT]
+
+
+def _guard_in_short(reason: str) -> str:
+    """Give the guard and the code that it guards, without the number of the compilation."""
+    first = reason.strip().splitlines()[0].partition(": ")[2] or reason
+    return "  # ".join(part.strip() for part in first.split("# ")).partition(" (HINT")[0]
+
+
+def recompile_limit_reached() -> str | None:
+    """Say which limit Dynamo reached and the guard that failed then, or return None.
+
+    What is not compiled then runs in eager; PyTorch tells it in its log alone.
+    """
+    told = [t for t in torch._dynamo.utils.counters["unimplemented"] if t.startswith(LIMIT)]
+    if not told:
+        return None
+    accumulated = "accumulated_recompile_limit" in told[0]
+    name = "accumulated_recompile_limit" if accumulated else "recompile_limit"
+    limit = f"{name} ({getattr(torch._dynamo.config, name)}) was reached"
+    for found in torch._dynamo.utils.get_compilation_metrics():
+        if (found.fail_reason or "").startswith(LIMIT) and found.recompile_reason:
+            return f"{limit}, for {_guard_in_short(found.recompile_reason)}"
+    return limit
+
+
+def _refused() -> int:
+    """Count the compilations that were begun and given up at a limit."""
+    told = torch._dynamo.utils.counters["unimplemented"]
+    return sum(count for reason, count in told.items() if reason.startswith(LIMIT))
+
+
+def runs_compiled(call: Callable[[], Any]) -> bool:
+    """Make a call and say whether code that Dynamo compiled took part in it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        call()
+    return any(event.name.startswith("Torch-Compiled Region") for event in profile.events())
+
+
+def _forget() -> None:
+    """Forget what was compiled and counted so far."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch._dynamo.utils.graph_break_reasons.clear()
+
+
+def _unknown_backend(name: str) -> base.Unsupported | None:
+    known = set(torch._dynamo.list_backends(exclude_tags=()))
+    known -= {name for name, package in LISTED_ANYWAY.items() if find_spec(package) is None}
+    if name in known:
+        return None
+    close = nearest(name, known)
+    hint = "" if close is None else f"; did you mean {close!r}?"
+    common = ", ".join(sorted(known & set(torch._dynamo.list_backends())))
+    return base.Unsupported(
+        f"torch.compile has no backend {name!r} here",
+        REMEDIES.get(name, f"use one of {common}, or install the package that has it{hint}"),
+    )
+
+
+def missing_compiler(device: str) -> base.Unsupported | None:
+    """Inductor writes C++ for a CPU; for CUDA Triton compiles the C code that launches kernels."""
+    if device == "mps":
+        return None
+    if device == "cuda":
+        return _missing_for_triton()
+    return missing_cpp_compiler()
+
+
+def _missing_for_triton() -> base.Unsupported | None:
+    if not any(map(shutil.which, [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"])):
+        return base.Unsupported(
+            "Triton, which TorchInductor uses on CUDA, found no C compiler",
+            "install one (Debian: apt-get install gcc) or set CC",
+        )
+    if not Path(sysconfig.get_config_var("INCLUDEPY"), "Python.h").is_file():
+        return base.Unsupported(
+            "Triton, which TorchInductor uses on CUDA, needs Python's headers",
+            "install them (Debian: apt-get install python3-dev)",
+        )
+    return None
+
+
+def missing_cpp_compiler() -> base.Unsupported | None:
+    """Say that there is no C++ compiler for what TorchInductor writes."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return base.Unsupported(
+            "TorchInductor found no C++ compiler",
+            "install one (Debian: apt-get install g++; macOS: xcode-select --install) or set CXX",
+        )
+    return None
+
+
+def _kernels_by_inductor() -> int:
+    from torch._inductor import metrics
+
+    return metrics.generated_kernel_count

@@ -1,0 +1,86 @@
+"""torch.export: the model as a graph of ATen operators, run without its Python class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, OutputKind
+from torch.utils import _pytree
+
+from torchmodes.workloads.modes import base
+from torchmodes.workloads.structures import register_dataclasses
+
+
+class Engine(base.Engine):
+    """Runs the exported program's module: generated Python code that calls ATen operators."""
+
+    program: ExportedProgram
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Export the module with the example inputs' shapes."""
+        self.program = capture(module, args, kwargs, strict=self.options["strict"])
+        return self.program.module()
+
+    def facts(self) -> dict[str, Any]:
+        """Count the nodes that call an operator."""
+        return {"graph_nodes": count_operators(self.program)}
+
+    def artefacts(self) -> list[Path]:
+        """Save the archive that `torch.export.load` reads where the model's class is not."""
+        archive = self.directory / "model.pt2"
+        torch.export.save(self.program, archive)
+        return [archive]
+
+
+def capture(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    strict: bool = False,
+    dynamic_shapes: dict[str, Any] | None = None,
+) -> ExportedProgram:
+    """Export a module; it may return dataclasses that nobody registered with PyTorch."""
+    # Its code runs as it is unless TorchDynamo reads it, and that would read the hook too.
+    hook = None if strict else module.register_forward_hook(_learn_dataclasses)
+    try:
+        return torch.export.export(
+            module, args, kwargs, strict=strict, dynamic_shapes=dynamic_shapes
+        )
+    finally:
+        if hook is not None:
+            hook.remove()
+
+
+def _learn_dataclasses(module: nn.Module, args: Any, output: Any) -> None:
+    register_dataclasses(output)
+
+
+def with_tensors_alone(program: ExportedProgram) -> ExportedProgram:
+    """Let an exported program return its tensors in a tuple, in place.
+
+    torch.onnx.export fails on numbers and texts in an output, AOTInductor on some.
+    """
+    output, specs = program.graph.output_node(), program.graph_signature.output_specs
+    returned: Any = output.args[0]
+    pairs = list(zip(returned, specs, strict=True))
+    kept = [(node, spec) for node, spec in pairs if not isinstance(spec.arg, ConstantArgument)]
+    output.args = (tuple(node for node, _ in kept),)
+    specs[:] = [spec for _, spec in kept]
+    users = sum(spec.kind == OutputKind.USER_OUTPUT for spec in specs)
+    signature = program.module_call_graph[0].signature
+    assert signature is not None, "the root has one"
+    signature.out_spec = _pytree.tree_structure((0,) * users)
+    return program
+
+
+def count_operators(program: ExportedProgram) -> int:
+    """Count the nodes of an exported program that call an operator."""
+    return sum(node.op == "call_function" for node in program.graph.nodes)

@@ -1,0 +1,95 @@
+"""FX: torch.fx.symbolic_trace, then graph passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import fx, nn
+from torch.fx.experimental.optimization import fuse
+
+from torchmodes.config.modes import CUSTOM_OPERATORS, FUSE_CONV_BN
+from torchmodes.planning.cases import Case
+from torchmodes.planning.user_code import load_function
+from torchmodes.workloads.modes import base
+from torchmodes.workloads.modes.fx_passes import describe_graph, use_custom_operators
+from torchmodes.workloads.operators import load_operators
+
+
+class Engine(base.Engine):
+    """Runs the traced graph's generated Python code, rewritten by the mode's passes."""
+
+    trains = True
+    graph_module: fx.GraphModule
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.passes_without_effect: list[str] = []
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """Refuse models that cannot be traced with symbols, and a pass that ends training."""
+        if family == "transformers":
+            return base.Unsupported(
+                "torch.fx.symbolic_trace fails on transformers models: their code looks at values",
+                "use torch.export (engine export), or torchscript with method: trace",
+            )
+        if case.task == "training" and FUSE_CONV_BN in self.options["passes"]:
+            return base.Unsupported(
+                f"{FUSE_CONV_BN} is for inference: it fixes the statistics of batch norms",
+                "train in a mode without that pass",
+            )
+        return None
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Trace the module symbolically and apply the passes in order."""
+        traced = fx.symbolic_trace(module)
+        self.nodes_traced = len(traced.graph.nodes)
+        for name in self.options["passes"]:
+            before = _nodes_and_modules(traced)
+            traced = self._rewrite(traced, name)
+            if _nodes_and_modules(traced) == before:
+                self.passes_without_effect.append(name)
+        traced.graph.lint()
+        traced.recompile()
+        self.graph_module = traced
+        return traced
+
+    def _rewrite(self, traced: fx.GraphModule, name: str) -> fx.GraphModule:
+        if name == CUSTOM_OPERATORS:
+            if self.operators is None:
+                raise ValueError("the pass custom-operators needs the compiled operators")
+            load_operators(self.operators)
+            return use_custom_operators(traced)
+        if name == FUSE_CONV_BN:
+            fused = fuse(traced, inplace=True, no_trace=True)
+            assert isinstance(fused, fx.GraphModule)
+            return fused
+        return load_function(name)(traced)
+
+    def facts(self) -> dict[str, Any]:
+        """Count the nodes before and after the passes, and name passes that changed nothing."""
+        facts: dict[str, Any] = {
+            "nodes_traced": self.nodes_traced,
+            "nodes": len(self.graph_module.graph.nodes),
+        }
+        idle = self.passes_without_effect
+        if idle:
+            facts["passes_without_effect"] = idle
+        if idle and len(idle) == len(self.options["passes"]):
+            facts["no_effect"] = f"{', '.join(idle)} changed neither a node nor a module"
+        return facts
+
+    def export(self, directory: Path) -> list[str]:
+        """Write the graph as text and as a table, and the generated code."""
+        description = describe_graph(self.graph_module)
+        (directory / "graph.txt").write_text(description.text, encoding="utf-8")
+        description.table.to_csv(directory / "graph.csv", index=False)
+        (directory / "code.py").write_text(description.code, encoding="utf-8")
+        return ["graph.txt", "graph.csv", "code.py"]
+
+
+def _nodes_and_modules(traced: fx.GraphModule) -> list[str]:
+    return [str(traced.graph), *(f"{name}: {child}" for name, child in traced.named_children())]

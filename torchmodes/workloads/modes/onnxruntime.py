@@ -1,0 +1,317 @@
+"""ONNX Runtime: torch.onnx.export, executed by one of its providers."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from torchmodes.planning.cases import Case
+from torchmodes.workloads.modes import base
+from torchmodes.workloads.modes.export import capture, with_tensors_alone
+from torchmodes.workloads.structures import Inputs, Structure, returned_dtypes, tensors_taken
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ELEMENTS = {
+    torch.float32: 1,
+    torch.uint8: 2,
+    torch.int8: 3,
+    torch.uint16: 4,
+    torch.int16: 5,
+    torch.int32: 6,
+    torch.int64: 7,
+    torch.bool: 9,
+    torch.float16: 10,
+    torch.float64: 11,
+    torch.uint32: 12,
+    torch.uint64: 13,
+    torch.bfloat16: 16,
+    torch.float8_e4m3fn: 17,
+    torch.float8_e4m3fnuz: 18,
+    torch.float8_e5m2: 19,
+    torch.float8_e5m2fnuz: 20,
+}
+"""Numbers of the element types in ONNX (``TensorProto.DataType``)."""
+TYPES = frozenset({*ELEMENTS, torch.complex64, torch.complex128})
+"""What can be given: torch.onnx.export writes complex numbers as pairs of real ones."""
+NOT_RETURNED = {dtype for dtype in ELEMENTS if str(dtype).startswith("torch.float8")}
+"""Element types that ONNX Runtime's DLPack does not know."""
+
+
+class Engine(base.Engine):
+    """Runs an ONNX file; tensors go in by their addresses and come out by DLPack, uncopied."""
+
+    own_threads = True
+    takes = TYPES
+
+    session: Any
+    opset: int
+    export_s: float
+    session_s: float
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """Refuse devices without a provider, and what a provider would do elsewhere."""
+        if missing := [package for package in PACKAGES if find_spec(package) is None]:
+            return base.Unsupported(
+                f"{', '.join(missing)} not installed", f"pip install {' '.join(missing)}"
+            )
+        if case.device == "mps":
+            return base.Unsupported(
+                "ONNX Runtime has no provider for MPS", "run the case on cpu or cuda"
+            )
+        wanted = self._provider(case.device)
+        if (wanted == "cpu") != (case.device == "cpu"):
+            return base.Unsupported(
+                f"provider: {wanted} does not run on {case.device}", "use provider: auto"
+            )
+        if case.device == "cpu" and case.precision in ("bf16", "fp16"):
+            return base.Unsupported(
+                f"ONNX Runtime's CPU provider has no {case.precision} kernels for most operators",
+                "use fp32, or run the case on cuda",
+            )
+        return self._missing_provider(wanted)
+
+    def _provider(self, device: str) -> str:
+        provider = self.options["provider"]
+        return device if provider == "auto" else provider
+
+    def _missing_provider(self, wanted: str) -> base.Unsupported | None:
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        if PROVIDERS[wanted] in available:
+            return None
+        return base.Unsupported(
+            f"the installed onnxruntime has no {PROVIDERS[wanted]}",
+            "pip uninstall onnxruntime; pip install onnxruntime-gpu"
+            + (" 'tensorrt-cu13<11'" if wanted == "tensorrt" else ""),
+        )
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Export to a private folder, check the file, open a session."""
+        import onnx
+
+        start = time.perf_counter()
+        captured = _capture(module, args, kwargs)
+        interface = Interface.of(captured, args, kwargs)
+        self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
+        program = torch.onnx.export(
+            with_tensors_alone(captured),
+            dynamo=True,
+            opset_version=self.options["opset"],
+            verbose=False,
+        )
+        assert program is not None
+        program.save(self.model, external_data=True)
+        onnx.checker.check_model(str(self.model))
+        self.opset = program.model.opset_imports[""]
+        self.export_s = time.perf_counter() - start
+        device = base.tensors_of((args, kwargs))[0].device
+        start = time.perf_counter()
+        if device.type == "cuda":
+            call = self._on_cuda(device, interface)
+        else:
+            self.session = self._open("cpu", {})
+            call = self._calling(device, interface, self.session.run_with_iobinding)
+        self.session_s = time.perf_counter() - start
+        return call
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file; its weights lie beside it in ``model.onnx.data``."""
+        return self.directory / "model.onnx"
+
+    def _open(
+        self, provider: str, options: dict[str, str], *, rest: dict[str, str] | None = None
+    ) -> Any:
+        """Open a session that computes with `provider`, or raise.
+
+        With `rest`, nodes that it does not take run on CUDA with these options, not on the CPU.
+        """
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.inter_op_num_threads = 1
+        # Its threads would wait for the next call by spinning, and slow the baseline's turn.
+        settings.add_session_config_entry("session.force_spinning_stop", "1")
+        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        wanted = PROVIDERS[provider]
+        providers: list[Any] = [(wanted, options)] if options else [wanted]
+        if rest is not None:
+            providers.append((PROVIDERS["cuda"], rest))
+        session = onnxruntime.InferenceSession(self.model, settings, providers=providers)
+        session.disable_fallback()
+        if session.get_providers()[0] != wanted:
+            raise RuntimeError(
+                f"ONNX Runtime could not load {wanted} (its log says why) and would have run"
+                f" {session.get_providers()[0]} instead"
+            )
+        return session
+
+    def _calling(
+        self, device: torch.device, interface: Interface, run: Callable[[Any], None]
+    ) -> Callable[..., Any]:
+        """Return a call that binds the tensors of a device by their addresses, and runs that."""
+        inputs = [given.name for given in self.session.get_inputs()]
+        outputs = [output.name for output in self.session.get_outputs()]
+        kind, index, take = device.type, device.index or 0, interface.take
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            tensors = [_real(tensor).contiguous() for tensor in take((args, kwargs))]
+            binding = self.session.io_binding()
+            for name, tensor in zip(inputs, tensors, strict=True):
+                element, shape = ELEMENTS[tensor.dtype], tuple(tensor.shape)
+                binding.bind_input(name, kind, index, element, shape, tensor.data_ptr())
+            for name in outputs:
+                binding.bind_output(name, kind, index)
+            run(binding)
+            return interface.output([torch.from_dlpack(value) for value in binding.get_outputs()])
+
+        return call
+
+    def _on_cuda(self, device: torch.device, interface: Interface) -> Callable[..., Any]:
+        """Run on a stream that waits for PyTorch's and is waited for.
+
+        PyTorch's default stream is 0, which ONNX Runtime takes for “none given”: hence a stream of
+        its own, ordered by events instead of by waiting on the host.
+        """
+        from onnxruntime import RunOptions
+
+        index = device.index or 0
+        stream = torch.cuda.Stream(device)
+        provider = self._provider("cuda")
+        if provider == "tensorrt":
+            # ONNX Runtime looks for TensorRT's libraries where the system has them; its Python
+            # package loads those that lie inside it.
+            with contextlib.suppress(ImportError):
+                importlib.import_module("tensorrt")
+        self.session = self._open(
+            provider,
+            self._cuda_options(provider, index, stream),
+            rest=self._cuda_options("cuda", index, stream) if provider == "tensorrt" else None,
+        )
+        unsynchronised = RunOptions()
+        unsynchronised.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+        def run(binding: Any) -> None:
+            current = torch.cuda.current_stream(device)
+            stream.wait_stream(current)
+            self.session.run_with_iobinding(binding, unsynchronised)
+            current.wait_stream(stream)
+
+        return self._calling(device, interface, run)
+
+    def _cuda_options(self, provider: str, index: int, stream: torch.cuda.Stream) -> dict[str, str]:
+        """Return the provider's options; https://onnxruntime.ai/docs/execution-providers."""
+        options = {"device_id": str(index), "user_compute_stream": str(stream.cuda_stream)}
+        tf32 = self.precision == "tf32"
+        if provider == "cuda":
+            return options | {"use_tf32": "1" if tf32 else "0"}
+        if not tf32:
+            # The provider has no option for it; TensorRT's builder reads this variable.
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        return options | {
+            "trt_fp16_enable": "1" if self.precision == "fp16" else "0",
+            "trt_bf16_enable": "1" if self.precision == "bf16" else "0",
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(self.directory),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(self.directory),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Tell operator set, sizes, threads, and how many nodes each provider computes."""
+        nodes: Counter[str] = Counter()
+        for part in self.session.get_provider_graph_assignment_info():
+            nodes[part.ep_name] += len(part.get_nodes())
+        facts: dict[str, Any] = {
+            "opset": self.opset,
+            "file_bytes": {path.name: path.stat().st_size for path in self.artefacts()},
+            "provider": self.session.get_providers()[0],
+            "nodes": dict(nodes),
+            "intra_op_threads": self.session.get_session_options().intra_op_num_threads,
+            "export_s": self.export_s,
+            "session_s": self.session_s,
+        }
+        if engines := list(self.directory.glob("*.engine")):
+            facts["engine_bytes"] = sum(path.stat().st_size for path in engines)
+        if facts["provider"] not in nodes:
+            facts["no_effect"] = f"{facts['provider']} took no node: {', '.join(nodes)} ran them"
+        return facts
+
+    def artefacts(self) -> list[Path]:
+        """Return the ONNX file and that of its weights, if it has one."""
+        weights = self.model.with_name("model.onnx.data")
+        return [self.model, weights] if weights.exists() else [self.model]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """How the tensors of an ONNX model come from a call's inputs and make the module's output.
+
+    Attributes
+    ----------
+    take
+        The tensors of a call, in the order of the model's inputs.
+    structure
+        Of the module's output.
+    dtypes
+        Of the module's output tensors; ONNX has no complex ones, and DLPack brings truth values
+        as bytes.
+    """
+
+    take: Callable[[Inputs], list[torch.Tensor]]
+    structure: Structure
+    dtypes: list[torch.dtype]
+
+    @classmethod
+    def of(
+        cls, program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Interface:
+        """Describe an exported program."""
+        dtypes = returned_dtypes(program)
+        return cls(tensors_taken(args, kwargs), Structure.of_output(program), dtypes)
+
+    def output(self, found: list[torch.Tensor]) -> Any:
+        """Put what a session returned together to what the module returns."""
+        for i, dtype in enumerate(self.dtypes):
+            if dtype is torch.bool:
+                found[i] = found[i].view(torch.bool)
+            elif dtype.is_complex:
+                found[i] = torch.view_as_complex(found[i])
+        return self.structure.filled(found)
+
+
+def _capture(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+    """Export a module as torch.onnx.export does: by its code, else by TorchDynamo."""
+    try:
+        return capture(module, args, kwargs)
+    except Exception as error:  # noqa: BLE001 - whatever it was, TorchDynamo may read the code
+        try:
+            return capture(module, args, kwargs, strict=True)
+        except Exception:  # noqa: BLE001 - the first one is nearer to the model's code
+            raise error from None
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    """View complex numbers as pairs of real ones, as torch.onnx.export does."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor

@@ -1,0 +1,125 @@
+"""Precisions: what a case's number format asks of the module, the inputs and the device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+from torchmodes.planning.cases import Case
+from torchmodes.workloads.modes.base import Engine, Unsupported
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def unsupported_precision(
+    case: Case, *, precisions: Collection[str] = Engine.precisions
+) -> Unsupported | None:
+    """Say why a case should not run in its precision on this machine, or None.
+
+    Parameters
+    ----------
+    case
+        The case.
+    precisions
+        Those that its engine can be asked for.
+    """
+    if case.precision not in precisions:
+        return _not_among(case, precisions)
+    if case.precision == "tf32" and case.device != "cuda":
+        return Unsupported(
+            f"tf32 is a format of NVIDIA tensor cores; {case.device} has none", "use fp32 or bf16"
+        )
+    if case.precision == "tf32" and torch.cuda.get_device_capability() < (8, 0):
+        return Unsupported("tf32 needs compute capability 8.0 (Ampere)", "use fp32 or fp16")
+    if (
+        case.precision == "bf16"
+        and case.device == "cuda"
+        and torch.cuda.get_device_capability() < (8, 0)
+    ):
+        return Unsupported(
+            "bf16 needs compute capability 8.0 (Ampere); before, PyTorch emulates it",
+            "use fp16 or fp32",
+        )
+    if case.precision == "fp16" and case.device == "cpu" and not _cpu_computes_fp16():
+        return Unsupported(
+            "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"
+            " hundreds of times slower",
+            "use bf16 or fp32, or run the case on cuda",
+        )
+    if case.precision == "fp16" and case.task == "training":
+        return Unsupported("fp16 training needs loss scaling, which is not done here", "use bf16")
+    return None
+
+
+def _not_among(case: Case, precisions: Collection[str]) -> Unsupported:
+    if case.precision == "int8":
+        return Unsupported(
+            f"the mode {case.mode!r} does not quantise",
+            "choose a mode whose engine quantises to int8",
+        )
+    known = ", ".join(sorted(precisions))
+    return Unsupported(
+        f"the mode {case.mode!r} does not compute in {case.precision}",
+        f"ask for the precision {known}" if len(precisions) == 1 else f"ask for one of {known}",
+    )
+
+
+def cast(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], precision: str
+) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    """Put module and floating inputs of an inference case into its precision."""
+    dtype = HALF.get(precision)
+    if dtype is None:
+        return module, args, kwargs
+
+    def convert(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    args, kwargs = _pytree.tree_map_only(torch.Tensor, convert, (args, kwargs))
+    return module.to(dtype), args, kwargs
+
+
+def autocast(case: Case) -> AbstractContextManager[Any]:
+    """Return the context a training step's forward pass runs in."""
+    if case.precision == "bf16":
+        return torch.autocast(case.device, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+@contextmanager
+def in_precision(precision: str) -> Generator[None]:
+    """Allow TF32 where a case asks for it, and forbid it again after.
+
+    Baseline and candidate take turns in one process, so the switch belongs to a side. It takes
+    microseconds: enter this outside of what is timed.
+    """
+    if precision != "tf32":
+        yield
+        return
+    _set_tf32(allowed=True)
+    try:
+        yield
+    finally:
+        _set_tf32(allowed=False)
+
+
+def forbid_tf32() -> None:
+    """Make fp32 mean fp32 on CUDA, whatever the version's default is."""
+    _set_tf32(allowed=False)
+
+
+def _set_tf32(*, allowed: bool) -> None:
+    # Not by the newer `fp32_precision`: torch.export and TorchInductor still read `allow_tf32`,
+    # which raises where only the other was set.
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _cpu_computes_fp16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_fp16") or capabilities.get("amx_fp16"))

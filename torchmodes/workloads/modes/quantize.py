@@ -1,0 +1,82 @@
+"""Quantisation: linear layers in int8, by torch.ao.quantization or torchao."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchmodes.planning.cases import Case
+from torchmodes.workloads.modes import base
+from torchmodes.workloads.modes.compile import missing_compiler, recompile_limit_reached
+
+
+class Engine(base.Engine):
+    """Replaces the weights of linear layers; all other layers stay as they are, in fp32."""
+
+    precisions = frozenset({"int8"})
+    linear_layers = 0
+    quantized_weights = 0
+    weights = 0
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """Refuse where the library has no int8 kernels for the device, or is not installed."""
+        if self.options["library"] == "torch":
+            if case.device != "cpu":
+                return base.Unsupported(
+                    f"torch.ao.quantization has int8 kernels for the CPU, none for {case.device}",
+                    "use library: torchao",
+                )
+            if torch.backends.quantized.engine == "none":
+                return base.Unsupported(
+                    "this build of PyTorch has no engine for quantised operators",
+                    "use library: torchao",
+                )
+        elif find_spec("torchao") is None:
+            return base.Unsupported("torchao is not installed", "pip install torchao")
+        if self.options["compile"]:
+            return missing_compiler(case.device)
+        return None
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Quantise the weights of every `torch.nn.Linear`."""
+        self.weights = sum(p.numel() for p in module.parameters())
+        linear = [layer for layer in module.modules() if type(layer) is nn.Linear]
+        self.linear_layers = len(linear)
+        self.quantized_weights = sum(layer.weight.numel() for layer in linear)
+        if self.options["library"] == "torch":
+            # Deprecated in favour of torchao, which is the other choice of `library`.
+            return torch.ao.quantization.quantize_dynamic(  # ty: ignore[deprecated]
+                module, {nn.Linear}, dtype=torch.qint8
+            )
+        # By name: importing it takes seconds, which only the modes that use it should pay.
+        torchao: Any = importlib.import_module("torchao.quantization")
+        if self.options["method"] == "dynamic":
+            torchao.quantize_(module, torchao.Int8DynamicActivationInt8WeightConfig())
+        else:
+            torchao.quantize_(module, torchao.Int8WeightOnlyConfig())
+        return torch.compile(module) if self.options["compile"] else module
+
+    def facts(self) -> dict[str, Any]:
+        """Count the layers and the share of all weights that are int8."""
+        facts: dict[str, Any] = {
+            "linear_layers": self.linear_layers,
+            "share_of_weights": self.quantized_weights / self.weights if self.weights else 0.0,
+        }
+        if self.options["library"] == "torch":
+            facts["quantized_engine"] = torch.backends.quantized.engine
+        if self.options["compile"]:
+            facts["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+            if limit := recompile_limit_reached():
+                facts["warnings"] = [f"{limit}: what was not compiled ran in eager"]
+        if not self.linear_layers:
+            facts["no_effect"] = "the model has no torch.nn.Linear: nothing was quantised"
+        elif facts.get("graphs") == 0:
+            facts["no_effect"] = "torch.compile captured no graph: int8 ran in eager"
+        return facts

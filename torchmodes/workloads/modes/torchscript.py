@@ -1,0 +1,196 @@
+"""TorchScript: torch.jit.script or torch.jit.trace, and its passes for inference."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+from torchmodes.planning.cases import Case
+from torchmodes.workloads.modes import base
+from torchmodes.workloads.structures import Flattened, Inputs, Structure, tensors_taken
+
+
+class Engine(base.Engine):
+    """Compiles the module to TorchScript; it can be saved and run without its Python class."""
+
+    trains = True
+    scripted: torch.jit.ScriptModule
+    archived: torch.jit.ScriptModule
+    before: Counter[str] | None = None
+
+    def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
+        """TorchScript ends with Python 3.13, and reads source that transformers does not keep."""
+        if sys.version_info >= (3, 14):
+            return base.Unsupported(
+                "TorchScript does not support Python 3.14 and later",
+                "use Python 3.13 or torch.export",
+            )
+        if self.options["method"] == "script" and family == "transformers":
+            return base.Unsupported(
+                "torch.jit.script fails on transformers models: “Failed to get source”",
+                "use method: trace, or torch.export (engine export)",
+            )
+        return base.inference_only(case, self.options, "freeze", "optimize_for_inference")
+
+    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse to trace what torch.jit.trace cannot copy."""
+        if self.options["method"] == "trace":
+            self.refuse(sparse_layouts(args, kwargs), "trace", ())
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Script the module, or trace it with the example inputs; then optimise it."""
+        if self.options["method"] == "script":
+            self.scripted, traced = torch.jit.script(module), None
+        else:
+            traced = trace(module, args, kwargs)
+            self.scripted = traced.scripted
+        if self.options["freeze"] or self.options["optimize_for_inference"]:
+            self.before = node_kinds(self.scripted)
+        # Both: the other freezes too, and a frozen module it would change in place, `archived` too.
+        if self.options["freeze"] and not self.options["optimize_for_inference"]:
+            self.scripted = torch.jit.freeze(self.scripted)
+        self.archived = self.scripted
+        if self.options["optimize_for_inference"]:
+            self.scripted = torch.jit.optimize_for_inference(self.scripted)
+        return self.scripted if traced is None else traced.calling(self.scripted)
+
+    def facts(self) -> dict[str, Any]:
+        """Count the nodes of the graph that runs, and before its passes for inference."""
+        after = node_kinds(self.scripted)
+        facts: dict[str, Any] = {"graph_nodes": after.total()}
+        if self.before is not None:
+            facts["graph_nodes_before"] = self.before.total()
+            if after == self.before:
+                facts["no_effect"] = "the passes for inference changed no node of the graph"
+        return facts
+
+    def artefacts(self) -> list[Path]:
+        """Save the archive that `torch.jit.load` reads where the model's class is not.
+
+        It holds the module before `optimize_for_inference`, to be optimised again after loading:
+        the constants in oneDNN's layout that this makes are lost in an archive.
+        """
+        archive = self.directory / "model.pt"
+        torch.jit.save(self.archived, archive)
+        return [archive]
+
+    def export(self, directory: Path) -> list[str]:
+        """Write the archive ``model.pt``, its code and its graph."""
+        torch.jit.save(self.scripted, directory / "model.pt")
+        (directory / "code.py").write_text(self.scripted.code, encoding="utf-8")
+        (directory / "graph.txt").write_text(str(self.scripted.inlined_graph), encoding="utf-8")
+        return ["model.pt", "code.py", "graph.txt"]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A trace, and how it is called with the module's own inputs for the module's own output."""
+
+    scripted: torch.jit.ScriptModule
+    take: Callable[[Inputs], list[Any]] | None
+    put_together: Callable[[Any], Any] | None
+
+    def calling(self, scripted: torch.jit.ScriptModule) -> Callable[..., Any]:
+        """Return a call of the trace, or of what passes made of it."""
+        take, put_together = self.take, self.put_together
+        if put_together is None:
+            return scripted
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if take is None:
+                return put_together(scripted(*args, **kwargs))
+            return put_together(scripted(*take((args, kwargs))))
+
+        return call
+
+
+def trace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+    """Record the operators of one call.
+
+    TorchScript has tensors, and lists, tuples and dictionaries of tensors; a module whose inputs or
+    output hold anything else is traced as one that takes and returns tensors alone.
+    """
+    if _can_be_traced(module, args, kwargs):
+        returned = _Returned()
+        hook = module.register_forward_hook(returned)
+        try:
+            scripted = _trace(module, args, kwargs)
+        except _Nested:
+            pass
+        else:
+            return Traced(scripted, None, returned.put_together)
+        finally:
+            hook.remove()
+    flattened, take = Flattened(module, args, kwargs), tensors_taken(args, kwargs)
+    scripted = _trace(flattened, tuple(take((args, kwargs))), {})
+    return Traced(scripted, take, flattened.put_together)
+
+
+def _can_be_traced(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether torch.jit.trace takes the inputs: all positional, or all by a parameter's name."""
+    if (args and kwargs) or not all(map(_has_type, [*args, *kwargs.values()])):
+        return False
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = {one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD}
+    return kwargs.keys() <= named
+
+
+def _trace(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> torch.jit.ScriptModule:
+    """Trace; a module that returns a dictionary keeps it.
+
+    Without ``strict=False`` PyTorch refuses dictionaries, such as those of transformers models,
+    whose keys the inputs might change; here they are fixed.
+    """
+    return torch.jit.trace(
+        module, example_inputs=args or None, example_kwarg_inputs=kwargs or None, strict=False
+    )
+
+
+def sparse_layouts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.layout]:
+    """Return the layouts of input tensors that torch.jit.trace cannot copy."""
+    layouts = [tensor.layout for tensor in base.tensors_of((args, kwargs))]
+    return [layout for layout in layouts if layout != torch.strided]
+
+
+class _Nested(Exception):
+    """The output is of no type that TorchScript has."""
+
+
+class _Returned:
+    """A forward hook that looks at the output; one that has no type in TorchScript ends it."""
+
+    put_together: Callable[[Any], Any] | None = None
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not _has_type(output):
+            raise _Nested
+        if type(output) not in (torch.Tensor, tuple, list, dict):
+            structure = Structure.of(output)  # such as a named tuple: a plain one comes back
+            self.put_together = lambda found: structure.filled(_pytree.tree_leaves(found))
+
+
+def _has_type(value: Any) -> bool:
+    """Whether TorchScript has the type of a value: a tensor, or a container of tensors alone."""
+    if isinstance(value, Mapping):
+        value = list(value.values()) if all(isinstance(key, str) for key in value) else []
+    if isinstance(value, tuple | list):
+        return bool(value) and all(isinstance(item, torch.Tensor) for item in value)
+    return isinstance(value, torch.Tensor)
+
+
+def node_kinds(scripted: torch.jit.ScriptModule) -> Counter[str]:
+    """Count the nodes of the inlined graph by kind, such as ``aten::linear``."""
+    return Counter(node.kind() for node in scripted.inlined_graph.nodes())

@@ -1,0 +1,30 @@
+"""The user's own engine: a function in a file of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from torchmodes.planning.user_code import load_function
+from torchmodes.workloads.modes import base
+
+
+class Engine(base.Engine):
+    """Calls ``prepare(model, inputs, **options)`` and runs what it returns."""
+
+    own_threads = True
+
+    def prepare(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Hand the module and its example inputs (a tuple, or a dict) to the user's function."""
+        prepared = load_function(self.options["factory"])(
+            module, kwargs or args, **self.options["options"]
+        )
+        if not callable(prepared):
+            raise ValueError(
+                f"{self.options['factory']} returned {type(prepared).__name__}, not a callable"
+            )
+        return prepared

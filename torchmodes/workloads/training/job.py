@@ -1,0 +1,100 @@
+"""Train the house-price model in one mode: what the process of a training job does."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchmodes.workloads.training.dataset import load_statistics, load_tensors, save_training_stats
+from torchmodes.workloads.training.loop import Epoch, batches, quality, train
+from torchmodes.workloads.training.metrics import HISTORY
+from torchmodes.workloads.workload import Job, configure_process, training_step, unsupported
+
+
+def train_model(argument: dict[str, Any]) -> dict[str, Any]:
+    """Train, write the model's files, and return the metrics; ``wrong`` when the loss diverged.
+
+    Parameters
+    ----------
+    argument
+        A job (`torchmodes.workloads.workload.Job.of`) with ``table`` (paths of the table and its
+        statistics), ``epochs``, and the paths to write: ``model`` (a folder) and ``history``.
+    """
+    job = Job.of(argument)
+    configure_process(job)
+    if refusal := unsupported(job):
+        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+    device, batch_size = job.case.device, job.case.batch_size
+    table, described = map(Path, argument["table"])
+    tensors = load_tensors(table, described, device=device)
+    fitted = load_statistics(described)
+    generator = torch.Generator().manual_seed(job.seed)
+    first = next(
+        batches(tensors.x_train, tensors.y_train, batch_size=batch_size, generator=generator)
+    )
+    made = training_step(job, first)
+    module = made.built.module
+    history = []
+    for epoch in train(
+        made.step,
+        module,
+        tensors,
+        epochs=argument["epochs"],
+        batch_size=batch_size,
+        seed=job.seed,
+        context=made.context,
+    ):
+        print(  # noqa: T201 - the job's log shows progress
+            f"epoch {epoch.epoch}/{argument['epochs']}: training loss {epoch.train_loss:.5f},"
+            f" validation loss {epoch.validation_loss:.5f}, {epoch.seconds:.2f} s",
+            flush=True,
+        )
+        history.append(epoch)
+    write_history(history, Path(argument["history"]))
+    if diverged := [e.epoch for e in history if not isfinite(e.train_loss + e.validation_loss)]:
+        return {
+            "status": "wrong",
+            "reason": f"the loss is not a finite number from epoch {diverged[0]} on",
+            "remedy": "lower training.learning_rate; where eager trains well, the mode is at fault",
+        }
+    with torch.no_grad():
+        predicted = module(tensors.x_test)
+    found = quality(fitted.target_from_z(predicted), fitted.target_from_z(tensors.y_test))
+    folder = Path(argument["model"])
+    torch.save(module.state_dict(), folder / "weights.pt")
+    save_training_stats(fitted, folder / "training_stats.pt")
+    facts = made.engine.facts()
+    artefacts = ["weights.pt", "training_stats.pt", *made.engine.export(folder)]
+    steps_per_epoch = len(tensors.x_train) // batch_size
+    # The first epoch holds the compilation; without a second there is no figure.
+    later = [epoch.seconds for epoch in history[1:]]
+    return {
+        "status": "ok",
+        "rmse": found.rmse,
+        "r2": found.r2,
+        "train_rows_per_s": steps_per_epoch * batch_size / statistics.median(later)
+        if later
+        else None,
+        "seconds": sum(epoch.seconds for epoch in history),
+        "prepare_s": made.prepare_s,
+        "first_epoch_s": history[0].seconds,
+        "epochs": argument["epochs"],
+        "batch_size": batch_size,
+        "rows": len(tensors.x_train),
+        "artefacts": artefacts,
+        "facts": facts,
+    }
+
+
+def write_history(history: list[Epoch], path: Path) -> None:
+    """Write one row per epoch; the header alone when nothing was trained."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, HISTORY)
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in history)

@@ -1,0 +1,151 @@
+"""The training loop: tensors stay on the device, batches are taken by index.
+
+A per-sample ``Dataset`` behind a ``DataLoader`` costs several times the step itself and would hide
+what the modes differ in; ``benchmarks/training_loop.py`` measures it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torchmodes.workloads.training.dataset import Tensors
+
+Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training split; losses are mean squared errors of the z-scored target."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well the test split is predicted, in the target's own unit."""
+
+    rmse: float
+    r2: float
+
+
+def make_optimizer(module: nn.Module, *, learning_rate: float) -> torch.optim.Optimizer:
+    """Return Adam over the module's parameters."""
+    return torch.optim.Adam(module.parameters(), lr=learning_rate)
+
+
+def make_step(
+    model: Callable[..., torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    forward_context: AbstractContextManager[Any] | None = None,
+) -> Step:
+    """Build one optimiser step: forward, mean squared error, backward, update.
+
+    Parameters
+    ----------
+    model
+        What is called on the features: a module or what an engine made of it.
+    optimizer
+        Holds the parameters.
+    forward_context
+        Entered around forward pass and loss (autocast), if any.
+    """
+    context = forward_context or nullcontext()
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        with context:
+            loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def batches(
+    x: torch.Tensor, y: torch.Tensor, *, batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield shuffled full batches; the rest of the rows waits for another epoch (drop_last).
+
+    Raises
+    ------
+    ValueError
+        When there are fewer rows than one batch.
+    """
+    rows = len(x)
+    if rows < batch_size:
+        raise ValueError(
+            f"training.batch_size: {batch_size} is more than the {rows} rows of the training split"
+        )
+    order = torch.randperm(rows, generator=generator).to(x.device)
+    for start in range(0, rows - batch_size + 1, batch_size):
+        index = order[start : start + batch_size]
+        yield x[index], y[index]
+
+
+def train(
+    step: Step,
+    evaluate: Callable[[torch.Tensor], torch.Tensor],
+    tensors: Tensors,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Iterator[Epoch]:
+    """Train, yielding after each epoch.
+
+    Parameters
+    ----------
+    step
+        One optimiser step.
+    evaluate
+        Predicts z-scored targets from z-scored features.
+    tensors
+        The splits, on the device.
+    epochs, batch_size, seed
+        Passes, rows a step, and the seed of the shuffling.
+    context
+        Entered around the steps of an epoch, not around its validation.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        with context():
+            losses = [
+                step(x, y).clone()  # a CUDA graph overwrites its output at the next step
+                for x, y in batches(
+                    tensors.x_train, tensors.y_train, batch_size=batch_size, generator=generator
+                )
+            ]
+        train_loss = torch.stack(losses).mean().item()
+        seconds = time.perf_counter() - start
+        with torch.no_grad():
+            predicted = evaluate(tensors.x_validation)
+            validation_loss = F.mse_loss(predicted, tensors.y_validation).item()
+        yield Epoch(epoch, train_loss, validation_loss, seconds)
+
+
+def quality(predicted: torch.Tensor, actual: torch.Tensor) -> Quality:
+    """Return the root mean squared error and R² of predictions, both in the target's unit.
+
+    Parameters
+    ----------
+    predicted, actual
+        Shape (rows, 1) or (rows,).
+    """
+    predicted, actual = predicted.double().flatten(), actual.double().flatten()
+    residual = (predicted - actual).square().sum()
+    spread = (actual - actual.mean()).square().sum()
+    return Quality(rmse=(residual / len(actual)).sqrt().item(), r2=(1 - residual / spread).item())

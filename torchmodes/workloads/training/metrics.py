@@ -1,0 +1,72 @@
+"""What a training tells of itself: ``metrics.json`` and ``history.csv``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from torchmodes.results.reading import CorruptFile, Result, read_json, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
+"""Columns of ``history.csv``, one row per epoch."""
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Metrics(Result):
+    """How a training in one mode came out; a figure is null where there is none.
+
+    Errors are in the unit of the target, times in seconds.
+    """
+
+    mode: str
+    device: str | None = None
+    status: Literal["ok", "unsupported", "failed", "wrong"]
+    reason: str | None = None
+    remedy: str | None = None
+    rmse: NotNegative | None = None
+    r2: float | None = None
+    train_rows_per_s: NotNegative | None = None
+    seconds: NotNegative | None = None
+    prepare_s: NotNegative | None = None
+    first_epoch_s: NotNegative | None = None
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    rows: Count | None = None
+    artefacts: list[str] = Field([])
+    facts: dict[str, Any] = Field({})
+    environment: dict[str, Any] = Field({})
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read ``results/training/{mode}/metrics.json``.
+
+    Raises
+    ------
+    torchmodes.results.reading.CorruptFile
+        When it is missing, holds something else, or is of another mode than its folder.
+    """
+    metrics = read_json(path, Metrics)
+    folder = path.absolute().parent
+    if folder.parent.name == "training" and folder.name != metrics.mode:
+        raise CorruptFile(path, f"is of a training in another mode, {metrics.mode}")
+    return metrics
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """Read ``results/training/{mode}/history.csv``, as numbers.
+
+    Raises
+    ------
+    torchmodes.results.reading.CorruptFile
+        When it is missing, or is no such table.
+    """
+    history = read_table(path, numbers=HISTORY)
+    if history["epoch"].duplicated().any():
+        raise CorruptFile(path, "has two rows of one epoch")
+    return history

@@ -1,0 +1,383 @@
+"""Subjects: what a job runs again and again — a forward pass or an optimiser step, in some mode.
+
+Training, measuring and profiling all build their subject here, so that they run the same thing.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree
+
+from torchmodes.config import ENGINES_THAT_TRAIN, EagerMode
+from torchmodes.planning.cases import Case, case_from
+from torchmodes.processes.jobs import keep_headers_with_cache
+from torchmodes.workloads.models import build_model
+from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.modes.base import Engine, Refused, Unsupported, tensors_of
+from torchmodes.workloads.modes.precision import (
+    autocast,
+    cast,
+    forbid_tf32,
+    in_precision,
+    unsupported_precision,
+)
+from torchmodes.workloads.structures import register_dataclasses
+from torchmodes.workloads.training.dataset import load_tensors
+from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
+
+EAGER = EagerMode(engine="eager").model_dump()
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a case depends on, as the child process receives it."""
+
+    case: Case
+    model: dict[str, Any]
+    mode: dict[str, Any]
+    seed: int
+    threads: int
+    deterministic: bool = False
+    features: int | None = None
+    learning_rate: float | None = None
+    operators: Path | None = None
+
+    def baseline(self) -> Job:
+        """Return the job of the case's baseline."""
+        return replace(self, case=self.case.baseline, mode=EAGER, operators=None)
+
+    @classmethod
+    def of(cls, argument: Mapping[str, Any]) -> Job:
+        """Read a job as a child process is sent it.
+
+        Parameters
+        ----------
+        argument
+            ``parameters`` (from `torchmodes.planning.cases.case_parameters`), ``threads`` and
+            ``operators`` (a path or null).
+        """
+        parameters, operators = argument["parameters"], argument["operators"]
+        return cls(
+            case=case_from(parameters["case"]),
+            model=parameters["model"],
+            mode=parameters["mode"],
+            seed=parameters["seed"],
+            threads=argument["threads"],
+            deterministic=parameters["deterministic"],
+            features=parameters.get("features"),
+            learning_rate=parameters.get("learning_rate"),
+            operators=Path(operators) if operators else None,
+        )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A callable to be run repeatedly, with what it cost to make.
+
+    It runs inside a `context` (autograd's state, whether TF32 is allowed), which is entered outside
+    of what is timed: some microseconds each time, where a small model takes fifty.
+
+    Attributes
+    ----------
+    inputs
+        What each call of a forward pass takes; other values can be copied into its tensors.
+    restart
+        Puts parameters, buffers, optimiser and batches of a training step back to where they were.
+    """
+
+    call: Callable[[], Any]
+    context: Context
+    engine: Engine
+    built: BuiltModel
+    build_s: float
+    prepare_s: float
+    inputs: Inputs = field(default_factory=Inputs)
+    restart: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A prepared forward pass, the context it runs in and the inputs it was prepared with."""
+
+    function: Callable[..., Any]
+    context: Context
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    engine: Engine
+    built: BuiltModel
+    build_s: float
+    prepare_s: float
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One optimiser step of features and targets, its context, and what it cost to make."""
+
+    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    context: Context
+    optimizer: torch.optim.Optimizer
+    engine: Engine
+    built: BuiltModel
+    build_s: float
+    prepare_s: float
+
+
+def configure_process(job: Job) -> None:
+    """Set threads, seeds, number formats and determinism of this process; it has no other job."""
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.seed)
+    forbid_tf32()
+    keep_headers_with_cache()
+    if job.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def unsupported(job: Job) -> Unsupported | None:
+    """Say why a case cannot run here, before any work, or return None."""
+    engine = _engine(job)
+    return (
+        _unsupported_task(job, engine)
+        or _unsupported_device(job.case)
+        or unsupported_precision(job.case, precisions=engine.precisions)
+        or engine.supports(job.case, family=job.model["family"])
+    )
+
+
+def refusing(target: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Let what a process is told to do end as ``unsupported`` where an engine refuses the inputs.
+
+    They are known when the model is built; `unsupported` asks before that.
+    """
+
+    @functools.wraps(target)
+    def run(argument: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return target(argument)
+        except Refused as refused:
+            return {"status": "unsupported", **asdict(refused.unsupported)}
+
+    return run
+
+
+def prepare_forward(job: Job) -> Forward:
+    """Prepare the forward pass of the case's model, in evaluation mode.
+
+    Raises
+    ------
+    Refused
+        When the engine cannot take the inputs; see `refusing`.
+    """
+    engine = _engine(job)
+    start = time.perf_counter()
+    built = _build(job)
+    built_at = time.perf_counter()
+    precision = job.case.precision
+    module, args, kwargs = cast(
+        built.module.eval(),
+        built.inputs.args,
+        built.inputs.kwargs,
+        "fp32" if engine.lowers_precision else precision,
+    )
+    engine.refuse_inputs(args, kwargs)
+    # Not in inference mode: what is made there can never again serve in another context.
+    with torch.no_grad(), in_precision(precision):
+        prepared = engine.prepare(module, args, kwargs)
+    synchronize(job.case.device)
+    return Forward(
+        function=prepared,
+        context=_context(engine.context, precision),
+        args=args,
+        kwargs=kwargs,
+        engine=engine,
+        built=built,
+        build_s=built_at - start,
+        prepare_s=time.perf_counter() - built_at,
+    )
+
+
+def inference_subject(job: Job) -> Subject:
+    """Build one forward pass of the case's model on its example inputs, in evaluation mode."""
+    forward = prepare_forward(job)
+    prepared, args, kwargs = forward.function, forward.args, forward.kwargs
+
+    def call() -> Any:
+        return prepared(*args, **kwargs)
+
+    return Subject(
+        call=call,
+        context=forward.context,
+        engine=forward.engine,
+        built=forward.built,
+        build_s=forward.build_s,
+        prepare_s=forward.prepare_s,
+        inputs=Inputs(args, kwargs),
+    )
+
+
+def training_step(job: Job, batch: tuple[torch.Tensor, torch.Tensor]) -> TrainingStep:
+    """Build one optimiser step of the case's model.
+
+    Parameters
+    ----------
+    job
+        The case; it has a learning rate.
+    batch
+        Example features of shape (batch, features) and targets of shape (batch, 1), on the device.
+    """
+    if job.learning_rate is None:
+        raise ValueError(f"{job.case}: a training case needs a learning rate")
+    learning_rate = job.learning_rate
+    engine = _engine(job)
+    start = time.perf_counter()
+    built = _build(job)
+    built_at = time.perf_counter()
+    module = built.module.train()
+    optimizer = make_optimizer(module, learning_rate=learning_rate)
+    with in_precision(job.case.precision):
+        step = engine.prepare_step(
+            module, batch, lambda model: make_step(model, optimizer, autocast(job.case))
+        )
+    return TrainingStep(
+        step=step,
+        context=_context(torch.enable_grad, job.case.precision),
+        optimizer=optimizer,
+        engine=engine,
+        built=built,
+        build_s=built_at - start,
+        prepare_s=time.perf_counter() - built_at,
+    )
+
+
+def training_subject(job: Job, taken: list[tuple[torch.Tensor, torch.Tensor]]) -> Subject:
+    """Build one optimiser step that takes the batches in turn, without end."""
+    made = training_step(job, taken[0])
+    module, optimizer = made.built.module, made.optimizer
+    tensors = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
+    as_built = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    endless = itertools.cycle(taken)
+
+    def call() -> torch.Tensor:
+        return made.step(*next(endless))
+
+    @torch.no_grad()
+    def restart() -> None:
+        nonlocal endless
+        endless = itertools.cycle(taken)
+        # In place: engines hold these very tensors. Moments and counts of steps begin at zero.
+        for name, tensor in tensors.items():
+            tensor.copy_(as_built[name])
+        for state in optimizer.state.values():
+            for value in tensors_of(state):
+                value.zero_()
+
+    return Subject(
+        call=call,
+        context=made.context,
+        engine=made.engine,
+        built=made.built,
+        build_s=made.build_s,
+        prepare_s=made.prepare_s,
+        restart=restart,
+    )
+
+
+def _context(own: Context, precision: str) -> Context:
+    """Return the context of an engine together with that of a precision."""
+
+    @contextmanager
+    def both() -> Generator[None]:
+        with in_precision(precision), own():
+            yield
+
+    return both
+
+
+def _engine(job: Job) -> Engine:
+    return create_engine(job.mode, operators=job.operators, precision=job.case.precision)
+
+
+def _build(job: Job) -> BuiltModel:
+    return build_model(
+        job.model,
+        seed=job.seed,
+        batch_size=job.case.batch_size,
+        device=job.case.device,
+        features=job.features,
+    )
+
+
+def training_batches(job: Job, table: Sequence[str]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the full batches of one epoch of the training split, on the case's device.
+
+    Parameters
+    ----------
+    job
+        The case.
+    table
+        Paths of the table and of its statistics.
+    """
+    tensors = load_tensors(Path(table[0]), Path(table[1]), device=job.case.device)
+    generator = torch.Generator().manual_seed(job.seed)
+    return list(
+        batches(
+            tensors.x_train, tensors.y_train, batch_size=job.case.batch_size, generator=generator
+        )
+    )
+
+
+def subject_of(job: Job, table: Sequence[str]) -> Subject:
+    """Build the subject of a case of either task."""
+    if job.case.task == "training":
+        return training_subject(job, training_batches(job, table))
+    return inference_subject(job)
+
+
+def copy_output(output: Any) -> Any:
+    """Copy an output's tensors to the host; CUDA graphs overwrite theirs at the next call."""
+    register_dataclasses(output)
+    return _pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu().clone(), output)
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device, so that a time taken on the host is complete."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def _unsupported_task(job: Job, engine: Engine) -> Unsupported | None:
+    if job.case.task == "inference" or engine.trains:
+        return None
+    return Unsupported(
+        f"the engine {job.mode['engine']} executes a forward pass, not a training step",
+        f"train in a mode whose engine is one of {', '.join(ENGINES_THAT_TRAIN)}",
+    )
+
+
+def _unsupported_device(case: Case) -> Unsupported | None:
+    if case.device == "cuda" and not torch.cuda.is_available():
+        return Unsupported(
+            "PyTorch sees no CUDA device",
+            f"run on a machine with an NVIDIA GPU and a driver for CUDA {torch.version.cuda}",
+        )
+    if case.device == "mps" and not torch.backends.mps.is_available():
+        return Unsupported(
+            "PyTorch sees no MPS device", "run on a Mac with Apple silicon and macOS 14 or later"
+        )
+    return None
