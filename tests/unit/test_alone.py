@@ -170,10 +170,11 @@ def test_another_user_locks_what_the_first_one_made() -> None:
     try:
         holder = hold(place / "lock")
         code = (
-            "import os, sys; from pathlib import Path; from torchmodes import alone;"
+            "import os, sys; from pathlib import Path;"
+            "from torchmodes.processes import machine_lock;"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
-            "fd = alone._open(Path(sys.argv[1])); print('opened', flush=True);"
-            "alone.fcntl.flock(fd, alone.fcntl.LOCK_EX | alone.fcntl.LOCK_NB)"
+            "fd = machine_lock._open(Path(sys.argv[1])); print('opened', flush=True);"
+            "import fcntl; fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)"
         )
         command = [sys.executable, "-c", code, str(place / "lock")]
         other = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -468,7 +468,15 @@ def test_a_record_with_a_senseless_smallest_effect_is_compared() -> None:
 
 @pytest.mark.parametrize("base", ["other/results", "two words", "$$HOME; it's `here`", "/"])
 def test_make_hands_the_other_run_over_as_one_word(base: str) -> None:
-    command = ["make", "--dry-run", "--old-file", ".venv/ready", "compare", f"BASE={base}"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "--dry-run",
+        "--old-file",
+        ".venv/ready",
+        "compare",
+        f"BASE={base}",
+    ]
     asked = [*command, "ARGS=--count-eager --minimum-effect 0.03", "PYTHON=no such", "CORES=2"]
     ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     words = shlex.split(ran.stdout.splitlines()[-1])

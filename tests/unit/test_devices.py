@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from torchmodes.machine import devices
 from torchmodes.machine.cgroup import Limits, cgroup_limits
 from torchmodes.machine.devices import cuda_device_count, find_device, usable_cores
-from torchmodes.machine.machine import devices
 
 
 class NvmlError(Exception):

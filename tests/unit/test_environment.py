@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from torchmodes.machine import environment, machine
 from torchmodes.machine.environment import describe_environment, fingerprint, relevant_variables
-from torchmodes.machine.machine import environment, machine
 from torchmodes.machine.variables import VARIABLES
 
 

@@ -438,10 +438,10 @@ def test_the_case_ends_also_when_client_and_keeper_are_killed_at_once(
 def test_it_works_where_only_psutil_knows_processes(tmp_path: Path, client_dies: bool) -> None:
     """As on macOS: no /proc, no pidfd, no subreaper, no fork server."""
     package = tmp_path / "package"
-    shutil.copytree(ROOT / "torchmodes" / "supervision", package / "torchmodes" / "supervision")
-    for file in ("__init__.py", "reasons.py"):
-        shutil.copy(ROOT / "torchmodes" / file, package / "torchmodes")
-    module = package / "torchmodes" / "supervision" / "processes.py"
+    for room in ("processes", "results"):
+        shutil.copytree(ROOT / "torchmodes" / room, package / "torchmodes" / room)
+    shutil.copy(ROOT / "torchmodes" / "__init__.py", package / "torchmodes")
+    module = package / "torchmodes" / "processes" / "processes.py"
     there, elsewhere = 'LINUX = sys.platform == "linux"', "LINUX = False"
     assert there in module.read_text()
     module.write_text(module.read_text().replace(there, elsewhere))

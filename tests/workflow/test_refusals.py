@@ -96,7 +96,7 @@ def test_a_file_of_a_model_whose_own_file_is_missing(untouched: Workflow) -> Non
     )
     target = "results/benchmark/inference/cpu/gone/eager/fp32-b1.json"
     told = refusal(untouched, target, "--configfile", "gone.yaml")
-    assert "models.gone.factory: no file gone.py in" in told
+    assert "models.gone.factory, models.gone.inputs: no file gone.py in" in told
 
 
 def test_a_run_to_compare_with_that_is_not_there_or_empty(untouched: Workflow) -> None:
@@ -104,7 +104,8 @@ def test_a_run_to_compare_with_that_is_not_there_or_empty(untouched: Workflow) -
         "base: /nowhere: there is no such folder"
     )
     assert refusal(untouched, "--config", "base=docs") == (
-        "base: docs: holds no record of a benchmarked case (benchmark/**/*.json)"
+        "base: docs: is no results folder: no record of a benchmarked case lies below"
+        " docs/benchmark or docs/results/benchmark"
     )
 
 

@@ -104,7 +104,7 @@ def test_from_another_folder_results_and_config_are_that_folders(
 ) -> None:
     elsewhere = tmp_path / "élsewhere"
     elsewhere.mkdir()
-    (elsewhere / "mine.csv").write_text("area,price\n" + "".join(f"{i},{i}\n" for i in range(50)))
+    (elsewhere / "mine.csv").write_text("area,price\n" + "".join(f"{i},{i}\n" for i in range(3000)))
     (elsewhere / "mine.yaml").write_text(
         "data: { source: mine.csv, features: [area], target: price }\n"
     )

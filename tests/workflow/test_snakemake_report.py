@@ -50,7 +50,8 @@ def test_the_rule_compares_with_the_run_that_base_names(finished: Workflow) -> N
     ran = finished.smoke("reports/comparison.html", "--config", "base=results")
     assert ran.returncode == 0, ran.stdout
     told = (finished.folder / "reports/comparison.md").read_text(encoding="utf-8")
-    assert "Nothing changed." in told
+    # Of cases that a busy machine left without a verdict, that much cannot be said.
+    assert "Nothing changed." in told or "Nothing is shown to be slower." in told
     assert "slower" not in told.partition("| case |")[2]
 
 
