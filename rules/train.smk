@@ -14,7 +14,9 @@ rule build_operators:
     params:
         # A compiler that is installed later, too: without one the library stays empty.
         code=code_digest(
-            "scripts/build_operators.py", "torchmodes.workloads.operators.compile", files=OPERATOR_SOURCES
+            "scripts/build_operators.py",
+            "torchmodes.workloads.operators.compile",
+            files=OPERATOR_SOURCES,
         ),
         software=SOFTWARE | compilers(os.environ, cuda=True),
     script:
