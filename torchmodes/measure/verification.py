@@ -14,8 +14,8 @@ from torchmodes.workloads.workload import Job
 
 BEFORE_SAMPLING = (1, 2)
 """Numbers of the input sets that both sides run before they are timed, beside the example."""
-AFTER_SAMPLING = (3, 0)
-"""And after it: a new one, and the example again."""
+AFTER_SAMPLING = {"drawn": (3,), "rearranged": (3, 0), "example": (0,)}
+"""And after it, by where the sets come from: a model may refuse rearranged ones."""
 EVEN_OUT_S = 5.0
 """The most time that calls may take which bring both sides of a stateful model to one number."""
 MODEL_REMEDY = (
@@ -60,7 +60,8 @@ def compare_again(
         return replace(again, reason=f"after sampling: {again.reason}")
     if baseline.kept and not _even_out(baseline, candidate, calls):
         return first  # it has fewer input sets than others, which the record tells
-    others = agree(baseline.subject, subject, baseline.sets, AFTER_SAMPLING, precision=precision)
+    numbers = AFTER_SAMPLING[baseline.sets.origin]
+    others = agree(baseline.subject, subject, baseline.sets, numbers, precision=precision)
     return together(first, others, baseline.sets, when="after sampling")
 
 
