@@ -107,7 +107,9 @@ def test_a_case_without_a_place_says_why(told, machine, reason):
     "text",
     [
         "{",
+        '{"status": "ok"}',
         '{"status": "ok", "ceilings": [{"threads": 2, "flops_per_s": [1]}]}',
+        '{"status": "ok", "ceilings": [{"threads": 2, "flops_per_s": {"fp32": 0}}]}',
     ],
 )
 def test_a_machine_that_cannot_be_read_gives_no_roof_and_is_named(tmp_path, text):

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from torchmodes.results.reading import CorruptFile, read_json
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class CaseFile(BaseModel):
@@ -83,7 +84,7 @@ class CeilingsFile(BaseModel):
     """What a machine reaches with some number of threads."""
 
     threads: int
-    flops_per_s: dict[str, Size | None]
+    flops_per_s: dict[str, Rate | None]
     copy_bytes_per_s: Size
     triad_bytes_per_s: Size
 
@@ -94,6 +95,12 @@ class MachineFile(BaseModel):
     status: str
     reason: str | None = None
     ceilings: list[CeilingsFile] = []
+
+    @model_validator(mode="after")
+    def _ok_has_ceilings(self) -> Self:
+        if self.status == "ok" and not self.ceilings:
+            raise ValueError("the status is ok, and ceilings is missing")
+        return self
 
 
 class PointFile(BaseModel):
