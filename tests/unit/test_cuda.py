@@ -25,6 +25,8 @@ from torchmodes.machine.peaks import measure_ceilings
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
 from torchmodes.planning.cases import parse_case
+from torchmodes.processes.forkserver import ServerUnavailableError
+from torchmodes.processes.supervise import run_supervised
 from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.files import TRACE
 from torchmodes.profiling.supervised import profile_supervised
@@ -91,11 +93,11 @@ def check(record: Record, name: str) -> None:
     assert record.numerics.within_tolerance
     assert record.samples is not None
     assert record.cost is not None
-    # Events are those of a call beside the sample: not each is shorter, but typically they are.
     device = [quad.device_seconds or (0.0,) for quad in record.samples.quads]
     assert min(map(min, device)) > 0
+    # They are of a call beside the sample, so about as long where the host is what it waits for.
     host = [quad.seconds for quad in record.samples.quads]
-    assert median(chain(*device)) <= median(chain(*host))
+    assert median(chain(*device)) <= 1.5 * median(chain(*host))
     assert record.cost.cuda_allocated_bytes
     assert record.cost.cuda_reserved_bytes
     assert record.cost.cuda_reserved_bytes >= record.cost.cuda_allocated_bytes
@@ -181,10 +183,26 @@ def test_a_profile_has_kernels_with_what_cupti_tells_of_them(tmp_path, name):
     assert (launches["graph_launches"] > 0) == (name in GRAPHS)
     assert launches["mean_delay_s"] is not None
     kernels = pd.read_csv(tmp_path / "kernels.csv")
-    assert set(pd.read_csv(tmp_path / "operators.csv")["operator"]).isdisjoint(kernels["kernel"])
+    of_both = set(pd.read_csv(tmp_path / "operators.csv")["operator"]) & set(kernels["kernel"])
+    assert all(kernel.startswith("triton_") for kernel in of_both)  # Inductor's launches, so named
     assert kernels["blocks_per_sm"].gt(0).any()
     assert read_trace(tmp_path / TRACE).memory["device"].any() or name in GRAPHS
     assert "cuda_memory.pickle" in summary["internals"]["files"], summary["internals"]["fault"]
+
+
+def test_a_server_that_has_initialised_cuda_is_not_forked(tmp_path, monkeypatch):
+    source = "import ctypes; assert ctypes.CDLL('libcuda.so.1').cuInit(0) == 0"
+    (tmp_path / "initialises.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ServerUnavailableError, match="importing initialises initialised the GPU"):
+        run_supervised(
+            "builtins:len",
+            {},
+            log=tmp_path / "log",
+            time_limit_s=30.0,
+            start="fork",
+            preload=["initialises"],
+        )
 
 
 def test_ceilings_of_every_precision():

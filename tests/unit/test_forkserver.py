@@ -253,6 +253,18 @@ def test_a_server_that_has_initialised_the_gpu_does_not_fork_and_names_the_modul
     assert f"{told}; the case has a fresh process instead" in caplog.text
 
 
+def test_a_server_that_holds_a_gpu_forks_all_the_same_where_a_fork_can_use_cuda(
+    run: Run, module: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NVML, which PyTorch asks whether there is a GPU, may keep open the device that CUDA opens."""
+    code = "int cuInit(unsigned flags) { return 0; }"
+    compiler = ["gcc", "-shared", "-o", str(tmp_path / "libcuda.so.1"), "-x", "c", "-"]
+    subprocess.run(compiler, input=code, text=True, check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    name = module(HOLDS_A_GPU["by its device"])
+    assert run("echo", {"x": 1}, start="fork", preload=[name]).start_method == "fork"
+
+
 COUNTING_NVML = """
 class NVMLError(Exception):
     pass

@@ -5,6 +5,7 @@ It must stay single-threaded and must not touch CUDA or OpenMP: those do not sur
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import faulthandler
 import gc
@@ -68,7 +69,6 @@ def _serve(listener: socket.socket, service: Mapping[str, Any], folder: Path) ->
     gc.freeze()  # the children's collector leaves these objects, and so their pages, alone
     gc.enable()
     _stop_blas_threads()
-    _shut_nvml_down()
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
@@ -95,19 +95,22 @@ def _import(modules: Sequence[str], workflow: Watch, *, limit_s: float) -> tuple
     signal.siginterrupt(signal.SIGALRM, False)
     signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
     ours = set(_own_modules())
-    hazard = None
+    holder = None
     begun = time.monotonic()
     for module in modules:
         importlib.import_module(module)
         if new := set(_own_modules()) - ours:
             raise ValueError(f"preload: {module} imports {min(new)}, which may change meanwhile")
-        if hazard is None and _gpu_initialised():
-            hazard = f"importing {module} initialised the GPU: a fork could not use it"
+        _shut_nvml_down()
+        if holder is None and _holds_gpu():
+            holder = module
     seconds = time.monotonic() - begun
     faulthandler.cancel_dump_traceback_later()
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    return seconds, hazard
+    if holder is None or _fork_can_use_gpu():
+        return seconds, None
+    return seconds, f"importing {holder} initialised the GPU: a fork could not use it"
 
 
 def _own_modules() -> list[str]:
@@ -141,8 +144,8 @@ def _shut_nvml_down() -> None:
             pynvml.nvmlShutdown()
 
 
-def _gpu_initialised() -> bool:
-    """Tell whether this process holds a context of a GPU, which no fork of it could use."""
+def _holds_gpu() -> bool:
+    """Tell whether this process has a GPU open. NVML alone may leave it so (driver 580 does)."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return True
@@ -151,6 +154,18 @@ def _gpu_initialised() -> bool:
             if descriptor.readlink().name in ("nvidia-uvm", "kfd"):
                 return True
     return False
+
+
+def _fork_can_use_gpu() -> bool:
+    """Let a fork initialise CUDA, which fails where its parent has done so."""
+    pid = os.fork()
+    if not pid:
+        try:
+            status = ctypes.CDLL("libcuda.so.1").cuInit(0)
+        except (OSError, AttributeError):  # another maker's GPU
+            status = 1
+        os._exit(min(status, 1))
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _threads() -> str | None:
