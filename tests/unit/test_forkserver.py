@@ -265,34 +265,6 @@ def test_a_server_that_holds_a_gpu_forks_all_the_same_where_a_fork_can_use_cuda(
     assert run("echo", {"x": 1}, start="fork", preload=[name]).start_method == "fork"
 
 
-COUNTING_NVML = """
-class NVMLError(Exception):
-    pass
-
-initialised = 0
-
-def nvmlInit():
-    global initialised
-    initialised += 1
-
-def nvmlShutdown():
-    global initialised
-    if not initialised:
-        raise NVMLError("Uninitialized")
-    initialised -= 1
-"""
-
-
-def test_nvml_is_shut_down_before_a_fork_however_often_an_import_initialised_it(
-    run: Run, module: Callable, tmp_path: Path
-) -> None:
-    (tmp_path / "pynvml.py").write_text(COUNTING_NVML)
-    name = module("import pynvml\nfor _ in range(3): pynvml.nvmlInit()")
-    for _ in range(2):
-        seen = run("nvml_initialised", start="fork", preload=[name])
-        assert seen.value == 0, "a child's own initialisation is the first"
-
-
 def test_an_import_that_hangs_in_the_server_is_given_up(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -490,6 +462,29 @@ def test_torch_multiplies_on_several_threads_in_a_fork(run: Run) -> None:
     assert outcome.value["os_threads"] > 1
     assert not outcome.value["cuda_initialised"]
     assert not outcome.value["cuda_in_bad_fork"]
+
+
+NVML_WITH_A_THREAD = """
+#include <pthread.h>
+#include <unistd.h>
+
+static void *wait(void *unused) { for (;;) pause(); }
+int nvmlInit(void) { pthread_t thread; return pthread_create(&thread, 0, wait, 0); }
+int nvmlDeviceGetCount_v2(int *count) { *count = 1; return 0; }
+"""
+
+
+def test_asking_nvml_starts_no_thread_in_the_server(
+    run: Run, module: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver's NVML may keep a thread, and PyTorch asks it at imports whether there is a GPU."""
+    library = str(tmp_path / "libnvidia-ml.so.1")
+    compiler = ["gcc", "-shared", "-fPIC", "-pthread", "-o", library, "-x", "c", "-"]
+    subprocess.run(compiler, input=NVML_WITH_A_THREAD, text=True, check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    asking = module("import torch\nassert torch.cuda.is_available(), 'NVML counts one'")
+    outcome = run("torch_targets:count_gpus", start="fork", preload=["torch", asking])
+    assert outcome.value == {"cached": None, "counted": 1}, outcome.message
 
 
 def test_torch_compiles_in_a_fork_and_its_compilers_are_counted(run: Run) -> None:

@@ -101,10 +101,12 @@ def _import(modules: Sequence[str], workflow: Watch, *, limit_s: float) -> tuple
         importlib.import_module(module)
         if new := set(_own_modules()) - ours:
             raise ValueError(f"preload: {module} imports {min(new)}, which may change meanwhile")
-        _shut_nvml_down()
+        if module == "torch":
+            _count_gpus_in_a_fork()
         if holder is None and _holds_gpu():
             holder = module
     seconds = time.monotonic() - begun
+    _forget_gpus()
     faulthandler.cancel_dump_traceback_later()
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -128,20 +130,23 @@ def _stop_blas_threads() -> None:
     os.waitpid(pid, 0)
 
 
-def _shut_nvml_down() -> None:
-    """Shut NVML down as often as it was initialised while importing.
+def _count_gpus_in_a_fork() -> None:
+    """Let a fork ask NVML how many GPUs there are, and PyTorch take its word while it imports.
 
-    PyTorch asks NVML whether there is a GPU, and leaves it initialised. A child's own
-    initialisation would only count one up, and use this process' connection to the driver.
+    NVML keeps a thread once it was asked (driver 580 does), and PyTorch asks at many imports.
     """
-    try:
-        import pynvml
-    except ImportError:
-        return
-    with suppress(pynvml.NVMLError):  # there is no driver or, in the end, nothing to shut down
-        pynvml.nvmlInit()
-        while True:
-            pynvml.nvmlShutdown()
+    import torch
+
+    pid = os.fork()
+    if not pid:
+        os._exit(torch.cuda.device_count())
+    torch.cuda._cached_device_count = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _forget_gpus() -> None:
+    """Let each case count its GPUs itself."""
+    if torch := sys.modules.get("torch"):
+        torch.cuda._cached_device_count = None
 
 
 def _holds_gpu() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import resource
 import signal
@@ -55,11 +54,6 @@ def pauses_its_keeper(argument: dict[str, Any]) -> str:
     os.kill(os.getppid(), signal.SIGCONT)
     time.sleep(0.5)
     return "done"
-
-
-def nvml_initialised(argument: dict[str, Any]) -> int:
-    """Tell how often the stand-in for NVML's binding was initialised."""
-    return importlib.import_module("pynvml").initialised
 
 
 def oom_score(argument: dict[str, Any]) -> int:

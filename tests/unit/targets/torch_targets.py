@@ -29,6 +29,11 @@ def multiply(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def count_gpus(argument: dict[str, Any]) -> dict[str, Any]:
+    """Count the GPUs, and tell what was known of them before."""
+    return {"cached": torch.cuda._cached_device_count, "counted": torch.cuda.device_count()}
+
+
 def compile_function(argument: dict[str, Any]) -> dict[str, Any]:
     """Compile with Inductor into the case's own cache."""
     torch.set_num_threads(2)
