@@ -35,6 +35,15 @@ class Plain(Base):
         return torch.relu(self.lin(x))
 
 
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(16, 1024), *(nn.Linear(1024, 1024),) * 8))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
 class CountsInABuffer(Base):
     def __init__(self):
         super().__init__()
@@ -147,6 +156,7 @@ class Picky(Base):
 ENGINES = """
 import copy
 import functools
+import itertools
 
 import torch
 from torch.nn import functional as F
@@ -176,6 +186,34 @@ def remembers_tensors(model, inputs):
         return seen[key]
 
     return call
+
+
+def remembers_values(model, inputs):
+    seen = {}
+
+    def call(x):
+        key = x.numpy().tobytes()
+        if key not in seen:
+            seen[key] = model(x)
+        return seen[key]
+
+    return call
+
+
+def knows_three_inputs(model, inputs):
+    known = set()
+
+    def call(x):
+        key = x.numpy().tobytes()
+        known.update([key] if len(known) < 3 else [])
+        return model(x) if key in known else torch.zeros(())
+
+    return call
+
+
+def wrong_at_every_tenth_call(model, inputs):
+    calls = itertools.count(1)
+    return lambda x: model(x) * (next(calls) % 10 > 0)
 
 
 def answers_the_example(model, inputs):
@@ -254,7 +292,12 @@ def run(tmp_path: Path, process: Any) -> Run:
     models.write_text(MODELS)
     engines.write_text(ENGINES)
 
-    def measured(model: str, mode: str | dict[str, Any] = "eager", inputs: str = "rows") -> dict:
+    def measured(
+        model: str,
+        mode: str | dict[str, Any] = "eager",
+        inputs: str = "rows",
+        budget_s: float = 0.02,
+    ) -> dict:
         options = (
             mode
             if isinstance(mode, dict)
@@ -287,7 +330,7 @@ def run(tmp_path: Path, process: Any) -> Run:
                     "deterministic": False,
                     "measurement": {
                         "target_half_width": 0.5,
-                        "budget_s": 0.02,
+                        "budget_s": budget_s,
                         "warmup_budget_s": 0.02,
                         "min_quads": 3,
                         "minimum_effect": 0.01,
@@ -324,10 +367,12 @@ def test_outputs_are_compared_on_inputs_of_the_models_own_before_and_after_sampl
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        ("right_for_a_while", "after sampling: output has the shape (), the baseline's is (4, 16)"),
+        ("right_for_a_while", "while it was timed: output has the shape (), the baseline's is"),
+        ("knows_three_inputs", "after sampling: output has the shape (), the baseline's is"),
         ("remembers_tensors", "on other inputs: output: relative L2 error"),
         ("answers_the_example", "on other inputs: output: relative L2 error"),
         ("swaps_two", "output: relative L2 error"),
+        ("wrong_at_every_tenth_call", "while it was timed: output: relative L2 error"),
     ],
 )
 def test_a_mode_that_is_right_once_is_wrong(run: Run, mode: str, reason: str):
@@ -467,6 +512,24 @@ def test_a_rate_beyond_what_the_machine_can_do_gets_no_verdict(run: Run, monkeyp
     assert found["verdict"] == "unresolved"
     assert found["no_verdict"].startswith("impossible: it seems to do ")
     assert "leaves out" in found["remedy"]
+
+
+@pytest.mark.parametrize("mode", ["remembers_values", "honest"])
+def test_a_mode_that_is_fast_on_inputs_it_has_seen_gets_no_verdict(
+    run: Run, monkeypatch, mode: str
+):
+    # However much else runs here.
+    monkeypatch.setattr("torchmodes.measure.assess.no_verdict", lambda *_, **__: None)
+    monkeypatch.setattr("torchmodes.measure.statistics.verdict", lambda *_, **__: "faster")
+    monkeypatch.setattr("torchmodes.measure.case.quick_peak", lambda *_: None)
+    found = run("Deep", mode, budget_s=0.5)
+    assert found["status"] == "ok", found["reason"]
+    remembers = mode == "remembers_values"
+    assert (found["statistics"]["speed_up"]["estimate"] > 3) is remembers
+    assert (found["no_verdict"] or "").startswith("it remembers: inputs that are new") is remembers
+    if remembers:
+        assert found["verdict"] == "unresolved"
+        assert found["remedy"].startswith("time it on new inputs")
 
 
 def test_a_training_step_that_stops_learning_is_wrong_after_sampling():

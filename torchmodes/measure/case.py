@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,9 @@ from torchmodes.measure.first_calls import (
 from torchmodes.measure.input_sets import feed
 from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
+from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
 from torchmodes.processes import processes
 from torchmodes.results.reasons import reason_of
@@ -63,6 +65,8 @@ class ContextClock:
         Whose calls are timed, each in its own context.
     fresh
         Inputs to copy into a subject's own before each sample, for a model that changes them.
+    checks
+        What looks at outputs, outside of the time too.
 
     Attributes
     ----------
@@ -70,10 +74,16 @@ class ContextClock:
         How often each subject was called.
     """
 
-    def __init__(self, clock: Clock, *subjects: Subject, fresh: Inputs | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *subjects: Subject,
+        fresh: Inputs | None = None,
+        checks: SpotChecks | None = None,
+    ) -> None:
         self.name, self.timer_s, self.groupable = clock.name, clock.timer_s, clock.groupable
         self.events = clock.events
-        self._clock, self._fresh = clock, fresh
+        self._clock, self._fresh, self.checks = clock, fresh, checks
         self._subjects = {subject.call: subject for subject in subjects}
         self.calls = Counter[Call]()
 
@@ -86,7 +96,10 @@ class ContextClock:
             feed(subject, self._fresh)
         self.calls[call] += calls
         with subject.context():
-            return self._clock.time(call, calls, events=events)
+            timing = self._clock.time(call, calls, events=events)
+        if self.checks is not None:
+            self.checks.look(call, timing.output)
+        return replace(timing, output=None)
 
 
 @refusing
@@ -182,9 +195,14 @@ def _outcome(
     sampled, clock = _sample(job, argument, baseline, candidate, warmed_up_s=warmed_up_s)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
+    if clock.checks is not None and clock.checks.wrong is not None:
+        return wrong(job, argument["table"], baseline, clock.checks.wrong)
     numerics = compare_again(job, baseline, candidate, numerics, clock.calls)
     if not numerics.within_tolerance:
         return wrong(job, argument["table"], baseline, numerics)
+    if sampled["verdict"] == "faster":
+        speed_up = sampled["statistics"]["speed_up"]["estimate"]
+        sampled |= _remembered(clock, baseline, candidate, speed_up=speed_up)
     return sampled | {"numerics": asdict(numerics), "energy": _energy(job, candidate)}
 
 
@@ -236,6 +254,7 @@ def _sample(
         baseline.subject,
         candidate.subject,
         fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
+        checks=_spot_checks(job, baseline, candidate),
     )
     own = candidate.subject.engine.own_threads
     gpu_at_rest = gpu.gpu_state(0) if case.device == "cuda" else None
@@ -283,6 +302,38 @@ def _sample(
         if case.device == "cuda"
         else None,
     }, clock
+
+
+def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotChecks | None:
+    """Look at what is timed, unless it changes from call to call: losses, a state, inputs."""
+    if baseline.sets is None or baseline.kept or baseline.changes_inputs:
+        return None
+    return SpotChecks(
+        {side.subject.call: side.output for side in (baseline, candidate)},
+        expected=baseline.output,
+        precision=job.case.precision,
+        device=job.case.device,
+    )
+
+
+def _remembered(
+    clock: ContextClock, baseline: WarmedUp, candidate: WarmedUp, *, speed_up: float
+) -> dict[str, Any]:
+    """Withhold the verdict of a candidate that is fast on inputs that it has seen alone."""
+    if baseline.sets is None or baseline.kept:
+        return {}
+    clock.checks = None  # of other inputs than these
+    slower = recall(
+        baseline.subject, candidate.subject, baseline.sets, clock=clock, speed_up=speed_up
+    )
+    if slower is None:
+        return {}
+    return {
+        "verdict": "unresolved",
+        "no_verdict": f"it remembers: inputs that are new to it take {slower:.1f} times as long as"
+        " those that it has seen, which the timed ones are",
+        "remedy": "time it on new inputs at each call, or leave the remembering out of the mode",
+    }
 
 
 def _energy(job: Job, candidate: WarmedUp) -> dict[str, Any]:

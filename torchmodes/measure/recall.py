@@ -1,0 +1,66 @@
+"""Is a mode fast at computing, or at answering inputs that it has seen?
+
+All timed calls of a sample get the same inputs. A mode that keeps its outputs by the values of its
+inputs is right, and as fast as a look-up. So a mode that seems faster is also timed on inputs that
+are new to it, and at once again on the same: what computes takes as long for both.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from torchmodes.measure.clock import Clock
+from torchmodes.measure.input_sets import InputSets, feed
+from torchmodes.workloads.workload import Subject
+
+NEW_SETS = (4, 5, 6, 7, 8, 9)
+"""Numbers of input sets that no comparison has used."""
+LEAST_GAIN = 1.1
+"""A speed-up that is smaller is not looked into: a single call varies by as much."""
+
+
+def recall(
+    baseline: Subject, candidate: Subject, sets: InputSets, *, clock: Clock, speed_up: float
+) -> float | None:
+    """Return how much slower a mode is on new inputs, where that explains its speed-up.
+
+    Parameters
+    ----------
+    baseline, candidate
+        Warm.
+    sets
+        Their inputs.
+    clock
+        Of samples.
+    speed_up
+        That the candidate seems to have.
+
+    Returns
+    -------
+    float or None
+        None of an honest mode, mostly after two calls: the first new inputs on which it is not
+        half as much slower as it seems faster say so.
+    """
+    limit = (1 + speed_up) / 2
+    if limit < LEAST_GAIN or not sets.numbers(NEW_SETS):
+        return None
+    slower = []
+    for number in NEW_SETS:
+        slower.append(_first_against_second(candidate, sets, number, clock))
+        if slower[-1] < limit:
+            return None
+    by_itself = median(_first_against_second(baseline, sets, number, clock) for number in NEW_SETS)
+    return median(slower) if median(slower) > limit * by_itself else None
+
+
+def _first_against_second(subject: Subject, sets: InputSets, number: int, clock: Clock) -> float:
+    """Time a call on new inputs over one on the same again, each after a call on the old ones."""
+    new = sets[number]
+    times = []
+    for _ in range(2):
+        feed(subject, sets[0])
+        clock.time(subject.call, 1)
+        feed(subject, new)
+        times.append(clock.time(subject.call, 1).host_s)
+    feed(subject, sets[0])
+    return times[0] / times[1]

@@ -1,0 +1,83 @@
+"""Outputs of the very calls that are timed, compared between samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from torchmodes.measure.numerics import Numerics, compare
+from torchmodes.workloads.modes.base import tensors_of
+from torchmodes.workloads.workload import copy_output
+
+TIME_SHARE = 0.02
+"""The most of the time since the first check that checks may take: large outputs are skipped."""
+
+
+class SpotChecks:
+    """Compares what timed calls return with what the same calls returned before they were timed.
+
+    Both sides are looked at, so that what a check does to caches, it does to both. An output that
+    is the same bit for bit is right at once; any other is compared as outputs always are.
+
+    Parameters
+    ----------
+    accepted
+        By the side's call: its output for the inputs that are timed, already compared, on the host.
+    expected
+        The baseline's, on the host.
+    precision
+        The candidate's, which sets the tolerance.
+    device
+        Where outputs lie.
+    now
+        Seconds.
+
+    Attributes
+    ----------
+    compared
+        How many outputs were looked at.
+    wrong
+        The first that was not right, with the reason; None so far.
+    """
+
+    def __init__(
+        self,
+        accepted: Mapping[Any, object],
+        *,
+        expected: object,
+        precision: str,
+        device: str,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._accepted = {
+            call: [tensor.to(device) for tensor in tensors_of(output)]
+            for call, output in accepted.items()
+        }
+        self._expected, self._precision = expected, precision
+        self._now, self._began, self._spent_s = now, now(), 0.0
+        self.compared = 0
+        self.wrong: Numerics | None = None
+
+    def look(self, call: Any, output: object) -> None:
+        """Check an output of a side's call, if there is time for it."""
+        began = self._now()
+        if self.wrong is not None or self._spent_s > TIME_SHARE * (began - self._began):
+            return
+        self.compared += 1
+        if not _same(self._accepted[call], tensors_of(output)):
+            found = compare(self._expected, copy_output(output), precision=self._precision)
+            if not found.within_tolerance:
+                self.wrong = replace(found, reason=f"while it was timed: {found.reason}")
+        self._spent_s += self._now() - began
+
+
+def _same(accepted: list[torch.Tensor], tensors: list[torch.Tensor]) -> bool:
+    """Tell whether tensors are the same bit for bit, as far as that is quick to say."""
+    return len(accepted) == len(tensors) and all(
+        one.device == other.device and one.dtype == other.dtype and torch.equal(one, other)
+        for one, other in zip(accepted, tensors, strict=True)
+    )
