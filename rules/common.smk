@@ -7,7 +7,6 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from torchmodes.workloads import modes
 from torchmodes.processes.machine_lock import lock_fault
 from torchmodes.planning.cases import expand_grids, pair_modes
 from torchmodes.config import SYNTHETIC, Precision, only_named, parse_config
@@ -103,9 +102,7 @@ SOFTWARE = installed("torch", "numpy")
 TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
 OPERATORS = ["results/operators/torchmodes_ops.so", "results/operators/build.json"]
 OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/workloads/operators/source").iterdir())
-USING_OPERATORS = {
-    name for name, mode in CONFIG.modes.items() if modes.uses_custom_operators(mode.model_dump())
-}
+USING_OPERATORS = {name for name, mode in CONFIG.modes.items() if mode.uses_custom_operators()}
 USES_TABLE = CONFIG.training.modes or any(case.task == "training" for case in USED)
 USES_OPERATORS = USING_OPERATORS & {*CONFIG.training.modes, *(case.mode for case in USED)}
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())

@@ -4,13 +4,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from torchmodes.workloads import models
-from torchmodes.workloads import modes
+from torchmodes.workloads.models import family_module
+from torchmodes.workloads.modes import engine_module
 from torchmodes.planning.cases import LIMITS, Case, case_from, case_parameters, job_parameters
 from torchmodes.report.comparison.runs import record_files
 from torchmodes.planning.conda import environment_file
 from torchmodes.config.faults import meant
-from torchmodes.planning.provenance import code_digest, compilers, installed
+from torchmodes.planning.provenance import code_digest, compilers, folder_state, installed
 from torchmodes.planning.user_code import user_files
 
 
@@ -57,7 +57,7 @@ def software_for(packages, compiled_for):
 @cache
 def weights_for(model):
     """Return the state of the folder that a model's weights come from."""
-    return models.weights_stamp(CONFIG.models[model].model_dump())
+    return folder_state(CONFIG.models[model].weights_folder())
 
 
 def job_parameters_of(wildcards):
@@ -98,8 +98,8 @@ def code_behind(script, target, case):
     return digest_for(
         script,
         target,
-        modes.ENGINES[mode["engine"]],
-        models.FAMILIES[model["family"]],
+        engine_module(mode["engine"]),
+        family_module(model["family"]),
         (*user_files(model), *user_files(mode)),
     )
 
@@ -112,10 +112,9 @@ def software_of(wildcards):
 @cache
 def software_behind(case):
     """Return the versions of what a case runs on, and of the folder its weights come from."""
-    parameters = parameters_for(case)
-    model, mode = parameters["model"], parameters["mode"]
-    packages = (*models.PACKAGES.get(model["family"], ()), *modes.packages_of(mode))
-    software = software_for(packages, case.device if modes.needs_compiler(mode) else None)
+    model, mode = CONFIG.models[case.model], CONFIG.modes[case.mode]
+    packages = (*model.packages, *mode.all_packages())
+    software = software_for(packages, case.device if mode.needs_compiler() else None)
     return software | {"weights": weights_for(case.model)}
 
 

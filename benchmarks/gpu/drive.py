@@ -54,7 +54,6 @@ from torchmodes.report import html, markdown
 from torchmodes.report.data import load_report_data
 from torchmodes.results.records import Record, read_record, read_records, write_record
 from torchmodes.results.writing import write_atomically
-from torchmodes.workloads.modes import uses_custom_operators
 from torchmodes.workloads.operators.job import build
 from torchmodes.workloads.training.dataset import fit_table, save_statistics
 from torchmodes.workloads.training.generate import generate_housing, write_housing
@@ -277,7 +276,7 @@ class Driver:
 
     def _operators(self, case: Case) -> str | None:
         """Return the library of custom operators, where the mode uses it; the first case builds."""
-        if not uses_custom_operators(self.config.modes[case.mode].model_dump()):
+        if not self.config.modes[case.mode].uses_custom_operators():
             return None
         report = OPERATORS.with_name("build.json")
         if not report.exists():

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from torchmodes.config.models import FAMILIES
 from torchmodes.measure import case as case_module
 from torchmodes.measure import first_calls
 from torchmodes.planning.cases import parse_case
-from torchmodes.planning.imports import IMPORTS
 from torchmodes.workloads.models.base import BuiltModel, Inputs
 from torchmodes.workloads.models.flops import counting_flops
 from torchmodes.workloads.training.dataset import Tensors
@@ -75,7 +75,7 @@ def test_what_a_family_needs_is_imported_before_anything_of_its_model_is_measure
     monkeypatch.setattr("torchmodes.workloads.models.importlib.import_module", imported.append)
     job = SimpleNamespace(case=parse_case("inference/cpu/m/eager/fp32-b1"), model=GPT2)
     first_calls.start_libraries(job)
-    assert {*IMPORTS["transformers"], "transformers.modeling_utils"} == set(imported)
+    assert set(FAMILIES["transformers"].preloadable(gpu=False)) == set(imported)
 
 
 def test_what_was_measured_stands_though_its_artefact_cannot_be_saved():

@@ -12,10 +12,9 @@ import torch
 from engine_cases import MODELS, attention, convolutions, mode
 from torch import nn
 
-from torchmodes import config
 from torchmodes.measure.numerics import compare
 from torchmodes.planning.cases import parse_case
-from torchmodes.workloads.modes import ENGINES, create_engine
+from torchmodes.workloads.modes import create_engine
 
 CASE = parse_case("inference/cpu/mine/a-mode/fp32-b2")
 
@@ -397,9 +396,3 @@ def test_a_chain_is_refused_only_where_all_of_it_is():
     assert create_engine(chain).supports(CASE, family="user") is None
     chain = mode("compile", backend="cudagraphs", fallback=["tvm"])
     assert "CUDA graphs" in create_engine(chain).supports(CASE, family="user").reason
-
-
-def test_the_engines_that_train_are_those_the_configuration_lets_train():
-    engines = {name: create_engine({"engine": name, "half": "weights"}) for name in ENGINES}
-    trains = tuple(name for name, engine in engines.items() if engine.trains)
-    assert trains == config.ENGINES_THAT_TRAIN

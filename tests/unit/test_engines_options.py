@@ -10,8 +10,8 @@ from engine_cases import mode
 
 from torchmodes.config import parse_config
 from torchmodes.config.faults import InvalidConfig
+from torchmodes.config.modes import ENGINES, read_mode
 from torchmodes.planning.cases import expand, expand_grids
-from torchmodes.workloads.modes import ENGINES, needs_compiler, packages_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,7 +131,7 @@ def test_the_full_grid_has_every_engine_and_every_model():
     ],
 )
 def test_only_what_inductor_writes_needs_a_compiler(options, needed):
-    assert needs_compiler(options) == needed
+    assert read_mode(options).needs_compiler() == needed
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_only_what_inductor_writes_needs_a_compiler(options, needed):
 def test_the_package_of_a_backend_counts_for_the_modes_that_name_it(backend, package):
     alone = mode("compile", backend=backend)
     at_last = mode("compile", fallback=["aot_eager", backend])
-    assert package in packages_of(alone)
-    assert package in packages_of(at_last)
-    assert package not in packages_of(mode("compile"))
+    assert package in read_mode(alone).all_packages()
+    assert package in read_mode(at_last).all_packages()
+    assert package not in read_mode(mode("compile")).all_packages()

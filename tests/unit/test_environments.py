@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from torchmodes.config.models import FAMILIES
+from torchmodes.config.modes import ENGINES
 from torchmodes.planning.conda import environment_file
-from torchmodes.workloads import models, modes
 
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"^([\w.-]+)==([^\s;]+)(?: ; python_full_version >= '3\.12')?", re.MULTILINE)
@@ -48,9 +49,9 @@ def test_every_pin_is_that_of_the_lock(name: str) -> None:
         assert LOCKED[package] == version
 
 
-@pytest.mark.parametrize(("family", "engine"), list(product(models.FAMILIES, modes.ENGINES)))
+@pytest.mark.parametrize(("family", "engine"), list(product(FAMILIES, ENGINES)))
 def test_a_case_runs_where_its_packages_are(family: str, engine: str) -> None:
-    needed = {*models.PACKAGES.get(family, ()), *modes.PACKAGES.get(engine, ())}
+    needed = {*FAMILIES[family].packages, *ENGINES[engine].packages}
     assert needed - APART <= pins(chosen(case(family, engine))).keys()
 
 

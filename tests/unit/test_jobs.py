@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from torchmodes.config.models import FAMILIES
 from torchmodes.machine.environment import describe_environment
 from torchmodes.measure.benchmark import record_of
 from torchmodes.planning.cases import Case
-from torchmodes.planning.imports import preloadable
 from torchmodes.processes import jobs
 from torchmodes.results.records import read_record, write_record
-from torchmodes.workloads import models
 
 
 @pytest.mark.parametrize(("status", "kept"), [("ok", True), ("failed", False)])
@@ -99,10 +98,10 @@ for module in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("family", [None, *models.FAMILIES])
+@pytest.mark.parametrize("family", [None, *FAMILIES])
 def test_what_a_fork_server_imports_does_not_initialise_a_gpu(family: str | None) -> None:
     """torchao, installed here, does when it is imported; so does all that imports it."""
-    modules = (*jobs.PRELOAD, *preloadable(family, gpu=True))
+    modules = (*jobs.PRELOAD, *(FAMILIES[family].preloadable(gpu=True) if family else ()))
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_WITH_A_GPU, *modules],
         capture_output=True,
@@ -113,7 +112,7 @@ def test_what_a_fork_server_imports_does_not_initialise_a_gpu(family: str | None
 
 
 def test_without_a_gpu_a_fork_server_imports_all_that_is_slow() -> None:
-    assert "transformers.modeling_utils" in preloadable("transformers", gpu=False)
+    assert "transformers.modeling_utils" in FAMILIES["transformers"].preloadable(gpu=False)
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ import transformers
 from huggingface_hub import constants
 from huggingface_hub.utils import _detect_agent
 
-from torchmodes.workloads.models import build_model, download_weights, weights_stamp
+from torchmodes.config import TransformersModel
+from torchmodes.planning.provenance import folder_state
+from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models import transformers as family
 
 SMALL = {
@@ -247,11 +249,16 @@ def test_weights_that_would_be_random_in_silence_are_refused(folder, keys):
 
 def test_a_changed_folder_changes_the_stamp_of_its_results(folder, tmp_path):
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    before = weights_stamp(section(str(tmp_path)))
+
+    def state():
+        return folder_state(TransformersModel(**section(str(tmp_path))).weights_folder())
+
+    before = state()
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     assert [name for name, *_ in before] == ["config.json"]
-    assert before != weights_stamp(section(str(tmp_path)))
-    assert weights_stamp(section("gpt2")) == weights_stamp({"family": "mlp"}) == []
+    assert before != state()
+    assert TransformersModel(**section("gpt2")).weights_folder() is None
+    assert folder_state(None) == []
 
 
 # --- The hub and its cache -------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch.utils import cpp_extension
 from torchmodes.config import modes as config
 from torchmodes.planning.cases import parse_case
 from torchmodes.workloads.models import build_model
-from torchmodes.workloads.modes import ENGINES, create_engine, precision, uses_custom_operators
+from torchmodes.workloads.modes import create_engine, precision
 from torchmodes.workloads.training.loop import make_optimizer, make_step
 
 INFERENCE = parse_case("inference/cpu/house_price/any/fp32-b8")
@@ -54,8 +54,9 @@ def mlp(batch_size=8):
     return build_model(spec, seed=42, batch_size=batch_size, device="cpu", features=5)
 
 
-def test_every_engine_of_the_configuration_exists():
-    assert list(ENGINES) == config.ENGINES
+@pytest.mark.parametrize("name", config.ENGINES)
+def test_every_engine_of_the_configuration_exists(name):
+    assert create_engine({"engine": name}).precisions
 
 
 # --- The same results as eager ---------------------------------------------------------------
@@ -327,8 +328,8 @@ def test_a_users_engine_that_returns_nothing_to_call_is_told(mine):
 
 def test_only_modes_with_the_pass_need_the_custom_operators():
     with_pass = config.FxMode(engine="fx", passes=["mine.py:double", "custom-operators"])
-    assert uses_custom_operators(with_pass.model_dump())
-    assert not any(uses_custom_operators(mode.model_dump()) for mode in MODES.values())
+    assert with_pass.uses_custom_operators()
+    assert not any(mode.uses_custom_operators() for mode in MODES.values())
 
 
 def test_the_pass_is_refused_without_the_custom_operators():

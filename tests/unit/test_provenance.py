@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from torchmodes.config.modes import ENGINES
 from torchmodes.planning import provenance
 from torchmodes.planning.provenance import code_digest, compilers, file_digest, installed
-from torchmodes.workloads.modes import ENGINES, PACKAGES
+from torchmodes.workloads.modes import engine_module
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/measure.py"
@@ -119,12 +120,12 @@ def test_what_the_users_file_imports_from_beside_it_counts(project):
 def test_another_version_of_a_package_for_gpus_makes_its_engines_results_stale(
     monkeypatch, engine, package
 ):
-    before = installed(*PACKAGES[engine])
+    before = installed(*ENGINES[engine].packages)
     versions = provenance.version
     monkeypatch.setattr(
         provenance, "version", lambda name: "9.9" if name == package else versions(name)
     )
-    assert installed(*PACKAGES[engine]) == before | {package: "9.9"} != before
+    assert installed(*ENGINES[engine].packages) == before | {package: "9.9"} != before
 
 
 def test_a_package_that_is_missing_is_part_of_the_state():
@@ -221,7 +222,7 @@ def copy_of_this_project(tmp_path, monkeypatch):
     ],
 )
 def test_what_makes_a_measurement_of_torch_compile_stale(copy_of_this_project, name, stale):
-    modules = ("scripts/benchmark_case.py", "torchmodes.measure.case", ENGINES["compile"])
+    modules = ("scripts/benchmark_case.py", "torchmodes.measure.case", engine_module("compile"))
     assert changes_of_this(copy_of_this_project, name, *modules) == stale
 
 

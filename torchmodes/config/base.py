@@ -51,6 +51,15 @@ class Section(BaseModel):
         }
 
 
+def by_tag(union: Any) -> dict[str, Any]:
+    """Return the sections of a union by the tag that chooses each: ``{"eager": EagerMode, …}``."""
+    sections, field = get_args(union)
+    return {
+        get_args(section.model_fields[field.discriminator].annotation)[0]: section
+        for section in get_args(sections)
+    }
+
+
 def or_null(section: type[Section]) -> BeforeValidator:
     """Let null stand for a section, and mean the section with its defaults."""
     return BeforeValidator(

@@ -1,27 +1,73 @@
-"""What is executed: a model of each family, as the configuration describes it."""
+"""What is executed: a model of each family, as the configuration describes it.
+
+What is known of a family without importing PyTorch stands in its section; the rest in its module,
+``torchmodes/workloads/models/{family}.py``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from torchmodes.config.base import Count, Options, Reference, Section
+from torchmodes.config.base import Count, Options, Reference, Section, by_tag
 
 Weights = Literal["random", "pretrained"]
 
 WEIGHTS = "random: drawn from the seed; pretrained: as published, from a folder or the cache"
 
 
-class MlpModel(Section):
+class ModelSection(Section):
+    """What builds a model, and what the workflow must know of its family.
+
+    Attributes
+    ----------
+    reads_table
+        Whether its inputs are rows of the table, so that it can be trained.
+    packages
+        The distributions that it needs beside PyTorch: another version makes results stale.
+    environment
+        Its file in ``envs/``.
+    imports
+        Its slow imports.
+    imports_behind_a_fork
+        Those that each process must do itself where there is a GPU: they ask for its properties,
+        and a process that has initialised CUDA cannot be forked.
+    """
+
+    family: str
+    reads_table: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
+    environment: ClassVar[str] = "torch"
+    imports: ClassVar[tuple[str, ...]] = ()
+    imports_behind_a_fork: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def preloadable(cls, *, gpu: bool) -> tuple[str, ...]:
+        """Return the slow imports that a process can be forked behind, with or without a GPU."""
+        return cls.imports if gpu else (*cls.imports, *cls.imports_behind_a_fork)
+
+    def weights_folder(self) -> Path | None:
+        """Return the folder that its weights come from, where it is one of the user's."""
+        return None
+
+
+class MlpModel(ModelSection):
     """Multi-layer perceptron with ReLU on the table's features; one item is a row."""
+
+    reads_table = True
 
     family: Literal["mlp"]
     hidden: list[Count] = Field([256, 256], description="units of each hidden layer", min_length=1)
 
 
-class TorchvisionModel(Section):
+class TorchvisionModel(ModelSection):
     """An image classifier of torchvision; one item is an image."""
+
+    packages = ("torchvision",)
+    environment = "vision"
+    imports = ("torchvision.models",)
 
     family: Literal["torchvision"]
     name: str = Field(description="a name of torchvision.models, such as resnet50 or vit_b_16")
@@ -29,8 +75,13 @@ class TorchvisionModel(Section):
     image_size: Count = Field(224, description="height and width of an image, pixels")
 
 
-class TransformersModel(Section):
+class TransformersModel(ModelSection):
     """A text model of transformers, on whole sequences; one item is a sequence of tokens."""
+
+    packages = ("transformers",)
+    environment = "language"
+    imports = ("transformers.masking_utils", "transformers.models.auto.modeling_auto")
+    imports_behind_a_fork = ("transformers.modeling_utils",)  # by torchao, where it is installed
 
     family: Literal["transformers"]
     source: str = Field(
@@ -43,9 +94,21 @@ class TransformersModel(Section):
     sequence_length: Count = Field(128, description="tokens of a sequence")
     options: Options = Field({}, description="changes to the configuration, as n_layer: 2")
 
+    def weights_folder(self) -> Path | None:
+        """Return the folder that `source` names, where it is one that save_pretrained wrote."""
+        return saved_model(self.source)
 
-class UserModel(Section):
+
+def saved_model(source: str) -> Path | None:
+    """Return a folder that transformers' save_pretrained wrote; None where there is none."""
+    folder = Path(source).expanduser()
+    return folder if (folder / "config.json").is_file() else None
+
+
+class UserModel(ModelSection):
     """A model of yours; one item is whatever a batch counts."""
+
+    environment = "onnx"  # your code may import whatever the lock has
 
     family: Literal["user"]
     factory: Reference = Field(
@@ -66,3 +129,4 @@ class UserModel(Section):
 Model = Annotated[
     MlpModel | TorchvisionModel | TransformersModel | UserModel, Field(discriminator="family")
 ]
+FAMILIES: dict[str, type[ModelSection]] = by_tag(Model)

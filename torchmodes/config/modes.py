@@ -1,13 +1,26 @@
-"""How it is executed: a mode of each engine, as the configuration describes it."""
+"""How it is executed: a mode of each engine, as the configuration describes it.
+
+What is known of an engine without importing PyTorch stands in its section; the rest in its module,
+``torchmodes/workloads/modes/{engine}.py``.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
-from torchmodes.config.base import REFERENCE, Count, Options, Precision, Reference, Section
+from torchmodes.config.base import (
+    REFERENCE,
+    Count,
+    Options,
+    Precision,
+    Reference,
+    Section,
+    by_tag,
+)
 from torchmodes.config.faults import meant
 
 BASELINE_MODE = "eager"
@@ -29,8 +42,63 @@ def _is_pass(given: str) -> str:
     return given
 
 
-class EagerMode(Section):
+class NamedLook(NamedTuple):
+    """How a mode of this name is drawn, in the hues and lines of `torchmodes.report.style`."""
+
+    mode: str
+    hue: str
+    marker: str
+    line: str
+
+
+class ModeSection(Section):
+    """The options of a mode, and what the workflow must know of its engine.
+
+    Attributes
+    ----------
+    trains
+        Whether the engine can execute an optimiser step.
+    threads_at_call
+        Whether it asks for PyTorch's number of threads at each call. Others fix it when they
+        compile or open a session, so that one process cannot compare two numbers.
+    packages
+        The distributions that it needs beside PyTorch: another version makes results stale.
+    environment
+        Its file in ``envs/``.
+    looks
+        How its modes are drawn that have a name of ``config.yaml`` or the presets. A mode of
+        another name gets a look by its name's digest.
+    """
+
+    engine: str
+    trains: ClassVar[bool] = False
+    threads_at_call: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
+    environment: ClassVar[str] = "torch"
+    looks: ClassVar[tuple[NamedLook, ...]] = ()
+
+    def all_packages(self) -> tuple[str, ...]:
+        """Return the `packages`, and those that the options ask for.
+
+        One that does not exist is never installed.
+        """
+        return self.packages
+
+    def needs_compiler(self) -> bool:
+        """Whether the code that TorchInductor writes is compiled."""
+        return False
+
+    def uses_custom_operators(self) -> bool:
+        """Whether it needs the shared library of the custom operators."""
+        return False
+
+
+class EagerMode(ModeSection):
     """Plain PyTorch."""
+
+    trains = True
+    threads_at_call = True
+    looks = (NamedLook("eager", "baseline", "o", "solid"),)
 
     engine: Literal["eager"]
     context: Literal["inference_mode", "no_grad", "grad"] = Field(
@@ -42,8 +110,22 @@ class EagerMode(Section):
     )
 
 
-class CompileMode(Section):
+BACKEND_PACKAGES = {
+    "openxla": "torch_xla",
+    "tensorrt": "torch-tensorrt",
+    "tvm": "apache-tvm",
+}
+"""The distributions of those backends of torch.compile that have another name."""
+
+
+class CompileMode(ModeSection):
     """torch.compile."""
+
+    trains = True
+    looks = (
+        NamedLook("inductor", "blue", "s", "solid"),
+        NamedLook("inductor-step", "sky", "D", "dashed"),
+    )
 
     engine: Literal["compile"]
     backend: str = Field("inductor", description="a name torch.compile knows")
@@ -63,9 +145,28 @@ class CompileMode(Section):
         [], description="inference: backends to try in turn where one fails; the record tells which"
     )
 
+    def all_packages(self) -> tuple[str, ...]:
+        """Return the distributions of the backends; most of them come with PyTorch."""
+        return tuple(BACKEND_PACKAGES.get(name, name) for name in self.backends())
 
-class FxMode(Section):
+    def needs_compiler(self) -> bool:
+        """Whether one of the backends is TorchInductor."""
+        return "inductor" in self.backends()
+
+    def backends(self) -> list[str]:
+        """Return the backends to try, in turn."""
+        return [self.backend, *self.fallback]
+
+
+class FxMode(ModeSection):
     """torch.fx.symbolic_trace, then graph passes."""
+
+    trains = True
+    threads_at_call = True
+    looks = (
+        NamedLook("fx", "green", "^", "solid"),
+        NamedLook("fx-custom-op", "gold", "v", "dashed"),
+    )
 
     engine: Literal["fx"]
     passes: list[Annotated[str, AfterValidator(_is_pass)]] = Field(
@@ -74,9 +175,20 @@ class FxMode(Section):
         " a GraphModule and returns one",
     )
 
+    def uses_custom_operators(self) -> bool:
+        """Whether a pass needs them."""
+        return CUSTOM_OPERATORS in self.passes
 
-class TorchScriptMode(Section):
+
+class TorchScriptMode(ModeSection):
     """torch.jit."""
+
+    trains = True
+    threads_at_call = True
+    looks = (
+        NamedLook("torchscript", "vermilion", "P", "solid"),
+        NamedLook("trace-optimized", "vermilion", "X", "dashed"),
+    )
 
     engine: Literal["torchscript"]
     method: Literal["script", "trace"] = Field("script", description="torch.jit.script or trace")
@@ -86,22 +198,34 @@ class TorchScriptMode(Section):
     )
 
 
-class ExportMode(Section):
+class ExportMode(ModeSection):
     """torch.export; inference."""
+
+    threads_at_call = True
 
     engine: Literal["export"]
     strict: bool = Field(False, description="trace Python by TorchDynamo instead of running it")
 
 
-class AotInductorMode(Section):
+class AotInductorMode(ModeSection):
     """torch.export, compiled ahead of time by AOTInductor; inference."""
+
+    looks = (NamedLook("aotinductor", "indigo", "s", "short"),)
 
     engine: Literal["aotinductor"]
     max_autotune: bool = Field(False, description="try several kernels for matrix products")
 
+    def needs_compiler(self) -> bool:
+        """Whether there is anything to compile: always."""
+        return True
 
-class OnnxRuntimeMode(Section):
+
+class OnnxRuntimeMode(ModeSection):
     """torch.onnx.export, executed by ONNX Runtime; inference."""
+
+    packages = ("onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt-cu13")
+    environment = "onnx"
+    looks = (NamedLook("onnxruntime", "pink", "h", "solid"),)
 
     engine: Literal["onnxruntime"]
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
@@ -110,8 +234,12 @@ class OnnxRuntimeMode(Section):
     opset: int | None = Field(None, description="ONNX operator set; null: the exporter's", ge=18)
 
 
-class OpenVinoMode(Section):
+class OpenVinoMode(ModeSection):
     """OpenVINO, installed apart; inference on a CPU."""
+
+    packages = ("openvino",)
+    environment = "onnx"
+    looks = (NamedLook("openvino", "brown", ">", "solid"),)
 
     engine: Literal["openvino"]
 
@@ -129,8 +257,12 @@ class BatchProfile(Section):
         return self
 
 
-class TensorRtMode(Section):
+class TensorRtMode(ModeSection):
     """Torch-TensorRT, installed apart (docs/tensorrt.md); inference on CUDA."""
+
+    packages = ("torch-tensorrt", "tensorrt-cu13")
+    environment = "tensorrt"
+    looks = (NamedLook("tensorrt", "teal", "D", "solid"),)
 
     engine: Literal["tensorrt"]
     frontend: Literal["dynamo", "torch_compile"] = Field(
@@ -154,8 +286,12 @@ class TensorRtMode(Section):
         return self
 
 
-class QuantizeMode(Section):
+class QuantizeMode(ModeSection):
     """Linear layers in int8; inference. Ask for the precision int8."""
+
+    threads_at_call = True
+    packages = ("torchao",)
+    looks = (NamedLook("int8-dynamic", "violet", "<", "solid"),)
 
     engine: Literal["quantize"]
     method: Literal["dynamic", "weight-only"] = Field(
@@ -174,9 +310,15 @@ class QuantizeMode(Section):
             raise ValueError("compile needs `library: torchao`; torch.compile skips torch's int8")
         return self
 
+    def needs_compiler(self) -> bool:
+        """Whether the result is compiled."""
+        return self.compile
 
-class UserMode(Section):
+
+class UserMode(ModeSection):
     """An engine of yours."""
+
+    environment = "onnx"
 
     engine: Literal["user"]
     factory: Reference = Field(
@@ -199,7 +341,10 @@ Mode = Annotated[
     | UserMode,
     Field(discriminator="engine"),
 ]
-ENGINES = [
-    get_args(mode.model_fields["engine"].annotation)[0] for mode in get_args(get_args(Mode)[0])
-]
-ENGINES_THAT_TRAIN = ("eager", "compile", "fx", "torchscript")
+ENGINES: dict[str, type[ModeSection]] = by_tag(Mode)
+ENGINES_THAT_TRAIN = tuple(name for name, section in ENGINES.items() if section.trains)
+
+
+def read_mode(options: Mapping[str, Any]) -> ModeSection:
+    """Read the section of a mode from the parameters of a job."""
+    return ENGINES[options["engine"]].model_validate(options)

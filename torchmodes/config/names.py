@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torchmodes.config.faults import meant
+from torchmodes.config.models import FAMILIES
 from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN, EagerMode
 from torchmodes.config.run import Studies, Training
 
@@ -27,7 +28,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
             " a mode with options another name"
         )
     trained = settings.get("model", Training.model_fields["model"].default)
-    mlps = [name for name, model in models.items() if _family(model) == "mlp"]
+    families = [name for name, section in FAMILIES.items() if section.reads_table]
+    trainable = [name for name in models if _mapping(models, name).get("family") in families]
     blocks: dict[str, Mapping[str, Any]] = {
         "training": {"task": "training", "modes": settings.get("modes")}
     }
@@ -42,10 +44,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
     }
     training = [block for block in blocks.values() if block.get("task") == "training"]
-    if any(block.get("modes") for block in training) and trained not in mlps:
+    if any(block.get("modes") for block in training) and trained not in trainable:
         faults.append(
-            f"training.model: no model of family mlp has the name {trained!r}"
-            + meant(trained, mlps)
+            f"training.model: no model of family {' or '.join(families)} has the name {trained!r}"
+            + meant(trained, trainable)
         )
     for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
         faults += [
@@ -58,7 +60,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for i, name in enumerate(_names(block.get("models")) if models else []):
             if name not in models:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
-            elif block.get("task") == "training" and name != trained and trained in mlps:
+            elif block.get("task") == "training" and name != trained and trained in trainable:
                 faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
         for i, name in enumerate(_names(block.get("modes")) if modes else []):
             engine = _mapping(modes, name).get("engine")
@@ -96,7 +98,3 @@ def _lists(value: Any) -> list[list[Any]]:
 
 def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else []
-
-
-def _family(model: Any) -> str | None:
-    return model.get("family") if isinstance(model, Mapping) else None

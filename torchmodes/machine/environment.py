@@ -22,14 +22,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from torchmodes.config.models import FAMILIES
+from torchmodes.config.modes import ENGINES
 from torchmodes.machine.machine import describe_gpu, describe_machine
 from torchmodes.machine.variables import VARIABLES
 from torchmodes.results.writing import encodable
 
 PACKAGES = (
-    *("torchmodes", "torch", "torchvision", "torchao", "triton", "torch-tensorrt", "transformers"),
-    *("tensorrt-cu13", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "scipy"),
-    "snakemake",
+    *("torchmodes", "torch", "triton", "numpy", "scipy", "snakemake"),
+    *(name for section in FAMILIES.values() for name in section.packages),
+    *(name for section in ENGINES.values() for name in section.packages),
 )
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
 _PLACE = re.compile(r"_(DIR|HOME|PATH|ROOT|VISIBLE_DEVICES)$")

@@ -210,7 +210,7 @@ def case_parameters(config: Config, case: Case) -> dict[str, Any]:
         "seed": config.seed,
         "deterministic": config.deterministic,
     }
-    if config.models[case.model].family == "mlp":
+    if config.models[case.model].reads_table:
         parameters["features"] = len(config.data.features)
     if case.task == "training":
         parameters["learning_rate"] = config.training.learning_rate

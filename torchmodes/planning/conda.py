@@ -6,16 +6,18 @@ Snakemake makes these environments with ``--sdm conda``; without that nothing he
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from torchmodes.config.models import FAMILIES
+from torchmodes.config.modes import ENGINES
+from torchmodes.planning.provenance import ROOT
 from torchmodes.planning.user_code import ENVIRONMENT, user_files
 
-OF_FAMILY = {"mlp": "torch", "torchvision": "vision", "transformers": "language", "user": "onnx"}
-"""A family's file in ``envs/``. Code of the user's may import whatever the lock has."""
-
-OF_ENGINE = {"onnxruntime": "onnx", "openvino": "onnx", "tensorrt": "tensorrt", "user": "onnx"}
-"""The same for the engines that PyTorch alone, with torchao, is not enough for."""
+FOLDER = Path("envs")
 
 
 def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
@@ -35,13 +37,14 @@ def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
     Raises
     ------
     ValueError
-        Where two files of the user's have an environment each: a job runs in one.
+        Where two files of the user's have an environment each: a job runs in one. Or where no
+        environment holds what the cases import together.
     """
     names = {"torch"}
     own: set[Path] = set()
     for case in cases:
         model, mode = case["model"], case["mode"]
-        names |= {OF_FAMILY[model["family"]], OF_ENGINE.get(mode["engine"], "torch")}
+        names |= {FAMILIES[model["family"]].environment, ENGINES[mode["engine"]].environment}
         files = [file.with_suffix(ENVIRONMENT) for file in (*user_files(model), *user_files(mode))]
         own |= {file.resolve() for file in files if file.is_file()}
     if len(own) > 1:
@@ -49,13 +52,24 @@ def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
             "a job runs in one conda environment, and here are several: "
             + ", ".join(sorted(map(str, own)))
         )
-    return own.pop() if own else Path("envs", f"{_widest(names)}.yaml")
+    return own.pop() if own else FOLDER / f"{_smallest(names)}.yaml"
 
 
-def _widest(names: set[str]) -> str:
-    """Return the smallest environment that holds all these: each holds torch, onnx all but one."""
-    if "tensorrt" in names:
-        return "tensorrt"
-    if "onnx" in names or names >= {"vision", "language"}:
-        return "onnx"
-    return max(names, key=lambda name: name != "torch")
+def _smallest(names: set[str]) -> str:
+    """Return the smallest environment that holds all that these hold."""
+    pins = _pins()
+    needed = frozenset[str]().union(*(pins[name] for name in names))
+    wide_enough = [name for name, held in pins.items() if held >= needed]
+    if not wide_enough:
+        raise ValueError(f"no environment in {FOLDER}/ holds all of {', '.join(sorted(names))}")
+    return min(wide_enough, key=lambda name: len(pins[name]))
+
+
+@cache
+def _pins() -> dict[str, frozenset[str]]:
+    """Return what each environment has pip install, by its name."""
+    found = {}
+    for path in sorted((ROOT / FOLDER).glob("*.yaml")):
+        *_, pip = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
+        found[path.stem] = frozenset(pip["pip"])
+    return found

@@ -72,6 +72,20 @@ def _version(package: str) -> str | None:
         return None
 
 
+def folder_state(folder: Path | None) -> list[tuple[str, int, int]]:
+    """Tell the state of the folder that a model's weights come from; new ones make results stale.
+
+    It reads no file, for the workflow asks it at every start.
+
+    Returns
+    -------
+    list of tuple
+        Name, bytes and time of change (ns) of each file directly in it.
+    """
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if folder else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
 def compilers(variables: Mapping[str, str], *, cuda: bool) -> dict[str, list[str]]:
     """Name the compilers and headers that PyTorch would find; none is run.
 

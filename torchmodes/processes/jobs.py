@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from torchmodes.config.models import FAMILIES
 from torchmodes.machine.devices import cuda_device_count
 from torchmodes.machine.machine import container, host_name
-from torchmodes.planning.imports import preloadable
 from torchmodes.processes.folders import private_folder
 from torchmodes.processes.keeper import PLACES
 from torchmodes.processes.outcome import Outcome
@@ -187,7 +187,9 @@ def run_job(
         return refusal, None
     settings = argument["parameters"]["measurement"]
     limit_mb = settings["memory_limit_mb"]
-    family = argument["parameters"].get("model", {}).get("family")  # the machine has no model
+    model = argument["parameters"].get("model")  # the machine has none
+    gpu = cuda_device_count() > 0
+    slow = FAMILIES[model["family"]].preloadable(gpu=gpu) if model else ()
     outcome = run_supervised(
         target,
         dict(argument),
@@ -195,7 +197,7 @@ def run_job(
         time_limit_s=settings["time_limit_s"],
         memory_limit_bytes=None if limit_mb is None else limit_mb * 10**6,
         start=settings["start"],
-        preload=(*PRELOAD, *preloadable(family, gpu=cuda_device_count() > 0)),
+        preload=(*PRELOAD, *slow),
         threads=argument["threads"],
         environment=environment or {},
     )

@@ -16,9 +16,6 @@ from torch.nn.modules.module import (
 
 from torchmodes.profiling.files import LAYER_COLUMNS
 
-ENGINES_WITH_MODULES = ("eager", "fx")
-"""Engines whose code calls the model's own modules; in others hooks would change what runs."""
-
 
 @dataclass
 class _Timing:

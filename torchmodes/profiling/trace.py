@@ -18,7 +18,7 @@ from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE, write_empty
 from torchmodes.profiling.internals import keep_internals
 from torchmodes.profiling.kernels import kernel_table
-from torchmodes.profiling.layers import ENGINES_WITH_MODULES, LayerTimer
+from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.python_time import python_functions
@@ -223,9 +223,8 @@ def _overview(trace: Trace, lean: Lean | None, path: Path) -> Overview:
 
 def _time_layers(subject: Subject, job: Job, calls: int, work: Work, directory: Path) -> str:
     """Write the table of layers; say what it holds, or why it is empty."""
-    engine = job.mode["engine"]
-    if engine not in ENGINES_WITH_MODULES:
-        return f"none: the engine {engine} runs the model as a whole, not its modules"
+    if not subject.engine.calls_modules:
+        return f"none: the engine {job.mode['engine']} runs the model as a whole, not its modules"
     with LayerTimer(subject.built.module, wait=lambda: synchronize(job.case.device)) as timer:
         for _ in range(calls):
             subject.call()

@@ -16,6 +16,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from torchmodes.config.modes import ENGINES
+
 WIDTH_INCHES = 5.0
 """Narrow, so that the text stays readable when a phone scales a figure to its screen."""
 
@@ -49,7 +51,13 @@ _MORE = {
 PALETTE = _FIRST | _MORE
 
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h")
-_LINES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1.5, 2)), (0, (1.5, 1.5)))
+_LINES: dict[str, Any] = {
+    "solid": "-",
+    "dashed": (0, (6, 2)),
+    "short": (0, (3, 1.5)),
+    "dash-dot": (0, (6, 2, 1.5, 2)),
+    "dotted": (0, (1.5, 1.5)),
+}
 
 
 @dataclass(frozen=True)
@@ -61,19 +69,11 @@ class Look:
     line: Any
 
 
+_HUES = {"baseline": BASELINE, **PALETTE}
 _KNOWN = {
-    "eager": Look(BASELINE, "o", "-"),
-    "inductor": Look(PALETTE["blue"], "s", "-"),
-    "inductor-step": Look(PALETTE["sky"], "D", (0, (6, 2))),
-    "fx": Look(PALETTE["green"], "^", "-"),
-    "fx-custom-op": Look(PALETTE["gold"], "v", (0, (6, 2))),
-    "torchscript": Look(PALETTE["vermilion"], "P", "-"),
-    "trace-optimized": Look(PALETTE["vermilion"], "X", (0, (6, 2))),
-    "onnxruntime": Look(PALETTE["pink"], "h", "-"),
-    "int8-dynamic": Look(PALETTE["violet"], "<", "-"),
-    "aotinductor": Look(PALETTE["indigo"], "s", (0, (3, 1.5))),
-    "openvino": Look(PALETTE["brown"], ">", "-"),
-    "tensorrt": Look(PALETTE["teal"], "D", "-"),
+    look.mode: Look(_HUES[look.hue], look.marker, _LINES[look.line])
+    for section in ENGINES.values()
+    for look in section.looks
 }
 _RC: dict[Any, Any] = {
     "font.size": 9.0,
@@ -130,7 +130,7 @@ def look(mode: str) -> Look:
     return Look(
         colours[digest[0] % len(colours)],
         _MARKERS[digest[1] % len(_MARKERS)],
-        _LINES[digest[2] % len(_LINES)],
+        [*_LINES.values()][digest[2] % len(_LINES)],
     )
 
 

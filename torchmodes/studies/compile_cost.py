@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torchmodes.config.modes import read_mode
 from torchmodes.machine.environment import describe_environment
 from torchmodes.processes.folders import private_folder
 from torchmodes.processes.jobs import caches_in, run_job
-from torchmodes.workloads.modes import uses_custom_operators
 
 STARTS = ("cold", "warm")
 
@@ -59,6 +59,7 @@ def _start_twice(
     operators: str | None,
     log: Path,
 ) -> dict[str, Any]:
+    mode = read_mode(parameters["mode"])
     row: dict[str, Any] = {
         "case": parameters["case"],
         "status": "ok",
@@ -74,7 +75,7 @@ def _start_twice(
                     "parameters": dict(parameters),
                     "threads": threads,
                     "table": list(table),
-                    "operators": operators if uses_custom_operators(parameters["mode"]) else None,
+                    "operators": operators if mode.uses_custom_operators() else None,
                 },
                 log=log,
                 environment=caches_in(cache),

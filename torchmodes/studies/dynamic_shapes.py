@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torchmodes.config.modes import read_mode
 from torchmodes.machine.environment import describe_environment
 from torchmodes.processes.jobs import run_job
-from torchmodes.workloads.modes import uses_custom_operators
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "automatic": {"dynamic": None, "mark": False},
@@ -55,6 +55,7 @@ def study_dynamic_shapes(
     rows = []
     for parameters in cases:
         training = parameters["case"]["task"] == "training"
+        mode = read_mode(parameters["mode"])
         for drop_last in (True, False) if training else (None,):
             for variant, options in VARIANTS.items():
                 if drop_last and variant != "automatic":
@@ -66,7 +67,7 @@ def study_dynamic_shapes(
                     },
                     "threads": threads,
                     "table": list(table),
-                    "operators": operators if uses_custom_operators(parameters["mode"]) else None,
+                    "operators": operators if mode.uses_custom_operators() else None,
                     "mark": options["mark"],
                     "drop_last": drop_last,
                 }

@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torchmodes.config.modes import read_mode
 from torchmodes.machine.environment import describe_environment
 from torchmodes.processes.jobs import run_job
-from torchmodes.workloads.modes import uses_custom_operators
-
-THREADS_AT_CALL = ("eager", "fx", "torchscript", "export", "quantize")
-"""Engines that ask for PyTorch's number of threads at each call. Others fix it when they compile
-or open a session, so that one process cannot compare two numbers."""
 
 
 def study_thread_scaling(
@@ -43,10 +39,12 @@ def study_thread_scaling(
     environment = describe_environment()
     rows = []
     for parameters in cases:
-        engine = parameters["mode"]["engine"]
+        mode = read_mode(parameters["mode"])
         row: dict[str, Any] = {"case": parameters["case"], "points": []}
-        if engine not in THREADS_AT_CALL:
-            reason = f"the engine {engine} fixes its number of threads when it prepares the model"
+        if not mode.threads_at_call:
+            reason = (
+                f"the engine {mode.engine} fixes its number of threads when it prepares the model"
+            )
             rows.append(row | {"status": "unsupported", "reason": reason})
             continue
         parts, _ = run_job(
@@ -56,7 +54,7 @@ def study_thread_scaling(
                 "threads": max(threads),
                 "counts": list(threads),
                 "table": list(table),
-                "operators": operators if uses_custom_operators(parameters["mode"]) else None,
+                "operators": operators if mode.uses_custom_operators() else None,
             },
             log=log,
         )

@@ -151,7 +151,7 @@ def unsupported(job: Job) -> Unsupported | None:
     """Say why a case cannot run here, before any work, or return None."""
     engine = _engine(job)
     return (
-        _unsupported_task(job, engine)
+        _unsupported_task(job)
         or _unsupported_device(job.case)
         or unsupported_precision(job.case, precisions=engine.precisions)
         or engine.supports(job.case, family=job.model["family"])
@@ -361,8 +361,8 @@ def synchronize(device: str) -> None:
         torch.mps.synchronize()
 
 
-def _unsupported_task(job: Job, engine: Engine) -> Unsupported | None:
-    if job.case.task == "inference" or engine.trains:
+def _unsupported_task(job: Job) -> Unsupported | None:
+    if job.case.task == "inference" or job.mode["engine"] in ENGINES_THAT_TRAIN:
         return None
     return Unsupported(
         f"the engine {job.mode['engine']} executes a forward pass, not a training step",

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmodes.planning.imports import preloadable
+from torchmodes.config.models import FAMILIES
 
 if TYPE_CHECKING:
     import torch
 
     from torchmodes.workloads.models.base import BuiltModel
 
-FAMILIES = {
-    "mlp": "torchmodes.workloads.models.mlp",
-    "torchvision": "torchmodes.workloads.models.torchvision",
-    "transformers": "torchmodes.workloads.models.transformers",
-    "user": "torchmodes.workloads.models.user",
-}
-"""The module of each family; it has a function ``build``, and ``download`` where weights exist."""
 
-PACKAGES = {"torchvision": ("torchvision",), "transformers": ("transformers",)}
-"""The distributions that a family needs beside PyTorch: another version makes results stale."""
+def family_module(family: str) -> str:
+    """Name the module of a family.
+
+    It has a function ``build``, and ``download`` where weights are published.
+    """
+    return f"{__name__}.{family}"
 
 
 def import_libraries(family: str) -> None:
     """Import what building a model of a family needs, before anything of it is measured."""
-    for module in preloadable(family, gpu=False):
+    for module in FAMILIES[family].preloadable(gpu=False):
         importlib.import_module(module)
 
 
@@ -53,9 +49,9 @@ def build_model(
     device
         Where the module and the inputs are put.
     features
-        Number of columns of the table (family ``mlp`` only).
+        Number of columns of the table, for a family that reads it.
     """
-    family = importlib.import_module(FAMILIES[spec["family"]])
+    family = importlib.import_module(family_module(spec["family"]))
     return family.build(spec, seed=seed, batch_size=batch_size, features=features).to(device)
 
 
@@ -69,26 +65,6 @@ def download_weights(spec: Mapping[str, Any]) -> None:
     ValueError
         When they cannot be had.
     """
-    family = importlib.import_module(FAMILIES[spec["family"]])
+    family = importlib.import_module(family_module(spec["family"]))
     if hasattr(family, "download"):
         family.download(spec)
-
-
-def weights_stamp(spec: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Tell the state of a model's own folder, so that new weights make its results stale.
-
-    It costs no import and reads no file, for the workflow asks it at every start.
-
-    Returns
-    -------
-    list of tuple
-        Name, bytes and time of change (ns) of each file directly in the folder that `source`
-        names; nothing where it names none.
-    """
-    if spec["family"] != "transformers":
-        return []
-    folder = Path(spec["source"]).expanduser()
-    if not (folder / "config.json").is_file():
-        return []
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

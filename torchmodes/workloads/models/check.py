@@ -24,8 +24,8 @@ from torch.utils import _pytree
 from torchmodes.config import Config, Model, parse_config
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
+from torchmodes.config.models import FAMILIES
 from torchmodes.machine.devices import cuda_device_count, find_device
-from torchmodes.planning.imports import preloadable
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.writing import print_anything
 from torchmodes.workloads.models import build_model, download_weights
@@ -160,7 +160,7 @@ def check_alone(
         log=log,
         time_limit_s=time_limit_s,
         memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * 10**6,
-        preload=("torch", *preloadable(family, gpu=cuda_device_count() > 0)),
+        preload=("torch", *FAMILIES[family].preloadable(gpu=cuda_device_count() > 0)),
     )
     if isinstance(outcome.value, dict):
         return Checked(**outcome.value)

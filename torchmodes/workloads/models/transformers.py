@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from torchmodes.config.faults import meant
+from torchmodes.config.models import saved_model
 from torchmodes.workloads.models.base import BuiltModel, Inputs
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def download(spec: Mapping[str, Any]) -> None:
         When the hub is unreachable, switched off by HF_HUB_OFFLINE, or has no such model.
     """
     source, pretrained = spec["source"], spec["weights"] == "pretrained"
-    if _folder(source) or (not pretrained and _names_configuration(source)):
+    if saved_model(source) or (not pretrained and _names_configuration(source)):
         return
     from huggingface_hub import HfApi, snapshot_download
 
@@ -200,7 +200,7 @@ def _read_configuration(spec: Mapping[str, Any], **options: Any) -> PretrainedCo
     from transformers import AutoConfig
 
     source = spec["source"]
-    folder = _folder(source)
+    folder = saved_model(source)
     try:
         if folder is None and spec["weights"] == "random" and _names_configuration(source):
             return AutoConfig.for_model(source, **options)
@@ -352,7 +352,7 @@ def _pretrained(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrained
     source = spec["source"]
     try:
         model, loaded = _auto_class(spec).from_pretrained(
-            _folder(source) or source,
+            saved_model(source) or source,
             config=config,
             dtype=torch.float32,
             local_files_only=True,
@@ -384,11 +384,6 @@ def _model_class(spec: Mapping[str, Any], config: PretrainedConfig) -> type:
 
     found = getattr(transformers, HEADS[spec["head"]][1])[type(config)]
     return found[0] if isinstance(found, tuple) else found
-
-
-def _folder(source: str) -> Path | None:
-    path = Path(source).expanduser()
-    return path if (path / "config.json").is_file() else None
 
 
 def _names_configuration(source: str) -> bool:

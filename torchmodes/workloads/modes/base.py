@@ -68,9 +68,8 @@ class Engine:
         Of the case. The module comes in it, unless the engine `lowers_precision` itself.
     """
 
-    trains = False
-    """Whether it can execute an optimiser step; `torchmodes.config.ENGINES_THAT_TRAIN` says the
-    same without importing PyTorch."""
+    calls_modules = False
+    """Whether its code calls the model's own modules; else hooks on them would change what runs."""
 
     precisions: frozenset[str] = frozenset({"fp32", "tf32", "bf16", "fp16"})
     """Number formats that the engine can be asked for."""

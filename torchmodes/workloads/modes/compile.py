@@ -43,7 +43,6 @@ LISTED_ANYWAY = {"openxla": "torch_xla", "tvm": "tvm"}
 class Engine(base.Engine):
     """Compiles the model, or in training the whole optimiser step (``scope: step``)."""
 
-    trains = True
     compiled: Callable[..., Any]
     example: tuple[tuple[Any, ...], dict[str, Any]]
     backend: str

@@ -23,7 +23,7 @@ CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 class Engine(base.Engine):
     """Calls the module, in the autograd context, memory format and autocast that were asked for."""
 
-    trains = True
+    calls_modules = True
     channels_last_tensors = 0
 
     @property

@@ -20,7 +20,7 @@ from torchmodes.workloads.operators import load_operators
 class Engine(base.Engine):
     """Runs the traced graph's generated Python code, rewritten by the mode's passes."""
 
-    trains = True
+    calls_modules = True
     graph_module: fx.GraphModule
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

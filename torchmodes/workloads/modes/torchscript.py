@@ -22,7 +22,6 @@ from torchmodes.workloads.structures import Flattened, Inputs, Structure, tensor
 class Engine(base.Engine):
     """Compiles the module to TorchScript; it can be saved and run without its Python class."""
 
-    trains = True
     scripted: torch.jit.ScriptModule
     archived: torch.jit.ScriptModule
     before: Counter[str] | None = None
