@@ -11,7 +11,7 @@ from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.statistics import sides
-from torchmodes.workloads.workload import Job, configure_process, inference_subject
+from torchmodes.workloads.workload import Job, configure_process, inference_workload
 
 
 def compare(argument: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def compare(argument: dict[str, Any]) -> dict[str, Any]:
     )
     ratios = []
     with torch.inference_mode():
-        one = inference_subject(job)
+        one = inference_workload(job)
         timer = Timer("call()", globals={"call": one.call}, num_threads=job.threads)
 
         def ours(seed: int) -> float:

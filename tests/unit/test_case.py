@@ -18,7 +18,7 @@ from torchmodes.workloads.models.base import BuiltModel, Inputs
 from torchmodes.workloads.models.flops import counting_flops
 from torchmodes.workloads.training.dataset import Tensors
 from torchmodes.workloads.training.loop import train
-from torchmodes.workloads.workload import Subject
+from torchmodes.workloads.workload import Workload
 
 RESNET = {"family": "torchvision", "name": "resnet18"}
 GPT2 = {"family": "transformers", "source": "gpt2"}
@@ -37,8 +37,9 @@ class Replayed:
 
 def warm(monkeypatch: pytest.MonkeyPatch, path: str) -> first_calls.WarmedUp:
     built = BuiltModel(nn.Identity(), Inputs(), "item", 1, draw=lambda seed: Inputs())
-    subject = Subject(Replayed(), nullcontext, SimpleNamespace(), built, 0.0, 0.0)
-    monkeypatch.setattr(first_calls, "subject_of", lambda job, table: subject)
+    replayed = Replayed()
+    workload = Workload(replayed, replayed, nullcontext, SimpleNamespace(), built, 0.0, 0.0)
+    monkeypatch.setattr(first_calls, "workload_of", lambda job, table: workload)
     return first_calls.warmed_up(SimpleNamespace(case=parse_case(path), seed=0), [])
 
 
@@ -49,7 +50,7 @@ def test_losses_are_read_before_the_next_step_overwrites_them(monkeypatch):
 
 def test_the_output_that_is_compared_is_one_that_a_cuda_graph_replayed(monkeypatch):
     kept = warm(monkeypatch, "inference/cpu/m/graphs/fp32-b8")
-    kept.subject.call()
+    kept.workload.call()
     assert kept.output == 3, "the first call warms up, the second records, the third replays"
 
 

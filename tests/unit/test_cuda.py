@@ -31,7 +31,7 @@ from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.files import TRACE
 from torchmodes.profiling.supervised import profile_supervised
 from torchmodes.results.records import Record
-from torchmodes.workloads.workload import EAGER, Job, configure_process, training_step
+from torchmodes.workloads.workload import EAGER, Job, configure_process, training_workload
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -155,7 +155,7 @@ def test_training_steps_lose_what_eager_loses(tmp_path, name, scope):
         job = Job.of({"parameters": parameters(path, options), "threads": 2, "operators": None})
         configure_process(job)
         torch._dynamo.reset()
-        step = training_step(job, batch).step
+        step = training_workload(job, [batch]).function
         losses.append(torch.stack([step(*batch).clone() for _ in range(8)]))
     torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-5)
 

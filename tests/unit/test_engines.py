@@ -106,7 +106,7 @@ def test_what_works_is_not_refused(name, model):
 def test_openvino_computes_what_eager_computes(model):
     made = run(mode("openvino"), MODELS[model]())
     assert compare(made.expected, made.output, precision="fp32").within_tolerance
-    assert made.engine.facts()["threads"] == torch.get_num_threads()
+    assert made.engine.stats()["threads"] == torch.get_num_threads()
 
 
 # --- Contexts, formats ------------------------------------------------------------------------
@@ -127,9 +127,9 @@ def test_autocast_lowers_the_output_and_keeps_the_weights(prepared):
 
 
 def test_channels_last_reaches_weights_and_images_or_has_no_effect(prepared):
-    facts = prepared("eager channels_last", "convolutions").engine.facts()
+    facts = prepared("eager channels_last", "convolutions").engine.stats()
     assert facts == {"channels_last_tensors": 2}
-    facts = prepared("eager channels_last", "attention").engine.facts()
+    facts = prepared("eager channels_last", "attention").engine.stats()
     assert facts["channels_last_tensors"] == 0
     assert "no weight or input has four dimensions" in facts["no_effect"]
 
@@ -139,15 +139,15 @@ def test_channels_last_reaches_weights_and_images_or_has_no_effect(prepared):
 
 @pytest.mark.parametrize("name", ["trace frozen", "trace optimized"])
 def test_passes_of_torchscript_change_the_graph(prepared, name):
-    facts = prepared(name, "convolutions").engine.facts()
+    facts = prepared(name, "convolutions").engine.stats()
     assert facts["graph_nodes"] != facts["graph_nodes_before"]
     assert "no_effect" not in facts
 
 
 def test_a_fused_batch_norm_is_gone_and_where_there_is_none_that_is_told(prepared):
-    facts = prepared("fx fused", "convolutions").engine.facts()
+    facts = prepared("fx fused", "convolutions").engine.stats()
     assert facts == {"nodes_traced": 8, "nodes": 7}
-    facts = prepared("fx fused", "attention").engine.facts()
+    facts = prepared("fx fused", "attention").engine.stats()
     assert facts["passes_without_effect"] == ["fuse-conv-bn"]
     assert facts["no_effect"] == "fuse-conv-bn changed neither a node nor a module"
 
@@ -156,34 +156,34 @@ def test_the_example_of_a_users_own_pass_drops_what_does_nothing():
     own = f"{Path(__file__).parents[2]}/examples/drop_dropout.py:drop_dropout"
     made = run(mode("fx", passes=[own, "fuse-conv-bn"]), convolutions())
     assert compare(made.expected, made.output, precision="fp32").within_tolerance
-    assert made.engine.facts() == {"nodes_traced": 8, "nodes": 6}
-    idle = run(mode("fx", passes=[own]), attention()).engine.facts()
+    assert made.engine.stats() == {"nodes_traced": 8, "nodes": 6}
+    idle = run(mode("fx", passes=[own]), attention()).engine.stats()
     assert "changed neither a node nor a module" in idle["no_effect"]
 
 
 def test_trace_then_compile_is_told_to_be_the_no_op_it_is():
     made = run(MODES["trace, then compile"][0], convolutions())
-    assert made.engine.facts()["no_effect"] == ("torch.compile captured no graph: eager code ran")
+    assert made.engine.stats()["no_effect"] == ("torch.compile captured no graph: eager code ran")
 
 
 def test_export_then_compile_captures_one_graph():
     made = run(MODES["export, then compile"][0], convolutions())
-    assert made.engine.facts()["graphs"] == 1
-    assert "no_effect" not in made.engine.facts()
+    assert made.engine.stats()["graphs"] == 1
+    assert "no_effect" not in made.engine.stats()
 
 
 def test_quantisation_tells_how_much_of_the_model_it_reached(prepared):
-    facts = prepared("int8 dynamic", "convolutions").engine.facts()
+    facts = prepared("int8 dynamic", "convolutions").engine.stats()
     assert facts["linear_layers"] == 1
     assert facts["share_of_weights"] == pytest.approx(8 * 4 / (3 * 8 * 9 + 2 * 8 + 8 * 4 + 4))
     nothing_linear = dataclasses.replace(convolutions(), module=nn.ReLU())
-    facts = run(mode("quantize"), nothing_linear, precision="int8").engine.facts()
+    facts = run(mode("quantize"), nothing_linear, precision="int8").engine.stats()
     assert facts["no_effect"] == "the model has no torch.nn.Linear: nothing was quantised"
 
 
 def test_onnxruntime_tells_operator_set_sizes_threads_and_who_computes(prepared):
     engine = prepared("onnxruntime", "attention").engine
-    facts = engine.facts()
+    facts = engine.stats()
     assert facts["opset"] >= 18
     assert facts["intra_op_threads"] == torch.get_num_threads()
     assert facts["provider"] == "CPUExecutionProvider"
@@ -194,7 +194,7 @@ def test_onnxruntime_tells_operator_set_sizes_threads_and_who_computes(prepared)
 
 
 def test_onnxruntime_exports_the_operator_set_it_is_asked_for():
-    assert run(mode("onnxruntime", opset=18), convolutions(), calls=1).engine.facts()["opset"] == 18
+    assert run(mode("onnxruntime", opset=18), convolutions(), calls=1).engine.stats()["opset"] == 18
 
 
 # --- The fallback chain -----------------------------------------------------------------------
@@ -214,7 +214,7 @@ def broken_backend():
 def test_a_fallback_chain_tells_where_it_ended_and_why(broken_backend):
     chain = mode("compile", backend="openvin0", fallback=[broken_backend, "aot_eager", "eager"])
     made = run(chain, convolutions())
-    facts = made.engine.facts()
+    facts = made.engine.stats()
     assert facts["ended_on"] == "aot_eager"
     assert facts["fallback"] == [
         {"backend": "openvin0", "failed": "torch.compile has no backend 'openvin0' here"},
@@ -227,7 +227,7 @@ def test_a_fallback_chain_tells_where_it_ended_and_why(broken_backend):
 
 def test_a_fallback_chain_that_ends_on_eager_did_nothing(broken_backend):
     facts = run(mode("compile", backend=broken_backend, fallback=["eager"]), convolutions())
-    assert facts.engine.facts()["no_effect"] == (
+    assert facts.engine.stats()["no_effect"] == (
         "the fallback chain ended on eager: its kernels are eager's"
     )
 
@@ -246,7 +246,7 @@ def test_freezing_makes_constants_of_the_weights(monkeypatch, tmp_path):
     example = convolutions()
     made = run(mode("compile", freezing=True), example, calls=1)
     assert compare(made.expected, made.output, precision="fp32").within_tolerance
-    assert made.engine.facts()["graphs"] == 1
+    assert made.engine.stats()["graphs"] == 1
     with torch.no_grad():
         example.module.features[0].weight.zero_()
     with made.engine.context():

@@ -112,7 +112,7 @@ def test_what_is_shipped_predicts_the_same_without_torchmodes(predicted, name):
 
 
 def test_aotinductor_tells_what_it_compiled_and_how_fast_it_loads(predicted):
-    facts = predicted[0]["compiled ahead"][0].facts()
+    facts = predicted[0]["compiled ahead"][0].stats()
     assert facts["operators_exported"] >= 5
     assert 0 < facts["load_s"] < facts["compile_s"]
 

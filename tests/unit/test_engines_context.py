@@ -17,9 +17,8 @@ from torchmodes.workloads.training.dataset import Tensors
 from torchmodes.workloads.training.loop import train
 from torchmodes.workloads.workload import (
     Job,
-    inference_subject,
-    training_step,
-    training_subject,
+    inference_workload,
+    training_workload,
     unsupported,
 )
 
@@ -35,15 +34,15 @@ CONTEXTS = {"inference_mode": (True, False), "no_grad": (False, False), "grad": 
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_a_subject_runs_in_its_modes_context(context):
-    subject = inference_subject(job(mode("eager", context=context)))
-    with subject.context():
-        output = subject.call()
+    workload = inference_workload(job(mode("eager", context=context)))
+    with workload.context():
+        output = workload.call()
     assert (output.is_inference(), output.requires_grad) == CONTEXTS[context]
 
 
 def test_what_is_built_can_serve_in_any_context():
-    subject = inference_subject(job(mode("eager")))
-    assert not any(parameter.is_inference() for parameter in subject.built.module.parameters())
+    workload = inference_workload(job(mode("eager")))
+    assert not any(parameter.is_inference() for parameter in workload.built.module.parameters())
     assert torch.is_grad_enabled(), "preparing leaves the process as it was"
 
 
@@ -62,7 +61,7 @@ class Watched(CpuClock):
 def test_the_context_is_entered_before_the_clock_starts_and_left_after():
     inner = Watched()
     one, other = (
-        inference_subject(job(mode("eager", context=context))) for context in CONTEXTS
+        inference_workload(job(mode("eager", context=context))) for context in CONTEXTS
         if context != "no_grad"
     )  # fmt: skip
     clock = ContextClock(inner, one, other)
@@ -95,15 +94,15 @@ BATCH = (torch.ones(4, 5), torch.ones(4, 1))
 
 
 def watched_subject(path):
-    """Build a subject whose model tells whether tf32 is allowed when it runs."""
+    """Build a workload whose model tells whether tf32 is allowed when it runs."""
     made = job(mode("eager"), path=path)
     if made.case.task == "training":
-        subject = training_subject(replace(made, learning_rate=0.1), [BATCH])
+        workload = training_workload(replace(made, learning_rate=0.1), [BATCH])
     else:
-        subject = inference_subject(made)
+        workload = inference_workload(made)
     seen = []
-    subject.built.module.register_forward_pre_hook(lambda *_: seen.append(tf32_allowed()))
-    return subject, seen
+    workload.built.module.register_forward_pre_hook(lambda *_: seen.append(tf32_allowed()))
+    return workload, seen
 
 
 @pytest.mark.parametrize("task", ["inference", "training"])
@@ -121,8 +120,8 @@ def test_tf32_is_switched_around_the_clock_and_not_in_the_call(task, switched):
             return timing
 
     clock = ContextClock(Counting(), baseline, candidate)
-    for subject in (baseline, candidate, candidate, baseline):
-        clock.time(subject.call, 3)
+    for workload in (baseline, candidate, candidate, baseline):
+        clock.time(workload.call, 3)
         assert tf32_allowed() == {False}, "for the side that asks alone"
     assert switches_while_timed == [0, 0, 0, 0]
     assert in_candidate == [{True}] * 6
@@ -130,22 +129,22 @@ def test_tf32_is_switched_around_the_clock_and_not_in_the_call(task, switched):
 
 
 def test_a_training_in_tf32_is_validated_in_fp32(switched):
-    made = training_step(
-        replace(job(mode("eager"), path="training/cpu/m/eager/tf32-b4"), learning_rate=0.1), BATCH
+    workload = training_workload(
+        replace(job(mode("eager"), path="training/cpu/m/eager/tf32-b4"), learning_rate=0.1), [BATCH]
     )
     stepping, validating = [], []
 
     def step(x, y):
         stepping.append(tf32_allowed())
-        return made.step(x, y)
+        return workload.function(x, y)
 
     def evaluate(x):
         validating.append(tf32_allowed())
-        return made.built.module(x)
+        return workload.built.module(x)
 
     tensors = Tensors(*BATCH, *BATCH, *BATCH)
     assert len([*train(
-        step, evaluate, tensors, epochs=2, batch_size=4, seed=0, context=made.context
+        step, evaluate, tensors, epochs=2, batch_size=4, seed=0, context=workload.context
     )]) == 2  # fmt: skip
     assert (stepping, validating) == ([{True}] * 2, [{False}] * 2)
 

@@ -68,7 +68,7 @@ def called(options, model, *, calls):
 @pytest.mark.parametrize("dynamic", [None, True, False])
 def test_eager_code_after_the_recompile_limit_is_no_effect(backend, dynamic):
     options = mode("compile", backend=backend, dynamic=dynamic)
-    facts = called(options, Steps(), calls=LIMIT + 2).facts()
+    facts = called(options, Steps(), calls=LIMIT + 2).stats()
     assert facts["compiled_calls"] == {"ran": 0, "of": 10}
     assert facts["no_effect"].startswith(
         f"recompile_limit ({LIMIT}) was reached, for self.calls == {LIMIT - 1}  # "
@@ -82,7 +82,7 @@ def test_eager_code_after_the_recompile_limit_is_no_effect(backend, dynamic):
 
 
 def test_recompiles_below_the_limit_are_told_with_their_reason_only():
-    facts = called(mode("compile", backend="eager"), Steps(), calls=3).facts()
+    facts = called(mode("compile", backend="eager"), Steps(), calls=3).stats()
     assert facts["recompiles"] == 2
     guards = [reason.partition("  # ")[0] for reason in facts["recompile_reasons"]]
     assert guards == ["self.calls == 1", "self.calls == 0"]
@@ -90,7 +90,7 @@ def test_recompiles_below_the_limit_are_told_with_their_reason_only():
 
 
 def test_a_model_that_is_compiled_once_has_none_of_it():
-    facts = called(mode("compile", backend="eager"), nn.Linear(4, 4), calls=LIMIT + 4).facts()
+    facts = called(mode("compile", backend="eager"), nn.Linear(4, 4), calls=LIMIT + 4).stats()
     assert facts == {"graphs": 1, "graph_breaks": {}, "recompiles": 0, "cudagraph_skips": 0}
 
 
@@ -101,7 +101,7 @@ def test_calls_that_a_compiled_version_fits_are_told_apart():
         for model.setting in range(LIMIT + 2):
             engine.compiled(x)
         model.setting = 3
-        facts = engine.facts()
+        facts = engine.stats()
     assert facts["compiled_calls"] == {"ran": 10, "of": 10}
     assert "no_effect" not in facts
     (warning,) = facts["warnings"]
@@ -127,7 +127,7 @@ def test_a_training_step_that_reached_the_limit_is_no_effect(scope):
     step = engine.prepare_step(model, (x, x), make_step)
     for _ in range(LIMIT + 2):
         step(x, x)
-    facts = engine.facts()
+    facts = engine.stats()
     told = facts.get("no_effect") or facts["warnings"][0]
     assert told.startswith(f"recompile_limit ({LIMIT}) was reached, for ")
     assert any("calls ==" in reason for reason in facts["recompile_reasons"])
@@ -136,7 +136,7 @@ def test_a_training_step_that_reached_the_limit_is_no_effect(scope):
 
 
 def test_why_dynamo_captured_nothing_is_told():
-    facts = called(mode("compile", backend="eager"), Recurrent(), calls=2).facts()
+    facts = called(mode("compile", backend="eager"), Recurrent(), calls=2).stats()
     why = "Attempted to wrap RNN, GRU, or LSTM: Dynamo does not support RNN, GRU, or LSTM."
     assert facts["frames_skipped"] == {why: 1}
     assert facts["graph_breaks"] == {}

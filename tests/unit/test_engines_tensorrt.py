@@ -210,7 +210,7 @@ def test_it_runs_what_was_built_and_tells_of_it(stand_in, frontend, model):
     example = MODELS[model]()
     engine, output = prepared(mode("tensorrt", frontend=frontend), example)
     assert_close(output, example.expected)
-    facts = engine.facts()
+    facts = engine.stats()
     assert facts["engines"] == facts["graphs"] == 1
     assert facts["engine_bytes"] == len(b"engine")
     assert facts["operators_left_to_pytorch"] == 0
@@ -240,7 +240,7 @@ def test_a_batch_profile_frees_the_batch_and_nothing_else(stand_in, batch):
     assert described["opt_shape"] == (best, 6)
     assert described["max_shape"] == (32, 6)
     assert described["dtype"] == torch.int64
-    assert engine.facts()["batch_profile"] == {"min": 1, "max": 32, "opt": best}
+    assert engine.stats()["batch_profile"] == {"min": 1, "max": 32, "opt": best}
     assert output["logits"].shape == (batch, 6, 50)
 
 
@@ -264,7 +264,7 @@ def test_without_an_engine_it_had_no_effect(stand_in, monkeypatch):
 
     monkeypatch.setattr(sys.modules["torch_tensorrt"].dynamo, "compile", leave_it)
     engine, _ = prepared(mode("tensorrt"), convolutions())
-    facts = engine.facts()
+    facts = engine.stats()
     assert facts["engines"] == 0
     assert facts["operators_left_to_pytorch"] >= 5
     assert facts["no_effect"] == "Torch-TensorRT built no engine: PyTorch ran every operator"

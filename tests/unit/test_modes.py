@@ -78,7 +78,7 @@ def test_inductor_equals_eager():
     expected = built.inputs.call(built.module)
     prepared = engine.prepare(built.module, built.inputs.args, built.inputs.kwargs)
     assert_close(built.inputs.call(prepared), expected)
-    assert engine.facts()["graphs"] == 1
+    assert engine.stats()["graphs"] == 1
 
 
 def batches(steps):
@@ -144,13 +144,13 @@ def run(name, module, *args, **options):
 
 def test_eager_has_nothing_to_tell(tmp_path):
     engine, _ = run("eager", nn.Linear(2, 2), torch.ones(1, 2))
-    assert engine.facts() == {}
+    assert engine.stats() == {}
     assert engine.export(tmp_path) == []
 
 
 def test_compile_tells_its_graphs():
     engine, _ = run("aot_eager", nn.Linear(2, 2), torch.ones(1, 2))
-    assert engine.facts() == {
+    assert engine.stats() == {
         "graphs": 1,
         "graph_breaks": {},
         "recompiles": 0,
@@ -176,7 +176,7 @@ class Branches(nn.Module):
 )
 def test_compile_tells_its_graph_breaks_and_their_reasons(module, reason):
     engine, _ = run("aot_eager", module, torch.ones(2))
-    facts = engine.facts()
+    facts = engine.stats()
     assert facts["graphs"] == 2
     [(told, count)] = facts["graph_breaks"].items()
     assert reason in told
@@ -187,19 +187,19 @@ def test_compile_tells_its_recompiles():
     engine, compiled = run("aot_eager", nn.Linear(2, 2), torch.ones(3, 2), dynamic=False)
     for rows in (4, 5):
         compiled(torch.ones(rows, 2))
-    assert engine.facts()["recompiles"] == 2
+    assert engine.stats()["recompiles"] == 2
 
 
 def test_compile_that_captured_nothing_is_told_to_have_no_effect():
     traced = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))
     engine, _ = run("aot_eager", traced, torch.ones(1, 2))
-    assert engine.facts()["graphs"] == 0
-    assert "captured no graph" in engine.facts()["no_effect"]
+    assert engine.stats()["graphs"] == 0
+    assert "captured no graph" in engine.stats()["no_effect"]
 
 
 def test_a_whole_step_breaks_where_autograd_begins():
     *_, engine = train("aot_eager-step", steps=2)
-    facts = engine.facts()
+    facts = engine.stats()
     assert facts["graphs"] > 1
     assert any("backward" in reason for reason in facts["graph_breaks"])
 
@@ -208,7 +208,7 @@ def test_fx_counts_its_nodes():
     built = mlp()
     engine, traced = run("fx", built.module, *built.inputs.args)
     layers = 2 * 2 + 1  # two hidden ones with their ReLU, and the last
-    assert engine.facts() == {"nodes_traced": layers + 2, "nodes": layers + 2}
+    assert engine.stats() == {"nodes_traced": layers + 2, "nodes": layers + 2}
     assert len(traced.graph.nodes) == layers + 2
 
 
@@ -216,7 +216,7 @@ def test_fx_counts_its_nodes():
 def test_torchscript_counts_its_nodes(mode):
     built = mlp()
     engine, _ = run(mode, built.module, *built.inputs.args)
-    assert engine.facts()["graph_nodes"] >= 5
+    assert engine.stats()["graph_nodes"] >= 5
 
 
 # --- What they export ------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_compile_exports_counters_graphs_and_breaks(tmp_path):
     _, engine = exported("aot_eager", tmp_path)
     counters = json.loads((tmp_path / "counters.json").read_text())
     assert counters["graphs"] == 1
-    assert counters.keys() == engine.facts().keys()
+    assert counters.keys() == engine.stats().keys()
     assert "linear" in (tmp_path / "graph.txt").read_text()
     assert "Graph Break Count: 0" in (tmp_path / "graph_breaks.txt").read_text()
 
@@ -248,7 +248,7 @@ def test_fx_exports_graph_table_and_code(tmp_path):
     _, engine = exported("fx", tmp_path)
     with (tmp_path / "graph.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == engine.facts()["nodes"]
+    assert len(rows) == engine.stats()["nodes"]
     assert {row["opcode"] for row in rows} == {"placeholder", "call_module", "output"}
     ast.parse((tmp_path / "code.py").read_text())
 
@@ -309,7 +309,7 @@ def test_fx_applies_a_users_pass(mine):
     module, x = nn.Linear(2, 2), torch.ones(1, 2)
     engine, prepared = run("fx", module, x, passes=["mine.py:double"])
     assert_close(prepared(x), 2 * module(x))
-    assert engine.facts() == {"nodes_traced": 5, "nodes": 6}
+    assert engine.stats() == {"nodes_traced": 5, "nodes": 6}
 
 
 def test_a_users_engine_gets_the_inputs_and_its_options(mine):

@@ -15,7 +15,7 @@ from torchmodes.measure.case import measure
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of
 from torchmodes.measure.verification import compare_again, compare_first
 from torchmodes.planning.cases import parse_case
-from torchmodes.workloads.workload import EAGER, Job, training_subject
+from torchmodes.workloads.workload import EAGER, Job, training_workload
 
 MODELS = """
 import random
@@ -545,15 +545,15 @@ def test_a_training_step_that_stops_learning_is_wrong_after_sampling():
     )
 
     def warm(working_steps: int) -> WarmedUp:
-        subject = training_subject(job, [(rows[:, :5], rows[:, 5:])])
+        workload = training_workload(job, [(rows[:, :5], rows[:, 5:])])
         calls = itertools.count(1)
 
         def step() -> torch.Tensor:
-            return subject.call() if next(calls) <= working_steps else torch.tensor(1.0)
+            return workload.call() if next(calls) <= working_steps else torch.tensor(1.0)
 
-        with subject.context():
-            losses = losses_of(subject, LOSSES_COMPARED)
-        return WarmedUp(dataclasses.replace(subject, call=step), losses, 0.0)
+        with workload.context():
+            losses = losses_of(workload, LOSSES_COMPARED)
+        return WarmedUp(dataclasses.replace(workload, call=step), losses, 0.0)
 
     first = compare_first(job, warm(100), warm(100))
     assert first.within_tolerance

@@ -40,11 +40,11 @@ from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
 from torchmodes.workloads.workload import (
     Job,
-    Subject,
+    Workload,
     configure_process,
     refusing,
-    subject_of,
     unsupported,
+    workload_of,
 )
 
 LONG_CALL_OWN_THREADS_S = 1.0
@@ -61,41 +61,41 @@ class ContextClock:
     ----------
     clock
         What times the calls.
-    subjects
+    workloads
         Whose calls are timed, each in its own context.
     fresh
-        Inputs to copy into a subject's own before each sample, for a model that changes them.
+        Inputs to copy into a workload's own before each sample, for a model that changes them.
     checks
         What looks at outputs, outside of the time too.
 
     Attributes
     ----------
     calls
-        How often each subject was called.
+        How often each workload was called.
     """
 
     def __init__(
         self,
         clock: Clock,
-        *subjects: Subject,
+        *workloads: Workload,
         fresh: Inputs | None = None,
         checks: SpotChecks | None = None,
     ) -> None:
         self.name, self.timer_s, self.groupable = clock.name, clock.timer_s, clock.groupable
         self.events = clock.events
         self._clock, self._fresh, self.checks = clock, fresh, checks
-        self._subjects = {subject.call: subject for subject in subjects}
+        self._workloads = {workload.call: workload for workload in workloads}
         self.calls = Counter[Call]()
 
     def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; see `torchmodes.measure.clock.Clock`."""
-        subject = self._subjects.get(call)
-        if subject is None:
+        workload = self._workloads.get(call)
+        if workload is None:
             return self._clock.time(call, calls, events=events)
         if self._fresh is not None:
-            feed(subject, self._fresh)
+            feed(workload, self._fresh)
         self.calls[call] += calls
-        with subject.context():
+        with workload.context():
             timing = self._clock.time(call, calls, events=events)
         if self.checks is not None:
             self.checks.look(call, timing.output)
@@ -122,17 +122,17 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
     with tracer_warnings() as traced:
         candidate = warmed_up(job, argument["table"])
     cost = {
-        "build_s": candidate.subject.build_s,
-        "prepare_s": candidate.subject.prepare_s,
+        "build_s": candidate.workload.build_s,
+        "prepare_s": candidate.workload.prepare_s,
         "first_call_s": candidate.first_call_s,
         "peak_host_bytes": max(0, processes.own_memory().peak_bytes - resident),
-        "parameter_bytes": candidate.subject.built.parameter_bytes,
+        "parameter_bytes": candidate.workload.built.parameter_bytes,
         **asdict(memory.device_memory(job.case.device)),
     }
     baseline = warmed_up(job.baseline(), argument["table"], watched=True)
     cost["baseline_first_call_s"] = baseline.first_call_s
     parts: dict[str, Any] = {
-        "item": candidate.subject.built.item,
+        "item": candidate.workload.built.item,
         "cost": cost,
         "torch_threads": torch.get_num_threads(),
         "environment": {"torch_build": torch_build()},  # whole only where PyTorch is imported
@@ -143,12 +143,12 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         *parts.get("warnings", []),
     ]
     if job.case.task == "inference":
-        parts |= _flops(baseline.subject.built, parts["warnings"])  # nothing is timed now
+        parts |= _flops(baseline.workload.built, parts["warnings"])  # nothing is timed now
         parts |= _implausible(job, parts)
-    cost["artefact_bytes"] = _artefact_bytes(candidate.subject.engine, parts["warnings"])
-    facts = candidate.subject.engine.facts()
-    parts["warnings"] = [*parts["warnings"], *facts.pop("warnings", [])]
-    return parts | {"no_effect": facts.pop("no_effect", None), "facts": facts}
+    cost["artefact_bytes"] = _artefact_bytes(candidate.workload.engine, parts["warnings"])
+    engine_stats = candidate.workload.engine.stats()
+    parts["warnings"] = [*parts["warnings"], *engine_stats.pop("warnings", [])]
+    return parts | {"no_effect": engine_stats.pop("no_effect", None), "facts": engine_stats}
 
 
 @refusing
@@ -165,10 +165,10 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     start_libraries(job)
-    subject = subject_of(job, argument["table"])
-    with subject.context():
-        _, first_call_s = first_call(subject, job)
-    return {"status": "ok", "prepare_s": subject.prepare_s, "first_call_s": first_call_s}
+    workload = workload_of(job, argument["table"])
+    with workload.context():
+        _, first_call_s = first_call(workload, job)
+    return {"status": "ok", "prepare_s": workload.prepare_s, "first_call_s": first_call_s}
 
 
 def _outcome(
@@ -251,12 +251,12 @@ def _sample(
     case, settings = job.case, argument["parameters"]["measurement"]
     clock = ContextClock(
         make_clock(case.device, flush_l2=settings["flush_l2"] and case.device == "cuda"),
-        baseline.subject,
-        candidate.subject,
+        baseline.workload,
+        candidate.workload,
         fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
         checks=_spot_checks(job, baseline, candidate),
     )
-    own = candidate.subject.engine.own_threads
+    own = candidate.workload.engine.own_threads
     gpu_at_rest = gpu.gpu_state(0) if case.device == "cuda" else None
     if gpu_at_rest is not None:
         time.sleep(gpu.REST_S)
@@ -264,8 +264,8 @@ def _sample(
     began = time.monotonic()
     counters = read_counters()
     sampling = sample(
-        baseline.subject.call,
-        candidate.subject.call,
+        baseline.workload.call,
+        candidate.workload.call,
         clock=clock,
         settings=SamplerSettings(
             target_half_width=settings["target_half_width"],
@@ -309,7 +309,7 @@ def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotCheck
     if baseline.sets is None or baseline.kept or baseline.changes_inputs:
         return None
     return SpotChecks(
-        {side.subject.call: side.output for side in (baseline, candidate)},
+        {side.workload.call: side.output for side in (baseline, candidate)},
         expected=baseline.output,
         precision=job.case.precision,
         device=job.case.device,
@@ -324,7 +324,7 @@ def _remembered(
         return {}
     clock.checks = None  # of other inputs than these
     slower = recall(
-        baseline.subject, candidate.subject, baseline.sets, clock=clock, speed_up=speed_up
+        baseline.workload, candidate.workload, baseline.sets, clock=clock, speed_up=speed_up
     )
     if slower is None:
         return {}
@@ -337,9 +337,9 @@ def _remembered(
 
 
 def _energy(job: Job, candidate: WarmedUp) -> dict[str, Any]:
-    with candidate.subject.context():
+    with candidate.workload.context():
         energy = measure_energy(
-            candidate.subject.call,
+            candidate.workload.call,
             seconds=ENERGY_BLOCK_S,
             items_per_call=job.case.batch_size,
             meter=make_meter(job.case.device),

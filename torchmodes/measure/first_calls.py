@@ -16,7 +16,7 @@ from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
 from torchmodes.workloads.models import import_libraries
 from torchmodes.workloads.modes.base import tensors_of
-from torchmodes.workloads.workload import Job, Subject, copy_output, subject_of, synchronize
+from torchmodes.workloads.workload import Job, Workload, copy_output, synchronize, workload_of
 
 CALLS_COMPARED = 3
 """Calls of a forward pass, of which the last one's output is compared.
@@ -30,11 +30,11 @@ LOSSES_COMPARED = 20
 
 @dataclass(frozen=True)
 class WarmedUp:
-    """A subject after its first calls.
+    """A workload after its first calls.
 
     Attributes
     ----------
-    subject
+    workload
         What was called.
     output
         Of the last of `CALLS_COMPARED` forward passes on the example inputs, or the losses of the
@@ -51,7 +51,7 @@ class WarmedUp:
         Whether a call writes into its inputs.
     """
 
-    subject: Subject
+    workload: Workload
     output: Any
     first_call_s: float
     sets: InputSets | None = None
@@ -62,7 +62,7 @@ class WarmedUp:
     @property
     def cold_s(self) -> float:
         """Seconds from a built model to its first output."""
-        return self.subject.prepare_s + self.first_call_s
+        return self.workload.prepare_s + self.first_call_s
 
 
 def start_libraries(job: Job) -> None:
@@ -75,17 +75,17 @@ def start_libraries(job: Job) -> None:
     synchronize(device)
 
 
-def first_call(subject: Subject, job: Job) -> tuple[Any, float]:
-    """Return a subject's first output and the seconds that it took."""
+def first_call(workload: Workload, job: Job) -> tuple[Any, float]:
+    """Return a workload's first output and the seconds that it took."""
     synchronize(job.case.device)
     start = time.perf_counter()
-    output = subject.call()
+    output = workload.call()
     synchronize(job.case.device)
     return output, time.perf_counter() - start
 
 
 def warmed_up(job: Job, table: list[str], *, watched: bool = False) -> WarmedUp:
-    """Build a subject and run its first calls, each on the example inputs as they were drawn.
+    """Build a workload and run its first calls, each on the example inputs as they were drawn.
 
     Parameters
     ----------
@@ -96,32 +96,33 @@ def warmed_up(job: Job, table: list[str], *, watched: bool = False) -> WarmedUp:
     watched
         Whether to look at what a call changes in the module and its inputs.
     """
-    subject = subject_of(job, table)
+    workload = workload_of(job, table)
     if job.case.task == "training":
-        with subject.context():
-            output, first_call_s = first_call(subject, job)
-            losses = [float(output), *losses_of(subject, LOSSES_COMPARED - 1)]
-        return WarmedUp(subject, losses, first_call_s)
-    sets = InputSets(subject.built, seed=job.seed)
-    module, taken = subject.built.module, tensors_of((subject.inputs.args, subject.inputs.kwargs))
+        with workload.context():
+            output, first_call_s = first_call(workload, job)
+            losses = [float(output), *losses_of(workload, LOSSES_COMPARED - 1)]
+        return WarmedUp(workload, losses, first_call_s)
+    sets = InputSets(workload.built, seed=job.seed)
+    module = workload.built.module
+    taken = tensors_of((workload.inputs.args, workload.inputs.kwargs))
     states, written = [], False
-    with subject.context():
-        output, first_call_s = first_call(subject, job)
+    with workload.context():
+        output, first_call_s = first_call(workload, job)
     for _ in range(CALLS_COMPARED - 1):
         del output  # a CUDA graph may not be recorded while one of its outputs lives
-        feed(subject, sets[0])
+        feed(workload, sets[0])
         if watched:
             states.append(state_of(module))
         versions = [tensor._version for tensor in taken]
-        with subject.context():
-            output = subject.call()
+        with workload.context():
+            output = workload.call()
         written = versions != [tensor._version for tensor in taken]
     copied = copy_output(output)
     if not watched:
-        return WarmedUp(subject, copied, first_call_s, sets)
+        return WarmedUp(workload, copied, first_call_s, sets)
     first, before, after = *states, state_of(module)
     return WarmedUp(
-        subject,
+        workload,
         copied,
         first_call_s,
         sets,
@@ -131,9 +132,9 @@ def warmed_up(job: Job, table: list[str], *, watched: bool = False) -> WarmedUp:
     )
 
 
-def losses_of(subject: Subject, steps: int) -> list[float]:
+def losses_of(workload: Workload, steps: int) -> list[float]:
     """Take optimiser steps and read each loss before the next step, which may overwrite it."""
-    return [float(subject.call()) for _ in range(steps)]
+    return [float(workload.call()) for _ in range(steps)]
 
 
 @contextmanager

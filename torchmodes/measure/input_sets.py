@@ -18,7 +18,7 @@ from torch.utils import _pytree
 from torchmodes.measure.numerics import Numerics, compare
 from torchmodes.workloads.models.base import BuiltModel, Inputs
 from torchmodes.workloads.modes.base import tensors_of
-from torchmodes.workloads.workload import Subject, copy_output
+from torchmodes.workloads.workload import Workload, copy_output
 
 
 class InputSets:
@@ -65,10 +65,10 @@ class InputSets:
         return self._draw(self._seed + number)
 
 
-def feed(subject: Subject, inputs: Inputs) -> None:
-    """Copy inputs into the tensors that a subject's calls take, whatever those hold by now."""
+def feed(workload: Workload, inputs: Inputs) -> None:
+    """Copy inputs into the tensors that a workload's calls take, whatever those hold by now."""
     with torch.no_grad():
-        for target, value in zip(_tensors(subject.inputs), _tensors(inputs), strict=True):
+        for target, value in zip(_tensors(workload.inputs), _tensors(inputs), strict=True):
             target.copy_(value)
 
 
@@ -86,8 +86,8 @@ def same(one: Inputs, other: Inputs) -> bool:
 
 
 def agree(
-    baseline: Subject,
-    candidate: Subject,
+    baseline: Workload,
+    candidate: Workload,
     sets: InputSets,
     numbers: tuple[int, ...],
     *,
@@ -122,10 +122,10 @@ def agree(
         yield compare(expected, _output(candidate, inputs), precision=precision)
 
 
-def _output(subject: Subject, inputs: Inputs) -> Any:
-    feed(subject, inputs)
-    with subject.context():
-        return copy_output(subject.call())
+def _output(workload: Workload, inputs: Inputs) -> Any:
+    feed(workload, inputs)
+    with workload.context():
+        return copy_output(workload.call())
 
 
 def together(

@@ -11,7 +11,7 @@ from statistics import median
 
 from torchmodes.measure.clock import Clock
 from torchmodes.measure.input_sets import InputSets, feed
-from torchmodes.workloads.workload import Subject
+from torchmodes.workloads.workload import Workload
 
 NEW_SETS = (4, 5, 6, 7, 8, 9)
 """Numbers of input sets that no comparison has used."""
@@ -20,7 +20,7 @@ LEAST_GAIN = 1.1
 
 
 def recall(
-    baseline: Subject, candidate: Subject, sets: InputSets, *, clock: Clock, speed_up: float
+    baseline: Workload, candidate: Workload, sets: InputSets, *, clock: Clock, speed_up: float
 ) -> float | None:
     """Return how much slower a mode is on new inputs, where that explains its speed-up.
 
@@ -53,14 +53,14 @@ def recall(
     return median(slower) if median(slower) > limit * by_itself else None
 
 
-def _first_against_second(subject: Subject, sets: InputSets, number: int, clock: Clock) -> float:
+def _first_against_second(workload: Workload, sets: InputSets, number: int, clock: Clock) -> float:
     """Time a call on new inputs over one on the same again, each after a call on the old ones."""
     new = sets[number]
     times = []
     for _ in range(2):
-        feed(subject, sets[0])
-        clock.time(subject.call, 1)
-        feed(subject, new)
-        times.append(clock.time(subject.call, 1).host_s)
-    feed(subject, sets[0])
+        feed(workload, sets[0])
+        clock.time(workload.call, 1)
+        feed(workload, new)
+        times.append(clock.time(workload.call, 1).host_s)
+    feed(workload, sets[0])
     return times[0] / times[1]

@@ -37,7 +37,7 @@ def compare_first(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> Numerics
     first = compare(baseline.output, candidate.output, precision=precision)
     if baseline.sets is None or not first.within_tolerance:
         return first
-    sides = baseline.subject, candidate.subject
+    sides = baseline.workload, candidate.workload
     others = agree(*sides, baseline.sets, BEFORE_SAMPLING, precision=precision)
     numerics = together(first, others, baseline.sets, when="on other inputs")
     for side in sides:
@@ -49,11 +49,11 @@ def compare_again(
     job: Job, baseline: WarmedUp, candidate: WarmedUp, first: Numerics, calls: Mapping[Any, int]
 ) -> Numerics:
     """Compare both sides after they were timed: a training from its start, a forward pass anew."""
-    precision, subject = job.case.precision, candidate.subject
+    precision, workload = job.case.precision, candidate.workload
     if baseline.sets is None:
-        subject.restart()
-        with subject.context():
-            losses = losses_of(subject, LOSSES_COMPARED)
+        workload.restart()
+        with workload.context():
+            losses = losses_of(workload, LOSSES_COMPARED)
         again = compare_losses(baseline.output, losses, precision=precision)
         if again.within_tolerance:
             return max(first, again, key=lambda numerics: numerics.error)
@@ -61,7 +61,7 @@ def compare_again(
     if baseline.kept and not _even_out(baseline, candidate, calls):
         return first  # it has fewer input sets than others, which the record tells
     numbers = AFTER_SAMPLING[baseline.sets.origin]
-    others = agree(baseline.subject, subject, baseline.sets, numbers, precision=precision)
+    others = agree(baseline.workload, workload, baseline.sets, numbers, precision=precision)
     return together(first, others, baseline.sets, when="after sampling")
 
 
@@ -76,7 +76,7 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
     assert baseline.sets is not None
     example = baseline.sets[0]
     fewer, more = sorted(
-        (baseline.subject, candidate.subject), key=lambda subject: calls[subject.call]
+        (baseline.workload, candidate.workload), key=lambda workload: calls[workload.call]
     )
     began = time.monotonic()
     with fewer.context():

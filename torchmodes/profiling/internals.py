@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from torchmodes.results.reasons import reason_of
-from torchmodes.workloads.workload import Subject
+from torchmodes.workloads.workload import Workload
 
 READABLE = (".txt", ".csv", ".json", ".py", ".cpp", ".pickle")
 """What is kept; weights and archives lie with the training, or are made again in seconds."""
 SNAPSHOT = "cuda_memory.pickle"
 
 
-def keep_internals(subject: Subject, device: str, directory: Path) -> dict[str, Any]:
+def keep_internals(workload: Workload, device: str, directory: Path) -> dict[str, Any]:
     """Write what the mode made of the model into a directory.
 
     Returns
@@ -30,9 +30,9 @@ def keep_internals(subject: Subject, device: str, directory: Path) -> dict[str, 
     _copy_inductor_code(directory)
     try:
         if device == "cuda":
-            with subject.context():
-                _snapshot_cuda_memory(subject, directory / SNAPSHOT)
-        subject.engine.export(directory)
+            with workload.context():
+                _snapshot_cuda_memory(workload, directory / SNAPSHOT)
+        workload.engine.export(directory)
     except Exception as error:  # noqa: BLE001 - the profile stands without it
         fault = reason_of(error)
     for path in directory.iterdir():
@@ -52,12 +52,12 @@ def _copy_inductor_code(directory: Path) -> None:
             shutil.copyfile(source, directory / f"inductor_{number}.py")
 
 
-def _snapshot_cuda_memory(subject: Subject, path: Path) -> None:
+def _snapshot_cuda_memory(workload: Workload, path: Path) -> None:
     """Record the allocations of one call, to be opened at pytorch.org/memory_viz."""
     # Of Python's frames alone: naming those of C++ takes minutes where symbols are large.
     torch.cuda.memory._record_memory_history(stacks="python", max_entries=100_000)
     try:
-        subject.call()
+        workload.call()
         torch.cuda.synchronize()
         torch.cuda.memory._dump_snapshot(str(path))
     finally:

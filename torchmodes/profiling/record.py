@@ -16,19 +16,19 @@ from torchmodes.profiling.chrome import Trace, read_trace
 from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.self_time import times_by_name
-from torchmodes.workloads.workload import Job, Subject, synchronize
+from torchmodes.workloads.workload import Job, Workload, synchronize
 
 SPANS = {"training": "model_train_step", "inference": "model_inference"}
 """The named span around each recorded step."""
 SHAPES_SHOWN = 3
 
 
-def record(subject: Subject, job: Job, settings: dict[str, Any], trace: Path) -> profile:
+def record(workload: Workload, job: Job, settings: dict[str, Any], trace: Path) -> profile:
     """Run the schedule once and write the trace.
 
     Parameters
     ----------
-    subject, job
+    workload, job
         What is run, and its case.
     settings
         ``wait``, ``warmup``, ``active`` (steps) and ``with_stack``.
@@ -49,7 +49,7 @@ def record(subject: Subject, job: Job, settings: dict[str, Any], trace: Path) ->
     ) as recorded:
         for _ in range(settings["wait"] + settings["warmup"] + settings["active"]):
             with record_function(SPANS[job.case.task]):
-                subject.call()
+                workload.call()
                 synchronize(job.case.device)
             recorded.step()
     return recorded
@@ -74,14 +74,14 @@ class Lean:
     self_s: pd.Series
 
 
-def record_lean(subject: Subject, job: Job, *, steps: int) -> Lean:
+def record_lean(workload: Workload, job: Job, *, steps: int) -> Lean:
     """Record steps as lightly as the profiler can."""
     with profile(activities=_activities(job)) as recorded:
-        subject.call()  # the profiler's own start falls into it
+        workload.call()  # the profiler's own start falls into it
         synchronize(job.case.device)
         for step in range(steps):
             with record_function(f"ProfilerStep#{step}"):
-                subject.call()
+                workload.call()
                 synchronize(job.case.device)
     with tempfile.TemporaryDirectory(prefix="torchmodes-") as folder:
         path = Path(folder, "lean.json")

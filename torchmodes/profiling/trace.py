@@ -29,12 +29,12 @@ from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
 from torchmodes.workloads.workload import (
     Job,
-    Subject,
+    Workload,
     configure_process,
     refusing,
-    subject_of,
     synchronize,
     unsupported,
+    workload_of,
 )
 
 WARMUP_CALLS = 10
@@ -122,32 +122,34 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
     import_libraries(job.model["family"])
     parts, resident = Parts(directory), ResidentMemory()
     with resident.phase("build and prepare"):
-        subject = subject_of(job, argument["table"])
+        workload = workload_of(job, argument["table"])
 
     def call() -> None:
-        subject.call()
+        workload.call()
         synchronize(device)
 
-    with subject.context():
+    with workload.context():
         with resident.phase("first call"):
             call()
         with resident.phase("warm-up"):
             _seconds(call, WARMUP_CALLS)
         unprofiled_s = statistics.median(_seconds(call, UNPROFILED_CALLS))
         recorded = parts.run(
-            "trace", lambda: record(subject, job, settings, directory / TRACE), file=TRACE
+            "trace", lambda: record(workload, job, settings, directory / TRACE), file=TRACE
         )
-        lean = parts.run("lean", lambda: record_lean(subject, job, steps=active))
+        lean = parts.run("lean", lambda: record_lean(workload, job, steps=active))
         parts.write("python.csv", lambda: python_functions(call, calls=active))
     # After the rest: it builds a second model.
     work = parts.run("work", lambda: count_work(job, argument["table"])) or NOTHING_COUNTED
-    with subject.context():
+    with workload.context():
         layers = parts.run(
-            "layers", lambda: _time_layers(subject, job, active, work, directory), file="layers.csv"
+            "layers",
+            lambda: _time_layers(workload, job, active, work, directory),
+            file="layers.csv",
         )
-    told = _of_the_trace(parts, recorded, lean, resident, subject, unprofiled_s, active)
+    told = _of_the_trace(parts, recorded, lean, resident, workload, unprofiled_s, active)
     internals = parts.run(
-        "internals", lambda: keep_internals(subject, device, directory / INTERNALS)
+        "internals", lambda: keep_internals(workload, device, directory / INTERNALS)
     )
     return {
         "status": "ok",
@@ -162,7 +164,7 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
         "operator_bytes": work.operator_bytes,
         "work_fault": parts.faults.get("work"),
         "layers": layers or f"none: {parts.faults['layers']}",
-        "facts": parts.run("facts", subject.engine.facts) or {},
+        "facts": parts.run("facts", workload.engine.stats) or {},
         "internals": internals or {"files": [], "fault": parts.faults["internals"]},
         "faults": parts.faults,
     }
@@ -173,7 +175,7 @@ def _of_the_trace(
     recorded: profile | None,
     lean: Lean | None,
     resident: ResidentMemory,
-    subject: Subject,
+    workload: Workload,
     unprofiled_s: float,
     steps: int,
 ) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def _of_the_trace(
         "overview", lambda: _overview(trace, lean, parts.directory / OVERVIEW), file=OVERVIEW
     )
     peak = parts.run(
-        "memory_peak", lambda: peak_by_category(trace, weights=subject.built.parameter_bytes)
+        "memory_peak", lambda: peak_by_category(trace, weights=workload.built.parameter_bytes)
     )
     return {
         "profiled_step_s": None if found is None else found.wall_s,
@@ -221,13 +223,13 @@ def _overview(trace: Trace, lean: Lean | None, path: Path) -> Overview:
     return found
 
 
-def _time_layers(subject: Subject, job: Job, calls: int, work: Work, directory: Path) -> str:
+def _time_layers(workload: Workload, job: Job, calls: int, work: Work, directory: Path) -> str:
     """Write the table of layers; say what it holds, or why it is empty."""
-    if not subject.engine.calls_modules:
+    if not workload.engine.calls_modules:
         return f"none: the engine {job.mode['engine']} runs the model as a whole, not its modules"
-    with LayerTimer(subject.built.module, wait=lambda: synchronize(job.case.device)) as timer:
+    with LayerTimer(workload.built.module, wait=lambda: synchronize(job.case.device)) as timer:
         for _ in range(calls):
-            subject.call()
+            workload.call()
     table = timer.table(calls=calls, flops=work.module_flops)
     if table.empty:
         return "none: the operators that the mode rewrote to call no module"

@@ -14,7 +14,7 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchmodes.workloads.models.flops import count_flops, encoders_layer_by_layer, flops_of
-from torchmodes.workloads.workload import EAGER, Job, subject_of
+from torchmodes.workloads.workload import EAGER, Job, workload_of
 
 GATHERS = ("embedding", "index", "index_select", "gather")
 """Operators that read only some rows of their first tensor: as much as they return."""
@@ -111,15 +111,15 @@ def count_work(job: Job, table: Sequence[str]) -> Work:
     """
     known = job.case.precision in COUNTED_PRECISIONS
     plain = replace(job, mode=EAGER, operators=None) if known else job.baseline()
-    subject = subject_of(plain, table)
+    workload = workload_of(plain, table)
     context = torch.enable_grad if job.case.task == "training" else torch.no_grad
     with context():
-        subject.call()  # makes the optimiser's state
-        counted = flops_of(subject.call, subject.built.module)
+        workload.call()  # makes the optimiser's state
+        counted = flops_of(workload.call, workload.built.module)
         traffic = TrafficMode()
         with encoders_layer_by_layer(), traffic:
-            output = subject.call()
-    forward = counted if job.case.task == "inference" else count_flops(subject.built)
+            output = workload.call()
+    forward = counted if job.case.task == "inference" else count_flops(workload.built)
     return Work(
         flops=counted.total,
         flops_fault=counted.fault,

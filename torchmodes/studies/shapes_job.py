@@ -15,14 +15,13 @@ from torchmodes.workloads.modes.base import tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.workload import (
     Context,
-    Forward,
     Job,
-    TrainingStep,
+    Workload,
     configure_process,
-    prepare_forward,
+    inference_workload,
     refusing,
     synchronize,
-    training_step,
+    training_workload,
     unsupported,
 )
 
@@ -45,17 +44,17 @@ def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     if job.case.task == "training":
-        made, calls = _training(job, argument["table"], drop_last=argument["drop_last"])
+        workload, calls = _training(job, argument["table"], drop_last=argument["drop_last"])
     else:
-        made, calls = _inference(job)
-    timed = list(_timed(calls, made.context, device=job.case.device, mark=argument["mark"]))
+        workload, calls = _inference(job)
+    timed = list(_timed(calls, workload.context, device=job.case.device, mark=argument["mark"]))
     seconds = [call["seconds"] for call in timed]
-    facts = made.engine.facts()
+    engine_stats = workload.engine.stats()
     return {
         "status": "ok",
         "calls": timed,
-        "graphs": facts["graphs"],
-        "recompiles": facts["recompiles"],
+        "graphs": engine_stats["graphs"],
+        "recompiles": engine_stats["recompiles"],
         "usual_s": statistics.median(seconds[len(seconds) // 2 :]),
         "spike_s": max(seconds[1:], default=None),
     }
@@ -64,35 +63,33 @@ def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
 Bound = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
-def _inference(job: Job) -> tuple[Forward, Iterator[Bound]]:
+def _inference(job: Job) -> tuple[Workload, Iterator[Bound]]:
     """Call with 1, 2, 3 … items up to the case's batch, then with the same sizes again."""
-    forward = prepare_forward(job)
-    inputs = (forward.args, forward.kwargs)
+    workload = inference_workload(job)
+    inputs = (workload.inputs.args, workload.inputs.kwargs)
 
     def calls() -> Iterator[Bound]:
         for size in [*range(1, job.case.batch_size + 1)] * 2:
-            yield forward.function, *first_items(inputs, size, job.case.batch_size)
+            yield workload.function, *first_items(inputs, size, job.case.batch_size)
 
-    return forward, calls()
+    return workload, calls()
 
 
-def _training(
-    job: Job, table: list[str], *, drop_last: bool
-) -> tuple[TrainingStep, Iterator[Bound]]:
+def _training(job: Job, table: list[str], *, drop_last: bool) -> tuple[Workload, Iterator[Bound]]:
     """Step through the training split in order, its last and smaller batch kept or dropped."""
     tensors = load_tensors(Path(table[0]), Path(table[1]), device=job.case.device)
     size, rows = job.case.batch_size, len(tensors.x_train)
     starts = range(0, rows - size + 1 if drop_last else rows, size)
-    first = (tensors.x_train[:size], tensors.y_train[:size])
-    made = training_step(job, first)
+    workload = training_workload(job, [(tensors.x_train[:size], tensors.y_train[:size])])
 
     def calls() -> Iterator[Bound]:
         for start in [*starts] * EPOCHS:
             batch = slice(start, start + size)
             # Copies: a view would bring its base and offset into the guards.
-            yield made.step, (tensors.x_train[batch].clone(), tensors.y_train[batch].clone()), {}
+            given = (tensors.x_train[batch].clone(), tensors.y_train[batch].clone())
+            yield workload.function, given, {}
 
-    return made, calls()
+    return workload, calls()
 
 
 def first_items(inputs: Any, size: int, batch_size: int) -> Any:

@@ -16,11 +16,11 @@ from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.workloads.workload import (
     Job,
-    Subject,
+    Workload,
     configure_process,
     refusing,
-    subject_of,
     unsupported,
+    workload_of,
 )
 
 
@@ -38,16 +38,16 @@ def measure_threads(argument: dict[str, Any]) -> dict[str, Any]:
     configure_process(job)
     if refusal := unsupported(job):
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    subject = subject_of(job, argument["table"])
+    workload = workload_of(job, argument["table"])
     settings = argument["parameters"]["measurement"]
     return {
         "status": "ok",
-        "points": [_compare(subject, job, settings, count) for count in argument["counts"]],
+        "points": [_compare(workload, job, settings, count) for count in argument["counts"]],
     }
 
 
-def _compare(subject: Subject, job: Job, settings: dict[str, Any], count: int) -> dict[str, Any]:
-    one, several = _with_threads(subject, 1), _with_threads(subject, count)
+def _compare(workload: Workload, job: Job, settings: dict[str, Any], count: int) -> dict[str, Any]:
+    one, several = _with_threads(workload, 1), _with_threads(workload, count)
     sampling = sample(
         one.call,
         several.call,
@@ -75,17 +75,17 @@ def _compare(subject: Subject, job: Job, settings: dict[str, Any], count: int) -
     }
 
 
-def _with_threads(subject: Subject, count: int) -> Subject:
-    """Return the subject as called with a number of threads."""
+def _with_threads(workload: Workload, count: int) -> Workload:
+    """Return the workload as called with a number of threads."""
 
     def call() -> Any:
-        return subject.call()
+        return workload.call()
 
     @contextmanager
     def context() -> Generator[None]:
-        with subject.context():
+        with workload.context():
             torch.set_num_threads(count)
-            subject.call()  # the pool of threads changes its size here, not in what is timed
+            workload.call()  # the pool of threads changes its size here, not in what is timed
             yield
 
-    return replace(subject, call=call, context=context)
+    return replace(workload, call=call, context=context)

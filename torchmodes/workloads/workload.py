@@ -1,6 +1,6 @@
-"""Subjects: what a job runs again and again — a forward pass or an optimiser step, in some mode.
+"""Workloads: what a job runs again and again — a forward pass or an optimiser step, in some mode.
 
-Training, measuring and profiling all build their subject here, so that they run the same thing.
+Training, measuring and profiling all build their workload here, so that they run the same thing.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from torchmodes.workloads.training.loop import batches, make_optimizer, make_ste
 EAGER = EagerMode(engine="eager").model_dump()
 
 Context = Callable[[], AbstractContextManager[Any]]
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Features and target of an optimiser step."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,18 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A callable to be run repeatedly, with what it cost to make.
+class Workload:
+    """A built model in a mode, ready to be called again and again, with what it cost to make.
 
     It runs inside a `context` (autograd's state, whether TF32 is allowed), which is entered outside
     of what is timed: some microseconds each time, where a small model takes fifty.
 
     Attributes
     ----------
+    call
+        One forward pass on the `inputs`, or one optimiser step on the next batch.
+    function
+        What `call` calls: it takes the arguments of the model, or features and target of a batch.
     inputs
         What each call of a forward pass takes; other values can be copied into its tensors.
     restart
@@ -99,6 +105,7 @@ class Subject:
     """
 
     call: Callable[[], Any]
+    function: Callable[..., Any]
     context: Context
     engine: Engine
     built: BuiltModel
@@ -106,33 +113,6 @@ class Subject:
     prepare_s: float
     inputs: Inputs = field(default_factory=Inputs)
     restart: Callable[[], None] = lambda: None
-
-
-@dataclass(frozen=True)
-class Forward:
-    """A prepared forward pass, the context it runs in and the inputs it was prepared with."""
-
-    function: Callable[..., Any]
-    context: Context
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    engine: Engine
-    built: BuiltModel
-    build_s: float
-    prepare_s: float
-
-
-@dataclass(frozen=True)
-class TrainingStep:
-    """One optimiser step of features and targets, its context, and what it cost to make."""
-
-    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    context: Context
-    optimizer: torch.optim.Optimizer
-    engine: Engine
-    built: BuiltModel
-    build_s: float
-    prepare_s: float
 
 
 def configure_process(job: Job) -> None:
@@ -174,8 +154,8 @@ def refusing(target: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[...
     return run
 
 
-def prepare_forward(job: Job) -> Forward:
-    """Prepare the forward pass of the case's model, in evaluation mode.
+def inference_workload(job: Job) -> Workload:
+    """Build one forward pass of the case's model on its example inputs, in evaluation mode.
 
     Raises
     ------
@@ -198,81 +178,53 @@ def prepare_forward(job: Job) -> Forward:
     with torch.no_grad(), in_precision(precision):
         prepared = engine.prepare(module, args, kwargs)
     synchronize(job.case.device)
-    return Forward(
-        function=prepared,
-        context=_context(engine.context, precision),
-        args=args,
-        kwargs=kwargs,
-        engine=engine,
-        built=built,
-        build_s=built_at - start,
-        prepare_s=time.perf_counter() - built_at,
-    )
-
-
-def inference_subject(job: Job) -> Subject:
-    """Build one forward pass of the case's model on its example inputs, in evaluation mode."""
-    forward = prepare_forward(job)
-    prepared, args, kwargs = forward.function, forward.args, forward.kwargs
+    prepare_s = time.perf_counter() - built_at
 
     def call() -> Any:
         return prepared(*args, **kwargs)
 
-    return Subject(
+    return Workload(
         call=call,
-        context=forward.context,
-        engine=forward.engine,
-        built=forward.built,
-        build_s=forward.build_s,
-        prepare_s=forward.prepare_s,
+        function=prepared,
+        context=_context(engine.context, precision),
+        engine=engine,
+        built=built,
+        build_s=built_at - start,
+        prepare_s=prepare_s,
         inputs=Inputs(args, kwargs),
     )
 
 
-def training_step(job: Job, batch: tuple[torch.Tensor, torch.Tensor]) -> TrainingStep:
-    """Build one optimiser step of the case's model.
+def training_workload(job: Job, taken: list[Batch]) -> Workload:
+    """Build one optimiser step of the case's model, which takes the batches in turn, without end.
 
     Parameters
     ----------
     job
         The case; it has a learning rate.
-    batch
-        Example features of shape (batch, features) and targets of shape (batch, 1), on the device.
+    taken
+        Features of shape (batch, features) and targets of shape (batch, 1), on the device; the
+        engine prepares the step with the first of them.
     """
     if job.learning_rate is None:
         raise ValueError(f"{job.case}: a training case needs a learning rate")
-    learning_rate = job.learning_rate
     engine = _engine(job)
     start = time.perf_counter()
     built = _build(job)
     built_at = time.perf_counter()
     module = built.module.train()
-    optimizer = make_optimizer(module, learning_rate=learning_rate)
+    optimizer = make_optimizer(module, learning_rate=job.learning_rate)
     with in_precision(job.case.precision):
         step = engine.prepare_step(
-            module, batch, lambda model: make_step(model, optimizer, autocast(job.case))
+            module, taken[0], lambda model: make_step(model, optimizer, autocast(job.case))
         )
-    return TrainingStep(
-        step=step,
-        context=_context(torch.enable_grad, job.case.precision),
-        optimizer=optimizer,
-        engine=engine,
-        built=built,
-        build_s=built_at - start,
-        prepare_s=time.perf_counter() - built_at,
-    )
-
-
-def training_subject(job: Job, taken: list[tuple[torch.Tensor, torch.Tensor]]) -> Subject:
-    """Build one optimiser step that takes the batches in turn, without end."""
-    made = training_step(job, taken[0])
-    module, optimizer = made.built.module, made.optimizer
+    prepare_s = time.perf_counter() - built_at
     tensors = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
     as_built = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
     endless = itertools.cycle(taken)
 
     def call() -> torch.Tensor:
-        return made.step(*next(endless))
+        return step(*next(endless))
 
     @torch.no_grad()
     def restart() -> None:
@@ -285,13 +237,14 @@ def training_subject(job: Job, taken: list[tuple[torch.Tensor, torch.Tensor]]) -
             for value in tensors_of(state):
                 value.zero_()
 
-    return Subject(
+    return Workload(
         call=call,
-        context=made.context,
-        engine=made.engine,
-        built=made.built,
-        build_s=made.build_s,
-        prepare_s=made.prepare_s,
+        function=step,
+        context=_context(torch.enable_grad, job.case.precision),
+        engine=engine,
+        built=built,
+        build_s=built_at - start,
+        prepare_s=prepare_s,
         restart=restart,
     )
 
@@ -321,7 +274,7 @@ def _build(job: Job) -> BuiltModel:
     )
 
 
-def training_batches(job: Job, table: Sequence[str]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def training_batches(job: Job, table: Sequence[str]) -> list[Batch]:
     """Return the full batches of one epoch of the training split, on the case's device.
 
     Parameters
@@ -340,11 +293,11 @@ def training_batches(job: Job, table: Sequence[str]) -> list[tuple[torch.Tensor,
     )
 
 
-def subject_of(job: Job, table: Sequence[str]) -> Subject:
-    """Build the subject of a case of either task."""
+def workload_of(job: Job, table: Sequence[str]) -> Workload:
+    """Build the workload of a case of either task."""
     if job.case.task == "training":
-        return training_subject(job, training_batches(job, table))
-    return inference_subject(job)
+        return training_workload(job, training_batches(job, table))
+    return inference_workload(job)
 
 
 def copy_output(output: Any) -> Any:

@@ -58,7 +58,7 @@ class Engine(base.Engine):
             return loaded
         return lambda *args, **kwargs: returned.filled(loaded(*args, **kwargs))
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Tell what was compiled and how long it took; loading is all that a server pays."""
         return {
             "operators_exported": self.operators_exported,

@@ -176,7 +176,7 @@ class Engine:
         """
         return make_step(self.prepare(module, (batch[0],), {}))
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Tell what was done, after it ran, as JSON values.
 
         ``no_effect`` says, where it was nothing, how that came about; ``warnings`` are reasons to

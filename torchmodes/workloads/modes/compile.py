@@ -163,14 +163,14 @@ class Engine(base.Engine):
         told = "; ".join(f"{tried['backend']}: {tried['failed']}" for tried in self.attempts)
         raise RuntimeError(f"no backend of the fallback chain works ({told})")
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Read Dynamo's counters: graphs, breaks and what it gave up with reasons, recompiles.
 
         Where the recompile limit was reached, some more calls show what is still compiled.
         """
         counters = torch._dynamo.utils.counters
         compiles = torch._dynamo.convert_frame.FRAME_COMPILE_COUNTER
-        facts: dict[str, Any] = {
+        stats: dict[str, Any] = {
             "graphs": counters["stats"]["unique_graphs"],
             # Not counters["graph_break"]: that one misses branches that depend on data.
             "graph_breaks": dict(
@@ -182,51 +182,51 @@ class Engine(base.Engine):
             "cudagraph_skips": counters["inductor"]["cudagraph_skips"],
         }
         if skipped := frames_skipped():
-            facts["frames_skipped"] = skipped
+            stats["frames_skipped"] = skipped
         if reasons := recompile_reasons():
-            facts["recompile_reasons"] = reasons
+            stats["recompile_reasons"] = reasons
         if self.attempts:
-            facts |= {"fallback": self.attempts, "ended_on": self.backend}
+            stats |= {"fallback": self.attempts, "ended_on": self.backend}
         if limit := recompile_limit_reached():
-            facts |= self._after(limit)
-        if nothing := self._nothing_done(facts):
-            facts["no_effect"] = nothing
-        return facts
+            stats |= self._after(limit)
+        if nothing := self._nothing_done(stats):
+            stats["no_effect"] = nothing
+        return stats
 
     def _after(self, limit: str) -> dict[str, Any]:
         """Tell how many calls compiled code still serves now that a limit was reached."""
         args, kwargs = self.example
         with self._probed_in():
             ran = sum(runs_compiled(lambda: self.compiled(*args, **kwargs)) for _ in range(PROBED))
-        facts: dict[str, Any] = {"compiled_calls": {"ran": ran, "of": PROBED}}
+        stats: dict[str, Any] = {"compiled_calls": {"ran": ran, "of": PROBED}}
         if not ran:
-            return facts | {"no_effect": f"{limit}: from then on eager code ran"}
+            return stats | {"no_effect": f"{limit}: from then on eager code ran"}
         part = f"compiled code took part in {ran} of {PROBED} calls"
-        return facts | {
+        return stats | {
             "warnings": [f"{limit}: what fits no compiled version ran in eager; {part}"]
         }
 
-    def _nothing_done(self, facts: dict[str, Any]) -> str | None:
+    def _nothing_done(self, stats: dict[str, Any]) -> str | None:
         """Say how what was asked for came to nothing, or return None."""
-        if facts["graphs"] == 0:
-            because = "; ".join(facts.get("frames_skipped", {}))
+        if stats["graphs"] == 0:
+            because = "; ".join(stats.get("frames_skipped", {}))
             told = "torch.compile captured no graph: eager code ran"
             return f"{told} ({because})" if because else told
         if self.attempts and self.backend == "eager":
             return "the fallback chain ended on eager: its kernels are eager's"
         replayed = self.backend == "cudagraphs" or self.options["mode"] == "reduce-overhead"
-        if replayed and facts["cudagraph_skips"] >= facts["graphs"]:
+        if replayed and stats["cudagraph_skips"] >= stats["graphs"]:
             return "every CUDA graph was skipped: the kernels were launched one by one"
         if self.backend == "openvino" and _kernels_by_inductor():
             return "OpenVINO failed, and its backend silently ran TorchInductor instead"
-        return facts.get("no_effect")
+        return stats.get("no_effect")
 
     def export(self, directory: Path) -> list[str]:
         """Write the counters, and the graphs and breaks that ``torch._dynamo.explain`` finds.
 
         Explaining runs the function once more, in eager: a compiled step takes an optimiser step.
         """
-        (directory / "counters.json").write_text(json.dumps(self.facts(), indent=1))
+        (directory / "counters.json").write_text(json.dumps(self.stats(), indent=1))
         args, kwargs = self.example
         explained = torch._dynamo.explain(self.source)(*args, **kwargs)
         graphs = [graph.print_readable(print_output=False) for graph in explained.graphs]

@@ -88,11 +88,11 @@ class Engine(base.Engine):
         self.channels_last_tensors = len(images)
         return module
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Count the tensors in channels_last; a model without images or convolutions has none."""
         if not self.options["channels_last"]:
             return {}
-        facts: dict[str, Any] = {"channels_last_tensors": self.channels_last_tensors}
+        stats: dict[str, Any] = {"channels_last_tensors": self.channels_last_tensors}
         if not self.channels_last_tensors:
-            facts["no_effect"] = "no weight or input has four dimensions: eager code ran as it is"
-        return facts
+            stats["no_effect"] = "no weight or input has four dimensions: eager code ran as it is"
+        return stats

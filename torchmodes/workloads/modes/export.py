@@ -28,7 +28,7 @@ class Engine(base.Engine):
         self.program = capture(module, args, kwargs, strict=self.options["strict"])
         return self.program.module()
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Count the nodes that call an operator."""
         return {"graph_nodes": count_operators(self.program)}
 

@@ -69,18 +69,18 @@ class Engine(base.Engine):
             return fused
         return load_function(name)(traced)
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Count the nodes before and after the passes, and name passes that changed nothing."""
-        facts: dict[str, Any] = {
+        stats: dict[str, Any] = {
             "nodes_traced": self.nodes_traced,
             "nodes": len(self.graph_module.graph.nodes),
         }
         idle = self.passes_without_effect
         if idle:
-            facts["passes_without_effect"] = idle
+            stats["passes_without_effect"] = idle
         if idle and len(idle) == len(self.options["passes"]):
-            facts["no_effect"] = f"{', '.join(idle)} changed neither a node nor a module"
-        return facts
+            stats["no_effect"] = f"{', '.join(idle)} changed neither a node nor a module"
+        return stats
 
     def export(self, directory: Path) -> list[str]:
         """Write the graph as text and as a table, and the generated code."""

@@ -238,12 +238,12 @@ class Engine(base.Engine):
             "trt_timing_cache_path": str(self.directory),
         }
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Tell operator set, sizes, threads, and how many nodes each provider computes."""
         nodes: Counter[str] = Counter()
         for part in self.session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
-        facts: dict[str, Any] = {
+        stats: dict[str, Any] = {
             "opset": self.opset,
             "file_bytes": {path.name: path.stat().st_size for path in self.artefacts()},
             "provider": self.session.get_providers()[0],
@@ -253,10 +253,10 @@ class Engine(base.Engine):
             "session_s": self.session_s,
         }
         if engines := list(self.directory.glob("*.engine")):
-            facts["engine_bytes"] = sum(path.stat().st_size for path in engines)
-        if facts["provider"] not in nodes:
-            facts["no_effect"] = f"{facts['provider']} took no node: {', '.join(nodes)} ran them"
-        return facts
+            stats["engine_bytes"] = sum(path.stat().st_size for path in engines)
+        if stats["provider"] not in nodes:
+            stats["no_effect"] = f"{stats['provider']} took no node: {', '.join(nodes)} ran them"
+        return stats
 
     def artefacts(self) -> list[Path]:
         """Return the ONNX file and that of its weights, if it has one."""

@@ -89,7 +89,7 @@ class Engine(base.Engine):
 
         return call
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Tell version, threads and times."""
         return {
             "openvino": importlib.import_module("openvino").__version__,

@@ -63,20 +63,20 @@ class Engine(base.Engine):
             torchao.quantize_(module, torchao.Int8WeightOnlyConfig())
         return torch.compile(module) if self.options["compile"] else module
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Count the layers and the share of all weights that are int8."""
-        facts: dict[str, Any] = {
+        stats: dict[str, Any] = {
             "linear_layers": self.linear_layers,
             "share_of_weights": self.quantized_weights / self.weights if self.weights else 0.0,
         }
         if self.options["library"] == "torch":
-            facts["quantized_engine"] = torch.backends.quantized.engine
+            stats["quantized_engine"] = torch.backends.quantized.engine
         if self.options["compile"]:
-            facts["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+            stats["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
             if limit := recompile_limit_reached():
-                facts["warnings"] = [f"{limit}: what was not compiled ran in eager"]
+                stats["warnings"] = [f"{limit}: what was not compiled ran in eager"]
         if not self.linear_layers:
-            facts["no_effect"] = "the model has no torch.nn.Linear: nothing was quantised"
-        elif facts.get("graphs") == 0:
-            facts["no_effect"] = "torch.compile captured no graph: int8 ran in eager"
-        return facts
+            stats["no_effect"] = "the model has no torch.nn.Linear: nothing was quantised"
+        elif stats.get("graphs") == 0:
+            stats["no_effect"] = "torch.compile captured no graph: int8 ran in eager"
+        return stats

@@ -149,11 +149,11 @@ class Engine(base.Engine):
 
         return _pytree.tree_map_only(torch.Tensor, described, self.example)
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Tell the engines, their bytes, and the operators that were left to PyTorch."""
         engines = [engine for graph in self.graphs for engine in engines_of(graph)]
         timing_cache = self.directory / "timing_cache.bin"
-        facts: dict[str, Any] = {
+        stats: dict[str, Any] = {
             "graphs": len(self.graphs),
             "engines": len(engines),
             "engine_bytes": sum(len(engine.serialized_engine or b"") for engine in engines),
@@ -163,10 +163,10 @@ class Engine(base.Engine):
             "torch_tensorrt": importlib.import_module("torch_tensorrt").__version__,
         }
         if profile := self.options["batch_profile"]:
-            facts["batch_profile"] = {**profile, "opt": batch_of(self.example)}
+            stats["batch_profile"] = {**profile, "opt": batch_of(self.example)}
         if not engines:
-            facts["no_effect"] = "Torch-TensorRT built no engine: PyTorch ran every operator"
-        return facts
+            stats["no_effect"] = "Torch-TensorRT built no engine: PyTorch ran every operator"
+        return stats
 
     def artefacts(self) -> list[Path]:
         """Save the program with its engines, for `torch_tensorrt.load(path).module()`.

@@ -64,15 +64,15 @@ class Engine(base.Engine):
             self.scripted = torch.jit.optimize_for_inference(self.scripted)
         return self.scripted if traced is None else traced.calling(self.scripted)
 
-    def facts(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Count the nodes of the graph that runs, and before its passes for inference."""
         after = node_kinds(self.scripted)
-        facts: dict[str, Any] = {"graph_nodes": after.total()}
+        stats: dict[str, Any] = {"graph_nodes": after.total()}
         if self.before is not None:
-            facts["graph_nodes_before"] = self.before.total()
+            stats["graph_nodes_before"] = self.before.total()
             if after == self.before:
-                facts["no_effect"] = "the passes for inference changed no node of the graph"
-        return facts
+                stats["no_effect"] = "the passes for inference changed no node of the graph"
+        return stats
 
     def artefacts(self) -> list[Path]:
         """Save the archive that `torch.jit.load` reads where the model's class is not.

@@ -14,7 +14,7 @@ import torch
 from torchmodes.workloads.training.dataset import load_statistics, load_tensors, save_training_stats
 from torchmodes.workloads.training.loop import Epoch, batches, quality, train
 from torchmodes.workloads.training.metrics import HISTORY
-from torchmodes.workloads.workload import Job, configure_process, training_step, unsupported
+from torchmodes.workloads.workload import Job, configure_process, training_workload, unsupported
 
 
 def train_model(argument: dict[str, Any]) -> dict[str, Any]:
@@ -38,17 +38,17 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
     first = next(
         batches(tensors.x_train, tensors.y_train, batch_size=batch_size, generator=generator)
     )
-    made = training_step(job, first)
-    module = made.built.module
+    workload = training_workload(job, [first])
+    module = workload.built.module
     history = []
     for epoch in train(
-        made.step,
+        workload.function,
         module,
         tensors,
         epochs=argument["epochs"],
         batch_size=batch_size,
         seed=job.seed,
-        context=made.context,
+        context=workload.context,
     ):
         print(  # noqa: T201 - the job's log shows progress
             f"epoch {epoch.epoch}/{argument['epochs']}: training loss {epoch.train_loss:.5f},"
@@ -69,8 +69,8 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
     folder = Path(argument["model"])
     torch.save(module.state_dict(), folder / "weights.pt")
     save_training_stats(fitted, folder / "training_stats.pt")
-    facts = made.engine.facts()
-    artefacts = ["weights.pt", "training_stats.pt", *made.engine.export(folder)]
+    engine_stats = workload.engine.stats()
+    artefacts = ["weights.pt", "training_stats.pt", *workload.engine.export(folder)]
     steps_per_epoch = len(tensors.x_train) // batch_size
     # The first epoch holds the compilation; without a second there is no figure.
     later = [epoch.seconds for epoch in history[1:]]
@@ -82,13 +82,13 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
         if later
         else None,
         "seconds": sum(epoch.seconds for epoch in history),
-        "prepare_s": made.prepare_s,
+        "prepare_s": workload.prepare_s,
         "first_epoch_s": history[0].seconds,
         "epochs": argument["epochs"],
         "batch_size": batch_size,
         "rows": len(tensors.x_train),
         "artefacts": artefacts,
-        "facts": facts,
+        "facts": engine_stats,
     }
 
 

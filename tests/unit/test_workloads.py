@@ -9,7 +9,7 @@ import torch
 
 from torchmodes.measure.first_calls import LOSSES_COMPARED, losses_of
 from torchmodes.planning.cases import parse_case
-from torchmodes.workloads.workload import EAGER, Job, Subject, training_subject
+from torchmodes.workloads.workload import EAGER, Job, Workload, training_workload
 
 COMPILED = {
     "engine": "compile",
@@ -35,7 +35,7 @@ MODES = {
 }
 
 
-def training(mode: dict[str, Any]) -> Subject:
+def training(mode: dict[str, Any]) -> Workload:
     job = Job(
         case=parse_case("training/cpu/house_price/a/fp32-b32"),
         model={"family": "mlp", "hidden": [16]},
@@ -47,25 +47,25 @@ def training(mode: dict[str, Any]) -> Subject:
     )
     generator = torch.Generator().manual_seed(0)
     rows = [torch.randn(32, 6, generator=generator) for _ in range(7)]
-    return training_subject(job, [(row[:, :5], row[:, 5:]) for row in rows])
+    return training_workload(job, [(row[:, :5], row[:, 5:]) for row in rows])
 
 
 @pytest.mark.parametrize("name", MODES)
 def test_restarted_it_takes_the_very_same_steps_again(name: str):
-    subject = training(MODES[name])
-    with subject.context():
-        first = losses_of(subject, LOSSES_COMPARED)
-        losses_of(subject, 15)  # of another length than the batches' cycle
-        subject.restart()
-        assert losses_of(subject, LOSSES_COMPARED) == first
+    workload = training(MODES[name])
+    with workload.context():
+        first = losses_of(workload, LOSSES_COMPARED)
+        losses_of(workload, 15)  # of another length than the batches' cycle
+        workload.restart()
+        assert losses_of(workload, LOSSES_COMPARED) == first
 
 
 def test_a_step_that_stops_working_is_seen_after_the_restart():
-    subject = training(EAGER)
-    with subject.context():
-        first = losses_of(subject, LOSSES_COMPARED)
-        for parameter in subject.built.module.parameters():
+    workload = training(EAGER)
+    with workload.context():
+        first = losses_of(workload, LOSSES_COMPARED)
+        for parameter in workload.built.module.parameters():
             parameter.requires_grad_(False)[:] = 0.0
             parameter.requires_grad_(True)
-        subject.restart()
-        assert losses_of(subject, LOSSES_COMPARED) == first, "weights are put back too"
+        workload.restart()
+        assert losses_of(workload, LOSSES_COMPARED) == first, "weights are put back too"
