@@ -127,6 +127,10 @@ class UserModel(ModelSection):
 
 
 Model = Annotated[
-    MlpModel | TorchvisionModel | TransformersModel | UserModel, Field(discriminator="family")
+    MlpModel  # one a line: to add a family is to add a line
+    | TorchvisionModel
+    | TransformersModel
+    | UserModel,
+    Field(discriminator="family"),
 ]
 FAMILIES: dict[str, type[ModelSection]] = by_tag(Model)
