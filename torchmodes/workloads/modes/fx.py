@@ -13,7 +13,7 @@ from torchmodes.config.modes import CUSTOM_OPERATORS, FUSE_CONV_BN
 from torchmodes.planning.cases import Case
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.modes.fx_passes import describe_graph, use_custom_operators
+from torchmodes.workloads.modes.fx_passes import graph_table, use_custom_operators
 from torchmodes.workloads.operators import load_operators
 
 
@@ -84,10 +84,9 @@ class Engine(base.Engine):
 
     def export(self, directory: Path) -> list[str]:
         """Write the graph as text and as a table, and the generated code."""
-        description = describe_graph(self.graph_module)
-        (directory / "graph.txt").write_text(description.text, encoding="utf-8")
-        description.table.to_csv(directory / "graph.csv", index=False)
-        (directory / "code.py").write_text(description.code, encoding="utf-8")
+        (directory / "graph.txt").write_text(str(self.graph_module.graph), encoding="utf-8")
+        graph_table(self.graph_module).to_csv(directory / "graph.csv", index=False)
+        (directory / "code.py").write_text(self.graph_module.code, encoding="utf-8")
         return ["graph.txt", "graph.csv", "code.py"]
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,26 +12,6 @@ from torch import fx, nn
 
 IN_PLACE_RELU_FUNCTIONS = (F.relu_, torch.relu_)
 RELU_FUNCTIONS = (F.relu, torch.relu, *IN_PLACE_RELU_FUNCTIONS)
-
-
-@dataclass(frozen=True)
-class GraphDescription:
-    """A graph, told three ways.
-
-    Attributes
-    ----------
-    text
-        The graph as FX prints it.
-    table
-        One row per node: ``opcode``, ``name``, ``target``, ``args``, ``kwargs``, ``users`` (names
-        of the nodes that read it), all of them texts.
-    code
-        The Python code that FX generates from the graph and runs.
-    """
-
-    text: str
-    table: pd.DataFrame
-    code: str
 
 
 def use_custom_operators(graph_module: fx.GraphModule) -> fx.GraphModule:
@@ -84,18 +62,8 @@ def use_custom_operators(graph_module: fx.GraphModule) -> fx.GraphModule:
     return rewritten
 
 
-def count_custom_operators(graph_module: fx.GraphModule) -> dict[str, int]:
-    """Count the nodes that call a custom operator: ``{"add": …, "multiply": …}``."""
-    found = Counter(node.target for node in graph_module.graph.nodes)
-    operators = torch.ops.torchmodes
-    return {
-        "add": found[operators.add.default],
-        "multiply": found[operators.multiply.default],
-    }
-
-
-def describe_graph(graph_module: fx.GraphModule) -> GraphDescription:
-    """Tell the graph as text, as a table and as the code generated from it."""
+def graph_table(graph_module: fx.GraphModule) -> pd.DataFrame:
+    """Tell a graph as a table of texts, a row per node; ``users``: the nodes that read it."""
     rows = [
         {
             "opcode": node.op,
@@ -107,12 +75,7 @@ def describe_graph(graph_module: fx.GraphModule) -> GraphDescription:
         }
         for node in graph_module.graph.nodes
     ]
-    columns = ["opcode", "name", "target", "args", "kwargs", "users"]
-    return GraphDescription(
-        text=str(graph_module.graph),
-        table=pd.DataFrame(rows, columns=columns),
-        code=graph_module.code,
-    )
+    return pd.DataFrame(rows)
 
 
 def _linear_operands(

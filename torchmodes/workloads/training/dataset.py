@@ -7,37 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
+from torchmodes.results.reading import first_fault
+from torchmodes.results.writing import write_atomically
 from torchmodes.workloads.training.generate import UNITS
 from torchmodes.workloads.training.split import split_sizes
 from torchmodes.workloads.training.table import column_faults, read_table
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = [
-    "Column",
-    "Split",
-    "Statistics",
-    "Tensors",
-    "fit_statistics",
-    "fit_table",
-    "load_statistics",
-    "load_tensors",
-    "read_table",
-    "save_statistics",
-    "save_training_stats",
-    "split_indices",
-]
 
 STREAM = 1  # not that of the generated table: a split must know nothing of its rows
 
@@ -51,7 +38,7 @@ class Split:
     test: np.ndarray
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True)
 class Column:
     """A column over the training split, in its own unit (None where unknown).
 
@@ -60,14 +47,14 @@ class Column:
     """
 
     name: str
-    mean: float
-    standard_deviation: float
-    minimum: float
-    maximum: float
+    mean: FiniteFloat
+    standard_deviation: Annotated[FiniteFloat, Field(gt=0)]
+    minimum: FiniteFloat
+    maximum: FiniteFloat
     unit: str | None
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True)
 class Statistics:
     """What turns a table into z-scores and predictions back: all of it from the training split."""
 
@@ -89,29 +76,6 @@ class Statistics:
         if hasattr(values, "cpu"):
             values = values.detach().cpu().double()
         return values * self.target.standard_deviation + self.target.mean
-
-    def to_json(self) -> str:
-        """Return the statistics as JSON; `from_json` gives them back, equal to the last digit."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Statistics:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            When it is not such a text.
-        """
-        try:
-            fields = json.loads(text)
-            fields["features"] = tuple(Column(**column) for column in fields["features"])
-            fields["target"] = Column(**fields["target"])
-            for column in (*fields["features"], fields["target"]):
-                _check_figures(column)
-            return cls(**fields)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"these are no statistics of a table: {error!r}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,21 +179,9 @@ def fit_table(
     )
 
 
-def _check_figures(column: Column) -> None:
-    figures = (column.mean, column.standard_deviation, column.minimum, column.maximum)
-    if not all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures):
-        raise ValueError(f"column {column.name!r} has a figure that is no number")
-    if column.standard_deviation <= 0:
-        raise ValueError(f"column {column.name!r} has no spread")
-
-
 def save_statistics(statistics: Statistics, path: Path) -> None:
-    """Write statistics as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        written.write_text(statistics.to_json(), encoding="utf-8")
-        written.replace(path)
+    """Write statistics as JSON, whole or not at all; equal to the last digit when read."""
+    write_atomically(path, json.dumps(asdict(statistics), indent=2, ensure_ascii=False) + "\n")
 
 
 def load_statistics(path: Path) -> Statistics:
@@ -243,9 +195,12 @@ def load_statistics(path: Path) -> Statistics:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; `snakemake --cores 4 {path}` makes it")
     try:
-        return Statistics.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; remove it and make it anew") from error
+        return TypeAdapter(Statistics).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(
+            f"{path}: these are no statistics of a table ({first_fault(error.errors())});"
+            " remove it and make it anew"
+        ) from error
 
 
 def load_tensors(table: Path, statistics: Path, *, device: str | torch.device) -> Tensors:
