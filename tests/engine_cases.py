@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchmodes import config
+from torchmodes.workloads.structures import Inputs
 
 
 def mode(engine: str, **options: Any) -> dict[str, Any]:
@@ -64,23 +65,22 @@ class Example:
     """A module in evaluation mode, the inputs of one call, and what it returns for them."""
 
     module: nn.Module
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    inputs: Inputs
     expected: Any
 
 
 def convolutions(batch: int = 2) -> Example:
     """Return `Convolutions` with images of 8 × 8, its batch norm's statistics not 0 and 1."""
-    return _example(Convolutions, lambda: ((torch.randn(batch, 3, 8, 8),), {}))
+    return _example(Convolutions, lambda: Inputs.of(torch.randn(batch, 3, 8, 8)))
 
 
 def attention(batch: int = 2) -> Example:
     """Return `Attention` with 6 tokens, of which the last rows lack three."""
 
-    def inputs() -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def inputs() -> Inputs:
         mask = torch.ones(batch, 6, dtype=torch.int64)
         mask[batch // 2 :, 3:] = 0
-        return (), {"input_ids": torch.randint(0, 50, (batch, 6)), "attention_mask": mask}
+        return Inputs.of({"input_ids": torch.randint(0, 50, (batch, 6)), "attention_mask": mask})
 
     return _example(Attention, inputs)
 
@@ -88,16 +88,14 @@ def attention(batch: int = 2) -> Example:
 MODELS = {"convolutions": convolutions, "attention": attention}
 
 
-def _example(
-    build: Callable[[], nn.Module], inputs: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
-) -> Example:
+def _example(build: Callable[[], nn.Module], inputs: Callable[[], Inputs]) -> Example:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         module = build().eval()
         for name, buffer in module.named_buffers():
             if "running" in name:
                 buffer.uniform_(0.5, 1.5)
-        args, kwargs = inputs()
+        given = inputs()
     with torch.no_grad():
-        expected = module(*args, **kwargs)
-    return Example(module, args, kwargs, expected)
+        expected = given.call(module)
+    return Example(module, given, expected)

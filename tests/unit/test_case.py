@@ -14,8 +14,9 @@ from torchmodes.config.models import FAMILIES
 from torchmodes.measure import case as case_module
 from torchmodes.measure import first_calls
 from torchmodes.planning.cases import parse_case
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.flops import counting_flops
+from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.training.dataset import Tensors
 from torchmodes.workloads.training.loop import train
 from torchmodes.workloads.workload import Workload

@@ -60,11 +60,11 @@ def run(options, example, *, precision="fp32", calls=2) -> Prepared:
     torch._dynamo.utils.counters.clear()
     engine = create_engine(options, precision=precision)
     with torch.no_grad():
-        call = engine.prepare(example.module, example.args, example.kwargs)
+        call = engine.prepare(example.module, example.inputs)
     output = None
     with engine.context():
         for _ in range(calls):
-            output = call(*example.args, **example.kwargs)
+            output = example.inputs.call(call)
     return Prepared(engine, output, example.expected)
 
 
@@ -250,7 +250,7 @@ def test_freezing_makes_constants_of_the_weights(monkeypatch, tmp_path):
     with torch.no_grad():
         example.module.features[0].weight.zero_()
     with made.engine.context():
-        again = made.engine.compiled(*example.args)
+        again = made.engine.compiled(*example.inputs.args)
     assert torch.equal(again, made.output), "the compiled code has weights of its own"
 
 

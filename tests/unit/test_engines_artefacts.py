@@ -75,11 +75,11 @@ def predicted(tmp_path_factory):
         example = model()
         engine = create_engine(options)
         with torch.no_grad():
-            call = engine.prepare(example.module, example.args, example.kwargs)
+            call = engine.prepare(example.module, example.inputs)
         with engine.context():
-            found = torch.utils._pytree.tree_leaves(call(*example.args, **example.kwargs))
+            found = torch.utils._pytree.tree_leaves(example.inputs.call(call))
         inputs = folder / f"{name} in.pt"
-        torch.save({"args": example.args, "kwargs": example.kwargs}, inputs)
+        torch.save({"args": example.inputs.args, "kwargs": example.inputs.kwargs}, inputs)
         files = engine.artefacts()
         cases.append(
             {

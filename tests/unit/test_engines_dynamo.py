@@ -8,6 +8,7 @@ from engine_cases import mode
 from torch import nn
 
 from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.structures import Inputs
 
 LIMIT = torch._dynamo.config.recompile_limit
 x = torch.linspace(-1, 1, 8).reshape(2, 4)
@@ -57,7 +58,7 @@ def called(options, model, *, calls):
     """Return an engine whose mode has called a model."""
     engine = create_engine(options)
     with torch.no_grad():
-        call = engine.prepare(model.eval(), (x,), {})
+        call = engine.prepare(model.eval(), Inputs((x,)))
     with engine.context():
         for _ in range(calls):
             call(x)

@@ -25,8 +25,8 @@ def test_inputs_that_are_not_contiguous_are_taken_too():
     example = convolutions()
     engine = create_engine(mode("onnxruntime"))
     with torch.no_grad():
-        call = engine.prepare(example.module, example.args, example.kwargs)
-    image = example.args[0].contiguous(memory_format=torch.channels_last)
+        call = engine.prepare(example.module, example.inputs)
+    image = example.inputs.args[0].contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(call(image), example.expected)
 
 
@@ -142,13 +142,11 @@ def test_on_cuda_work_is_ordered_by_streams_and_nothing_is_copied(monkeypatch):
     example = attention()
     engine = create_engine(mode("onnxruntime"))
     monkeypatch.setattr(engine, "_open", lambda provider, options, rest: Session())
-    interface = Interface(
-        tensors_taken(example.args, example.kwargs), Structure.of(result), [torch.float32]
-    )
+    interface = Interface(tensors_taken(example.inputs), Structure.of(result), [torch.float32])
     call = engine._on_cuda(torch.device("cuda:0"), interface)
-    output = call(**example.kwargs)
+    output = call(**example.inputs.kwargs)
     assert order == ["own waits for pytorch's", "run, host waits: False", "pytorch's waits for own"]
     assert bound["logits"] == ("cuda", 0)
-    ids = example.kwargs["input_ids"]
+    ids = example.inputs.kwargs["input_ids"]
     assert bound["input_ids"] == ("cuda", 0, TensorProto.INT64, (2, 6), ids.data_ptr())
     assert output.data_ptr() == result.data_ptr()

@@ -15,9 +15,9 @@ from torch.testing import assert_close
 from torch.utils import _pytree
 
 from torchmodes.measure.case import measure
-from torchmodes.workloads.models.base import Inputs
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import Refused
+from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import copy_output
 
 Pair = namedtuple("Pair", "sum product")
@@ -104,10 +104,10 @@ def prepared(engine, name):
     function, args, kwargs = CASES[name]
     inputs = Inputs(args, kwargs)
     module = Calls(function).eval()
-    engine.refuse_inputs(inputs.args, inputs.kwargs)
+    engine.refuse_inputs(inputs)
     with torch.no_grad():
         expected = inputs.call(module)
-        return engine.prepare(module, inputs.args, inputs.kwargs), inputs, expected
+        return engine.prepare(module, inputs), inputs, expected
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -177,7 +177,7 @@ def test_a_copied_output_keeps_its_dataclass_and_shares_no_memory():
 def test_a_model_that_returns_no_tensor_is_told(engine):
     engine = create_engine(ENGINES.get(engine) or mode(engine))
     with pytest.raises(ValueError, match="the model returns no tensor but str:"), torch.no_grad():
-        engine.prepare(Calls(lambda w, x: "done").eval(), (x,), {})
+        engine.prepare(Calls(lambda w, x: "done").eval(), Inputs((x,)))
 
 
 # --- What an engine does not take -------------------------------------------------------------

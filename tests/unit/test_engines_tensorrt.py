@@ -199,9 +199,9 @@ def stand_in(source, monkeypatch):
 def prepared(options, example, *, precision="fp32"):
     engine = create_engine(options, precision=precision)
     with torch.no_grad():
-        call = engine.prepare(example.module, example.args, example.kwargs)
+        call = engine.prepare(example.module, example.inputs)
     with engine.context():
-        return engine, call(*example.args, **example.kwargs)
+        return engine, example.inputs.call(call)
 
 
 @pytest.mark.parametrize("frontend", ["dynamo", "torch_compile"])

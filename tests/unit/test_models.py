@@ -11,7 +11,8 @@ from torch import nn
 
 from torchmodes.config.models import FAMILIES
 from torchmodes.workloads.models import build_model, family_module
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.structures import Inputs
 
 MLP = {"family": "mlp", "hidden": [16, 8]}
 USER_FILE = """

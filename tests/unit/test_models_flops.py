@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from torchmodes.workloads.models import build_model
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.flops import count_flops
+from torchmodes.workloads.structures import Inputs
 
 TOKENS = 128
 

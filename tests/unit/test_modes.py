@@ -21,6 +21,7 @@ from torchmodes.config import modes as config
 from torchmodes.planning.cases import parse_case
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.modes import create_engine, precision
+from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.training.loop import make_optimizer, make_step
 
 INFERENCE = parse_case("inference/cpu/house_price/any/fp32-b8")
@@ -66,7 +67,7 @@ def test_every_engine_of_the_configuration_exists(name):
 def test_a_forward_pass_equals_eager(mode):
     built = mlp()
     expected = built.inputs.call(built.module)
-    prepared = engine_of(mode).prepare(built.module, built.inputs.args, built.inputs.kwargs)
+    prepared = engine_of(mode).prepare(built.module, built.inputs)
     assert_close(built.inputs.call(prepared), expected)
 
 
@@ -76,7 +77,7 @@ def test_inductor_equals_eager():
         pytest.skip(refused.reason)
     built = mlp()
     expected = built.inputs.call(built.module)
-    prepared = engine.prepare(built.module, built.inputs.args, built.inputs.kwargs)
+    prepared = engine.prepare(built.module, built.inputs)
     assert_close(built.inputs.call(prepared), expected)
     assert engine.stats()["graphs"] == 1
 
@@ -137,7 +138,7 @@ def test_preparing_a_step_takes_none():
 
 def run(name, module, *args, **options):
     engine = engine_of(name, **options)
-    prepared = engine.prepare(module, args, {})
+    prepared = engine.prepare(module, Inputs(args))
     prepared(*args)
     return engine, prepared
 
@@ -316,14 +317,14 @@ def test_a_users_engine_gets_the_inputs_and_its_options(mine):
     module, x = nn.Linear(2, 2), torch.ones(1, 2)
     prepare = user_engine("prepare", factor=3).prepare
     for args, kwargs, example in (((x,), {}, (x,)), ((), {"input": x}, {"input": x})):
-        prepared = prepare(module, args, kwargs)
+        prepared = prepare(module, Inputs(args, kwargs))
         assert prepared.example == example
         assert_close(prepared(*args, **kwargs), 3 * module(x))
 
 
 def test_a_users_engine_that_returns_nothing_to_call_is_told(mine):
     with pytest.raises(ValueError, match=r"mine\.py:nothing returned str, not a callable"):
-        user_engine("nothing").prepare(nn.Linear(2, 2), (torch.ones(1, 2),), {})
+        user_engine("nothing").prepare(nn.Linear(2, 2), Inputs((torch.ones(1, 2),)))
 
 
 def test_only_modes_with_the_pass_need_the_custom_operators():
@@ -459,12 +460,13 @@ def test_int8_needs_a_mode_that_quantises():
 
 def test_half_precision_casts_weights_and_floating_inputs_alone():
     tokens, scale = torch.tensor([1, 2]), torch.ones(2)
-    module, args, kwargs = precision.cast(nn.Linear(2, 2), (tokens,), {"scale": scale}, "bf16")
+    given = Inputs((tokens,), {"scale": scale})
+    module, inputs = precision.cast(nn.Linear(2, 2), given, "bf16")
     assert module.weight.dtype == torch.bfloat16
-    assert args[0].dtype == torch.int64
-    assert kwargs["scale"].dtype == torch.bfloat16
-    module, args, _ = precision.cast(nn.Linear(2, 2), (scale,), {}, "fp32")
-    assert module.weight.dtype == args[0].dtype == torch.float32
+    assert inputs.args[0].dtype == torch.int64
+    assert inputs.kwargs["scale"].dtype == torch.bfloat16
+    module, inputs = precision.cast(nn.Linear(2, 2), Inputs.of(scale), "fp32")
+    assert module.weight.dtype == inputs.args[0].dtype == torch.float32
 
 
 def test_training_in_bf16_is_autocast():

@@ -368,7 +368,7 @@ def test_layers_part_a_models_time_among_its_modules():
     example = convolutions()
     with torch.no_grad(), LayerTimer(example.module, wait=lambda: None) as timer:
         for _ in range(2):
-            example.module(*example.args)
+            example.inputs.call(example.module)
     table = timer.table(calls=2, flops={"head": 7}).set_index("layer")
     assert table.loc["features.0", ["kind", "depth", "calls"]].tolist() == ["Conv2d", 2, 1]
     below = table.loc[["features", "head"], "total_s"].sum()

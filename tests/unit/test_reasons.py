@@ -14,6 +14,7 @@ from torchmodes.processes.child import describe
 from torchmodes.results.reasons import LONGEST, cause_of, printable, reason_of
 from torchmodes.results.records import Record, as_json
 from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.structures import Inputs
 
 
 class Gamma(nn.Module):
@@ -126,7 +127,7 @@ def failure(model, options) -> Exception:
     torch._dynamo.reset()
     x = torch.linspace(-1, 1, 12).reshape(3, 4)
     with pytest.raises(Exception) as raised, torch.no_grad():  # noqa: PT011 - of any class
-        create_engine(options).prepare(model().eval(), (x,), {})(x)
+        create_engine(options).prepare(model().eval(), Inputs((x,)))(x)
     return raised.value
 
 

@@ -10,7 +10,7 @@ import torch
 from torchmodes.measure.clock import Timing
 from torchmodes.measure.input_sets import InputSets
 from torchmodes.measure.recall import NEW_SETS, recall
-from torchmodes.workloads.models.base import Inputs
+from torchmodes.workloads.structures import Inputs
 
 
 def inputs(seed: int) -> Inputs:

@@ -68,7 +68,8 @@ FAMILY_MODULE = '''\
 import torch
 from torch import nn
 
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.structures import Inputs
 
 
 def build(spec, *, seed, batch_size, features=None):

@@ -35,9 +35,10 @@ from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
 from torchmodes.processes import processes
 from torchmodes.results.reasons import reason_of
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
+from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import (
     Job,
     Workload,

@@ -15,7 +15,6 @@ import torch
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
 from torchmodes.workloads.models import import_libraries
-from torchmodes.workloads.modes.base import tensors_of
 from torchmodes.workloads.workload import Job, Workload, copy_output, synchronize, workload_of
 
 CALLS_COMPARED = 3
@@ -103,8 +102,7 @@ def warmed_up(job: Job, table: list[str], *, watched: bool = False) -> WarmedUp:
             losses = [float(output), *losses_of(workload, LOSSES_COMPARED - 1)]
         return WarmedUp(workload, losses, first_call_s)
     sets = InputSets(workload.built, seed=job.seed)
-    module = workload.built.module
-    taken = tensors_of((workload.inputs.args, workload.inputs.kwargs))
+    module, taken = workload.built.module, workload.inputs.tensors()
     states, written = [], False
     with workload.context():
         output, first_call_s = first_call(workload, job)

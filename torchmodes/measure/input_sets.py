@@ -16,8 +16,8 @@ import torch
 from torch.utils import _pytree
 
 from torchmodes.measure.numerics import Numerics, compare
-from torchmodes.workloads.models.base import BuiltModel, Inputs
-from torchmodes.workloads.modes.base import tensors_of
+from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import Workload, copy_output
 
 
@@ -68,7 +68,7 @@ class InputSets:
 def feed(workload: Workload, inputs: Inputs) -> None:
     """Copy inputs into the tensors that a workload's calls take, whatever those hold by now."""
     with torch.no_grad():
-        for target, value in zip(_tensors(workload.inputs), _tensors(inputs), strict=True):
+        for target, value in zip(workload.inputs.tensors(), inputs.tensors(), strict=True):
             target.copy_(value)
 
 
@@ -81,7 +81,7 @@ def alike(one: Inputs, other: Inputs) -> bool:
 
 def same(one: Inputs, other: Inputs) -> bool:
     """Tell whether two sets of inputs that are alike hold the same values."""
-    pairs = zip(_tensors(one), _tensors(other), strict=True)
+    pairs = zip(one.tensors(), other.tensors(), strict=True)
     return all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
@@ -152,10 +152,6 @@ def together(
             break
         worst = max(worst, numerics, key=lambda found: found.error)
     return replace(worst, input_sets=count, inputs=sets.origin)
-
-
-def _tensors(inputs: Inputs) -> list[torch.Tensor]:
-    return tensors_of((inputs.args, inputs.kwargs))
 
 
 def _alike(one: Any, other: Any) -> bool:

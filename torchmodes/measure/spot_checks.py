@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from torchmodes.measure.numerics import Numerics, compare
-from torchmodes.workloads.modes.base import tensors_of
+from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import copy_output
 
 TIME_SHARE = 0.02

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree
 
-from torchmodes.workloads.modes.base import tensors_of
+from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.workload import (
     Context,

@@ -16,8 +16,42 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
 from torch.utils import _pytree
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a call."""
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The arguments of one call of a model."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        register_dataclasses((self.args, self.kwargs))
+
+    @classmethod
+    def of(cls, value: Any) -> Inputs:
+        """Wrap a tensor, a tuple or list (positional) or a mapping (keywords)."""
+        if isinstance(value, Inputs):
+            return value
+        if isinstance(value, Mapping):
+            return cls(kwargs=dict(value))
+        return cls(args=tuple(value) if isinstance(value, (tuple, list)) else (value,))
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+        """Apply a function to every tensor."""
+        return Inputs(*_pytree.tree_map_only(torch.Tensor, function, (self.args, self.kwargs)))
+
+    def call(self, function: Callable[..., Any]) -> Any:
+        """Call a function with these arguments."""
+        return function(*self.args, **self.kwargs)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return the tensors, in order."""
+        return tensors_of((self.args, self.kwargs))
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """Return the tensors of any nesting of containers, in order."""
+    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def register_dataclasses(value: Any) -> None:
@@ -42,21 +76,19 @@ def _can_be_registered(leaf: Any) -> bool:
     )
 
 
-def tensors_taken(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[Inputs], list[Any]]:
-    """Return a function that takes the tensors out of the inputs of a call, in order.
+Take = Callable[[tuple[Any, ...], dict[str, Any]], list[Any]]
+"""What takes the tensors out of the arguments of a call, in order."""
 
-    Parameters
-    ----------
-    args, kwargs
-        Example inputs, whose tensors are where those of every call are.
-    """
-    leaves, _ = _pytree.tree_flatten_with_path((args, kwargs))
+
+def tensors_taken(example: Inputs) -> Take:
+    """Return what takes tensors from where those of an example are: no look at every leaf."""
+    leaves, _ = _pytree.tree_flatten_with_path((example.args, example.kwargs))
     paths = [path for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
 
-    def take(inputs: Inputs) -> list[Any]:
+    def take(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         found: list[Any] = []
         for path in paths:
-            value: Any = inputs
+            value: Any = (args, kwargs)
             for key in path:
                 value = key.get(value)
             found.append(value)
@@ -157,15 +189,15 @@ class Flattened(nn.Module):
     ----------
     module
         Any module.
-    args, kwargs
-        Example inputs.
+    example
+        Inputs of a call.
     """
 
-    def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, module: nn.Module, example: Inputs) -> None:
         super().__init__()
         self.module = module
         self.training = module.training
-        self._taken = Structure.of((args, kwargs))
+        self._taken = Structure.of((example.args, example.kwargs))
         self._seen = _Seen()
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -173,7 +205,7 @@ class Flattened(nn.Module):
         args, kwargs = self._taken.filled(tensors)
         output = self.module(*args, **kwargs)
         register_dataclasses(output)
-        found = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+        found = tensors_of(output)
         if not found:
             raise _no_tensor(_pytree.tree_leaves(output))
         different = {id(tensor): tensor for tensor in found}

@@ -22,9 +22,9 @@ from torchmodes.config import ENGINES_THAT_TRAIN, EagerMode
 from torchmodes.planning.cases import Case, case_from
 from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.models import build_model
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.modes import create_engine
-from torchmodes.workloads.modes.base import Engine, Refused, Unsupported, tensors_of
+from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
 from torchmodes.workloads.modes.precision import (
     autocast,
     cast,
@@ -32,7 +32,7 @@ from torchmodes.workloads.modes.precision import (
     in_precision,
     unsupported_precision,
 )
-from torchmodes.workloads.structures import register_dataclasses
+from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
 
@@ -167,18 +167,15 @@ def inference_workload(job: Job) -> Workload:
     built = _build(job)
     built_at = time.perf_counter()
     precision = job.case.precision
-    module, args, kwargs = cast(
-        built.module.eval(),
-        built.inputs.args,
-        built.inputs.kwargs,
-        "fp32" if engine.lowers_precision else precision,
-    )
-    engine.refuse_inputs(args, kwargs)
+    lowered = "fp32" if engine.lowers_precision else precision
+    module, inputs = cast(built.module.eval(), built.inputs, lowered)
+    engine.refuse_inputs(inputs)
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad(), in_precision(precision):
-        prepared = engine.prepare(module, args, kwargs)
+        prepared = engine.prepare(module, inputs)
     synchronize(job.case.device)
     prepare_s = time.perf_counter() - built_at
+    args, kwargs = inputs.args, inputs.kwargs
 
     def call() -> Any:
         return prepared(*args, **kwargs)
@@ -191,7 +188,7 @@ def inference_workload(job: Job) -> Workload:
         built=built,
         build_s=built_at - start,
         prepare_s=prepare_s,
-        inputs=Inputs(args, kwargs),
+        inputs=inputs,
     )
 
 

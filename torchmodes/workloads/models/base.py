@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from torch.utils import _pytree
 
-from torchmodes.workloads.structures import register_dataclasses
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The arguments of one call of a model."""
-
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        register_dataclasses((self.args, self.kwargs))
-
-    @classmethod
-    def of(cls, value: Any) -> Inputs:
-        """Wrap a tensor, a tuple or list (positional) or a mapping (keywords)."""
-        if isinstance(value, Inputs):
-            return value
-        if isinstance(value, Mapping):
-            return cls(kwargs=dict(value))
-        return cls(args=tuple(value) if isinstance(value, (tuple, list)) else (value,))
-
-    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
-        """Apply a function to every tensor."""
-        return Inputs(*_pytree.tree_map_only(torch.Tensor, function, (self.args, self.kwargs)))
-
-    def call(self, function: Callable[..., Any]) -> Any:
-        """Call a function with these arguments."""
-        return function(*self.args, **self.kwargs)
+from torchmodes.workloads.structures import Inputs
 
 
 @dataclass(frozen=True)

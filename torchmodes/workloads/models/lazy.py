@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
-from torchmodes.workloads.models.base import Inputs
+from torchmodes.workloads.structures import Inputs
 
 
 def initialise_lazy(module: nn.Module, inputs: Inputs) -> None:
@@ -43,10 +43,11 @@ def initialise_lazy(module: nn.Module, inputs: Inputs) -> None:
             f" fails ({type(error).__name__}: {told}); {_REMEDY}"
         ) from error
     parts = dict(module.named_modules())
-    for name, (args, kwargs) in reached.items():
+    for name, given in reached.items():
         lazy = parts[name]
         assert isinstance(lazy, LazyModuleMixin)
-        lazy._infer_parameters(lazy, args, kwargs)  # what PyTorch does at the module's first call
+        # What PyTorch does at the module's first call.
+        lazy._infer_parameters(lazy, given.args, given.kwargs)
     tried = _tensors(trial)
     for name, tensor in _tensors(module).items():
         if is_lazy(tensor) and not is_lazy(tried[name]):  # the model's own forward gave it a shape
@@ -59,8 +60,6 @@ def initialise_lazy(module: nn.Module, inputs: Inputs) -> None:
         )
 
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments."""
 _REMEDY = "give them one in the factory, such as nn.Linear for nn.LazyLinear"
 
 
@@ -74,15 +73,16 @@ def _copied(module: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
     return copy.deepcopy((module, inputs), shapeless)
 
 
-def _reached(
-    module: nn.Module, inputs: Inputs
-) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+def _reached(module: nn.Module, inputs: Inputs) -> dict[str, Inputs]:
     """Run a model, and return what its lazy modules were first called with, in that order."""
-    found: dict[str, Call] = {}
+    found: dict[str, Inputs] = {}
+
+    def keep(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.setdefault(name, Inputs(args, kwargs))
+
     hooks = [
         part.register_forward_pre_hook(
-            lambda _, args, kwargs, name=name: found.setdefault(name, (args, kwargs)) and None,
-            with_kwargs=True,
+            lambda _, args, kwargs, name=name: keep(name, args, kwargs), with_kwargs=True
         )
         for name, part in module.named_modules()
         if isinstance(part, LazyModuleMixin)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.structures import Inputs
 
 
 class HousePriceMLP(nn.Module):

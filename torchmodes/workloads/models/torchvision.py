@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmodes.config.faults import meant
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.structures import Inputs
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

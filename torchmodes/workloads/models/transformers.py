@@ -17,7 +17,8 @@ from torch import nn
 
 from torchmodes.config.faults import meant
 from torchmodes.config.models import saved_model
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.structures import Inputs
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

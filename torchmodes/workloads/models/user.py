@@ -13,8 +13,9 @@ from torch import nn
 from torch.utils import _pytree
 
 from torchmodes.planning.user_code import load_function
-from torchmodes.workloads.models.base import BuiltModel, Inputs
+from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.lazy import initialise_lazy
+from torchmodes.workloads.structures import Inputs
 
 
 def build(

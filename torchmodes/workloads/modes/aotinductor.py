@@ -14,7 +14,7 @@ from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.compile import missing_compiler, missing_cpp_compiler
 from torchmodes.workloads.modes.export import capture, count_operators, with_tensors_alone
-from torchmodes.workloads.structures import Structure
+from torchmodes.workloads.structures import Inputs, Structure
 
 TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
 """What AOTInductor's C++ code includes on CUDA; the wheels of CUDA's libraries lack the last."""
@@ -34,11 +34,9 @@ class Engine(base.Engine):
             missing_cpp_compiler() or missing_compiler(case.device) or _missing_toolkit(case.device)
         )
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export, compile, package and load."""
-        program = capture(module, args, kwargs)
+        program = capture(module, inputs)
         self.operators_exported = count_operators(program)
         returned = Structure.of_output(program)
         alone = any(not isinstance(held, int | None) for held in returned.constants)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree
 
 from torchmodes.planning.cases import Case
+from torchmodes.workloads.structures import Inputs
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """One optimiser step: features and target of a batch in, the loss out."""
@@ -34,11 +34,6 @@ class Refused(Exception):
     def __init__(self, unsupported: Unsupported) -> None:
         super().__init__(unsupported.reason)
         self.unsupported = unsupported
-
-
-def tensors_of(value: Any) -> list[torch.Tensor]:
-    """Return the tensors of any nesting of containers, in order."""
-    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def inference_only(case: Case, options: Mapping[str, Any], *names: str) -> Unsupported | None:
@@ -113,7 +108,7 @@ class Engine:
         """Say before any work why the case cannot run, or None when nothing is known against it."""
         return None
 
-    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse inputs before the model is touched.
 
         Raises
@@ -122,7 +117,7 @@ class Engine:
             When a tensor is of no type that the engine `takes`.
         """
         if self.takes is not None:
-            tensors = tensors_of((args, kwargs))
+            tensors = inputs.tensors()
             kinds = [t.dtype if t.layout == torch.strided else t.layout for t in tensors]
             self.refuse(kinds, "take", self.takes)
 
@@ -142,9 +137,7 @@ class Engine:
                 )
             )
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Return what is called in the module's place.
 
         Parameters
@@ -152,8 +145,8 @@ class Engine:
         module
             In the mode (training or evaluation), precision and device of the case; the engine owns
             it and may change it.
-        args, kwargs
-            Example inputs.
+        inputs
+            An example.
         """
         return module
 
@@ -174,7 +167,7 @@ class Engine:
         make_step
             Builds the step around whatever is called in the module's place.
         """
-        return make_step(self.prepare(module, (batch[0],), {}))
+        return make_step(self.prepare(module, Inputs((batch[0],))))
 
     def stats(self) -> dict[str, Any]:
         """Tell what was done, after it ran, as JSON values.

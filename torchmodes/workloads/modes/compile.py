@@ -22,6 +22,7 @@ from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
 from torchmodes.workloads.modes.torchscript import sparse_layouts, trace
+from torchmodes.workloads.structures import Inputs
 
 REMEDIES = {
     "openvino": "pip install openvino",
@@ -44,7 +45,7 @@ class Engine(base.Engine):
     """Compiles the model, or in training the whole optimiser step (``scope: step``)."""
 
     compiled: Callable[..., Any]
-    example: tuple[tuple[Any, ...], dict[str, Any]]
+    example: Inputs
     backend: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -87,22 +88,20 @@ class Engine(base.Engine):
             return missing_compiler(device)
         return None
 
-    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse to trace what torch.jit.trace cannot copy."""
         if self.options["after"] == "trace":
-            self.refuse(sparse_layouts(args, kwargs), "trace", ())
+            self.refuse(sparse_layouts(inputs), "trace", ())
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Wrap the module; it is compiled at the first call, or here if there is a fallback."""
-        self.example = (args, kwargs)
+        self.example = inputs
         match self.options["after"]:
             case "trace":
-                traced = trace(module, args, kwargs)
+                traced = trace(module, inputs)
                 return self._compiled(traced.calling(traced.scripted))
             case "export":
-                return self._compiled(capture(module, args, kwargs).module())
+                return self._compiled(capture(module, inputs).module())
         return self._compiled(module)
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,7 +121,7 @@ class Engine(base.Engine):
         self._probed_in = torch.enable_grad
         if self.options["scope"] == "model":
             return super().prepare_step(module, batch, make_step)
-        self.example = (batch, {})
+        self.example = Inputs(batch)
         self.compiled = self._compile(make_step(module), self.options["backend"])
         return self.compiled
 
@@ -144,8 +143,7 @@ class Engine(base.Engine):
 
     def _first_that_works(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile and call with one backend after another until none of it fails."""
-        args, kwargs = self.example
-        device = base.tensors_of(self.example)[0].device.type
+        device = self.example.tensors()[0].device.type
         for backend in self._chain():
             if refusal := self._refusal(backend, device=device):
                 self.attempts.append({"backend": backend, "failed": refusal.reason})
@@ -154,7 +152,7 @@ class Engine(base.Engine):
             compiled = self._compile(function, backend)
             try:
                 with self.context():
-                    compiled(*args, **kwargs)
+                    self.example.call(compiled)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next one is tried
                 self.attempts.append({"backend": backend, "failed": reason_of(error)})
                 continue
@@ -195,9 +193,9 @@ class Engine(base.Engine):
 
     def _after(self, limit: str) -> dict[str, Any]:
         """Tell how many calls compiled code still serves now that a limit was reached."""
-        args, kwargs = self.example
         with self._probed_in():
-            ran = sum(runs_compiled(lambda: self.compiled(*args, **kwargs)) for _ in range(PROBED))
+            calls = [lambda: self.example.call(self.compiled)] * PROBED
+            ran = sum(map(runs_compiled, calls))
         stats: dict[str, Any] = {"compiled_calls": {"ran": ran, "of": PROBED}}
         if not ran:
             return stats | {"no_effect": f"{limit}: from then on eager code ran"}
@@ -227,8 +225,7 @@ class Engine(base.Engine):
         Explaining runs the function once more, in eager: a compiled step takes an optimiser step.
         """
         (directory / "counters.json").write_text(json.dumps(self.stats(), indent=1))
-        args, kwargs = self.example
-        explained = torch._dynamo.explain(self.source)(*args, **kwargs)
+        explained = self.example.call(torch._dynamo.explain(self.source))
         graphs = [graph.print_readable(print_output=False) for graph in explained.graphs]
         (directory / "graph.txt").write_text("\n\n".join(graphs), encoding="utf-8")
         (directory / "graph_breaks.txt").write_text(str(explained), encoding="utf-8")

@@ -12,6 +12,7 @@ from torch import nn
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.precision import HALF
+from torchmodes.workloads.structures import Inputs
 
 CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "inference_mode": torch.inference_mode,
@@ -50,15 +51,13 @@ class Engine(base.Engine):
         """Return the autograd context of the options."""
         return CONTEXTS[self.options["context"]]()
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Return the module, or a call that puts it under autocast."""
         if self.options["channels_last"]:
-            module = self._in_channels_last(module, (args, kwargs))
+            module = self._in_channels_last(module, inputs)
         if not self.options["autocast"]:
             return module
-        device = base.tensors_of((args, kwargs))[0].device.type
+        device = inputs.tensors()[0].device.type
         dtype = HALF[self.precision]
 
         def under_autocast(*args: Any, **kwargs: Any) -> Any:
@@ -75,13 +74,13 @@ class Engine(base.Engine):
     ) -> base.Step:
         """Return the step around the module; half-precision training is autocast in every mode."""
         if self.options["channels_last"]:
-            module = self._in_channels_last(module, ())  # batches come as they are
+            module = self._in_channels_last(module, Inputs())  # batches come as they are
         return make_step(module)
 
-    def _in_channels_last(self, module: nn.Module, inputs: Any) -> nn.Module:
+    def _in_channels_last(self, module: nn.Module, inputs: Inputs) -> nn.Module:
         """Put weights and inputs of four dimensions into NHWC, in place, and count them."""
         module = module.to(memory_format=torch.channels_last)
-        tensors = [*module.parameters(), *base.tensors_of(inputs)]
+        tensors = [*module.parameters(), *inputs.tensors()]
         images = [tensor for tensor in tensors if tensor.dim() == 4]
         for tensor in images:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)

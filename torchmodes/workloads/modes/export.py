@@ -13,7 +13,7 @@ from torch.export.graph_signature import ConstantArgument, OutputKind
 from torch.utils import _pytree
 
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.structures import register_dataclasses
+from torchmodes.workloads.structures import Inputs, register_dataclasses
 
 
 class Engine(base.Engine):
@@ -21,11 +21,9 @@ class Engine(base.Engine):
 
     program: ExportedProgram
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export the module with the example inputs' shapes."""
-        self.program = capture(module, args, kwargs, strict=self.options["strict"])
+        self.program = capture(module, inputs, strict=self.options["strict"])
         return self.program.module()
 
     def stats(self) -> dict[str, Any]:
@@ -41,8 +39,7 @@ class Engine(base.Engine):
 
 def capture(
     module: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    inputs: Inputs,
     *,
     strict: bool = False,
     dynamic_shapes: dict[str, Any] | None = None,
@@ -52,7 +49,7 @@ def capture(
     hook = None if strict else module.register_forward_hook(_learn_dataclasses)
     try:
         return torch.export.export(
-            module, args, kwargs, strict=strict, dynamic_shapes=dynamic_shapes
+            module, inputs.args, inputs.kwargs, strict=strict, dynamic_shapes=dynamic_shapes
         )
     finally:
         if hook is not None:

@@ -15,6 +15,7 @@ from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.fx_passes import graph_table, use_custom_operators
 from torchmodes.workloads.operators import load_operators
+from torchmodes.workloads.structures import Inputs
 
 
 class Engine(base.Engine):
@@ -41,9 +42,7 @@ class Engine(base.Engine):
             )
         return None
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Trace the module symbolically and apply the passes in order."""
         traced = fx.symbolic_trace(module)
         self.nodes_traced = len(traced.graph.nodes)

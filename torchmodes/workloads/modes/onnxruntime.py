@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture, with_tensors_alone
-from torchmodes.workloads.structures import Inputs, Structure, returned_dtypes, tensors_taken
+from torchmodes.workloads.structures import Inputs, Structure, Take, returned_dtypes, tensors_taken
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -103,15 +103,13 @@ class Engine(base.Engine):
             + (" 'tensorrt-cu13<11'" if wanted == "tensorrt" else ""),
         )
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export to a private folder, check the file, open a session."""
         import onnx
 
         start = time.perf_counter()
-        captured = _capture(module, args, kwargs)
-        interface = Interface.of(captured, args, kwargs)
+        captured = _capture(module, inputs)
+        interface = Interface.of(captured, inputs)
         self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
         program = torch.onnx.export(
             with_tensors_alone(captured),
@@ -124,7 +122,7 @@ class Engine(base.Engine):
         onnx.checker.check_model(str(self.model))
         self.opset = program.model.opset_imports[""]
         self.export_s = time.perf_counter() - start
-        device = base.tensors_of((args, kwargs))[0].device
+        device = inputs.tensors()[0].device
         start = time.perf_counter()
         if device.type == "cuda":
             call = self._on_cuda(device, interface)
@@ -176,7 +174,7 @@ class Engine(base.Engine):
         kind, index, take = device.type, device.index or 0, interface.take
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            tensors = [_real(tensor).contiguous() for tensor in take((args, kwargs))]
+            tensors = [_real(tensor).contiguous() for tensor in take(args, kwargs)]
             binding = self.session.io_binding()
             for name, tensor in zip(inputs, tensors, strict=True):
                 element, shape = ELEMENTS[tensor.dtype], tuple(tensor.shape)
@@ -279,17 +277,15 @@ class Interface:
         as bytes.
     """
 
-    take: Callable[[Inputs], list[torch.Tensor]]
+    take: Take
     structure: Structure
     dtypes: list[torch.dtype]
 
     @classmethod
-    def of(
-        cls, program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Interface:
+    def of(cls, program: ExportedProgram, inputs: Inputs) -> Interface:
         """Describe an exported program."""
         dtypes = returned_dtypes(program)
-        return cls(tensors_taken(args, kwargs), Structure.of_output(program), dtypes)
+        return cls(tensors_taken(inputs), Structure.of_output(program), dtypes)
 
     def output(self, found: list[torch.Tensor]) -> Any:
         """Put what a session returned together to what the module returns."""
@@ -301,13 +297,13 @@ class Interface:
         return self.structure.filled(found)
 
 
-def _capture(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+def _capture(module: nn.Module, inputs: Inputs) -> ExportedProgram:
     """Export a module as torch.onnx.export does: by its code, else by TorchDynamo."""
     try:
-        return capture(module, args, kwargs)
+        return capture(module, inputs)
     except Exception as error:  # noqa: BLE001 - whatever it was, TorchDynamo may read the code
         try:
-            return capture(module, args, kwargs, strict=True)
+            return capture(module, inputs, strict=True)
         except Exception:  # noqa: BLE001 - the first one is nearer to the model's code
             raise error from None
 

@@ -15,7 +15,7 @@ from torch import nn
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
-from torchmodes.workloads.structures import Flattened, returned_dtypes, tensors_taken
+from torchmodes.workloads.structures import Flattened, Inputs, returned_dtypes, tensors_taken
 
 TYPES = frozenset(
     {
@@ -52,15 +52,12 @@ class Engine(base.Engine):
             return base.Unsupported("openvino is not installed", "pip install openvino")
         return None
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export, convert and compile for latency."""
         openvino: Any = importlib.import_module("openvino")
         start = time.perf_counter()
-        flattened = Flattened(module, args, kwargs)
-        take = tensors_taken(args, kwargs)
-        program = capture(flattened, tuple(take((args, kwargs))), {})
+        flattened, take = Flattened(module, inputs), tensors_taken(inputs)
+        program = capture(flattened, Inputs(tuple(inputs.tensors())))
         self.refuse(returned_dtypes(program), "return", TYPES)
         self.model = openvino.convert_model(program)
         self.convert_s = time.perf_counter() - start
@@ -80,7 +77,7 @@ class Engine(base.Engine):
         outputs = range(len(self.compiled.outputs))
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            tensors = take((args, kwargs))
+            tensors = take(args, kwargs)
             request.infer([tensor.numpy() for tensor in tensors], share_inputs=True)
             # A request reuses its memory, so what is kept of it is copied.
             return flattened.put_together(

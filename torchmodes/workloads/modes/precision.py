@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree
 
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes.base import Engine, Unsupported
+from torchmodes.workloads.structures import Inputs
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -69,19 +69,16 @@ def _not_among(case: Case, precisions: Collection[str]) -> Unsupported:
     )
 
 
-def cast(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], precision: str
-) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+def cast(module: nn.Module, inputs: Inputs, precision: str) -> tuple[nn.Module, Inputs]:
     """Put module and floating inputs of an inference case into its precision."""
     dtype = HALF.get(precision)
     if dtype is None:
-        return module, args, kwargs
+        return module, inputs
 
     def convert(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    args, kwargs = _pytree.tree_map_only(torch.Tensor, convert, (args, kwargs))
-    return module.to(dtype), args, kwargs
+    return module.to(dtype), inputs.map(convert)
 
 
 def autocast(case: Case) -> AbstractContextManager[Any]:

@@ -13,6 +13,7 @@ from torch import nn
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.compile import missing_compiler, recompile_limit_reached
+from torchmodes.workloads.structures import Inputs
 
 
 class Engine(base.Engine):
@@ -42,9 +43,7 @@ class Engine(base.Engine):
             return missing_compiler(case.device)
         return None
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Quantise the weights of every `torch.nn.Linear`."""
         self.weights = sum(p.numel() for p in module.parameters())
         linear = [layer for layer in module.modules() if type(layer) is nn.Linear]

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import operator
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
 from torchmodes.workloads.modes.precision import HALF
+from torchmodes.workloads.structures import Inputs
 
 INSTALL = "install it as docs/tensorrt.md says: its libraries come from NVIDIA's index"
 
@@ -90,15 +91,13 @@ class Engine(base.Engine):
             settings |= {"enable_autocast": True, "autocast_low_precision_type": dtype}
         return settings
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Build the engines, or have torch.compile build them at the first call."""
         if self.options["frontend"] == "torch_compile":
             return torch.compile(
                 module, backend=self._backend, dynamic=False, options=self.settings()
             )
-        return self._build(module, args, kwargs)
+        return self._build(module, inputs)
 
     def _backend(self, graph: fx.GraphModule, inputs: list[Any], **options: Any) -> Any:
         """Build the engines of one of TorchDynamo's graphs, and remember what was built."""
@@ -110,23 +109,22 @@ class Engine(base.Engine):
             self.graphs.append(built)
         return built
 
-    def _build(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def _build(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         torch_tensorrt = importlib.import_module("torch_tensorrt")
-        kwargs = {key: value for key, value in kwargs.items() if value is not None}
+        given = {key: value for key, value in inputs.kwargs.items() if value is not None}
+        inputs = Inputs(inputs.args, given)
         shapes, profile = None, self.options["batch_profile"]
         if profile:
-            args, kwargs = at_least_two((args, kwargs))
-            shapes = dynamic_batch(
-                module, args, kwargs, smallest=profile["min"], largest=profile["max"]
-            )
-        self.example, self.shapes = (args, kwargs), shapes
-        program = capture(module, args, kwargs, dynamic_shapes=shapes)
-        inputs = self._with_profile(torch_tensorrt.Input) if profile else self.example
+            inputs = at_least_two(inputs)
+            shapes = dynamic_batch(module, inputs, smallest=profile["min"], largest=profile["max"])
+        self.example, self.shapes = inputs, shapes
+        program = capture(module, inputs, dynamic_shapes=shapes)
+        args, kwargs = inputs.args, inputs.kwargs
+        if profile:
+            args, kwargs = self._with_profile(torch_tensorrt.Input)
         start = time.perf_counter()
         built = torch_tensorrt.dynamo.compile(
-            program, arg_inputs=list(inputs[0]), kwarg_inputs=inputs[1], **self.settings()
+            program, arg_inputs=list(args), kwarg_inputs=kwargs, **self.settings()
         )
         self.build_s = time.perf_counter() - start
         self.graphs.append(built)
@@ -147,7 +145,8 @@ class Engine(base.Engine):
                 dtype=tensor.dtype,
             )
 
-        return _pytree.tree_map_only(torch.Tensor, described, self.example)
+        example = self.example.args, self.example.kwargs
+        return _pytree.tree_map_only(torch.Tensor, described, example)
 
     def stats(self) -> dict[str, Any]:
         """Tell the engines, their bytes, and the operators that were left to PyTorch."""
@@ -176,20 +175,19 @@ class Engine(base.Engine):
         if self.options["frontend"] == "torch_compile":
             return []
         path = self.directory / "model.pt2"
-        args, kwargs = self.example
         importlib.import_module("torch_tensorrt").save(
             self.graphs[0],
             str(path),
-            arg_inputs=list(args),
-            kwarg_inputs=kwargs,
+            arg_inputs=list(self.example.args),
+            kwarg_inputs=self.example.kwargs,
             dynamic_shapes=self.shapes,
         )
         return [path]
 
 
-def batch_of(inputs: Any) -> int:
+def batch_of(inputs: Inputs) -> int:
     """Return the batch size: the first dimension of the first tensor."""
-    return base.tensors_of(inputs)[0].shape[0]
+    return inputs.tensors()[0].shape[0]
 
 
 def has_batch(tensor: torch.Tensor, batch: int) -> bool:
@@ -197,7 +195,7 @@ def has_batch(tensor: torch.Tensor, batch: int) -> bool:
     return tensor.dim() > 0 and tensor.shape[0] == batch
 
 
-def at_least_two(inputs: Any) -> Any:
+def at_least_two(inputs: Inputs) -> Inputs:
     """Repeat a batch of one: torch.export takes a dimension of size 1 for a constant."""
     if batch_of(inputs) > 1:
         return inputs
@@ -205,16 +203,11 @@ def at_least_two(inputs: Any) -> Any:
     def twice(tensor: torch.Tensor) -> torch.Tensor:
         return torch.cat([tensor, tensor]) if has_batch(tensor, 1) else tensor
 
-    return _pytree.tree_map_only(torch.Tensor, twice, inputs)
+    return inputs.map(twice)
 
 
 def dynamic_batch(
-    module: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    smallest: int,
-    largest: int,
+    module: nn.Module, inputs: Inputs, *, smallest: int, largest: int
 ) -> dict[str, Any]:
     """Return the `dynamic_shapes` for torch.export in which the batch size is free.
 
@@ -222,17 +215,17 @@ def dynamic_batch(
     ----------
     module
         What is exported; its forward names the inputs.
-    args, kwargs
-        Example inputs, of a batch size above 1.
+    inputs
+        An example, of a batch size above 1.
     smallest, largest
         The range of the batch size.
     """
-    batch, size = torch.export.Dim("batch", min=smallest, max=largest), batch_of((args, kwargs))
+    batch, size = torch.export.Dim("batch", min=smallest, max=largest), batch_of(inputs)
 
     def free(value: Any) -> dict[int, Any] | None:
         return {0: batch} if isinstance(value, torch.Tensor) and has_batch(value, size) else None
 
-    named = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    named = inputs.call(inspect.signature(module.forward).bind).arguments
     return {name: _pytree.tree_map(free, value) for name, value in named.items()}
 
 

@@ -16,7 +16,7 @@ from torch.utils import _pytree
 
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.structures import Flattened, Inputs, Structure, tensors_taken
+from torchmodes.workloads.structures import Flattened, Inputs, Structure, Take, tensors_taken
 
 
 class Engine(base.Engine):
@@ -40,19 +40,17 @@ class Engine(base.Engine):
             )
         return base.inference_only(case, self.options, "freeze", "optimize_for_inference")
 
-    def refuse_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse to trace what torch.jit.trace cannot copy."""
         if self.options["method"] == "trace":
-            self.refuse(sparse_layouts(args, kwargs), "trace", ())
+            self.refuse(sparse_layouts(inputs), "trace", ())
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Script the module, or trace it with the example inputs; then optimise it."""
         if self.options["method"] == "script":
             self.scripted, traced = torch.jit.script(module), None
         else:
-            traced = trace(module, args, kwargs)
+            traced = trace(module, inputs)
             self.scripted = traced.scripted
         if self.options["freeze"] or self.options["optimize_for_inference"]:
             self.before = node_kinds(self.scripted)
@@ -97,7 +95,7 @@ class Traced:
     """A trace, and how it is called with the module's own inputs for the module's own output."""
 
     scripted: torch.jit.ScriptModule
-    take: Callable[[Inputs], list[Any]] | None
+    take: Take | None
     put_together: Callable[[Any], Any] | None
 
     def calling(self, scripted: torch.jit.ScriptModule) -> Callable[..., Any]:
@@ -109,35 +107,36 @@ class Traced:
         def call(*args: Any, **kwargs: Any) -> Any:
             if take is None:
                 return put_together(scripted(*args, **kwargs))
-            return put_together(scripted(*take((args, kwargs))))
+            return put_together(scripted(*take(args, kwargs)))
 
         return call
 
 
-def trace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+def trace(module: nn.Module, inputs: Inputs) -> Traced:
     """Record the operators of one call.
 
     TorchScript has tensors, and lists, tuples and dictionaries of tensors; a module whose inputs or
     output hold anything else is traced as one that takes and returns tensors alone.
     """
-    if _can_be_traced(module, args, kwargs):
+    if _can_be_traced(module, inputs):
         returned = _Returned()
         hook = module.register_forward_hook(returned)
         try:
-            scripted = _trace(module, args, kwargs)
+            scripted = _trace(module, inputs)
         except _Nested:
             pass
         else:
             return Traced(scripted, None, returned.put_together)
         finally:
             hook.remove()
-    flattened, take = Flattened(module, args, kwargs), tensors_taken(args, kwargs)
-    scripted = _trace(flattened, tuple(take((args, kwargs))), {})
-    return Traced(scripted, take, flattened.put_together)
+    flattened = Flattened(module, inputs)
+    scripted = _trace(flattened, Inputs(tuple(inputs.tensors())))
+    return Traced(scripted, tensors_taken(inputs), flattened.put_together)
 
 
-def _can_be_traced(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _can_be_traced(module: nn.Module, inputs: Inputs) -> bool:
     """Whether torch.jit.trace takes the inputs: all positional, or all by a parameter's name."""
+    args, kwargs = inputs.args, inputs.kwargs
     if (args and kwargs) or not all(map(_has_type, [*args, *kwargs.values()])):
         return False
     parameters = inspect.signature(module.forward).parameters.values()
@@ -145,23 +144,23 @@ def _can_be_traced(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     return kwargs.keys() <= named
 
 
-def _trace(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> torch.jit.ScriptModule:
+def _trace(module: nn.Module, inputs: Inputs) -> torch.jit.ScriptModule:
     """Trace; a module that returns a dictionary keeps it.
 
     Without ``strict=False`` PyTorch refuses dictionaries, such as those of transformers models,
     whose keys the inputs might change; here they are fixed.
     """
     return torch.jit.trace(
-        module, example_inputs=args or None, example_kwarg_inputs=kwargs or None, strict=False
+        module,
+        example_inputs=inputs.args or None,
+        example_kwarg_inputs=inputs.kwargs or None,
+        strict=False,
     )
 
 
-def sparse_layouts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.layout]:
+def sparse_layouts(inputs: Inputs) -> list[torch.layout]:
     """Return the layouts of input tensors that torch.jit.trace cannot copy."""
-    layouts = [tensor.layout for tensor in base.tensors_of((args, kwargs))]
-    return [layout for layout in layouts if layout != torch.strided]
+    return [tensor.layout for tensor in inputs.tensors() if tensor.layout != torch.strided]
 
 
 class _Nested(Exception):

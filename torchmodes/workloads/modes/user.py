@@ -9,6 +9,7 @@ from torch import nn
 
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.modes import base
+from torchmodes.workloads.structures import Inputs
 
 
 class Engine(base.Engine):
@@ -16,12 +17,10 @@ class Engine(base.Engine):
 
     own_threads = True
 
-    def prepare(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Hand the module and its example inputs (a tuple, or a dict) to the user's function."""
         prepared = load_function(self.options["factory"])(
-            module, kwargs or args, **self.options["options"]
+            module, inputs.kwargs or inputs.args, **self.options["options"]
         )
         if not callable(prepared):
             raise ValueError(
