@@ -54,7 +54,7 @@ from torchmodes.report import html, markdown
 from torchmodes.report.data import load_report_data
 from torchmodes.results.records import Record, read_record, read_records, write_record
 from torchmodes.results.writing import write_atomically
-from torchmodes.workloads.operators.job import build
+from torchmodes.workloads.operators.build import build_or_tell
 from torchmodes.workloads.training.dataset import fit_table, save_statistics
 from torchmodes.workloads.training.generate import generate_housing, write_housing
 
@@ -281,7 +281,7 @@ class Driver:
         report = OPERATORS.with_name("build.json")
         if not report.exists():
             OPERATORS.parent.mkdir(parents=True, exist_ok=True)
-            build(library=OPERATORS, report=report)
+            build_or_tell(library=OPERATORS, report=report)
         return str(OPERATORS)
 
 

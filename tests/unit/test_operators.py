@@ -18,8 +18,8 @@ from torchmodes.workloads.operators import (
     build_operators,
     load_operators,
 )
+from torchmodes.workloads.operators.build import build_or_tell
 from torchmodes.workloads.operators.compile import decide_cuda, toolkit_version
-from torchmodes.workloads.operators.job import build
 
 ATEN = {"add": torch.add, "multiply": torch.mul}
 OPERATORS = sorted(ATEN)
@@ -255,7 +255,7 @@ def test_a_compiler_whose_name_is_no_text_is_told_all_the_same(tmp_path, monkeyp
     def missing(**_):
         raise MissingCompiler("there is no \udcff")
 
-    monkeypatch.setattr("torchmodes.workloads.operators.job.build_operators", missing)
-    build(library=tmp_path / "operators.so", report=tmp_path / "build.json")
+    monkeypatch.setattr("torchmodes.workloads.operators.build.build_operators", missing)
+    build_or_tell(library=tmp_path / "operators.so", report=tmp_path / "build.json")
     found = operators_missing(str(tmp_path / "operators.so"))
     assert found["reason"] == r"there is no \udcff"

@@ -36,12 +36,12 @@ from torchmodes.workloads.modes import base
 class Engine(base.Engine):
     """Waits for the module's last task."""
 
-    def prepare(self, module, args, kwargs):
+    def prepare(self, module, inputs):
         """Fork at each call."""
 
         def call(*args, **kwargs):
             tasks = [
-                torch.jit.fork(module, *args, **kwargs) for _ in range(self.options["times"])
+                torch.jit.fork(module, *args, **kwargs) for _ in range(self.options.times)
             ]
             return tasks[-1].wait()
 
@@ -49,7 +49,7 @@ class Engine(base.Engine):
 
     def stats(self):
         """Tell the number of forks."""
-        return {"forks_of_a_call": self.options["times"]}
+        return {"forks_of_a_call": self.options.times}
 '''
 FAMILY_SECTION = '''\
 class ConvolutionModel(ModelSection):

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Build(Result):
-    """What ``build.json`` tells, as `torchmodes.workloads.operators.job.build` writes it."""
+    """What ``build.json`` tells; `torchmodes.workloads.operators.build` writes it."""
 
     status: Literal["ok", "unsupported"]
     reason: str | None = None

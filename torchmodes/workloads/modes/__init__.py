@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchmodes.config.modes import read_mode
+
 if TYPE_CHECKING:
     from torchmodes.workloads.modes.base import Engine
 
@@ -31,4 +33,4 @@ def create_engine(
         Of the case.
     """
     module = importlib.import_module(engine_module(options["engine"]))
-    return module.Engine(options, operators=operators, precision=precision)
+    return module.Engine(read_mode(options), operators=operators, precision=precision)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchmodes.config.modes import AotInductorMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.compile import missing_compiler, missing_cpp_compiler
@@ -23,6 +24,7 @@ TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
 class Engine(base.Engine):
     """Runs the package's compiled code; weights are inside it."""
 
+    options: AotInductorMode
     package: Path
     operators_exported: int
     compile_s: float
@@ -46,7 +48,7 @@ class Engine(base.Engine):
         path = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(self.directory / "model.pt2"),
-            inductor_configs={"max_autotune": True} if self.options["max_autotune"] else None,
+            inductor_configs={"max_autotune": True} if self.options.max_autotune else None,
         )
         compiled_at = time.perf_counter()
         loaded = torch._inductor.aoti_load_package(path)

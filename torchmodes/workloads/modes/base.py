@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from torchmodes.config.modes import ModeSection
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.structures import Inputs
 
@@ -36,11 +38,19 @@ class Refused(Exception):
         self.unsupported = unsupported
 
 
-def inference_only(case: Case, options: Mapping[str, Any], *names: str) -> Unsupported | None:
+def not_installed(*packages: str) -> Unsupported | None:
+    """Refuse where packages are missing, which pip calls by the names that Python imports."""
+    if missing := [package for package in packages if find_spec(package) is None]:
+        told = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        return Unsupported(told, f"pip install {' '.join(missing)}")
+    return None
+
+
+def inference_only(case: Case, options: ModeSection, *names: str) -> Unsupported | None:
     """Refuse a training case whose mode sets one of the named options."""
     if case.task == "training":
         for name in names:
-            if options[name]:
+            if getattr(options, name):
                 return Unsupported(
                     f"{name} is for inference", f"train in a mode that does not set {name}"
                 )
@@ -56,7 +66,7 @@ class Engine:
     Parameters
     ----------
     options
-        The mode's section of the configuration, as a dictionary.
+        The mode's section of the configuration.
     operators
         The shared library of the custom operators, where the mode uses them.
     precision
@@ -77,7 +87,7 @@ class Engine:
 
     def __init__(
         self,
-        options: Mapping[str, Any],
+        options: ModeSection,
         *,
         operators: Path | None = None,
         precision: str = "fp32",
@@ -131,7 +141,7 @@ class Engine:
         if unknown := sorted({str(kind) for kind in kinds if kind not in known}):
             raise Refused(
                 Unsupported(
-                    f"the engine {self.options['engine']} does not {does_not} tensors of"
+                    f"the engine {self.options.engine} does not {does_not} tensors of"
                     f" {' or '.join(unknown)}",
                     "convert them in the model, or use another mode",
                 )

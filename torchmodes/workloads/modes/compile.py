@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from torchmodes.config.faults import nearest
+from torchmodes.config.modes import CompileMode
 from torchmodes.planning.cases import Case
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.modes import base
@@ -44,6 +45,7 @@ LISTED_ANYWAY = {"openxla": "torch_xla", "tvm": "tvm"}
 class Engine(base.Engine):
     """Compiles the model, or in training the whole optimiser step (``scope: step``)."""
 
+    options: CompileMode
     compiled: Callable[..., Any]
     example: Inputs
     backend: str
@@ -57,17 +59,14 @@ class Engine(base.Engine):
         """Refuse what PyTorch would skip silently or cannot build."""
         if refusal := base.inference_only(case, self.options, "freezing", "after", "fallback"):
             return refusal
-        refusals = [self._refusal(backend, device=case.device) for backend in self._chain()]
+        refusals = [self._refusal(name, device=case.device) for name in self.options.backends()]
         # A chain is there to get past a backend that cannot.
         return refusals[0] if all(refusals) else None
 
-    def _chain(self) -> list[str]:
-        return [self.options["backend"], *self.options["fallback"]]
-
     def _refusal(self, backend: str, *, device: str) -> base.Unsupported | None:
-        first = backend == self.options["backend"]
-        mode = self.options["mode"] if first else "default"
-        freezing = first and self.options["freezing"]
+        first = backend == self.options.backend
+        mode = self.options.mode if first else "default"
+        freezing = first and self.options.freezing
         if refusal := _unknown_backend(backend):
             return refusal
         if mode != "default" and backend != "inductor":
@@ -90,13 +89,13 @@ class Engine(base.Engine):
 
     def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse to trace what torch.jit.trace cannot copy."""
-        if self.options["after"] == "trace":
+        if self.options.after == "trace":
             self.refuse(sparse_layouts(inputs), "trace", ())
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Wrap the module; it is compiled at the first call, or here if there is a fallback."""
         self.example = inputs
-        match self.options["after"]:
+        match self.options.after:
             case "trace":
                 traced = trace(module, inputs)
                 return self._compiled(traced.calling(traced.scripted))
@@ -105,10 +104,10 @@ class Engine(base.Engine):
         return self._compiled(module)
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if self.options["fallback"]:
+        if self.options.fallback:
             self.compiled = self._first_that_works(function)
         else:
-            self.compiled = self._compile(function, self.options["backend"])
+            self.compiled = self._compile(function, self.options.backend)
         return self.compiled
 
     def prepare_step(
@@ -119,32 +118,32 @@ class Engine(base.Engine):
     ) -> base.Step:
         """Compile the module inside the step, or the step as a whole."""
         self._probed_in = torch.enable_grad
-        if self.options["scope"] == "model":
+        if self.options.scope == "model":
             return super().prepare_step(module, batch, make_step)
         self.example = Inputs(batch)
-        self.compiled = self._compile(make_step(module), self.options["backend"])
+        self.compiled = self._compile(make_step(module), self.options.backend)
         return self.compiled
 
     def _compile(self, function: Callable[..., Any], backend: str) -> Callable[..., Any]:
         self.source, self.backend = function, backend
         torch._dynamo.utils.clear_compilation_metrics()  # capturing before this was not it
-        first = backend == self.options["backend"]
-        mode = self.options["mode"] if first else "default"
-        if first and self.options["freezing"]:
+        first = backend == self.options.backend
+        mode = self.options.mode if first else "default"
+        if first and self.options.freezing:
             # Not by torch.compile(options=…): TorchDynamo reads the setting before they apply.
             torch._inductor.config.freezing = True
         return torch.compile(
             function,
             backend=backend,
             mode=None if mode == "default" else mode,
-            dynamic=self.options["dynamic"],
-            fullgraph=self.options["fullgraph"],
+            dynamic=self.options.dynamic,
+            fullgraph=self.options.fullgraph,
         )
 
     def _first_that_works(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile and call with one backend after another until none of it fails."""
         device = self.example.tensors()[0].device.type
-        for backend in self._chain():
+        for backend in self.options.backends():
             if refusal := self._refusal(backend, device=device):
                 self.attempts.append({"backend": backend, "failed": refusal.reason})
                 continue
@@ -212,7 +211,7 @@ class Engine(base.Engine):
             return f"{told} ({because})" if because else told
         if self.attempts and self.backend == "eager":
             return "the fallback chain ended on eager: its kernels are eager's"
-        replayed = self.backend == "cudagraphs" or self.options["mode"] == "reduce-overhead"
+        replayed = self.backend == "cudagraphs" or self.options.mode == "reduce-overhead"
         if replayed and stats["cudagraph_skips"] >= stats["graphs"]:
             return "every CUDA graph was skipped: the kernels were launched one by one"
         if self.backend == "openvino" and _kernels_by_inductor():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchmodes.config.modes import EagerMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.precision import HALF
@@ -24,23 +25,24 @@ CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 class Engine(base.Engine):
     """Calls the module, in the autograd context, memory format and autocast that were asked for."""
 
+    options: EagerMode
     calls_modules = True
     channels_last_tensors = 0
 
     @property
     def lowers_precision(self) -> bool:
         """Autocast lowers operators, not weights."""
-        return self.options["autocast"]
+        return self.options.autocast
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Refuse options that the case would ignore."""
-        context = self.options["context"]
+        context = self.options.context
         if case.task == "training" and context != "inference_mode":
             return base.Unsupported(
                 f"context: {context} is for inference; a training step always records gradients",
                 "train in a mode that does not set `context`",
             )
-        if self.options["autocast"] and case.precision not in HALF:
+        if self.options.autocast and case.precision not in HALF:
             return base.Unsupported(
                 f"autocast computes in a half precision, not in {case.precision}",
                 "ask for the precision bf16 or fp16",
@@ -49,13 +51,13 @@ class Engine(base.Engine):
 
     def context(self) -> AbstractContextManager[Any]:
         """Return the autograd context of the options."""
-        return CONTEXTS[self.options["context"]]()
+        return CONTEXTS[self.options.context]()
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Return the module, or a call that puts it under autocast."""
-        if self.options["channels_last"]:
+        if self.options.channels_last:
             module = self._in_channels_last(module, inputs)
-        if not self.options["autocast"]:
+        if not self.options.autocast:
             return module
         device = inputs.tensors()[0].device.type
         dtype = HALF[self.precision]
@@ -73,7 +75,7 @@ class Engine(base.Engine):
         make_step: Callable[[Callable[..., Any]], base.Step],
     ) -> base.Step:
         """Return the step around the module; half-precision training is autocast in every mode."""
-        if self.options["channels_last"]:
+        if self.options.channels_last:
             module = self._in_channels_last(module, Inputs())  # batches come as they are
         return make_step(module)
 
@@ -89,7 +91,7 @@ class Engine(base.Engine):
 
     def stats(self) -> dict[str, Any]:
         """Count the tensors in channels_last; a model without images or convolutions has none."""
-        if not self.options["channels_last"]:
+        if not self.options.channels_last:
             return {}
         stats: dict[str, Any] = {"channels_last_tensors": self.channels_last_tensors}
         if not self.channels_last_tensors:

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
 from torch.utils import _pytree
 
+from torchmodes.config.modes import ExportMode
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs, register_dataclasses
 
@@ -19,11 +20,12 @@ from torchmodes.workloads.structures import Inputs, register_dataclasses
 class Engine(base.Engine):
     """Runs the exported program's module: generated Python code that calls ATen operators."""
 
+    options: ExportMode
     program: ExportedProgram
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export the module with the example inputs' shapes."""
-        self.program = capture(module, inputs, strict=self.options["strict"])
+        self.program = capture(module, inputs, strict=self.options.strict)
         return self.program.module()
 
     def stats(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from torchmodes.config.modes import CUSTOM_OPERATORS, FUSE_CONV_BN
+from torchmodes.config.modes import CUSTOM_OPERATORS, FUSE_CONV_BN, FxMode
 from torchmodes.planning.cases import Case
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.modes import base
@@ -21,12 +21,10 @@ from torchmodes.workloads.structures import Inputs
 class Engine(base.Engine):
     """Runs the traced graph's generated Python code, rewritten by the mode's passes."""
 
+    options: FxMode
     calls_modules = True
     graph_module: fx.GraphModule
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.passes_without_effect: list[str] = []
+    passes_without_effect: list[str]
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Refuse models that cannot be traced with symbols, and a pass that ends training."""
@@ -35,7 +33,7 @@ class Engine(base.Engine):
                 "torch.fx.symbolic_trace fails on transformers models: their code looks at values",
                 "use torch.export (engine export), or torchscript with method: trace",
             )
-        if case.task == "training" and FUSE_CONV_BN in self.options["passes"]:
+        if case.task == "training" and FUSE_CONV_BN in self.options.passes:
             return base.Unsupported(
                 f"{FUSE_CONV_BN} is for inference: it fixes the statistics of batch norms",
                 "train in a mode without that pass",
@@ -45,8 +43,8 @@ class Engine(base.Engine):
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Trace the module symbolically and apply the passes in order."""
         traced = fx.symbolic_trace(module)
-        self.nodes_traced = len(traced.graph.nodes)
-        for name in self.options["passes"]:
+        self.nodes_traced, self.passes_without_effect = len(traced.graph.nodes), []
+        for name in self.options.passes:
             before = _nodes_and_modules(traced)
             traced = self._rewrite(traced, name)
             if _nodes_and_modules(traced) == before:
@@ -77,7 +75,7 @@ class Engine(base.Engine):
         idle = self.passes_without_effect
         if idle:
             stats["passes_without_effect"] = idle
-        if idle and len(idle) == len(self.options["passes"]):
+        if idle and len(idle) == len(self.options.passes):
             stats["no_effect"] = f"{', '.join(idle)} changed neither a node nor a module"
         return stats
 

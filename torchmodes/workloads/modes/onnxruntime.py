@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from torchmodes.config.modes import OnnxRuntimeMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture, with_tensors_alone
@@ -27,7 +27,6 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 ELEMENTS = {
     torch.float32: 1,
     torch.uint8: 2,
@@ -57,6 +56,7 @@ NOT_RETURNED = {dtype for dtype in ELEMENTS if str(dtype).startswith("torch.floa
 class Engine(base.Engine):
     """Runs an ONNX file; tensors go in by their addresses and come out by DLPack, uncopied."""
 
+    options: OnnxRuntimeMode
     own_threads = True
     takes = TYPES
 
@@ -67,10 +67,8 @@ class Engine(base.Engine):
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Refuse devices without a provider, and what a provider would do elsewhere."""
-        if missing := [package for package in PACKAGES if find_spec(package) is None]:
-            return base.Unsupported(
-                f"{', '.join(missing)} not installed", f"pip install {' '.join(missing)}"
-            )
+        if missing := base.not_installed("onnx", "onnxscript", "onnxruntime"):
+            return missing
         if case.device == "mps":
             return base.Unsupported(
                 "ONNX Runtime has no provider for MPS", "run the case on cpu or cuda"
@@ -88,7 +86,7 @@ class Engine(base.Engine):
         return self._missing_provider(wanted)
 
     def _provider(self, device: str) -> str:
-        provider = self.options["provider"]
+        provider = self.options.provider
         return device if provider == "auto" else provider
 
     def _missing_provider(self, wanted: str) -> base.Unsupported | None:
@@ -114,7 +112,7 @@ class Engine(base.Engine):
         program = torch.onnx.export(
             with_tensors_alone(captured),
             dynamo=True,
-            opset_version=self.options["opset"],
+            opset_version=self.options.opset,
             verbose=False,
         )
         assert program is not None

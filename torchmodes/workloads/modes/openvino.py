@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +47,7 @@ class Engine(base.Engine):
                 f"the engine openvino runs on the CPU, not on {case.device}",
                 "run the case on cpu",
             )
-        if find_spec("openvino") is None:
-            return base.Unsupported("openvino is not installed", "pip install openvino")
-        return None
+        return base.not_installed("openvino")
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export, convert and compile for latency."""

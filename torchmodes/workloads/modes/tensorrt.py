@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree
 
+from torchmodes.config.modes import BatchProfile, TensorRtMode
 from torchmodes.planning.cases import Case
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.modes import base
@@ -32,6 +33,7 @@ INSTALL = "install it as docs/tensorrt.md says: its libraries come from NVIDIA's
 class Engine(base.Engine):
     """Runs TensorRT engines, and PyTorch wherever Torch-TensorRT has no converter."""
 
+    options: TensorRtMode
     build_s: float | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -41,7 +43,7 @@ class Engine(base.Engine):
     @property
     def lowers_precision(self) -> bool:
         """Torch-TensorRT's autocast chooses what to lower in a module that comes in fp32."""
-        return self.options["half"] == "autocast"
+        return self.options.half == "autocast"
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Ask for CUDA and the package, and refuse what it would silently leave out."""
@@ -49,15 +51,15 @@ class Engine(base.Engine):
             return base.Unsupported(
                 f"TensorRT runs on NVIDIA GPUs, not on {case.device}", "run the case on cuda"
             )
-        if self.options["frontend"] == "torch_compile" and self._autocast_type(case.precision):
+        if self.options.frontend == "torch_compile" and self._autocast_type(case.precision):
             return base.Unsupported(
                 "Torch-TensorRT's torch.compile backend ignores autocast",
                 "use half: weights, or frontend: dynamo",
             )
-        profile = self.options["batch_profile"]
-        if profile and not profile["min"] <= case.batch_size <= profile["max"]:
+        profile = self.options.batch_profile
+        if profile and not profile.min <= case.batch_size <= profile.max:
             return base.Unsupported(
-                f"batch_profile ends at {profile['min']} and {profile['max']}: the engine would"
+                f"batch_profile ends at {profile.min} and {profile.max}: the engine would"
                 f" not accept a batch of {case.batch_size}",
                 "widen batch_profile",
             )
@@ -72,14 +74,14 @@ class Engine(base.Engine):
         return None
 
     def _autocast_type(self, precision: str) -> torch.dtype | None:
-        return HALF.get(precision) if self.options["half"] == "autocast" else None
+        return HALF.get(precision) if self.options.half == "autocast" else None
 
     def settings(self) -> dict[str, Any]:
         """Return Torch-TensorRT's compilation settings."""
         settings: dict[str, Any] = {
             "disable_tf32": self.precision != "tf32",
-            "min_block_size": self.options["min_block_size"],
-            "optimization_level": self.options["optimization_level"],
+            "min_block_size": self.options.min_block_size,
+            "optimization_level": self.options.optimization_level,
             # By default a file that all processes share: a cold build would not be cold.
             "timing_cache_path": str(self.directory / "timing_cache.bin"),
             "cache_built_engines": False,
@@ -93,7 +95,7 @@ class Engine(base.Engine):
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Build the engines, or have torch.compile build them at the first call."""
-        if self.options["frontend"] == "torch_compile":
+        if self.options.frontend == "torch_compile":
             return torch.compile(
                 module, backend=self._backend, dynamic=False, options=self.settings()
             )
@@ -113,15 +115,15 @@ class Engine(base.Engine):
         torch_tensorrt = importlib.import_module("torch_tensorrt")
         given = {key: value for key, value in inputs.kwargs.items() if value is not None}
         inputs = Inputs(inputs.args, given)
-        shapes, profile = None, self.options["batch_profile"]
+        shapes, profile = None, self.options.batch_profile
         if profile:
             inputs = at_least_two(inputs)
-            shapes = dynamic_batch(module, inputs, smallest=profile["min"], largest=profile["max"])
+            shapes = dynamic_batch(module, inputs, smallest=profile.min, largest=profile.max)
         self.example, self.shapes = inputs, shapes
         program = capture(module, inputs, dynamic_shapes=shapes)
         args, kwargs = inputs.args, inputs.kwargs
         if profile:
-            args, kwargs = self._with_profile(torch_tensorrt.Input)
+            args, kwargs = self._with_profile(profile, torch_tensorrt.Input)
         start = time.perf_counter()
         built = torch_tensorrt.dynamo.compile(
             program, arg_inputs=list(args), kwarg_inputs=kwargs, **self.settings()
@@ -130,18 +132,18 @@ class Engine(base.Engine):
         self.graphs.append(built)
         return built
 
-    def _with_profile(self, describe: Callable[..., Any]) -> tuple[Any, Any]:
+    def _with_profile(self, profile: BatchProfile, describe: Callable[..., Any]) -> tuple[Any, Any]:
         """Describe each input to Torch-TensorRT by its smallest, best and largest shape."""
-        profile, batch = self.options["batch_profile"], batch_of(self.example)
+        batch = batch_of(self.example)
 
         def described(tensor: torch.Tensor) -> Any:
             if not has_batch(tensor, batch):
                 return tensor
             rest = tuple(tensor.shape[1:])
             return describe(
-                min_shape=(profile["min"], *rest),
+                min_shape=(profile.min, *rest),
                 opt_shape=(batch, *rest),
-                max_shape=(profile["max"], *rest),
+                max_shape=(profile.max, *rest),
                 dtype=tensor.dtype,
             )
 
@@ -161,8 +163,8 @@ class Engine(base.Engine):
             "timing_cache_bytes": timing_cache.stat().st_size if timing_cache.exists() else None,
             "torch_tensorrt": importlib.import_module("torch_tensorrt").__version__,
         }
-        if profile := self.options["batch_profile"]:
-            stats["batch_profile"] = {**profile, "opt": batch_of(self.example)}
+        if profile := self.options.batch_profile:
+            stats["batch_profile"] = {**profile.model_dump(), "opt": batch_of(self.example)}
         if not engines:
             stats["no_effect"] = "Torch-TensorRT built no engine: PyTorch ran every operator"
         return stats
@@ -172,7 +174,7 @@ class Engine(base.Engine):
 
         What torch.compile built cannot be saved.
         """
-        if self.options["frontend"] == "torch_compile":
+        if self.options.frontend == "torch_compile":
             return []
         path = self.directory / "model.pt2"
         importlib.import_module("torch_tensorrt").save(

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree
 
+from torchmodes.config.modes import TorchScriptMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Flattened, Inputs, Structure, Take, tensors_taken
@@ -22,6 +23,7 @@ from torchmodes.workloads.structures import Flattened, Inputs, Structure, Take, 
 class Engine(base.Engine):
     """Compiles the module to TorchScript; it can be saved and run without its Python class."""
 
+    options: TorchScriptMode
     scripted: torch.jit.ScriptModule
     archived: torch.jit.ScriptModule
     before: Counter[str] | None = None
@@ -33,7 +35,7 @@ class Engine(base.Engine):
                 "TorchScript does not support Python 3.14 and later",
                 "use Python 3.13 or torch.export",
             )
-        if self.options["method"] == "script" and family == "transformers":
+        if self.options.method == "script" and family == "transformers":
             return base.Unsupported(
                 "torch.jit.script fails on transformers models: “Failed to get source”",
                 "use method: trace, or torch.export (engine export)",
@@ -42,23 +44,23 @@ class Engine(base.Engine):
 
     def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse to trace what torch.jit.trace cannot copy."""
-        if self.options["method"] == "trace":
+        if self.options.method == "trace":
             self.refuse(sparse_layouts(inputs), "trace", ())
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Script the module, or trace it with the example inputs; then optimise it."""
-        if self.options["method"] == "script":
+        if self.options.method == "script":
             self.scripted, traced = torch.jit.script(module), None
         else:
             traced = trace(module, inputs)
             self.scripted = traced.scripted
-        if self.options["freeze"] or self.options["optimize_for_inference"]:
+        if self.options.freeze or self.options.optimize_for_inference:
             self.before = node_kinds(self.scripted)
         # Both: the other freezes too, and a frozen module it would change in place, `archived` too.
-        if self.options["freeze"] and not self.options["optimize_for_inference"]:
+        if self.options.freeze and not self.options.optimize_for_inference:
             self.scripted = torch.jit.freeze(self.scripted)
         self.archived = self.scripted
-        if self.options["optimize_for_inference"]:
+        if self.options.optimize_for_inference:
             self.scripted = torch.jit.optimize_for_inference(self.scripted)
         return self.scripted if traced is None else traced.calling(self.scripted)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from torchmodes.config.modes import UserMode
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs
@@ -15,15 +16,16 @@ from torchmodes.workloads.structures import Inputs
 class Engine(base.Engine):
     """Calls ``prepare(model, inputs, **options)`` and runs what it returns."""
 
+    options: UserMode
     own_threads = True
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Hand the module and its example inputs (a tuple, or a dict) to the user's function."""
-        prepared = load_function(self.options["factory"])(
-            module, inputs.kwargs or inputs.args, **self.options["options"]
+        prepared = load_function(self.options.factory)(
+            module, inputs.kwargs or inputs.args, **self.options.options
         )
         if not callable(prepared):
             raise ValueError(
-                f"{self.options['factory']} returned {type(prepared).__name__}, not a callable"
+                f"{self.options.factory} returned {type(prepared).__name__}, not a callable"
             )
         return prepared

@@ -6,6 +6,7 @@ building in a child leaves the caller free to load the result. The child also sh
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shlex
@@ -14,10 +15,14 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
+
+from torchmodes.results.writing import encodable
+from torchmodes.workloads.operators.compile import LIBRARY_NAME
 
 COMPILE_SCRIPT = Path(__file__).with_name("compile.py")
-LIBRARY_NAME = "torchmodes_ops"
 LINES_OF_OUTPUT = 40
 
 
@@ -53,10 +58,9 @@ def build_operators(*, output: Path, build_directory: Path) -> Path:
     """
     require_compiler()
     build_directory.mkdir(parents=True, exist_ok=True)
-    arguments = ["--name", LIBRARY_NAME, "--build-directory", str(build_directory.resolve())]
     child = subprocess.run(
         # -P: the folder of the script must not shadow installed modules.
-        [sys.executable, "-P", str(COMPILE_SCRIPT), *arguments],
+        [sys.executable, "-P", str(COMPILE_SCRIPT), str(build_directory.resolve())],
         env=os.environ | {"PATH": _path_with_ninja()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,6 +76,36 @@ def build_operators(*, output: Path, build_directory: Path) -> Path:
         )
     logging.getLogger(__name__).info("%s", child.stdout.strip())
     return _install(build_directory / f"{LIBRARY_NAME}.so", output)
+
+
+def build_or_tell(*, library: Path, report: Path) -> dict[str, Any]:
+    """Build the library, or leave an empty file in its place, and write how it went.
+
+    A machine without a compiler still measures every other mode; those that need the operators are
+    recorded as ``unsupported``.
+
+    Parameters
+    ----------
+    library, report
+        Paths to write: the shared library, and JSON with ``status`` (``ok`` or ``unsupported``),
+        ``reason``, ``remedy`` and ``seconds``.
+    """
+    start = time.perf_counter()
+    told: dict[str, Any] = {"status": "ok", "reason": None, "remedy": None}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            build_operators(output=library, build_directory=Path(folder))
+    except MissingCompiler as error:
+        library.touch()
+        told = {
+            "status": "unsupported",
+            "reason": encodable(str(error)),
+            "remedy": "install a C++ compiler and run snakemake again"
+            f" (Apple's: delete {library} first)",
+        }
+    told["seconds"] = round(time.perf_counter() - start, 3)
+    report.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return told
 
 
 def require_compiler() -> str:

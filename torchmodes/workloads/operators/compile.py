@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shlex
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("source")
+LIBRARY_NAME = "torchmodes_ops"
 FLAGS = ["-O3", "-DAT_PER_OPERATOR_HEADERS"]  # ATen's headers then leave out all other operators
 
 
@@ -66,8 +66,8 @@ def toolkit_version(cuda_home: str | None) -> str | None:
     return found.group(1) if found else None
 
 
-def compile_library(*, name: str, build_directory: Path) -> CudaKernels:
-    """Compile ``{build_directory}/{name}.so`` and load it into this process."""
+def compile_library(build_directory: Path) -> CudaKernels:
+    """Compile the library in a folder and load it into this process."""
     import torch
     from torch.utils import cpp_extension
 
@@ -83,7 +83,7 @@ def compile_library(*, name: str, build_directory: Path) -> CudaKernels:
     # The one path that PyTorch 2.14 hands to the shell unquoted; it may have a space.
     cpp_extension.TORCH_LIB_PATH = shlex.quote(cpp_extension.TORCH_LIB_PATH)
     cpp_extension.load(
-        name=name,
+        name=LIBRARY_NAME,
         sources=[str(path) for path in sources],
         extra_cflags=[*FLAGS, *(["-DTORCHMODES_WITH_NVCC"] if cuda.compiled else [])],
         extra_cuda_cflags=[*FLAGS, "--extended-lambda", *_headers_of_wheels(Path(torch.__file__))],
@@ -104,17 +104,13 @@ def _headers_of_wheels(torch_file: Path) -> list[str]:
 
 
 def main() -> None:
-    """Compile what the command line says and tell what was done."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--build-directory", required=True, type=Path)
-    arguments = parser.parse_args()
+    """Compile into the folder that the command line names, and tell what was done."""
     started = time.perf_counter()
-    cuda = compile_library(name=arguments.name, build_directory=arguments.build_directory)
+    cuda = compile_library(Path(sys.argv[1]))
     seconds = time.perf_counter() - started
     served = "kernels of its own" if cuda.compiled else "ATen"
     sys.stdout.write(
-        f"built {arguments.name} in {seconds:.1f} s; CUDA tensors are served by {served} "
+        f"built {LIBRARY_NAME} in {seconds:.1f} s; CUDA tensors are served by {served} "
         f"({cuda.reason})\n"
     )
 
