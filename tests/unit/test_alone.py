@@ -163,6 +163,24 @@ def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
     assert trap != "link" or target.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_pipe_of_another_users_in_the_locks_place_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may be read alone, and to open a pipe for reading is to wait for who writes into it."""
+    os.mkfifo(tmp_path / "lock")
+    opened, waited = os.open, []
+
+    def refuse_writing(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        waited.append(not flags & os.O_NONBLOCK)
+        return opened(path, flags | os.O_NONBLOCK, mode)
+
+    monkeypatch.setattr(alone.os, "open", refuse_writing)
+    assert "Not a regular file" in (alone.lock_fault(tmp_path / "lock") or "")
+    assert waited == [False]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 def test_another_user_locks_what_the_first_one_made() -> None:
     place = Path(tempfile.mkdtemp(dir="/tmp"))  # whose parents another user may enter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -146,10 +147,18 @@ def test_a_cache_that_cannot_be_kept_costs_no_result_and_leaves_no_part(
     assert not [path for path in jobs.COMPILE_CACHE.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("target", ["raises_no_text", "returns_no_text", "raises"])
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("raises_no_text", "no such file"),
+        ("returns_no_text", r"\udc80"),
+        ("raises", "the first line"),
+    ],
+)
 def test_a_crash_is_a_record_whatever_its_texts_are(
-    target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    target: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Not that of what no record can hold: its reason is the crash's own."""
     monkeypatch.setattr(jobs, "PRELOAD", ())
     monkeypatch.syspath_prepend(Path(__file__).parent / "targets")
     identity = Case("inference", "cpu", "house_price", "eager", "fp32", 1).identity()
@@ -160,7 +169,8 @@ def test_a_crash_is_a_record_whatever_its_texts_are(
         "bytes": "\xff\xfe",
         "parameters": {"case": identity, "measurement": settings},
     }
-    parts, outcome = jobs.run_job(f"faulty_targets:{target}", argument, log=tmp_path / "log")
+    log = tmp_path / os.fsdecode(b"log\xff")
+    parts, outcome = jobs.run_job(f"faulty_targets:{target}", argument, log=log)
     record = record_of(
         parts,
         outcome,
@@ -170,6 +180,7 @@ def test_a_crash_is_a_record_whatever_its_texts_are(
         environment=describe_environment(),
     )
     assert record.status == "failed"
+    assert (record.reason or "").startswith(reason)
     write_record(record, tmp_path / "record.json")
     assert read_record(tmp_path / "record.json") == record
 

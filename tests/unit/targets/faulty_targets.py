@@ -70,7 +70,8 @@ def raises_no_text(argument: dict[str, Any]) -> None:
 
 
 def returns_no_text(argument: dict[str, Any]) -> dict[str, Any]:
-    return {"status": "failed", "reason": "\udc80", "facts": {"\ud800": ["\udfff"]}}
+    texts = {"reason": "\udc80", "remedy": "\udc81", "item": "\udcff"}
+    return {"status": "failed", **texts, "facts": {"\ud800": ["\udfff"]}}
 
 
 def raises_what_cannot_be_told(argument: dict[str, Any]) -> None:
