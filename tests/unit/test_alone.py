@@ -138,6 +138,19 @@ def test_everybody_may_read_the_lock_whatever_the_umask(tmp_path: Path, umask: i
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
 
 
+def test_another_users_lock_is_locked_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = tmp_path / "lock"
+    lock.touch(mode=0o640)
+    monkeypatch.setattr(alone.os, "getuid", lambda: lock.stat().st_uid + 1)
+    with alone_on_machine(lock):
+        assert lock.stat().st_mode & 0o777 == 0o640
+        with lock.open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("trap", ["fifo", "link", "dangling link", "folder"])
 def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
     trap: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -234,6 +234,11 @@ def swaps_two(model, inputs):
     return call
 
 
+def writes_while_it_prepares(model, inputs):
+    model(*inputs)
+    return model
+
+
 def one_thread(model, inputs):
     torch.set_num_threads(1)
     return model
@@ -424,7 +429,7 @@ def test_a_state_that_grows_is_refused(run: Run):
     assert "begin from a fresh state" in found["remedy"]
 
 
-@pytest.mark.parametrize("mode", ["eager", NO_GRAD, "honest"])
+@pytest.mark.parametrize("mode", ["eager", NO_GRAD, "honest", TRACE, "writes_while_it_prepares"])
 def test_a_model_that_writes_into_its_input_gets_fresh_ones(run: Run, mode: Any):
     found = run("WritesItsInput", mode)
     assert found["status"] == "ok"

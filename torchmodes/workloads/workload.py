@@ -185,6 +185,8 @@ def prepare_forward(job: Job) -> Forward:
     engine = _engine(job)
     start = time.perf_counter()
     built = _build(job)
+    taken = tensors_of((built.inputs.args, built.inputs.kwargs))
+    drawn = [(tensor, tensor._version, tensor.detach().clone()) for tensor in taken]
     built_at = time.perf_counter()
     precision = job.case.precision
     module, args, kwargs = cast(
@@ -197,6 +199,10 @@ def prepare_forward(job: Job) -> Forward:
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad(), in_precision(precision):
         prepared = engine.prepare(module, args, kwargs)
+        # An engine may run the model while it prepares, and a model may write into its inputs.
+        for tensor, version, value in drawn:
+            if tensor._version != version:
+                tensor.copy_(value)
     synchronize(job.case.device)
     return Forward(
         function=prepared,

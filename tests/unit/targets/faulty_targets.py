@@ -56,6 +56,11 @@ def pauses_its_keeper(argument: dict[str, Any]) -> str:
     return "done"
 
 
+def kills_its_keeper(argument: dict[str, Any]) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+
 def oom_score(argument: dict[str, Any]) -> int:
     return int(Path("/proc/self/oom_score_adj").read_text())
 
