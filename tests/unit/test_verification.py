@@ -239,6 +239,10 @@ def writes_while_it_prepares(model, inputs):
     return model
 
 
+def computes_on_copies(model, inputs):
+    return lambda *args: model(*(arg.clone() for arg in args))
+
+
 def one_thread(model, inputs):
     torch.set_num_threads(1)
     return model
@@ -429,7 +433,10 @@ def test_a_state_that_grows_is_refused(run: Run):
     assert "begin from a fresh state" in found["remedy"]
 
 
-@pytest.mark.parametrize("mode", ["eager", NO_GRAD, "honest", TRACE, "writes_while_it_prepares"])
+@pytest.mark.parametrize(
+    "mode",
+    ["eager", NO_GRAD, "honest", TRACE, "writes_while_it_prepares", "computes_on_copies"],
+)
 def test_a_model_that_writes_into_its_input_gets_fresh_ones(run: Run, mode: Any):
     found = run("WritesItsInput", mode)
     assert found["status"] == "ok"
