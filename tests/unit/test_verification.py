@@ -264,6 +264,18 @@ def patches_linear(model, inputs):
     return model
 
 
+def patches_later(model, inputs):
+    calls = [0]
+
+    def call(*args):
+        calls[0] += 1
+        if calls[0] > 6:
+            torch.backends.mha.set_fastpath_enabled(False)
+        return model(*args)
+
+    return call
+
+
 def patches_while_called(model, inputs):
     def call(*args):
         torch.backends.mha.set_fastpath_enabled(False)
@@ -507,6 +519,7 @@ def test_inputs_of_other_shapes_leave_the_example_alone(run: Run):
         ("deterministic", "deterministic algorithms False → True"),
         ("patches_linear", "torch.nn.functional.linear replaced"),
         ("patches_while_called", "fast path of nn.MultiheadAttention True → False"),
+        ("patches_later", "fast path of nn.MultiheadAttention True → False"),
     ],
 )
 def test_a_mode_that_changes_the_process_has_failed(run: Run, mode: str, change: str):

@@ -186,7 +186,7 @@ def prepare_forward(job: Job) -> Forward:
     start = time.perf_counter()
     built = _build(job)
     taken = tensors_of((built.inputs.args, built.inputs.kwargs))
-    drawn = [(tensor, tensor._version, tensor.detach().clone()) for tensor in taken]
+    drawn = [(t, t._version, t.detach().clone()) for t in taken if not t.is_inference()]
     built_at = time.perf_counter()
     precision = job.case.precision
     module, args, kwargs = cast(
