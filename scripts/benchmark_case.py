@@ -26,6 +26,6 @@ with (
         operators=next(iter(snakemake.input.get("operators", [])), None),
         aa=read_record(Path(aa)) if aa else None,
         log=Path(snakemake.log[0]),
-        tell=lambda message: print(message, flush=True),
+        tell=tell,
     )
     tell(write_reserved(record, reservation).in_brief())

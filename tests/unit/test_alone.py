@@ -138,6 +138,19 @@ def test_everybody_may_read_the_lock_whatever_the_umask(tmp_path: Path, umask: i
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
 
 
+def test_another_users_lock_is_locked_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = tmp_path / "lock"
+    lock.touch(mode=0o640)
+    monkeypatch.setattr(alone.os, "getuid", lambda: lock.stat().st_uid + 1)
+    with alone_on_machine(lock):
+        assert lock.stat().st_mode & 0o777 == 0o640
+        with lock.open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("trap", ["fifo", "link", "dangling link", "folder"])
 def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
     trap: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -161,6 +174,24 @@ def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
     assert "set TMPDIR" in (alone.lock_fault(lock) or "")
     assert target.exists() == (trap == "link")
     assert trap != "link" or target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pipe_of_another_users_in_the_locks_place_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may be read alone, and to open a pipe for reading is to wait for who writes into it."""
+    os.mkfifo(tmp_path / "lock")
+    opened, waited = os.open, []
+
+    def refuse_writing(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        waited.append(not flags & os.O_NONBLOCK)
+        return opened(path, flags | os.O_NONBLOCK, mode)
+
+    monkeypatch.setattr(alone.os, "open", refuse_writing)
+    assert "Not a regular file" in (alone.lock_fault(tmp_path / "lock") or "")
+    assert waited == [False]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import runpy
+import sys
+import tempfile
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +16,9 @@ from record_factory import ENVIRONMENT, make_record
 
 from torchmodes.measure import benchmark
 from torchmodes.measure.load import Load
-from torchmodes.results.records import Record
+from torchmodes.results.records import Record, read_record
 
+ROOT = Path(__file__).parents[2]
 CASE = "inference/cpu/house_price/{}/fp32-b64"
 
 
@@ -131,3 +137,33 @@ def test_a_busy_machine_is_told_before_anything_is_measured(
     parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
     record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"), tell=said.append)
     assert record.run.other_load_at_start == others
+
+
+def test_what_is_told_before_a_case_costs_no_record_where_nobody_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job as Snakemake runs it, on a busy machine, into a pipe whose reader has gone."""
+    monkeypatch.setattr(
+        benchmark,
+        "run_cold",
+        lambda *_, **__: ({"status": "failed", "reason": "r", "remedy": "w"}, None),
+    )
+    monkeypatch.setattr(benchmark, "describe_environment", node)
+    monkeypatch.setattr(benchmark, "look", lambda pid: Load(0.0, 1.0, 0.0, 2.0))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where the lock lies
+    path = tmp_path / make_record(CASE.format("fx")).identity.record
+    identity = make_record(CASE.format("fx")).case.model_dump()
+    job = SimpleNamespace(
+        input={},
+        output=[str(path)],
+        log=[str(tmp_path / "log")],
+        threads=2,
+        params=SimpleNamespace(case={"case": identity, "measurement": {}}, limits={}),
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        runpy.run_path(str(ROOT / "scripts/benchmark_case.py"), {"snakemake": job})
+    assert read_record(path).reason == "r"
+    assert "not printed ([Errno 32] Broken pipe): other programs" in (tmp_path / "log").read_text()

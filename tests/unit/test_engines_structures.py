@@ -113,10 +113,13 @@ def prepared(engine, name):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("engine", HERE)
 def test_what_a_model_takes_and_returns_an_engine_takes_and_returns(engine, name):
+    knows_fewer_types = engine == "openvino"
     engine = create_engine(ENGINES[engine])
     try:
         call, inputs, expected = prepared(engine, name)
     except Refused:
+        if not knows_fewer_types:
+            raise
         pytest.skip("OpenVINO has no such type")
     with engine.context():
         inputs.call(call)

@@ -55,6 +55,7 @@ def test_what_a_killed_process_left_goes_with_the_next_and_nothing_else(tmp_path
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / folders.MARK).touch()
+    (elsewhere / "work").touch()
     link = tmp_path / "torchmodes-link"
     link.symlink_to(elsewhere)
     assert (left / "inductor" / "kernel.so").exists()
@@ -64,7 +65,7 @@ def test_what_a_killed_process_left_goes_with_the_next_and_nothing_else(tmp_path
     living.kill()
     living.wait()
     assert (clone / "work").exists()
-    assert elsewhere.exists()
+    assert (elsewhere / "work").exists()
 
 
 def test_a_folder_that_another_start_took_for_abandoned_is_made_again(

@@ -286,6 +286,7 @@ def squat(name: bytes, *, clients: int) -> tuple[socket.socket, list[socket.sock
     return squatter, waiting
 
 
+@pytest.mark.timeout(60)
 def test_a_name_whose_holder_takes_no_client_costs_a_moment_and_is_told(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -303,6 +304,7 @@ def test_a_name_whose_holder_takes_no_client_costs_a_moment_and_is_told(
     assert "takes no client for 0.3 s; the case has a fresh process instead" in caplog.text
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 def test_a_server_of_another_user_is_told_nothing(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

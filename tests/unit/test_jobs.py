@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,21 +147,43 @@ def test_a_cache_that_cannot_be_kept_costs_no_result_and_leaves_no_part(
     assert not [path for path in jobs.COMPILE_CACHE.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("target", ["raises_no_text", "returns_no_text", "raises"])
-def test_a_crash_is_a_record_whatever_its_texts_are(
-    target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def faulty_job(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let `run_job` find the faulty targets; return a job of one of them."""
     monkeypatch.setattr(jobs, "PRELOAD", ())
     monkeypatch.syspath_prepend(Path(__file__).parent / "targets")
     identity = Case("inference", "cpu", "house_price", "eager", "fp32", 1).identity()
     settings = {"time_limit_s": 30, "memory_limit_mb": None, "start": "fresh"}
-    argument = {
+    return {
         "operators": None,
         "threads": 1,
         "bytes": "\xff\xfe",
         "parameters": {"case": identity, "measurement": settings},
     }
-    parts, outcome = jobs.run_job(f"faulty_targets:{target}", argument, log=tmp_path / "log")
+
+
+def test_a_case_whose_keeper_was_killed_is_no_result_and_no_failure_of_its_mode(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    argument = faulty_job(monkeypatch)
+    with pytest.raises(jobs.SupervisorLost, match="its keeper did; run snakemake again"):
+        jobs.run_job("faulty_targets:kills_its_keeper", argument, log=tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("raises_no_text", "no such file"),
+        ("returns_no_text", r"\udc80"),
+        ("raises", "the first line"),
+    ],
+)
+def test_a_crash_is_a_record_whatever_its_texts_are(
+    target: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not that of what no record can hold: its reason is the crash's own."""
+    argument = faulty_job(monkeypatch)
+    log = tmp_path / os.fsdecode(b"log\xff")
+    parts, outcome = jobs.run_job(f"faulty_targets:{target}", argument, log=log)
     record = record_of(
         parts,
         outcome,
@@ -169,6 +193,7 @@ def test_a_crash_is_a_record_whatever_its_texts_are(
         environment=describe_environment(),
     )
     assert record.status == "failed"
+    assert (record.reason or "").startswith(reason)
     write_record(record, tmp_path / "record.json")
     assert read_record(tmp_path / "record.json") == record
 

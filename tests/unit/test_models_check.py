@@ -139,6 +139,7 @@ def test_a_crash_and_a_hang_are_told_by_name_and_cost_no_other_model(workplace, 
     assert "crash" in Path("logs/check/crashing.log").read_text()  # where it was
 
 
+@pytest.mark.timeout(300)
 def test_a_model_is_named_before_it_is_built_and_those_before_it_are_told(workplace):
     """Whatever kills the check, its last line is about the model that did it."""
     models = {"a-good-one": USER, "hanging": USER | {"factory": "mine.py:hang"}}
@@ -156,10 +157,12 @@ def test_a_model_is_named_before_it_is_built_and_those_before_it_are_told(workpl
         stdout=subprocess.PIPE,
         text=True,
     ) as check:
-        assert check.stdout is not None
-        lines = [check.stdout.readline() for _ in range(4)]
-        name = check.stdout.read(len("hanging"))
-        check.kill()
+        try:
+            assert check.stdout is not None
+            lines = [check.stdout.readline() for _ in range(4)]
+            name = check.stdout.read(len("hanging"))
+        finally:
+            check.kill()
     assert endings("".join(lines)) == {"house_price": "ok", "a-good-one": "ok"}
     assert name == "hanging"
 

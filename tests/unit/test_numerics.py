@@ -187,6 +187,8 @@ def test_integers_are_compared_by_the_share_that_differs() -> None:
     assert (said.differing, said.relative_l2, said.within_tolerance) == (0.02, None, False)
     assert said.reason == "output: 2 % of the integers differ, above 0.01 %"
     assert compare(tokens, changed, precision="int8").within_tolerance
+    over = compare(tokens > 1, changed > 1, precision="fp32")
+    assert over.reason == "output: 1 % of the truth values differ, above 0.01 %"
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])

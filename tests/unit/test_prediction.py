@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
 import json
 import shutil
@@ -39,7 +40,7 @@ from torchmodes.prediction.predict import (
     predict,
     usual,
 )
-from torchmodes.results.signing import key_file, sign
+from torchmodes.results.signing import NoKey, is_signed, key_file, sign
 from torchmodes.workloads.training.dataset import Column, Statistics, load_statistics
 
 EVERY_MODE = MODES | {
@@ -353,6 +354,21 @@ def test_a_key_that_is_not_this_users_alone_vouches_for_nothing(
             key.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Untrusted):
         predict(artefact, statistics, VALUES)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(31), bytes(33)])
+def test_what_is_no_key_signs_nothing(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can sign with an empty one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    key_file().parent.mkdir(mode=0o700)
+    key_file().write_bytes(content)
+    key_file().chmod(0o600)
+    with pytest.raises(NoKey, match="holds no key; delete it"):
+        sign(b"an archive", batch_size=BATCH)
+    forged = hmac.new(content, b"torchmodes artefact, batch 64\0an archive", "sha256").hexdigest()
+    assert not is_signed(b"an archive", batch_size=64, signature=forged)
 
 
 class Compiled:

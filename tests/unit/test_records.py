@@ -196,6 +196,7 @@ def put_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("put", [put_folder, put_loop, put_pipe])
 def test_what_is_no_file_is_named_and_not_waited_for(path, put):
     path.parent.mkdir()

@@ -265,6 +265,22 @@ def test_several_machines_are_told_first_and_never_mixed() -> None:
     assert "data-machine" not in page_of("default")
 
 
+def test_a_case_beside_other_programs_is_told_on_page_summary_and_terminal() -> None:
+    doubt = {
+        "verdict": "unresolved",
+        "no_verdict": "other programs kept 1.0 of 2 cores busy",
+        "remedy": "stop them; then run it again",
+    }
+    busy = make_record(CASE.format("fx"), speed_up=80.0).model_copy(update=doubt)
+    data = make_report_data([make_record(CASE.format("eager")), busy])
+    terminal = " ".join(printed(data).split())
+    assert f"1 case got no verdict, such as {CASE.format('fx')}. Other programs kept" in terminal
+    for text in (render_report(data), render_summary(data), terminal):
+        assert "ther programs kept 1.0 of 2 cores busy" in text
+        assert "top them; then run it again" in text
+        assert "Ship fx" not in text
+
+
 def test_a_slowed_job_is_among_the_warnings_and_in_the_answer() -> None:
     records = [make_record(CASE.format(f"m{i}"), seed=i) for i in range(4)]
     records.append(make_record(CASE.format("fx"), baseline_s=0.02, speed_up=1.4, seed=9))

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from torchmodes.measure import statistics
+from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Timing
+from torchmodes.measure.load import Load
 from torchmodes.measure.running import MOST_STOPS, RunningClock, passing_time
 from torchmodes.measure.sampler import SamplerSettings, Sampling, sample
+from torchmodes.planning.cases import parse_case
 
 
 class Machine:
@@ -144,6 +147,24 @@ def test_the_speed_up_is_that_of_the_counted_quads() -> None:
     counted = sampled(stop_at_call=200, stop_s=20.0).counted
     sides = statistics.sides([q.order for q in counted], [q.seconds for q in counted])
     assert statistics.effect(statistics.log_ratios(*sides)).speed_up == pytest.approx(2, rel=0.05)
+
+
+def test_a_stop_is_told_with_its_length_and_what_it_cost() -> None:
+    stopped = sampled(stop_at_call=200, stop_s=20.0)
+    parts = assess(
+        parse_case("inference/cpu/m/fast/fp32-b1"),
+        stopped,
+        minimum_effect=0.01,
+        floor=0.01,
+        extra_s=0.0,
+        load=Load(own=1.0, others=0.0, stolen=0.0, cores=2.0),
+        threads=1,
+    )
+    assert parts["stopped_s"] == pytest.approx(20, abs=0.1)
+    assert parts["verdict"] == "faster"
+    (told,) = (warning for warning in parts["warnings"] if "stopped for" in warning)
+    assert told.startswith("the process was stopped for 20 s (a suspended machine, a stop signal)")
+    assert told.endswith(f"of {len(stopped.quads)} quads 1 in which it was are not counted")
 
 
 STOPPED = """

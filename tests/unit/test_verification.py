@@ -234,6 +234,15 @@ def swaps_two(model, inputs):
     return call
 
 
+def writes_while_it_prepares(model, inputs):
+    model(*inputs)
+    return model
+
+
+def computes_on_copies(model, inputs):
+    return lambda *args: model(*(arg.clone() for arg in args))
+
+
 def one_thread(model, inputs):
     torch.set_num_threads(1)
     return model
@@ -253,6 +262,18 @@ def patches_linear(model, inputs):
     original = F.linear
     F.linear = functools.wraps(original)(lambda *args: original(*args))
     return model
+
+
+def patches_later(model, inputs):
+    calls = [0]
+
+    def call(*args):
+        calls[0] += 1
+        if calls[0] > 6:
+            torch.backends.mha.set_fastpath_enabled(False)
+        return model(*args)
+
+    return call
 
 
 def patches_while_called(model, inputs):
@@ -424,7 +445,10 @@ def test_a_state_that_grows_is_refused(run: Run):
     assert "begin from a fresh state" in found["remedy"]
 
 
-@pytest.mark.parametrize("mode", ["eager", NO_GRAD, "honest"])
+@pytest.mark.parametrize(
+    "mode",
+    ["eager", NO_GRAD, "honest", TRACE, "writes_while_it_prepares", "computes_on_copies"],
+)
 def test_a_model_that_writes_into_its_input_gets_fresh_ones(run: Run, mode: Any):
     found = run("WritesItsInput", mode)
     assert found["status"] == "ok"
@@ -495,6 +519,7 @@ def test_inputs_of_other_shapes_leave_the_example_alone(run: Run):
         ("deterministic", "deterministic algorithms False → True"),
         ("patches_linear", "torch.nn.functional.linear replaced"),
         ("patches_while_called", "fast path of nn.MultiheadAttention True → False"),
+        ("patches_later", "fast path of nn.MultiheadAttention True → False"),
     ],
 )
 def test_a_mode_that_changes_the_process_has_failed(run: Run, mode: str, change: str):

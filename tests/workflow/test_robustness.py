@@ -82,6 +82,16 @@ def test_a_full_disk_is_one_message_and_leaves_no_part_of_a_file(copy: Workflow)
     assert "Traceback" not in ran.stdout
 
 
+def test_a_lock_that_cannot_be_had_is_told_once_before_any_job(copy: Workflow) -> None:
+    lock = Path(copy.environment["TMPDIR"], "torchmodes-machine.lock")
+    lock.mkdir()  # somebody else's, whatever it is
+    ran = copy.smoke(HOUSING)
+    assert ran.returncode == 0, ran.stdout
+    told = "Warning: no lock against measurements from other folders"
+    assert ran.stdout.count(told) == 1
+    assert ran.stdout.index(told) < ran.stdout.index("rule prepare_housing")
+
+
 def test_any_path_will_do_for_the_folder_and_for_the_interpreter(copy: Workflow) -> None:
     python = copy.folder / ".venv" / "bin" / "python"
     command = [sys.executable, "-m", "venv", "--without-pip", str(copy.folder / ".venv")]

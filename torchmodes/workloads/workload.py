@@ -165,6 +165,8 @@ def inference_workload(job: Job) -> Workload:
     engine = _engine(job)
     start = time.perf_counter()
     built = _build(job)
+    taken = tensors_of((built.inputs.args, built.inputs.kwargs))
+    drawn = [(t, t._version, t.detach().clone()) for t in taken if not t.is_inference()]
     built_at = time.perf_counter()
     precision = job.case.precision
     lowered = "fp32" if engine.lowers_precision else precision
@@ -173,6 +175,10 @@ def inference_workload(job: Job) -> Workload:
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad(), in_precision(precision):
         prepared = engine.prepare(module, inputs)
+        # An engine may run the model while it prepares, and a model may write into its inputs.
+        for tensor, version, value in drawn:
+            if tensor._version != version:
+                tensor.copy_(value)
     synchronize(job.case.device)
     prepare_s = time.perf_counter() - built_at
     args, kwargs = inputs.args, inputs.kwargs

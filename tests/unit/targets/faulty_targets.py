@@ -56,6 +56,11 @@ def pauses_its_keeper(argument: dict[str, Any]) -> str:
     return "done"
 
 
+def kills_its_keeper(argument: dict[str, Any]) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+
 def oom_score(argument: dict[str, Any]) -> int:
     return int(Path("/proc/self/oom_score_adj").read_text())
 
@@ -70,7 +75,8 @@ def raises_no_text(argument: dict[str, Any]) -> None:
 
 
 def returns_no_text(argument: dict[str, Any]) -> dict[str, Any]:
-    return {"status": "failed", "reason": "\udc80", "facts": {"\ud800": ["\udfff"]}}
+    texts = {"reason": "\udc80", "remedy": "\udc81", "item": "\udcff"}
+    return {"status": "failed", **texts, "facts": {"\ud800": ["\udfff"]}}
 
 
 def raises_what_cannot_be_told(argument: dict[str, Any]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 import torch
 
+from torchmodes.planning.cases import parse_case
 from torchmodes.processes.folders import MARK
-from torchmodes.processes.jobs import HEADERS, keep_headers_with_cache
+from torchmodes.processes.jobs import HEADERS
 from torchmodes.processes.keeper import CASE_VARIABLE
 
 
@@ -50,10 +51,12 @@ def compile_function(argument: dict[str, Any]) -> dict[str, Any]:
 
 def compile_cold(argument: dict[str, Any]) -> dict[str, Any]:
     """Compile as a job does; tell what Inductor's folders held before, and where files are now."""
+    from torchmodes.workloads.workload import EAGER, Job, configure_process
+
     cache, temporary = (Path(os.environ[name]) for name in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"))
-    keep_headers_with_cache()
+    case = parse_case("inference/cpu/m/inductor/fp32-b1")
+    configure_process(Job(case=case, model={}, mode=EAGER, seed=0, threads=2))
     before = [str(path) for place in (cache, temporary) for path in place.rglob("*")]
-    torch.set_num_threads(2)
     torch.compile(lambda x: torch.sin(x) ** 2)(torch.linspace(-1, 1, 10_000))
     outside = [Path(tempfile.gettempdir()), *Path(os.environ[CASE_VARIABLE]).parent.iterdir()]
     return {
