@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from torchmodes.workloads.training.dataset import (
-    Statistics,
+    TableStatistics,
     fit_statistics,
     fit_table,
     load_statistics,
@@ -506,7 +506,7 @@ def table(write) -> Path:
 
 
 @pytest.fixture
-def fitted(table) -> Statistics:
+def fitted(table) -> TableStatistics:
     return fit_table(table, features=FEATURES, target="Price", **SHARES)
 
 
@@ -534,7 +534,7 @@ def test_a_column_constant_in_the_training_split_is_refused():
 
 
 def test_statistics_survive_json_to_the_last_digit(fitted, tmp_path):
-    assert Statistics.from_json(fitted.to_json()) == fitted
+    assert TableStatistics.from_json(fitted.to_json()) == fitted
     path = tmp_path / "new" / "statistics.json"
     save_statistics(fitted, path)
     assert load_statistics(path) == fitted
@@ -553,7 +553,7 @@ def test_statistics_with_a_figure_that_cannot_be_are_refused(fitted, figure, val
     fields = json.loads(fitted.to_json())
     fields["features"][1][figure] = value
     with pytest.raises(ValueError, match=f"'Rooms' has .*{told}"):
-        Statistics.from_json(json.dumps(fields))
+        TableStatistics.from_json(json.dumps(fields))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": [], "target": {"name": "x"}}'])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Column",
     "Split",
-    "Statistics",
+    "TableStatistics",
     "Tensors",
     "fit_statistics",
     "fit_table",
@@ -68,7 +68,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Statistics:
+class TableStatistics:
     """What turns a table into z-scores and predictions back: all of it from the training split."""
 
     features: tuple[Column, ...]
@@ -95,7 +95,7 @@ class Statistics:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Statistics:
+    def from_json(cls, text: str) -> TableStatistics:
         """Read what `to_json` wrote.
 
         Raises
@@ -189,7 +189,7 @@ def fit_table(
     validation: float,
     test: float,
     seed: int,
-) -> Statistics:
+) -> TableStatistics:
     """Read a table, split it, and describe its training split.
 
     Raises
@@ -203,7 +203,7 @@ def fit_table(
         *feature_columns, target_column = fit_statistics(frame, split.train)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Statistics(
+    return TableStatistics(
         features=tuple(feature_columns),
         target=target_column,
         rows=len(frame),
@@ -223,7 +223,7 @@ def _check_figures(column: Column) -> None:
         raise ValueError(f"column {column.name!r} has no spread")
 
 
-def save_statistics(statistics: Statistics, path: Path) -> None:
+def save_statistics(statistics: TableStatistics, path: Path) -> None:
     """Write statistics as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -232,7 +232,7 @@ def save_statistics(statistics: Statistics, path: Path) -> None:
         written.replace(path)
 
 
-def load_statistics(path: Path) -> Statistics:
+def load_statistics(path: Path) -> TableStatistics:
     """Read what `save_statistics` wrote.
 
     Raises
@@ -243,7 +243,7 @@ def load_statistics(path: Path) -> Statistics:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; `snakemake --cores 4 {path}` makes it")
     try:
-        return Statistics.from_json(path.read_text(encoding="utf-8"))
+        return TableStatistics.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}; remove it and make it anew") from error
 
@@ -291,7 +291,7 @@ def load_tensors(table: Path, statistics: Path, *, device: str | torch.device) -
     return Tensors(*part(split.train), *part(split.validation), *part(split.test))
 
 
-def save_training_stats(statistics: Statistics, path: Path) -> None:
+def save_training_stats(statistics: TableStatistics, path: Path) -> None:
     """Write ``training_stats.pt``: plain tensors and texts, for ``torch.load(weights_only=True)``.
 
     Keys: ``features`` and ``target`` (names), ``x_mean``, ``x_std``, ``x_min``, ``x_max`` (float64,
