@@ -47,7 +47,7 @@ def test_cheaper_preparation_is_paid_at_once() -> None:
     assert (paid.calls, paid.low, paid.high) == (0, 0, 0)
 
 
-def test_one_quad_gives_an_estimate_alone() -> None:
+def test_one_block_gives_an_estimate_alone() -> None:
     paid = break_even(speed_up(2.0, None, None), baseline_s=0.1, extra_s=10.0)
     assert (paid.calls, paid.low, paid.high) == (pytest.approx(200), None, None)
 

@@ -93,10 +93,10 @@ def check(record: Record, name: str) -> None:
     assert record.numerics.within_tolerance
     assert record.samples is not None
     assert record.cost is not None
-    device = [quad.device_seconds or (0.0,) for quad in record.samples.quads]
+    device = [block.device_seconds or (0.0,) for block in record.samples.blocks]
     assert min(map(min, device)) > 0
     # They are of a call beside the sample, so about as long where the host is what it waits for.
-    host = [quad.seconds for quad in record.samples.quads]
+    host = [block.seconds for block in record.samples.blocks]
     assert median(chain(*device)) <= 1.5 * median(chain(*host))
     assert record.cost.cuda_allocated_bytes
     assert record.cost.cuda_reserved_bytes

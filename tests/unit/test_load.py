@@ -24,7 +24,7 @@ from torchmodes.measure.load import (
     parse_stat,
     read_counters,
 )
-from torchmodes.measure.sampler import Quad, Sampling, Warmup
+from torchmodes.measure.sampler import Block, Sampling, Warmup
 from torchmodes.planning.cases import parse_case
 
 QUIET = Load(own=2.0, others=0.03, stolen=0.02, cores=2)
@@ -154,16 +154,16 @@ def judged(
     *,
     threads: int = 2,
     slow_share: float = 0.0,
-    quads: int = 200,
+    blocks: int = 200,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Assess a candidate that is twice as fast, beside a load or samples at two speeds."""
     rng = np.random.default_rng(5)
     taken = []
-    for index in range(quads):
+    for index in range(blocks):
         eager, fast = 2e-3 * rng.lognormal(sigma=0.02, size=2)
         eager *= 100 if rng.random() < slow_share else 1
-        taken.append(Quad("ABBA", (eager, fast / 2, fast / 2, eager), None, index * 0.01))
+        taken.append(Block("ABBA", (eager, fast / 2, fast / 2, eager), None, index * 0.01))
     sampling = Sampling(
         tuple(taken), 1, Warmup(20, 0.1, steady=True), True, 2.0, 0.1, "made up", 1e-9, 1e-7
     )
@@ -221,7 +221,7 @@ def test_a_baseline_at_two_speeds_gives_no_verdict_though_no_load_is_seen() -> N
 
 
 def test_an_interval_that_says_nothing_gives_no_verdict() -> None:
-    parts = judged(QUIET, slow_share=0.4, quads=30)
+    parts = judged(QUIET, slow_share=0.4, blocks=30)
     speed_up = parts["statistics"]["speed_up"]
     assert speed_up["low"] > 1.1, "all of it is beyond the margin"
     assert speed_up["high"] > 4 * speed_up["low"]

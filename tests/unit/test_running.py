@@ -118,20 +118,20 @@ def sampled(*, stop_at_call: int, stop_s: float, call_s: float = 0.02) -> Sampli
     )
 
 
-def test_the_quad_that_was_interrupted_is_kept_and_not_counted() -> None:
+def test_the_block_that_was_interrupted_is_kept_and_not_counted() -> None:
     undisturbed, stopped = (sampled(stop_at_call=n, stop_s=20.0) for n in (-1, 200))
     assert stopped.stopped_s == pytest.approx(20, abs=0.1)
-    assert len(stopped.counted) == len(stopped.quads) - 1
-    (interrupted,) = set(stopped.quads) - set(stopped.counted)
+    assert len(stopped.counted) == len(stopped.blocks) - 1
+    (interrupted,) = set(stopped.blocks) - set(stopped.counted)
     assert max(interrupted.seconds) > 20 or sum(interrupted.seconds) < 0.2  # a call, or leading in
-    assert max(max(quad.seconds) for quad in stopped.counted) < 0.1
+    assert max(max(block.seconds) for block in stopped.counted) < 0.1
     assert len(stopped.counted) == pytest.approx(len(undisturbed.counted), abs=2)
     assert stopped.seconds < 6.5, "it eats no budget"
 
 
-def test_where_the_only_quad_was_interrupted_another_is_taken() -> None:
+def test_where_the_only_block_was_interrupted_another_is_taken() -> None:
     long = sampled(stop_at_call=5, stop_s=60.0, call_s=9.0)
-    assert [quad.interrupted for quad in long.quads] == [True, False]
+    assert [block.interrupted for block in long.blocks] == [True, False]
 
 
 def test_a_pause_while_warming_up_eats_no_budget_either() -> None:
@@ -140,7 +140,7 @@ def test_a_pause_while_warming_up_eats_no_budget_either() -> None:
     assert warmup.seconds < 5
 
 
-def test_the_speed_up_is_that_of_the_counted_quads() -> None:
+def test_the_speed_up_is_that_of_the_counted_blocks() -> None:
     counted = sampled(stop_at_call=200, stop_s=20.0).counted
     sides = statistics.sides([q.order for q in counted], [q.seconds for q in counted])
     assert statistics.effect(statistics.log_ratios(*sides)).speed_up == pytest.approx(2, rel=0.05)

@@ -78,7 +78,7 @@ def test_every_case_is_measured_with_samples_interval_and_verdict(finished: Work
         assert record.status == "ok", record.in_brief()
         assert record.statistics is not None
         assert record.samples is not None
-        assert len(record.samples.quads) == record.statistics.quads >= 3
+        assert len(record.samples.blocks) == record.statistics.blocks >= 3
         assert record.verdict in ("faster", "slower", "same", "unresolved")
         assert record.run.torch_threads == record.run.threads
 

@@ -53,12 +53,12 @@ def assess(
     threads
         How many the case computed with; on a GPU they wait, and one is enough.
     """
-    orders = [quad.order for quad in sampling.counted]
-    baseline, candidate = statistics.sides(orders, [quad.seconds for quad in sampling.counted])
+    orders = [block.order for block in sampling.counted]
+    baseline, candidate = statistics.sides(orders, [block.seconds for block in sampling.counted])
     measured = statistics.effect(statistics.log_ratios(baseline, candidate))
     beyond = statistics.margin(minimum_effect=minimum_effect, floor=floor)
     no_floor = floor is None and not case.is_baseline
-    drifted = drift(baseline, [quad.at_s for quad in sampling.counted])
+    drifted = drift(baseline, [block.at_s for block in sampling.counted])
     paid_back = break_even(measured, baseline_s=float(latency(baseline).median_s), extra_s=extra_s)
     calls = sampling.calls_per_sample
     of_baseline = latency(baseline, calls_per_sample=calls)
@@ -73,7 +73,7 @@ def assess(
             "timer_s": sampling.timer_s,
             "empty_sample_s": sampling.empty_sample_s,
             "calls_per_sample": calls,
-            "quads": [asdict(quad) for quad in sampling.quads],
+            "quads": [asdict(block) for block in sampling.blocks],
         },
         "sampling_s": sampling.seconds,
         "bookkeeping_share": sampling.bookkeeping_share,
@@ -97,7 +97,7 @@ def assess(
                 "high": measured.speed_up_high,
             },
             "half_width": measured.half_width,
-            "quads": measured.quads,
+            "quads": measured.blocks,
             "converged": sampling.converged,
             "noise_floor": None if floor is None else math.expm1(floor),
             "margin": math.expm1(beyond),
@@ -179,10 +179,10 @@ def _two_speeds(sides: dict[str, Latency]) -> list[str]:
 def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:
     warnings = []
     if sampling.stopped_s:
-        left_out = len(sampling.quads) - len(sampling.counted)
+        left_out = len(sampling.blocks) - len(sampling.counted)
         warnings.append(
             f"the process was stopped for {sampling.stopped_s:.0f} s (a suspended machine, a stop"
-            f" signal); of {len(sampling.quads):,} quads {left_out:,} in which it was are not"
+            f" signal); of {len(sampling.blocks):,} blocks {left_out:,} in which it was are not"
             " counted"
         )
     if not sampling.warmup.steady:

@@ -118,7 +118,7 @@ def floor_here(
         return _no_floor("is too noisy to say anything")
     floor = noise_floor(aa.statistics.speed_up.low, aa.statistics.speed_up.high)
     if floor is None:
-        return _no_floor("has too few quads for an interval: raise measurement.budget_s")
+        return _no_floor("has too few blocks for an interval: raise measurement.budget_s")
     if here != there:
         return floor, [f"the noise floor is that of {there}, which has the same hardware"]
     return floor, []
@@ -135,7 +135,7 @@ def noise_floor(low: float | None, high: float | None) -> float | None:
     Returns
     -------
     float or None
-        None where the case had too few quads for an interval.
+        None where the case had too few blocks for an interval.
     """
     if low is None or high is None:
         return None

@@ -47,7 +47,7 @@ class Drift:
     Attributes
     ----------
     change : float or None
-        Relative, from the beginning to the end of the run; None with fewer than three quads.
+        Relative, from the beginning to the end of the run; None with fewer than three blocks.
     drifting : bool
         Whether the change is significant (p < 0.01) and larger than 5 %.
     """
@@ -146,15 +146,15 @@ def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:
 
     Parameters
     ----------
-    baseline_s : array-like, shape (quads, 2)
+    baseline_s : array-like, shape (blocks, 2)
         Seconds per call.
     at_s : sequence of float
-        When each quad began, in seconds.
+        When each block began, in seconds.
     """
     level = np.log(np.asarray(baseline_s, dtype=np.float64)).mean(axis=1)
     began = np.asarray(at_s, dtype=np.float64)
     if level.size != began.size:
-        raise ValueError(f"at_s: {began.size} times for {level.size} quads")
+        raise ValueError(f"at_s: {began.size} times for {level.size} blocks")
     if level.size < 3 or began[-1] <= began[0]:
         return Drift(change=None, drifting=False)
     points = min(_DRIFT_POINTS, level.size)

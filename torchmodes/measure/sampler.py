@@ -26,9 +26,9 @@ LEAD_IN_S = 0.02
 
 What the other left behind in caches, and where the system put its threads, is nobody's speed.
 """
-FEWEST_QUADS = 3
+FEWEST_BLOCKS = 3
 OVERRUN = 4
-"""Slow calls may run for this many budgets to complete `FEWEST_QUADS`."""
+"""Slow calls may run for this many budgets to complete `FEWEST_BLOCKS`."""
 _COLLECT_EVERY_S = 0.5
 
 
@@ -41,10 +41,10 @@ class SamplerSettings:
     target_half_width : float
         Relative half-width of the 95 % interval to reach; 0.01 is ± 1 %.
     budget_s, warmup_budget_s : float
-        Seconds of sampling and of warm-up, at the most. A quad that began is finished, and calls
-        too slow for three quads in the budget get up to four budgets for those three.
+        Seconds of sampling and of warm-up, at the most. A block that began is finished, and calls
+        too slow for three blocks in the budget get up to four budgets for those three.
     min_quads : int
-        Quads before the width is first looked at.
+        Blocks before the width is first looked at.
     long_call_s : float
         Calls as long as this are not led in to: it would cost a call, and change little.
     timer_resolution_share : float
@@ -78,7 +78,7 @@ class Warmup:
 
 
 @dataclass(frozen=True)
-class Quad:
+class Block:
     """Four samples taken together.
 
     Attributes
@@ -109,7 +109,7 @@ class Sampling:
 
     Attributes
     ----------
-    quads : tuple of Quad
+    blocks : tuple of Block
         In the order taken; none is dropped.
     calls_per_sample : int
         Calls that one sample averages.
@@ -129,7 +129,7 @@ class Sampling:
         Resolution of the timer, and what it reports for a call that does nothing.
     """
 
-    quads: tuple[Quad, ...]
+    blocks: tuple[Block, ...]
     calls_per_sample: int
     warmup: Warmup
     converged: bool
@@ -141,9 +141,9 @@ class Sampling:
     stopped_s: float = 0.0
 
     @property
-    def counted(self) -> tuple[Quad, ...]:
-        """The quads that statistics are made of: those that nothing interrupted."""
-        return tuple(quad for quad in self.quads if not quad.interrupted)
+    def counted(self) -> tuple[Block, ...]:
+        """The blocks that statistics are made of: those that nothing interrupted."""
+        return tuple(block for block in self.blocks if not block.interrupted)
 
 
 def sample(
@@ -155,9 +155,9 @@ def sample(
     seed: int,
     running: RunningClock | None = None,
 ) -> Sampling:
-    """Warm both sides up, then take quads until the interval is narrow or the budget is spent.
+    """Warm both sides up, then take blocks until the interval is narrow or the budget is spent.
 
-    A quad in which the process was stopped is kept, and neither counted nor charged to the budget.
+    A block in which the process was stopped is kept, and neither counted nor charged to the budget.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def sample(
     clock : Clock
     settings : SamplerSettings
     seed : int
-        Of the order of the quads.
+        Of the order of the blocks.
     running : RunningClock
         For the budgets; by default this process's.
 
@@ -185,28 +185,28 @@ def sample(
         rule = StoppingRule(
             target_half_width=settings.target_half_width, min_quads=settings.min_quads
         )
-        quads: list[Quad] = []
+        blocks: list[Block] = []
         ratios: list[float] = []
         began = collected = now()
         stopped_before_s = running.stopped_s
         lead_in_s = LEAD_IN_S if per_call_s < settings.long_call_s else 0.0
         turns = _Turns(baseline, candidate, clock, calls, lead_in_s, running)
         for order in orders(seed):
-            quad = turns.quad(order, began=began)
-            quads.append(quad)
-            if quad.interrupted:
+            block = turns.block(order, began=began)
+            blocks.append(block)
+            if block.interrupted:
                 continue
-            ratios.append(_log_ratio(quad))
+            ratios.append(_log_ratio(block))
             if rule.enough(ratios) or _spent(len(ratios), now() - began, settings):
                 break
             if now() - collected > _COLLECT_EVERY_S:
                 collect()
                 collected = now()
         seconds = now() - began
-    sampled = calls * sum(sum(quad.seconds) for quad in quads if not quad.interrupted)
+    sampled = calls * sum(sum(block.seconds) for block in blocks if not block.interrupted)
     half_width = effect(ratios).half_width
     return Sampling(
-        quads=tuple(quads),
+        blocks=tuple(blocks),
         calls_per_sample=calls,
         warmup=warmup,
         converged=half_width is not None and half_width < settings.target_half_width,
@@ -220,7 +220,7 @@ def sample(
 
 
 def orders(seed: int) -> Iterator[Order]:
-    """Yield the orders of quads: at random, but one of each in every two."""
+    """Yield the orders of blocks: at random, but one of each in every two."""
     draw = random.Random(seed)
     while True:
         pair: list[Order] = ["ABBA", "BAAB"]
@@ -245,13 +245,13 @@ class _Turns:
         self._running, self._now = running, running.now
         self._last = ""
 
-    def quad(self, order: Order, *, began: float) -> Quad:
+    def block(self, order: Order, *, began: float) -> Block:
         """Take four samples."""
         at_s, stopped_s = self._now() - began, self._running.stopped_s
         timings = [self._sample(side) for side in order]
         self._now()  # notices a stop in the last sample
         first, second, third, fourth = (timing.host_s for timing in timings)
-        return Quad(
+        return Block(
             order=order,
             seconds=(first, second, third, fourth),
             device_seconds=_device_seconds(timings),
@@ -279,19 +279,19 @@ def _device_seconds(timings: Sequence[Timing]) -> Four | None:
     return first, second, third, fourth
 
 
-def _log_ratio(quad: Quad) -> float:
-    """Return what `statistics.log_ratios` would for one quad, cheaply enough for the loop."""
-    outer, inner = quad.seconds[0] * quad.seconds[3], quad.seconds[1] * quad.seconds[2]
+def _log_ratio(block: Block) -> float:
+    """Return what `statistics.log_ratios` would for one block, cheaply enough for the loop."""
+    outer, inner = block.seconds[0] * block.seconds[3], block.seconds[1] * block.seconds[2]
     ratio = math.log(outer / inner) / 2
-    return ratio if quad.order == "ABBA" else -ratio
+    return ratio if block.order == "ABBA" else -ratio
 
 
-def _spent(quads: int, elapsed_s: float, settings: SamplerSettings) -> bool:
+def _spent(blocks: int, elapsed_s: float, settings: SamplerSettings) -> bool:
     """Tell whether the budget is spent; a few slow calls may exceed it."""
     if elapsed_s < settings.budget_s:
         return False
-    affordable = elapsed_s * (quads + 1) / quads <= OVERRUN * settings.budget_s
-    return quads >= FEWEST_QUADS or not affordable
+    affordable = elapsed_s * (blocks + 1) / blocks <= OVERRUN * settings.budget_s
+    return blocks >= FEWEST_BLOCKS or not affordable
 
 
 def warm_up(

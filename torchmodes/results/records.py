@@ -22,6 +22,8 @@ SCHEMA_VERSION = 1
 WIDEST_HALF_WIDTH = 2.0
 """The factor between the middle and the ends of an interval of a ratio that still says something.
 """
+_BLOCKS_KEY = "quads"
+"""What blocks are called in a record's JSON since its first version."""
 Status = Literal["ok", "unsupported", "failed", "wrong"]
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 Label = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
@@ -62,7 +64,14 @@ Facts = Annotated[dict[str, Any], AfterValidator(_printable_within)]
 class Part(BaseModel):
     """A part of a record."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
 
 
 class Identity(Part):
@@ -94,7 +103,7 @@ class Interval(Part):
     def says_nothing(self) -> bool:
         """Whether, as the interval of a ratio, it is too wide for its estimate to mean anything.
 
-        One quad has no interval at all: both bounds are null, and this is false.
+        One block has no interval at all: both bounds are null, and this is false.
         """
         if self.low is None and self.high is None:
             return False
@@ -112,7 +121,7 @@ def _is_speed_up(interval: Interval) -> Interval:
 SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
 
 
-class Quad(Part):
+class Block(Part):
     """Four samples taken together: the unit of all statistics."""
 
     order: Literal["ABBA", "BAAB"] = Field(description="A: baseline, B: candidate")
@@ -124,7 +133,7 @@ class Quad(Part):
         description="by CUDA events, of the call of that side just before each sample; of calls of"
         " 0.2 s and longer, and in older records, of the sample itself",
     )
-    at_s: float = Field(description="when the quad began, seconds after sampling began")
+    at_s: float = Field(description="when the block began, seconds after sampling began")
     interrupted: bool = Field(
         False, description="the process was stopped meanwhile: in no statistics"
     )
@@ -139,12 +148,14 @@ class Samples(Part):
         None, description="what it reports for a call that does nothing; not subtracted"
     )
     calls_per_sample: Several
-    quads: list[Quad] = Field(min_length=1)
+    blocks: list[Block] = Field(
+        min_length=1, validation_alias=_BLOCKS_KEY, serialization_alias=_BLOCKS_KEY
+    )
 
     @property
-    def counted(self) -> list[Quad]:
-        """The quads that statistics are made of."""
-        return [quad for quad in self.quads if not quad.interrupted]
+    def counted(self) -> list[Block]:
+        """The blocks that statistics are made of."""
+        return [block for block in self.blocks if not block.interrupted]
 
 
 class Warmup(Part):
@@ -175,7 +186,7 @@ class Statistics(Part):
 
     speed_up: SpeedUp = Field(description="baseline time / candidate time")
     half_width: NotNegative | None = Field(description="of the interval, relative")
-    quads: Several
+    blocks: Several = Field(validation_alias=_BLOCKS_KEY, serialization_alias=_BLOCKS_KEY)
     converged: bool = Field(description="whether the target half-width was reached in the budget")
     noise_floor: NotNegative | None = Field(description="relative, from the group's A/A case")
     margin: NotNegative = Field(
@@ -187,7 +198,7 @@ class Statistics(Part):
     throughput_per_s: float = Field(gt=0, description="items per second of the candidate")
     drift: float | None = Field(description="relative change of the baseline over the sampling")
     drifting: bool
-    autocorrelation: float | None = Field(description="lag 1, of the quads")
+    autocorrelation: float | None = Field(description="lag 1, of the blocks")
     autocorrelated: bool
 
 
@@ -406,37 +417,37 @@ def _corrupt(path: Path, error: ValidationError) -> CorruptRecord:
     return CorruptRecord(path, f"is not a valid record ({first_fault(error.errors())})")
 
 
-def read_records(paths: Iterable[Path], *, quads: bool = True) -> list[Record]:
+def read_records(paths: Iterable[Path], *, blocks: bool = True) -> list[Record]:
     """Read records, sorted by case; raises as `read_record` does.
 
     Parameters
     ----------
     paths
         Their files.
-    quads
-        Whether to keep every sample: a record of 200 quads takes 0.3 MB with them and a twentieth
+    blocks
+        Whether to keep every sample: a record of 200 blocks takes 0.3 MB with them and a twentieth
         of that without.
     """
     records = map(read_record, paths)
-    kept = records if quads else map(_without_quads, records)
+    kept = records if blocks else map(_without_blocks, records)
     return sorted(kept, key=lambda record: record.identity)
 
 
 def read_whole_records(
-    paths: Iterable[Path], *, quads: bool = True
+    paths: Iterable[Path], *, blocks: bool = True
 ) -> tuple[list[Record], list[Unreadable]]:
     """Read the records that are whole, sorted by case, and say what is wrong with the others.
 
     Parameters
     ----------
-    paths, quads
+    paths, blocks
         As for `read_records`.
     """
     whole: list[Record] = []
     unreadable: list[Unreadable] = []
     for path in paths:
         try:
-            whole += read_records([path], quads=quads)
+            whole += read_records([path], blocks=blocks)
         except CorruptRecord as error:
             unreadable.append(error.unreadable)
         except FileNotFoundError:
@@ -444,10 +455,10 @@ def read_whole_records(
     return sorted(whole, key=lambda record: record.identity), unreadable
 
 
-def _without_quads(record: Record) -> Record:
+def _without_blocks(record: Record) -> Record:
     if record.samples is None:
         return record
-    samples = record.samples.model_copy(update={"quads": []})
+    samples = record.samples.model_copy(update={"blocks": []})
     return record.model_copy(update={"samples": samples})
 
 

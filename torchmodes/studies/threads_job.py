@@ -61,7 +61,7 @@ def _compare(subject: Subject, job: Job, settings: dict[str, Any], count: int) -
         seed=job.seed,
     )
     baseline, candidate = statistics.sides(
-        [quad.order for quad in sampling.counted], [quad.seconds for quad in sampling.counted]
+        [block.order for block in sampling.counted], [block.seconds for block in sampling.counted]
     )
     measured = statistics.effect(statistics.log_ratios(baseline, candidate))
     return {
