@@ -85,7 +85,7 @@ class Comparison:
 
     def sides(self) -> tuple[np.ndarray, np.ndarray]:
         """Return seconds per step of the usual loop and of the project's."""
-        blocks = self.sampling.counted
+        blocks = self.sampling.samples.counted
         return sides([block.order for block in blocks], [block.seconds for block in blocks])
 
 

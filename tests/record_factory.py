@@ -32,7 +32,6 @@ from torchmodes.results.records import (
     Failure,
     Identity,
     Interval,
-    Latency,
     Numerics,
     Record,
     Run,
@@ -236,8 +235,8 @@ def make_statistics(
         noise_floor=noise_floor,
         margin=math.expm1(beyond),
         p_value=p_value(measured, beyond=beyond),
-        baseline=Latency(**vars(latency(baseline))),
-        candidate=Latency(**vars(latency(candidate))),
+        baseline=latency(baseline),
+        candidate=latency(candidate),
         throughput_per_s=throughput(candidate, items_per_call=batch_size),
         drift=wandering.change,
         drifting=wandering.drifting,
@@ -268,11 +267,7 @@ def make_cost(
         parameter_bytes=270_000,
         cpu_cores_used=1.9,
         other_load=0.1,
-        break_even_calls=(
-            None
-            if even.calls is None
-            else Interval(estimate=even.calls, low=even.low, high=even.high)
-        ),
+        break_even_calls=even,
     )
 
 

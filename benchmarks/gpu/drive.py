@@ -306,10 +306,11 @@ def particulars(record: Record) -> list[str]:
             f" relative L2 {_error(record.numerics.relative_l2)},"
             f" J per item {energy and (energy.joules_per_item or energy.reason)}"
         )
-    if record.gpu is not None and (after := record.gpu["after"]):
+    if record.gpu is not None:
+        after = record.gpu.after
         lines.append(
-            f"GPU {after['reason'] or ''} {after['sm_clock_mhz']} MHz, {after['power_w']} W,"
-            f" {after['throttle_reasons']}, held down {after['held_down_s']}"
+            f"GPU {after.reason or ''} {after.sm_clock_mhz} MHz, {after.power_w} W,"
+            f" {after.throttle_reasons}, held down {after.held_down_s}"
         )
     lines.append(
         f"{record.run.start_method}, started in {record.run.start_s:.1f} s,"

@@ -32,7 +32,7 @@ def measured_on(here: dict[str, Any], there: dict[str, Any], monkeypatch: pytest
     def run_cold(target, argument, *, log):
         given.update(argument)
         record = make_record(CASE.format("fx")).model_dump(mode="json")
-        own = ("case", "parameters", "run", "environment")
+        own = ("schema_version", "case", "parameters", "run", "environment")
         return {key: value for key, value in record.items() if key not in own}, None
 
     monkeypatch.setattr(benchmark, "run_cold", run_cold)

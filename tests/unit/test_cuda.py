@@ -102,7 +102,7 @@ def check(record: Record, name: str) -> None:
     assert record.cost.cuda_reserved_bytes
     assert record.cost.cuda_reserved_bytes >= record.cost.cuda_allocated_bytes
     assert record.gpu is not None
-    assert record.gpu["after"]["reason"] is None
+    assert record.gpu.after.reason is None
     if name in GRAPHS:
         assert record.facts["cudagraph_skips"] == 0
 
@@ -138,8 +138,8 @@ def test_a_case_that_is_forked_has_the_gpu_and_asks_nvml(tmp_path, model):
     assert record.status == "ok", f"{record.reason}\n{(tmp_path / 'log').read_text()[-3000:]}"
     assert record.run.start_method == "fork"
     assert record.gpu is not None
-    assert record.gpu["before"]["reason"] is record.gpu["after"]["reason"] is None
-    assert record.gpu["after"]["name"] == torch.cuda.get_device_properties(0).name
+    assert record.gpu.before.reason is record.gpu.after.reason is None
+    assert record.gpu.after.name == torch.cuda.get_device_properties(0).name
     assert record.energy is not None
     assert record.energy.joules, record.energy.reason
 

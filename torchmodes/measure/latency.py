@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtrit
 
 from torchmodes.measure.statistics import CONFIDENCE
+from torchmodes.results.records import Latency
 
 BATCHES = 10
 """Stretches of a run whose medians tell how far its median can be trusted."""
@@ -22,22 +23,6 @@ SLOWED_FACTOR = 1.25
 TWO_SPEEDS_FACTOR = 4.0
 _DRIFT_POINTS = 50
 _DRIFT_SIGNIFICANCE = 0.01
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Seconds per call of one side; a percentile is None where the sample cannot support it."""
-
-    n: int
-    median_s: float
-    mean_s: float
-    min_s: float
-    max_s: float
-    standard_deviation_s: float
-    p50_s: float
-    p90_s: float | None
-    p95_s: float | None
-    p99_s: float | None
 
 
 @dataclass(frozen=True)
@@ -189,12 +174,12 @@ def slowed_by(medians_s: Sequence[float]) -> tuple[float | None, ...]:
     tuple of float or None
         None where it is no more than `SLOWED_FACTOR`, and for a case without others.
     """
-    found: list[float | None] = []
+    factors: list[float | None] = []
     for index, own in enumerate(medians_s):
         others = [*medians_s[:index], *medians_s[index + 1 :]]
         factor = own / median_low(others) if others else 1.0
-        found.append(factor if factor > SLOWED_FACTOR else None)
-    return tuple(found)
+        factors.append(factor if factor > SLOWED_FACTOR else None)
+    return tuple(factors)
 
 
 def two_speeds(side: Latency) -> float | None:

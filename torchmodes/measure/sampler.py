@@ -13,6 +13,7 @@ from torchmodes.measure.clock import Call, Clock, Timing, collector_paused, empt
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.statistics import effect
 from torchmodes.measure.stopping import StoppingRule
+from torchmodes.results.records import Block, Samples, Warmup
 
 Order = Literal["ABBA", "BAAB"]
 Four = tuple[float, float, float, float]
@@ -69,50 +70,13 @@ class SamplerSettings:
 
 
 @dataclass(frozen=True)
-class Warmup:
-    """What ran before the first sample: calls of each side, and whether both became steady."""
-
-    calls: int
-    seconds: float
-    steady: bool
-
-
-@dataclass(frozen=True)
-class Block:
-    """Four samples taken together.
-
-    Attributes
-    ----------
-    order : str
-        ``ABBA`` or ``BAAB``; A is the baseline, B the candidate.
-    seconds : tuple of float
-        Seconds per call in that order, by the host.
-    device_seconds : tuple of float or None
-        By the device's events: of the call of the same side just before each sample or, where a
-        call is too long to be led in to, of the sample itself. None on a CPU.
-    at_s : float
-        When it began, in seconds after sampling began.
-    interrupted : bool
-        The process was stopped meanwhile: it says nothing of either side.
-    """
-
-    order: Order
-    seconds: Four
-    device_seconds: Four | None
-    at_s: float
-    interrupted: bool = False
-
-
-@dataclass(frozen=True)
 class Sampling:
     """Every sample of a case, and how it went.
 
     Attributes
     ----------
-    blocks : tuple of Block
+    samples : Samples
         In the order taken; none is dropped.
-    calls_per_sample : int
-        Calls that one sample averages.
     warmup : Warmup
     converged : bool
         Whether the target half-width was reached.
@@ -123,27 +87,14 @@ class Sampling:
     bookkeeping_share : float
         Part of `seconds` spent outside samples: leading in, synchronising, looking, collecting
         garbage.
-    clock : str
-        What was read.
-    timer_s, empty_sample_s : float
-        Resolution of the timer, and what it reports for a call that does nothing.
     """
 
-    blocks: tuple[Block, ...]
-    calls_per_sample: int
+    samples: Samples
     warmup: Warmup
     converged: bool
     seconds: float
     bookkeeping_share: float
-    clock: str
-    timer_s: float
-    empty_sample_s: float
     stopped_s: float = 0.0
-
-    @property
-    def counted(self) -> tuple[Block, ...]:
-        """The blocks that statistics are made of: those that nothing interrupted."""
-        return tuple(block for block in self.blocks if not block.interrupted)
 
 
 def sample(
@@ -206,15 +157,17 @@ def sample(
     sampled = calls * sum(sum(block.seconds) for block in blocks if not block.interrupted)
     half_width = effect(ratios).half_width
     return Sampling(
-        blocks=tuple(blocks),
-        calls_per_sample=calls,
+        samples=Samples(
+            clock=clock.name,
+            timer_s=clock.timer_s,
+            empty_sample_s=own_share_s,
+            calls_per_sample=calls,
+            blocks=blocks,
+        ),
         warmup=warmup,
         converged=half_width is not None and half_width < settings.target_half_width,
         seconds=seconds,
         bookkeeping_share=max(0.0, 1 - sampled / seconds) if seconds > 0 else 0.0,
-        clock=clock.name,
-        timer_s=clock.timer_s,
-        empty_sample_s=own_share_s,
         stopped_s=running.stopped_s - stopped_before_s,
     )
 

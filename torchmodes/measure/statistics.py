@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from torchmodes.results.records import WIDEST_HALF_WIDTH
-
-Verdict = Literal["faster", "slower", "same", "unresolved"]
+from torchmodes.results.records import WIDEST_HALF_WIDTH, Verdict
 
 CONFIDENCE = 0.95
 TRIM = 0.2

@@ -74,6 +74,12 @@ class Part(BaseModel):
     )
 
 
+class Filled(Part):
+    """A part that is filled in, field by field, while a case is measured."""
+
+    model_config = ConfigDict(frozen=False, validate_assignment=True)
+
+
 class Identity(Part):
     """Which case it is; see `torchmodes.planning.cases.Case`."""
 
@@ -208,13 +214,18 @@ class Numerics(Part):
     within_tolerance: bool
     reason: Text | None = Field(description="why not")
     compared: Literal["output", "losses"]
-    max_abs: NotNegative | None
-    max_rel: NotNegative | None
-    relative_l2: NotNegative | None
+    max_abs: NotNegative | None = Field(description="largest |candidate − baseline|")
+    max_rel: NotNegative | None = Field(
+        description="largest |candidate − baseline| / max(|baseline|, rms of the baseline's"
+        " tensor), so that elements near zero do not look like large errors"
+    )
+    relative_l2: NotNegative | None = Field(
+        description="‖candidate − baseline‖ / ‖baseline‖ of the worst tensor"
+    )
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
-    cosine: float | None
+    cosine: float | None = Field(description="of the angle between the two, in the worst tensor")
     tolerance: NotNegative = Field(description="of relative_l2 and of differing")
     input_sets: Several = Field(1, description="on which outputs were compared")
     inputs: Literal["drawn", "rearranged", "example"] = Field(
@@ -223,8 +234,13 @@ class Numerics(Part):
         " the example rearranged, where they do not depend on the seed; the example alone",
     )
 
+    @property
+    def error(self) -> float:
+        """What is held against the tolerance: the larger of `relative_l2` and `differing`."""
+        return max(self.relative_l2 or 0.0, self.differing or 0.0)
 
-class Cost(Part):
+
+class Cost(Filled):
     """What the mode asks before it pays."""
 
     import_s: NotNegative | None = Field(
@@ -287,7 +303,52 @@ class Failure(Part):
     log: str
 
 
-class Run(Part):
+class GpuState(Part):
+    """One GPU at one moment; null is what it does not tell."""
+
+    reason: Text | None = Field(description="why there are no figures at all")
+    name: Text | None = None
+    uuid: Text | None = None
+    driver: Text | None = None
+    sm_clock_mhz: int | None = None
+    sm_clock_max_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    utilisation_percent: int | None = None
+    throttle_reasons: tuple[str, ...] | None = Field(
+        None, description="what holds the clocks down now, in words"
+    )
+    throttled: bool | None = Field(
+        None, description="whether any of them is more than being idle or a setting of the user's"
+    )
+    held_down_s: dict[str, float] | None = Field(
+        None, description="for which the clocks were held down so far, by what the GPU counts"
+    )
+
+
+class Gpu(Part):
+    """The GPU before the samples and after them."""
+
+    before: GpuState
+    after: GpuState
+
+
+class Execution(Filled):
+    """How the measuring ran, as only its own process can tell."""
+
+    sampling_s: float | None = None
+    stopped_s: float | None = Field(
+        None, description="seconds in which the process was stopped while sampling; not in it"
+    )
+    bookkeeping_share: float | None = Field(
+        None, description="of sampling_s: spent on untimed calls, synchronising and looking"
+    )
+    torch_threads: Count | None = Field(None, description="as PyTorch reports them")
+
+
+class Run(Execution):
     """When and how the measuring process ran."""
 
     started_at: str = Field(description="ISO 8601, UTC")
@@ -300,22 +361,20 @@ class Run(Part):
     other_load_at_start: float | None = Field(
         None, description="cores kept busy by others in half a second before the process started"
     )
-    sampling_s: float | None = None
-    stopped_s: float | None = Field(
-        None, description="seconds in which the process was stopped while sampling; not in it"
-    )
-    bookkeeping_share: float | None = Field(
-        None, description="of sampling_s: spent on untimed calls, synchronising and looking"
-    )
     threads: Several = Field(description="asked for")
-    torch_threads: Count | None = Field(None, description="as PyTorch reports them")
 
 
-class Record(Part):
-    """One case: what it is, how it ended, what was measured."""
+class Known(Part):
+    """What is known of a case before it is measured."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     case: Identity
+    parameters: dict[str, Any] = Field(description="what of the configuration produced this")
+
+
+class Findings(Filled):
+    """How a case ended and what was measured: what its own process tells of it."""
+
     status: Status
     reason: Text | None = Field(None, description="status other than ok: why")
     remedy: Text | None = Field(None, description="status other than ok, or no verdict: what to do")
@@ -329,8 +388,6 @@ class Record(Part):
     flops: Count | None = Field(
         None, description="of one forward pass of the batch, by shape; null: not counted"
     )
-    parameters: dict[str, Any] = Field(description="what of the configuration produced this")
-    run: Run
     warmup: Warmup | None = None
     samples: Samples | None = None
     statistics: Statistics | None = None
@@ -338,9 +395,27 @@ class Record(Part):
     cost: Cost | None = None
     energy: Energy | None = None
     facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
-    gpu: dict[str, Any] | None = Field(None, description="clocks, temperature, throttling")
+    gpu: Gpu | None = None
     warnings: list[Text] = Field([], description="reasons to trust the figures less")
     environment: dict[str, Any] = {}
+
+    def withhold_verdict(self, reason: str, remedy: str) -> None:
+        """Conclude nothing from the samples, whatever their interval is."""
+        self.verdict, self.no_verdict, self.remedy = "unresolved", reason, remedy
+
+
+class Measured(Findings):
+    """What the process of a case returns."""
+
+    run: Execution = Field(default_factory=Execution)
+
+
+class Record(Findings, Known):
+    """One case: what it is, how it ended, what was measured."""
+
+    model_config = ConfigDict(frozen=True, validate_assignment=False)
+
+    run: Run
 
     @model_validator(mode="after")
     def _has_what_its_status_says(self) -> Self:
@@ -356,20 +431,20 @@ class Record(Part):
 
     def in_brief(self) -> str:
         """Return one line for the terminal: the case and how it came out."""
-        told = self.status if self.reason is None else f"{self.status}: {self.reason}"
+        result = self.status if self.reason is None else f"{self.status}: {self.reason}"
         if self.status == "ok" and self.statistics is not None:
             speed_up = self.statistics.speed_up
             bounds = ", ".join(
                 "?" if b is None else f"{b:.3f}" for b in (speed_up.low, speed_up.high)
             )
-            told = (
+            result = (
                 str(self.verdict)
                 if speed_up.says_nothing
                 else f"{speed_up.estimate:.3f}× [{bounds}] {self.verdict}"
             )
             if self.no_verdict is not None:
-                told += f": {self.no_verdict}; {self.remedy}"
-        return f"{self.identity}  {told}"
+                result += f": {self.no_verdict}; {self.remedy}"
+        return f"{self.identity}  {result}"
 
     @property
     def identity(self) -> Case:

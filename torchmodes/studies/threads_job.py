@@ -60,8 +60,9 @@ def _compare(subject: Subject, job: Job, settings: dict[str, Any], count: int) -
         ),
         seed=job.seed,
     )
+    blocks = sampling.samples.counted
     baseline, candidate = statistics.sides(
-        [block.order for block in sampling.counted], [block.seconds for block in sampling.counted]
+        [block.order for block in blocks], [block.seconds for block in blocks]
     )
     measured = statistics.effect(statistics.log_ratios(baseline, candidate))
     return {
