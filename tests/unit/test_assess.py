@@ -1,4 +1,4 @@
-"""The same samples give the same figures: blocks that were measured once, with what came of them."""
+"""The same samples give the same figures: blocks measured once, with what came of them then."""
 
 from __future__ import annotations
 
