@@ -1,4 +1,4 @@
-"""Place every profiled case under the ceilings of its device."""
+"""Place every profiled case under the peaks of its device."""
 
 import json
 from pathlib import Path

@@ -21,7 +21,7 @@ from engine_cases import mode
 from torchmodes.config import Measurement, Profile
 from torchmodes.config.models import MlpModel, TransformersModel
 from torchmodes.machine.environment import describe_environment
-from torchmodes.machine.peaks import measure_ceilings
+from torchmodes.machine.peaks import measure_peaks
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
 from torchmodes.planning.cases import parse_case
@@ -206,7 +206,7 @@ def test_a_server_that_has_initialised_cuda_is_not_forked(tmp_path, monkeypatch)
 
 
 def test_ceilings_of_every_precision():
-    found = measure_ceilings("cuda", threads=2)
+    found = measure_peaks("cuda", threads=2)
     rates = found.flops_per_s
     assert rates["fp16"] > rates["fp32"] > 0
     assert found.copy_bytes_per_s > 0 < found.triad_bytes_per_s

@@ -15,8 +15,8 @@ import pandas as pd
 from torch.profiler import profile
 
 from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
-from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE, write_empty
-from torchmodes.profiling.internals import keep_internals
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TRACE, write_empty
+from torchmodes.profiling.generated_code import keep_generated_code
 from torchmodes.profiling.kernels import kernel_table
 from torchmodes.profiling.layers import ENGINES_WITH_MODULES, LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
@@ -146,8 +146,8 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
             "layers", lambda: _time_layers(subject, job, active, work, directory), file="layers.csv"
         )
     told = _of_the_trace(parts, recorded, lean, resident, subject, unprofiled_s, active)
-    internals = parts.run(
-        "internals", lambda: keep_internals(subject, device, directory / INTERNALS)
+    generated = parts.run(
+        "internals", lambda: keep_generated_code(subject, device, directory / GENERATED_CODE)
     )
     return {
         "status": "ok",
@@ -163,7 +163,7 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
         "work_fault": parts.faults.get("work"),
         "layers": layers or f"none: {parts.faults['layers']}",
         "facts": parts.run("facts", subject.engine.facts) or {},
-        "internals": internals or {"files": [], "fault": parts.faults["internals"]},
+        "internals": generated or {"files": [], "fault": parts.faults["internals"]},
         "faults": parts.faults,
     }
 
