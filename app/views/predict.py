@@ -96,7 +96,7 @@ def _show_prediction(
         st.metric(markdown_text(f"{target.name}{unit}"), in_words(target, said.value))
         st.metric("Latency of the call (indicative)", duration(said.latency_s))
     path = markdown_code(str(artefact.path))
-    st.caption(f"By {markdown_text(artefact.told)} ({path}). {INDICATIVE}")
+    st.caption(f"By {markdown_text(artefact.description)} ({path}). {INDICATIVE}")
 
 
 def _show_all(modes: Sequence[str], statistics: TableStatistics, values: Sequence[float]) -> None:
@@ -129,7 +129,7 @@ def _table(rows: Sequence[tuple[str, Prediction]], statistics: TableStatistics) 
                 "Mode": mode,
                 statistics.target.name: said.value,
                 BESIDE: None if eager is None else said.value - eager,
-                "Answered by": said.artefact.told,
+                "Answered by": said.artefact.description,
             }
             for mode, said in rows
         ]

@@ -105,8 +105,8 @@ def test_the_price_is_the_models_to_the_cent_in_every_mode(
 
 def test_an_archive_comes_before_the_weights_and_both_are_named(run: Path) -> None:
     archive, weights = find_artefacts("torchscript")
-    assert archive.told.startswith("model.pt, a TorchScript archive")
-    assert weights.told.startswith("weights.pt, loaded into the MLP")
+    assert archive.description.startswith("model.pt, a TorchScript archive")
+    assert weights.description.startswith("weights.pt, loaded into the MLP")
     assert [one.kind for one in find_artefacts("eager")] == ["weights"]
 
 

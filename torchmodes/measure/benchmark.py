@@ -151,7 +151,7 @@ def _no_floor(reason: str) -> tuple[None, list[str]]:
 
 
 def record_of(
-    parts: Mapping[str, Any],
+    result: Mapping[str, Any],
     outcome: Outcome | None,
     parameters: Mapping[str, Any],
     *,
@@ -179,7 +179,7 @@ def record_of(
         threads=threads,
     )
     try:
-        measured = Measured.model_validate(parts)
+        measured = Measured.model_validate(result)
         if measured.cost is not None and outcome is not None:
             measured.cost.import_s = outcome.import_s
             measured.cost.peak_children_bytes = outcome.peak_children_bytes

@@ -150,7 +150,7 @@ def together(
         if not numerics.within_tolerance:
             worst = numerics.model_copy(update={"reason": f"{when}: {numerics.reason}"})
             break
-        worst = max(worst, numerics, key=lambda found: found.error)
+        worst = max(worst, numerics, key=lambda compared: compared.error)
     return worst.model_copy(update={"input_sets": count, "inputs": sets.origin})
 
 

@@ -167,11 +167,11 @@ def roofline(
     """
     points = []
     for summary in profiles:
-        told = summary["case"]
-        case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}".format(**told)
-        machine = machines.get(told["device"], {})
+        identity = summary["case"]
+        case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}".format(**identity)
+        machine = machines.get(identity["device"], {})
         point = place(
-            *(case, summary, roof_of(machine, told["precision"])),
+            *(case, summary, roof_of(machine, identity["precision"])),
             median_s=medians.get(case),
             no_roof=machine.get("reason"),
         )

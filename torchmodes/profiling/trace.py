@@ -145,7 +145,7 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
         layers = parts.run(
             "layers", lambda: _time_layers(subject, job, active, work, directory), file="layers.csv"
         )
-    told = _of_the_trace(parts, recorded, lean, resident, subject, unprofiled_s, active)
+    of_trace = _of_the_trace(parts, recorded, lean, resident, subject, unprofiled_s, active)
     generated = parts.run(
         "internals", lambda: keep_generated_code(subject, device, directory / GENERATED_CODE)
     )
@@ -154,8 +154,8 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
         "steps": active,
         "span": SPANS[job.case.task],
         "unprofiled_step_s": unprofiled_s,
-        **told,
-        "lean": None if lean is None else _told(lean.overview, unprofiled_s),
+        **of_trace,
+        "lean": None if lean is None else _in_brief(lean.overview, unprofiled_s),
         "flops": work.flops,
         "flops_fault": work.flops_fault,
         "compulsory_bytes": work.compulsory_bytes,
@@ -189,20 +189,20 @@ def _of_the_trace(
     parts.write("operators.csv", lambda: operator_table(recorded, trace, own, steps=steps))
     parts.write("kernels.csv", lambda: kernel_table(trace))
     parts.write("memory.csv", lambda: memory_timeline(resident.table(), trace))
-    found = parts.run(
+    shown = parts.run(
         "overview", lambda: _overview(trace, lean, parts.directory / OVERVIEW), file=OVERVIEW
     )
     peak = parts.run(
         "memory_peak", lambda: peak_by_category(trace, weights=subject.built.parameter_bytes)
     )
     return {
-        "profiled_step_s": None if found is None else found.wall_s,
-        "distortion": None if found is None else found.wall_s / unprofiled_s,
+        "profiled_step_s": None if shown is None else shown.wall_s,
+        "distortion": None if shown is None else shown.wall_s / unprofiled_s,
         "memory_peak_bytes": None if peak is None else asdict(peak),
     }
 
 
-def _told(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
+def _in_brief(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
     return {
         "step_s": lean.wall_s,
         "distortion": lean.wall_s / unprofiled_s,

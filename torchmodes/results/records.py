@@ -481,11 +481,11 @@ def read_record(path: Path) -> Record:
 def _corrupt(path: Path, error: ValidationError) -> CorruptRecord:
     """Say what is wrong with a record: another version is told as such."""
     for fault in error.errors():
-        if fault["loc"] == ("schema_version",) and isinstance(found := fault["input"], int):
-            age = "a newer" if found > SCHEMA_VERSION else "an older"
+        if fault["loc"] == ("schema_version",) and isinstance(version := fault["input"], int):
+            age = "a newer" if version > SCHEMA_VERSION else "an older"
             return CorruptRecord(
                 path,
-                f"was made by {age} torchmodes (its schema is {found}, this one reads"
+                f"was made by {age} torchmodes (its schema is {version}, this one reads"
                 f" {SCHEMA_VERSION})",
                 remedy=f"read it with that one, or {AGAIN}",
             )
