@@ -12,7 +12,15 @@ from torchmodes.measure.assess import assess
 from torchmodes.measure.load import Load
 from torchmodes.measure.sampler import Sampling
 from torchmodes.planning.cases import parse_case
-from torchmodes.results.records import Interval, Measured, Part, Samples, Statistics, Warmup
+from torchmodes.results.records import (
+    Execution,
+    Interval,
+    Measured,
+    Part,
+    Samples,
+    Statistics,
+    Warmup,
+)
 
 STORED = json.loads((Path(__file__).parent / "measured_blocks.json").read_text())
 
@@ -22,8 +30,7 @@ def assessed(stored: dict[str, Any]) -> Measured:
         samples=Samples.model_validate(stored["samples"]),
         warmup=Warmup(calls=20, seconds=0.2, steady=True),
         converged=stored["statistics"]["converged"],
-        seconds=1.0,
-        bookkeeping_share=0.5,
+        run=Execution(sampling_s=1.0, bookkeeping_share=0.5),
     )
     return assess(
         parse_case(stored["case"]),

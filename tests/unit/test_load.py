@@ -25,7 +25,7 @@ from torchmodes.measure.load import (
 )
 from torchmodes.measure.sampler import Sampling
 from torchmodes.planning.cases import parse_case
-from torchmodes.results.records import Block, Measured, Samples, Warmup
+from torchmodes.results.records import Block, Execution, Measured, Samples, Warmup
 
 QUIET = Load(own=2.0, others=0.03, stolen=0.02, cores=2)
 STAT = """\
@@ -169,8 +169,7 @@ def judged(
         samples=Samples(clock="made up", calls_per_sample=1, blocks=taken),
         warmup=Warmup(calls=20, seconds=0.1, steady=True),
         converged=True,
-        seconds=2.0,
-        bookkeeping_share=0.1,
+        run=Execution(sampling_s=2.0, bookkeeping_share=0.1),
     )
     case = parse_case(f"inference/{device}/m/fast/fp32-b1")
     return assess(

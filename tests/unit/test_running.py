@@ -120,13 +120,13 @@ def sampled(*, stop_at_call: int, stop_s: float, call_s: float = 0.02) -> Sampli
 
 def test_the_block_that_was_interrupted_is_kept_and_not_counted() -> None:
     undisturbed, stopped = (sampled(stop_at_call=n, stop_s=20.0) for n in (-1, 200))
-    assert stopped.stopped_s == pytest.approx(20, abs=0.1)
+    assert stopped.run.stopped_s == pytest.approx(20, abs=0.1)
     assert len(stopped.samples.counted) == len(stopped.samples.blocks) - 1
     (interrupted,) = set(stopped.samples.blocks) - set(stopped.samples.counted)
     assert max(interrupted.seconds) > 20 or sum(interrupted.seconds) < 0.2  # a call, or leading in
     assert max(max(block.seconds) for block in stopped.samples.counted) < 0.1
     assert len(stopped.samples.counted) == pytest.approx(len(undisturbed.samples.counted), abs=2)
-    assert stopped.seconds < 6.5, "it eats no budget"
+    assert stopped.run.sampling_s < 6.5, "it eats no budget"
 
 
 def test_where_the_only_block_was_interrupted_another_is_taken() -> None:

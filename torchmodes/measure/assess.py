@@ -11,7 +11,7 @@ from torchmodes.measure.latency import drift, latency, throughput, two_speeds
 from torchmodes.measure.load import Load
 from torchmodes.measure.sampler import Sampling
 from torchmodes.planning.cases import Case
-from torchmodes.results.records import Cost, Execution, Interval, Latency, Measured, Statistics
+from torchmodes.results.records import Cost, Interval, Latency, Measured, Statistics
 
 AGAIN = "then delete this record and run snakemake again"
 
@@ -66,11 +66,7 @@ def assess(
     result = Measured(
         status="ok",
         verdict=statistics.verdict(effect, beyond=beyond),
-        run=Execution(
-            sampling_s=sampling.seconds,
-            stopped_s=sampling.stopped_s,
-            bookkeeping_share=sampling.bookkeeping_share,
-        ),
+        run=sampling.run,
         warmup=sampling.warmup,
         samples=samples,
         statistics=Statistics(
@@ -171,12 +167,12 @@ def _two_speeds(sides: dict[str, Latency]) -> list[str]:
 
 def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:
     warnings = []
-    if sampling.stopped_s:
+    if sampling.run.stopped_s:
         taken = len(sampling.samples.blocks)
         left_out = taken - len(sampling.samples.counted)
         warnings.append(
-            f"the process was stopped for {sampling.stopped_s:.0f} s (a suspended machine, a stop"
-            f" signal); of {taken:,} blocks {left_out:,} in which it was are not counted"
+            f"the process was stopped for {sampling.run.stopped_s:.0f} s (a suspended machine, a"
+            f" stop signal); of {taken:,} blocks {left_out:,} in which it was are not counted"
         )
     if not sampling.warmup.steady:
         warnings.append(

@@ -13,7 +13,7 @@ from torchmodes.measure.clock import Call, Clock, Timing, collector_paused, empt
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.statistics import effect
 from torchmodes.measure.stopping import StoppingRule
-from torchmodes.results.records import Block, Samples, Warmup
+from torchmodes.results.records import Block, Execution, Samples, Warmup
 
 Order = Literal["ABBA", "BAAB"]
 Four = tuple[float, float, float, float]
@@ -80,21 +80,14 @@ class Sampling:
     warmup : Warmup
     converged : bool
         Whether the target half-width was reached.
-    seconds : float
-        From the first sample to the last, without `stopped_s`.
-    stopped_s : float
-        In which the process was stopped meanwhile.
-    bookkeeping_share : float
-        Part of `seconds` spent outside samples: leading in, synchronising, looking, collecting
-        garbage.
+    run : Execution
+        How long it took.
     """
 
     samples: Samples
     warmup: Warmup
     converged: bool
-    seconds: float
-    bookkeeping_share: float
-    stopped_s: float = 0.0
+    run: Execution
 
 
 def sample(
@@ -166,9 +159,11 @@ def sample(
         ),
         warmup=warmup,
         converged=half_width is not None and half_width < settings.target_half_width,
-        seconds=seconds,
-        bookkeeping_share=max(0.0, 1 - sampled / seconds) if seconds > 0 else 0.0,
-        stopped_s=running.stopped_s - stopped_before_s,
+        run=Execution(
+            sampling_s=seconds,
+            stopped_s=running.stopped_s - stopped_before_s,
+            bookkeeping_share=max(0.0, 1 - sampled / seconds) if seconds > 0 else 0.0,
+        ),
     )
 
 

@@ -338,7 +338,7 @@ class Gpu(Part):
 class Execution(Filled):
     """How the measuring ran, as only its own process can tell."""
 
-    sampling_s: float | None = None
+    sampling_s: float | None = Field(None, description="from the first sample to the last")
     stopped_s: float | None = Field(
         None, description="seconds in which the process was stopped while sampling; not in it"
     )
