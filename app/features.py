@@ -13,14 +13,14 @@ from torchmodes.config import BASELINE_MODE, parse_config
 from torchmodes.planning.cases import TABLE_STATISTICS, find_trainings
 from torchmodes.prediction.predict import beyond_training, decimals, in_words, usual
 from torchmodes.report.markdown import markdown_text
-from torchmodes.workloads.training.dataset import Column, Statistics, load_statistics
+from torchmodes.workloads.training.dataset import Column, TableStatistics, load_statistics
 
 KEPT = "kept values"
 KEPT_MODE = "kept mode"
 COLUMNS = 2
 
 
-def read_statistics() -> Statistics | None:
+def read_statistics() -> TableStatistics | None:
     """Return the statistics of the table, or say what makes them."""
     try:
         return load_statistics(Path(TABLE_STATISTICS))
@@ -45,7 +45,7 @@ def choose_mode() -> str:
     return mode
 
 
-def ask_for_values(statistics: Statistics) -> list[float]:
+def ask_for_values(statistics: TableStatistics) -> list[float]:
     """Show one input per feature, in its own unit, and flag what the model has never seen."""
     kept = st.session_state.setdefault(KEPT, {})
     values: list[float] = []

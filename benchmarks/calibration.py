@@ -1,6 +1,6 @@
 """How often the 95 % interval holds the truth, by simulation: the table of docs/measuring.md.
 
-``python -m benchmarks.calibration`` prints it. Each noise is a way in which quads were
+``python -m benchmarks.calibration`` prints it. Each noise is a way in which blocks were
 seen, or are feared, to scatter; its true centre is known, so coverage can be counted.
 """
 
@@ -21,7 +21,7 @@ Noise = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
 
 def spikes(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
-    """Return normal noise with every tenth quad ten times as noisy: a neighbour wakes up."""
+    """Return normal noise with every tenth block ten times as noisy: a neighbour wakes up."""
     return rng.normal(size=n) * np.where(rng.random(n) < 0.1, 10, 1)
 
 
@@ -32,13 +32,13 @@ def one_sided_spikes(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
 
 
 def two_levels(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
-    """Return noise with a level for each order of the quad, drawn as the sampler draws orders."""
+    """Return noise with a level for each order of the block, drawn as the sampler draws orders."""
     pairs = rng.permuted(np.tile([1.0, -1.0], (n // 2 + 1, 1)), axis=1)
     return 0.3 * rng.normal(size=n) + pairs.ravel()[:n]
 
 
 def autoregressive(rho: float) -> Noise:
-    """Return noise whose successive quads correlate by rho."""
+    """Return noise whose successive blocks correlate by rho."""
 
     def noise(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
         innovations = rng.normal(size=n) * np.sqrt(1 - rho**2)
@@ -79,10 +79,10 @@ def true_centre(name: str) -> float:
     return float(population[cut:-cut].mean())
 
 
-def coverage(name: str, *, quads: int, repeats: int, seed: int) -> float:
+def coverage(name: str, *, blocks: int, repeats: int, seed: int) -> float:
     """Return the share of `repeats` runs of fixed length whose interval holds the truth."""
     rng, truth = np.random.default_rng(seed), true_centre(name)
-    return sum(_holds(NOISES[name](rng, quads), truth) for _ in range(repeats)) / repeats
+    return sum(_holds(NOISES[name](rng, blocks), truth) for _ in range(repeats)) / repeats
 
 
 def stopped_coverage(name: str, *, scale: float, repeats: int, seed: int) -> tuple[float, int]:
@@ -93,7 +93,7 @@ def stopped_coverage(name: str, *, scale: float, repeats: int, seed: int) -> tup
     name : str
         Of a noise in `NOISES`.
     scale : float
-        What the noise is multiplied by: about the relative scatter of one quad.
+        What the noise is multiplied by: about the relative scatter of one block.
     repeats, seed : int
         Number of runs, and of the random stream.
     """
@@ -133,7 +133,7 @@ def main() -> None:
     head = [f"n = {n}" for n in lengths] + [f"stopped, {scale:.0%}" for scale in scales]
     sys.stdout.write("| noise | " + " | ".join(head) + " |\n|---|" + "---|" * len(head) + "\n")
     for name in NOISES:
-        row = [f"{coverage(name, quads=n, repeats=repeats, seed=n):.1%}" for n in lengths]
+        row = [f"{coverage(name, blocks=n, repeats=repeats, seed=n):.1%}" for n in lengths]
         for scale in scales:
             share, length = stopped_coverage(name, scale=scale, repeats=repeats, seed=1)
             row.append(f"{share:.1%} ({length})")

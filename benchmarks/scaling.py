@@ -169,7 +169,7 @@ def plans(cases: int, *, rounds: int) -> dict[str, Any]:
 
 
 def write_records(cases: int, folder: Path) -> None:
-    """Write synthetic records where the workflow would, 200 quads each."""
+    """Write synthetic records where the workflow would, 200 blocks each."""
     from tests.record_factory import make_record
     from torchmodes.config import Grid
     from torchmodes.planning.cases import expand_grids
@@ -179,7 +179,7 @@ def write_records(cases: int, folder: Path) -> None:
         make_record(
             f"inference/cpu/m/{'eager' if number == 0 else 'mode'}/fp32-b1",
             speed_up=1 + 0.05 * number,
-            quads=200,
+            blocks=200,
             seed=number,
         )
         for number in range(8)
@@ -196,7 +196,7 @@ def summarize(folder: Path) -> None:
     from torchmodes.report.tables import summary_table, write_summary
     from torchmodes.results.records import read_records
 
-    table = summary_table(read_records(_records(folder), quads=False))
+    table = summary_table(read_records(_records(folder), blocks=False))
     write_summary(table, folder / "summary.csv", folder / "summary.parquet")
 
 

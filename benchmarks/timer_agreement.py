@@ -37,7 +37,7 @@ def compare(argument: dict[str, Any]) -> dict[str, Any]:
                 one.call, one.call, clock=make_clock("cpu"), settings=settings, seed=seed
             )
             baseline, _ = sides(
-                [q.order for q in taken.counted], [q.seconds for q in taken.counted]
+                [q.order for q in taken.samples.counted], [q.seconds for q in taken.samples.counted]
             )
             return latency(baseline).median_s
 

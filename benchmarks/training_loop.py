@@ -10,7 +10,7 @@ collates to a batch and the loop moves to the device. What that costs depends on
 there are two: one converts a row of NumPy arrays at each access, as most tutorials do; the other
 holds tensors (``TensorDataset``), the cheapest that gives single rows.
 
-Single steps of the two are interleaved in one process, in quads of balanced random order, and
+Single steps of the two are interleaved in one process, in blocks of balanced random order, and
 compared with the project's own statistics (docs/measuring.md). A step that begins an epoch pays for
 its beginning too.
 """
@@ -85,8 +85,8 @@ class Comparison:
 
     def sides(self) -> tuple[np.ndarray, np.ndarray]:
         """Return seconds per step of the usual loop and of the project's."""
-        quads = self.sampling.counted
-        return sides([quad.order for quad in quads], [quad.seconds for quad in quads])
+        blocks = self.sampling.samples.counted
+        return sides([block.order for block in blocks], [block.seconds for block in blocks])
 
 
 def main() -> None:
@@ -239,7 +239,8 @@ def show(found: dict[str, Comparison], *, batch_size: int, workers: int) -> None
             *(_milliseconds(seconds) for seconds in comparison.sides()),
             "\n".join(f"{loss:.4f}" for loss in comparison.losses),
             f"[bold]{measured.speed_up:.2f}[/]\n"
-            f"{measured.speed_up_low:.2f} to {measured.speed_up_high:.2f}\n{measured.quads} quads",
+            f"{measured.speed_up_low:.2f} to {measured.speed_up_high:.2f}\n"
+            f"{measured.blocks} blocks",
         )
     Console().print(table)
 

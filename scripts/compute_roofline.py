@@ -1,4 +1,4 @@
-"""Place every profiled case under the ceilings of its device."""
+"""Place every profiled case under the peaks of its device."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    records, _ = read_whole_records(map(Path, snakemake.input.records), quads=False)
+    records, _ = read_whole_records(map(Path, snakemake.input.records), blocks=False)
     medians = {
         str(record.identity): record.statistics.candidate.median_s
         for record in records

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    study = scale_batches(*read_whole_records(map(Path, snakemake.input), quads=False))
+    study = scale_batches(*read_whole_records(map(Path, snakemake.input), blocks=False))
     write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    records, unreadable = read_whole_records(map(Path, snakemake.input), quads=False)
+    records, unreadable = read_whole_records(map(Path, snakemake.input), blocks=False)
     study = compare_contexts(records, snakemake.params.contexts, unreadable)
     write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")

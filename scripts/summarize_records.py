@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    records, unreadable = read_whole_records(map(Path, snakemake.input), quads=False)
+    records, unreadable = read_whole_records(map(Path, snakemake.input), blocks=False)
     write_summary(
         summary_table(records, unreadable),
         Path(snakemake.output.csv),

@@ -32,7 +32,6 @@ from torchmodes.results.records import (
     Failure,
     Identity,
     Interval,
-    Latency,
     Numerics,
     Record,
     Run,
@@ -68,7 +67,7 @@ def make_record(
     *,
     status: Status = "ok",
     speed_up: float = 1.0,
-    quads: int = 60,
+    blocks: int = 60,
     baseline_s: float = 7e-3,
     noise: float = 0.02,
     noise_floor: float | None = 0.008,
@@ -99,8 +98,8 @@ def make_record(
         With ``ok`` it has samples; with ``wrong`` numerics out of tolerance; else neither.
     speed_up
         The true one; the estimate differs from it by the noise.
-    quads, baseline_s, noise
-        Number of quads, the baseline's typical seconds, and the relative spread of a sample.
+    blocks, baseline_s, noise
+        Number of blocks, the baseline's typical seconds, and the relative spread of a sample.
     noise_floor
         Relative, as an A/A case would have given.
     """
@@ -119,7 +118,7 @@ def make_record(
         )
     if status == "ok":
         samples = make_samples(
-            speed_up=speed_up, quads=quads, baseline_s=baseline_s, noise=noise, seed=seed
+            speed_up=speed_up, blocks=blocks, baseline_s=baseline_s, noise=noise, seed=seed
         )
         beyond = margin(
             minimum_effect=MINIMUM_EFFECT,
@@ -193,14 +192,14 @@ def make_record(
 
 
 def make_samples(
-    *, speed_up: float, quads: int, baseline_s: float, noise: float, seed: int
+    *, speed_up: float, blocks: int, baseline_s: float, noise: float, seed: int
 ) -> Samples:
-    """Draw quads: a machine that wanders, samples with a heavy tail, an order drawn at random."""
+    """Draw blocks: a machine that wanders, samples with a heavy tail, an order drawn at random."""
     random = np.random.default_rng(seed)
-    wander = 1 + 0.06 * np.sin(np.linspace(0, 9, quads) + random.uniform(0, 6))
-    tail = np.where(random.random((quads, 4)) < 0.03, random.exponential(0.5, (quads, 4)), 0)
-    factors = wander[:, None] * np.exp(noise * random.standard_normal((quads, 4))) * (1 + tail)
-    orders = random.choice(["ABBA", "BAAB"], quads)
+    wander = 1 + 0.06 * np.sin(np.linspace(0, 9, blocks) + random.uniform(0, 6))
+    tail = np.where(random.random((blocks, 4)) < 0.03, random.exponential(0.5, (blocks, 4)), 0)
+    factors = wander[:, None] * np.exp(noise * random.standard_normal((blocks, 4))) * (1 + tail)
+    orders = random.choice(["ABBA", "BAAB"], blocks)
     made, at_s = [], 0.0
     for order, factor in zip(orders, factors, strict=True):
         seconds = [
@@ -223,7 +222,7 @@ def make_statistics(
     """Derive statistics from samples with the project's own functions."""
     measured = _measured(samples)
     baseline, candidate = _sides(samples)
-    wandering = drift(baseline, [quad.at_s for quad in samples.quads])
+    wandering = drift(baseline, [block.at_s for block in samples.blocks])
     return Statistics(
         speed_up=Interval(
             estimate=math.exp(measured.centre),
@@ -231,13 +230,13 @@ def make_statistics(
             high=measured.speed_up_high,
         ),
         half_width=measured.half_width,
-        quads=measured.quads,
+        blocks=measured.blocks,
         converged=converged,
         noise_floor=noise_floor,
         margin=math.expm1(beyond),
         p_value=p_value(measured, beyond=beyond),
-        baseline=Latency(**vars(latency(baseline))),
-        candidate=Latency(**vars(latency(candidate))),
+        baseline=latency(baseline),
+        candidate=latency(candidate),
         throughput_per_s=throughput(candidate, items_per_call=batch_size),
         drift=wandering.change,
         drifting=wandering.drifting,
@@ -268,11 +267,7 @@ def make_cost(
         parameter_bytes=270_000,
         cpu_cores_used=1.9,
         other_load=0.1,
-        break_even_calls=(
-            None
-            if even.calls is None
-            else Interval(estimate=even.calls, low=even.low, high=even.high)
-        ),
+        break_even_calls=even,
     )
 
 
@@ -302,7 +297,7 @@ def house_price_records() -> list[Record]:
             seed=3,
         ),
         make_record(
-            case.format("fx"), speed_up=1.002, first_call_s=0.05, prepare_s=0.04, quads=200, seed=4
+            case.format("fx"), speed_up=1.002, first_call_s=0.05, prepare_s=0.04, blocks=200, seed=4
         ),
         make_record(
             case.format("fx-custom-op"), speed_up=0.93, first_call_s=0.05, prepare_s=0.9, seed=5
@@ -311,7 +306,7 @@ def house_price_records() -> list[Record]:
             case.format("torchscript"),
             speed_up=1.01,
             noise=0.09,
-            quads=30,
+            blocks=30,
             converged=False,
             prepare_s=0.12,
             first_call_s=0.9,
@@ -358,7 +353,7 @@ def write_training(run: TrainingRun, folder: Path) -> Path:
 
 
 def _sides(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    return sides([q.order for q in samples.quads], [q.seconds for q in samples.quads])
+    return sides([q.order for q in samples.blocks], [q.seconds for q in samples.blocks])
 
 
 def _measured(samples: Samples) -> Effect:

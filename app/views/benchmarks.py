@@ -155,7 +155,7 @@ def _show_table(cases: Sequence[Judged], varying: Sequence[str]) -> None:
             "Items/s": tidy["throughput_per_s"],
             "Cold start, s": tidy["cold_s"],
             "Memory, MB": [_megabytes(judged.memory_bytes) for judged in cases],
-            "Quads": tidy["quads"],
+            "Blocks": tidy["quads"],
         }
     )
     digits = {"Speed-up": "%.3f×", "Low": "%.3f", "High": "%.3f", "Items/s": "%,.0f"}

@@ -25,7 +25,7 @@ from torchmodes.prediction.loading import load_mlp
 from torchmodes.prediction.predict import in_words, normalise
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.style import look
-from torchmodes.workloads.training.dataset import Statistics
+from torchmodes.workloads.training.dataset import TableStatistics
 
 TEXTS = {
     "graph.txt": "Graph",
@@ -68,7 +68,7 @@ def show() -> None:
         _show_texts(mode)
 
 
-def _show_row(statistics: Statistics, values: list[float]) -> None:
+def _show_row(statistics: TableStatistics, values: list[float]) -> None:
     scores = normalise(statistics, values)[0].tolist()
     st.dataframe(
         pd.DataFrame(

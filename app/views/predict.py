@@ -24,7 +24,7 @@ from torchmodes.prediction.artefacts import (
 from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.quantities import duration
-from torchmodes.workloads.training.dataset import Statistics
+from torchmodes.workloads.training.dataset import TableStatistics
 
 ALLOWED = "archives to run although nobody vouches for them"
 TRUST = "I trust who made this file: run it"
@@ -76,7 +76,9 @@ def _choose() -> Artefact | None:
     )
 
 
-def _show_prediction(artefact: Artefact, statistics: Statistics, values: Sequence[float]) -> None:
+def _show_prediction(
+    artefact: Artefact, statistics: TableStatistics, values: Sequence[float]
+) -> None:
     allowed = st.session_state.setdefault(ALLOWED, set())
     try:
         said = predict(artefact, statistics, values, allowed=allowed)
@@ -94,10 +96,10 @@ def _show_prediction(artefact: Artefact, statistics: Statistics, values: Sequenc
         st.metric(markdown_text(f"{target.name}{unit}"), in_words(target, said.value))
         st.metric("Latency of the call (indicative)", duration(said.latency_s))
     path = markdown_code(str(artefact.path))
-    st.caption(f"By {markdown_text(artefact.told)} ({path}). {INDICATIVE}")
+    st.caption(f"By {markdown_text(artefact.description)} ({path}). {INDICATIVE}")
 
 
-def _show_all(modes: Sequence[str], statistics: Statistics, values: Sequence[float]) -> None:
+def _show_all(modes: Sequence[str], statistics: TableStatistics, values: Sequence[float]) -> None:
     rows, problems = [], []
     for mode in modes:
         try:
@@ -119,7 +121,7 @@ def _show_all(modes: Sequence[str], statistics: Statistics, values: Sequence[flo
         show_problem(str(problem), remedy=problem.remedy)
 
 
-def _table(rows: Sequence[tuple[str, Prediction]], statistics: Statistics) -> pd.DataFrame:
+def _table(rows: Sequence[tuple[str, Prediction]], statistics: TableStatistics) -> pd.DataFrame:
     eager = next((said.value for mode, said in rows if mode == BASELINE_MODE), None)
     return pd.DataFrame(
         [
@@ -127,7 +129,7 @@ def _table(rows: Sequence[tuple[str, Prediction]], statistics: Statistics) -> pd
                 "Mode": mode,
                 statistics.target.name: said.value,
                 BESIDE: None if eager is None else said.value - eager,
-                "Answered by": said.artefact.told,
+                "Answered by": said.artefact.description,
             }
             for mode, said in rows
         ]

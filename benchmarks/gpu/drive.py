@@ -294,7 +294,7 @@ def particulars(record: Record) -> list[str]:
             f"baseline {_us(found.baseline.median_s)}, candidate {_us(found.candidate.median_s)},"
             f" by events {_us(candidate_device_s(record))},"
             f" empty sample {_us(samples.empty_sample_s)},"
-            f" {found.quads} quads, ± {_percent(found.half_width)},"
+            f" {found.blocks} blocks, ± {_percent(found.half_width)},"
             f" noise floor {_percent(found.noise_floor)}"
         )
     if cost is not None and record.numerics is not None:
@@ -305,10 +305,11 @@ def particulars(record: Record) -> list[str]:
             f" relative L2 {_error(record.numerics.relative_l2)},"
             f" J per item {energy and (energy.joules_per_item or energy.reason)}"
         )
-    if record.gpu is not None and (after := record.gpu["after"]):
+    if record.gpu is not None:
+        after = record.gpu.after
         lines.append(
-            f"GPU {after['reason'] or ''} {after['sm_clock_mhz']} MHz, {after['power_w']} W,"
-            f" {after['throttle_reasons']}, held down {after['held_down_s']}"
+            f"GPU {after.reason or ''} {after.sm_clock_mhz} MHz, {after.power_w} W,"
+            f" {after.throttle_reasons}, held down {after.held_down_s}"
         )
     lines.append(
         f"{record.run.start_method}, started in {record.run.start_s:.1f} s,"
@@ -319,12 +320,12 @@ def particulars(record: Record) -> list[str]:
 
 def candidate_device_s(record: Record) -> float | None:
     """Return the candidate's median by the device's events; None where there are none."""
-    quads = record.samples.quads if record.samples is not None else []
-    timed = [quad for quad in quads if quad.device_seconds is not None]
+    blocks = record.samples.blocks if record.samples is not None else []
+    timed = [block for block in blocks if block.device_seconds is not None]
     if not timed:
         return None
     _, candidate = sides(
-        [quad.order for quad in timed], [quad.device_seconds or () for quad in timed]
+        [block.order for block in timed], [block.device_seconds or () for block in timed]
     )
     return float(median(candidate.ravel()))
 

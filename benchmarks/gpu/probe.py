@@ -17,7 +17,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def context() -> dict[str, Any]:
 def state() -> dict[str, Any]:
     """Ask NVML as a case does, and how long that takes."""
     began = time.perf_counter()
-    told = asdict(gpu.gpu_state(0))
+    told = gpu.gpu_state(0).model_dump()
     return {"seconds": time.perf_counter() - began, "state": told, "described": describe_gpu()}
 
 

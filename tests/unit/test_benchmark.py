@@ -38,7 +38,7 @@ def measured_on(here: dict[str, Any], there: dict[str, Any], monkeypatch: pytest
     def run_cold(target, argument, *, log):
         given.update(argument)
         record = make_record(CASE.format("fx")).model_dump(mode="json")
-        own = ("case", "parameters", "run", "environment")
+        own = ("schema_version", "case", "parameters", "run", "environment")
         return {key: value for key, value in record.items() if key not in own}, None
 
     monkeypatch.setattr(benchmark, "run_cold", run_cold)
@@ -80,8 +80,8 @@ def test_an_aa_case_of_other_hardware_gives_none(
     ("aa", "why"),
     [
         (make_record(CASE.format("eager"), status="failed"), "has no result"),
-        (make_record(CASE.format("eager"), quads=1), "has too few quads for an interval"),
-        (make_record(CASE.format("eager"), quads=3, noise=2.0), "is too noisy to say anything"),
+        (make_record(CASE.format("eager"), blocks=1), "has too few blocks for an interval"),
+        (make_record(CASE.format("eager"), blocks=3, noise=2.0), "is too noisy to say anything"),
         (make_record(CASE.format("eager")), "was measured with 2 threads, not 4"),
         (make_record(CASE.format("eager"), environment={"gpu": []}), "on other hardware"),
     ],

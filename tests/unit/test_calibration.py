@@ -15,9 +15,9 @@ def enough(share: float, *, nominal: float) -> bool:
 
 
 @pytest.mark.parametrize("noise", CALM)
-@pytest.mark.parametrize("quads", [3, 10, 40])
-def test_fixed_length(noise: str, quads: int) -> None:
-    share = coverage(noise, quads=quads, repeats=REPEATS, seed=7)
+@pytest.mark.parametrize("blocks", [3, 10, 40])
+def test_fixed_length(noise: str, blocks: int) -> None:
+    share = coverage(noise, blocks=blocks, repeats=REPEATS, seed=7)
     assert enough(share, nominal=0.95)
     assert share <= 0.995, "an interval this wide could say nothing"
 
@@ -25,18 +25,18 @@ def test_fixed_length(noise: str, quads: int) -> None:
 @pytest.mark.parametrize("noise", ["normal", "spikes"])
 @pytest.mark.parametrize("scale", [0.01, 0.02])
 def test_stopping_on_the_width_costs_no_coverage(noise: str, scale: float) -> None:
-    share, quads = stopped_coverage(noise, scale=scale, repeats=REPEATS, seed=7)
+    share, blocks = stopped_coverage(noise, scale=scale, repeats=REPEATS, seed=7)
     assert enough(share, nominal=0.945)
-    assert 10 < quads < 100
+    assert 10 < blocks < 100
 
 
-@pytest.mark.parametrize(("noise", "quads", "nominal"), [
+@pytest.mark.parametrize(("noise", "blocks", "nominal"), [
     ("exponential", 20, 0.94),
     ("autoregressive 0.2", 20, 0.94),
     ("autoregressive 0.5", 100, 0.93),
     ("slow waves", 400, 0.90),
 ])  # fmt: skip
 def test_what_is_lost_to_skewed_and_dependent_noise_is_bounded(
-    noise: str, quads: int, nominal: float
+    noise: str, blocks: int, nominal: float
 ) -> None:
-    assert enough(coverage(noise, quads=quads, repeats=REPEATS, seed=7), nominal=nominal)
+    assert enough(coverage(noise, blocks=blocks, repeats=REPEATS, seed=7), nominal=nominal)

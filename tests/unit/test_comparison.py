@@ -25,7 +25,7 @@ from torchmodes.report.comparison.pages import render_comparison, render_markdow
 from torchmodes.report.comparison.runs import Run, load_run
 from torchmodes.report.comparison.terminal import print_comparison
 from torchmodes.report.quantities import ratio_range
-from torchmodes.results.records import Interval, Quad, Record, write_record
+from torchmodes.results.records import Block, Interval, Record, write_record
 
 ROOT = Path(__file__).parents[2]
 CASE = "training/cpu/house_price/{}/fp32-b2048"
@@ -39,7 +39,7 @@ def again(seed: int, **speed_ups: float) -> Run:
     """Another run of the same cases: other samples, and these true speed-ups."""
     truth = {"eager": 1.0, "inductor": 1.2, "fx": 1.0} | speed_ups
     return run_of(
-        later(make_record(CASE.format(mode), speed_up=s, quads=150, seed=100 * seed + i), seed)
+        later(make_record(CASE.format(mode), speed_up=s, blocks=150, seed=100 * seed + i), seed)
         for i, (mode, s) in enumerate(truth.items())
     )
 
@@ -54,18 +54,20 @@ def later(record: Record, day: int, **run: str) -> Record:
 def slowed(record: Record, factor: float = 1.2, *, sides: str = "B") -> Record:
     """The same measurement with samples (of the mode, not of eager) that much longer."""
     assert record.samples is not None
-    quads = [
-        quad.model_copy(
+    blocks = [
+        block.model_copy(
             update={
                 "seconds": tuple(
                     s * factor if side in sides else s
-                    for side, s in zip(quad.order, quad.seconds, strict=True)
+                    for side, s in zip(block.order, block.seconds, strict=True)
                 )
             }
         )
-        for quad in record.samples.quads
+        for block in record.samples.blocks
     ]
-    return record.model_copy(update={"samples": record.samples.model_copy(update={"quads": quads})})
+    return record.model_copy(
+        update={"samples": record.samples.model_copy(update={"blocks": blocks})}
+    )
 
 
 def elsewhere() -> dict:
@@ -132,7 +134,7 @@ def test_another_run_of_the_same_shows_what_changed_and_makes_up_nothing() -> No
 def test_a_slower_machine_makes_no_mode_slower_but_eagers_own_line_tells() -> None:
     there = run_of(house_price_records())
     here = run_of(
-        later(make_record(r.identity, baseline_s=14e-3, speed_up=s, quads=150, seed=40 + i), 3)
+        later(make_record(r.identity, baseline_s=14e-3, speed_up=s, blocks=150, seed=40 + i), 3)
         for i, (r, s) in enumerate(
             zip(there.records.values(), (1, 1.1, 1.21, 1, 0.93, 1), strict=True)
         )
@@ -260,11 +262,11 @@ def test_the_floors_of_two_runs_add_in_quadrature() -> None:
     assert floor_of_two(None, 0.04) is None
 
 
-@pytest.mark.parametrize("quads", [1, 2])
-def test_hopelessly_few_quads_give_an_open_interval_and_no_claim(quads: int) -> None:
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_hopelessly_few_blocks_give_an_open_interval_and_no_claim(blocks: int) -> None:
     there, here = (
         run_of(
-            later(make_record(CASE.format(mode), quads=quads, noise=5.0, seed=seed + day), day)
+            later(make_record(CASE.format(mode), blocks=blocks, noise=5.0, seed=seed + day), day)
             for seed, mode in ((10, "eager"), (30, "fx"))
         )
         for day in (1, 2)
@@ -295,10 +297,10 @@ def test_a_run_beside_other_programs_is_no_evidence_of_a_change() -> None:
     assert exit_code(comparison, count_eager=True) == 0
 
 
-def test_a_quad_that_was_interrupted_changes_nothing() -> None:
-    (record,) = (make_record(CASE.format("fx"), quads=40),)
-    stopped = Quad(order="ABBA", seconds=(20.0, 1.0, 1.0, 1.0), at_s=9.0, interrupted=True)
-    samples = record.samples.model_copy(update={"quads": [*record.samples.quads, stopped]})
+def test_a_block_that_was_interrupted_changes_nothing() -> None:
+    (record,) = (make_record(CASE.format("fx"), blocks=40),)
+    stopped = Block(order="ABBA", seconds=(20.0, 1.0, 1.0, 1.0), at_s=9.0, interrupted=True)
+    samples = record.samples.model_copy(update={"blocks": [*record.samples.blocks, stopped]})
     assert case_effect(record.model_copy(update={"samples": samples})) == case_effect(record)
 
 

@@ -21,7 +21,7 @@ from engine_cases import mode
 from torchmodes.config import Measurement, Profile
 from torchmodes.config.models import MlpModel, TransformersModel
 from torchmodes.machine.environment import describe_environment
-from torchmodes.machine.peaks import measure_ceilings
+from torchmodes.machine.peaks import measure_peaks
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
 from torchmodes.planning.cases import parse_case
@@ -93,16 +93,16 @@ def check(record: Record, name: str) -> None:
     assert record.numerics.within_tolerance
     assert record.samples is not None
     assert record.cost is not None
-    device = [quad.device_seconds or (0.0,) for quad in record.samples.quads]
+    device = [block.device_seconds or (0.0,) for block in record.samples.blocks]
     assert min(map(min, device)) > 0
     # They are of a call beside the sample, so about as long where the host is what it waits for.
-    host = [quad.seconds for quad in record.samples.quads]
+    host = [block.seconds for block in record.samples.blocks]
     assert median(chain(*device)) <= 1.5 * median(chain(*host))
     assert record.cost.cuda_allocated_bytes
     assert record.cost.cuda_reserved_bytes
     assert record.cost.cuda_reserved_bytes >= record.cost.cuda_allocated_bytes
     assert record.gpu is not None
-    assert record.gpu["after"]["reason"] is None
+    assert record.gpu.after.reason is None
     if name in GRAPHS:
         assert record.facts["cudagraph_skips"] == 0
 
@@ -138,8 +138,8 @@ def test_a_case_that_is_forked_has_the_gpu_and_asks_nvml(tmp_path, model):
     assert record.status == "ok", f"{record.reason}\n{(tmp_path / 'log').read_text()[-3000:]}"
     assert record.run.start_method == "fork"
     assert record.gpu is not None
-    assert record.gpu["before"]["reason"] is record.gpu["after"]["reason"] is None
-    assert record.gpu["after"]["name"] == torch.cuda.get_device_properties(0).name
+    assert record.gpu.before.reason is record.gpu.after.reason is None
+    assert record.gpu.after.name == torch.cuda.get_device_properties(0).name
     assert record.energy is not None
     assert record.energy.joules, record.energy.reason
 
@@ -206,7 +206,7 @@ def test_a_server_that_has_initialised_cuda_is_not_forked(tmp_path, monkeypatch)
 
 
 def test_ceilings_of_every_precision():
-    found = measure_ceilings("cuda", threads=2)
+    found = measure_peaks("cuda", threads=2)
     rates = found.flops_per_s
     assert rates["fp16"] > rates["fp32"] > 0
     assert found.copy_bytes_per_s > 0 < found.triad_bytes_per_s

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from torchmodes.workloads.training.dataset import (
-    Statistics,
+    TableStatistics,
     fit_statistics,
     fit_table,
     load_statistics,
@@ -506,7 +506,7 @@ def table(write) -> Path:
 
 
 @pytest.fixture
-def fitted(table) -> Statistics:
+def fitted(table) -> TableStatistics:
     return fit_table(table, features=FEATURES, target="Price", **SHARES)
 
 

@@ -1,9 +1,7 @@
 """What a GPU says of itself, asked of a made-up NVML, and of none."""
 
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 
 import pynvml
@@ -13,12 +11,12 @@ import torch
 from torchmodes.measure.case import _throttling
 from torchmodes.measure.gpu import (
     THROTTLE_REASONS,
-    GpuState,
     gpu_state,
     nvml_device,
     throttle_reasons,
     throttling,
 )
+from torchmodes.results.records import GpuState
 
 
 class FakeNvml(ModuleType):
@@ -112,7 +110,7 @@ def test_a_gpu_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (state.reason, state.utilisation_percent) == (None, 97)
     assert state.held_down_s == {"power cap": 2.0, "thermal slowdown": 0.0, "board limit": 0.0}
     assert nvml.open == 0, "NVML is closed again"
-    json.dumps(asdict(state), allow_nan=False)
+    state.model_dump_json()
 
 
 @pytest.mark.usefixtures("without_cuda")
@@ -150,30 +148,32 @@ def test_idling_and_clocks_fixed_on_purpose_are_no_throttling(
 def test_what_held_the_clocks_down_meanwhile_is_told_though_the_gpu_is_idle_again() -> None:
     before = GpuState(reason=None, held_down_s={"power cap": 2.0, "thermal slowdown": 1.0})
     idle = {"throttle_reasons": ("idle",), "throttled": False}
-    after = GpuState(None, held_down_s={"power cap": 5.5, "thermal slowdown": 1.0}, **idle)
+    after = GpuState(reason=None, held_down_s={"power cap": 5.5, "thermal slowdown": 1.0}, **idle)
     held = throttling(before, before, after, seconds=9.0)
     assert held == ["power cap for 3.5 s"]
     told = _throttling(before, before, after, 9.0)
     assert told == ["the GPU held its clocks down: power cap for 3.5 s"]
     assert _throttling(before, before, before, 9.0) == []
-    assert _throttling(None, None, None, 9.0) == []
 
 
 def test_a_reason_of_the_moment_is_told_where_no_counter_knows_better() -> None:
     before = GpuState(reason=None, held_down_s={"power cap": 2.0})
     hot = ("idle", "power cap", "hardware slowdown")
-    counted = GpuState(None, throttle_reasons=hot, throttled=True, held_down_s={"power cap": 2.0})
+    counted = before.model_copy(update={"throttle_reasons": hot, "throttled": True})
     assert throttling(before, before, counted, seconds=9.0) == ["hardware slowdown"]
-    uncounted = GpuState(None, throttle_reasons=hot, throttled=True)
+    uncounted = GpuState(reason=None, throttle_reasons=hot, throttled=True)
     told = throttling(before, before, uncounted, seconds=9.0)
     assert told == ["hardware slowdown", "power cap"]
 
 
 def test_a_power_cap_that_is_counted_at_rest_is_none() -> None:
     """On some boards the counter rises while the GPU idles: it would warn in every record."""
-    at = [GpuState(None, held_down_s={"power cap": s, "thermal slowdown": s}) for s in (2, 2.2, 8)]
+    at = [
+        GpuState(reason=None, held_down_s={"power cap": s, "thermal slowdown": s})
+        for s in (2, 2.2, 8)
+    ]
     assert throttling(*at, seconds=6.0) == ["thermal slowdown for 5.8 s"]
-    idle = GpuState(None, throttle_reasons=("idle", "power cap"), throttled=True)
+    idle = GpuState(reason=None, throttle_reasons=("idle", "power cap"), throttled=True)
     assert throttling(idle, idle, idle, seconds=6.0) == []
 
 

@@ -102,7 +102,7 @@ def test_scatter_alone_is_not_drift() -> None:
     assert flagged <= stats.binom.ppf(0.999, 300, 0.01)
 
 
-def test_two_quads_do_not_drift() -> None:
+def test_two_blocks_do_not_drift() -> None:
     assert drift([[1.0, 1.0], [9.0, 9.0]], [0.0, 1.0]).change is None
 
 

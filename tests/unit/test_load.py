@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +23,9 @@ from torchmodes.measure.load import (
     parse_stat,
     read_counters,
 )
-from torchmodes.measure.sampler import Quad, Sampling, Warmup
+from torchmodes.measure.sampler import Sampling
 from torchmodes.planning.cases import parse_case
+from torchmodes.results.records import Block, Execution, Measured, Samples, Warmup
 
 QUIET = Load(own=2.0, others=0.03, stolen=0.02, cores=2)
 STAT = """\
@@ -154,18 +154,22 @@ def judged(
     *,
     threads: int = 2,
     slow_share: float = 0.0,
-    quads: int = 200,
+    blocks: int = 200,
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Measured:
     """Assess a candidate that is twice as fast, beside a load or samples at two speeds."""
     rng = np.random.default_rng(5)
     taken = []
-    for index in range(quads):
+    for index in range(blocks):
         eager, fast = 2e-3 * rng.lognormal(sigma=0.02, size=2)
         eager *= 100 if rng.random() < slow_share else 1
-        taken.append(Quad("ABBA", (eager, fast / 2, fast / 2, eager), None, index * 0.01))
+        seconds = (eager, fast / 2, fast / 2, eager)
+        taken.append(Block(order="ABBA", seconds=seconds, at_s=index * 0.01))
     sampling = Sampling(
-        tuple(taken), 1, Warmup(20, 0.1, steady=True), True, 2.0, 0.1, "made up", 1e-9, 1e-7
+        samples=Samples(clock="made up", calls_per_sample=1, blocks=taken),
+        warmup=Warmup(calls=20, seconds=0.1, steady=True),
+        converged=True,
+        run=Execution(sampling_s=2.0, bookkeeping_share=0.1),
     )
     case = parse_case(f"inference/{device}/m/fast/fp32-b1")
     return assess(
@@ -174,60 +178,60 @@ def judged(
 
 
 def test_a_quiet_machine_gives_a_verdict_and_no_warning() -> None:
-    parts = judged(QUIET)
-    assert (parts["verdict"], parts["no_verdict"], parts["warnings"]) == ("faster", None, [])
+    result = judged(QUIET)
+    assert (result.verdict, result.no_verdict, result.warnings) == ("faster", None, [])
 
 
 def test_beside_another_program_there_is_no_verdict_but_a_reason_and_a_remedy() -> None:
-    parts = judged(Load(own=1.0, others=1.0, stolen=0.0, cores=2))
-    assert parts["verdict"] == "unresolved"
-    assert parts["no_verdict"] == (
+    result = judged(Load(own=1.0, others=1.0, stolen=0.0, cores=2))
+    assert result.verdict == "unresolved"
+    assert result.no_verdict == (
         "other programs kept 1.0 of 2 cores busy while this was measured with 2 threads"
     )
-    assert parts["remedy"] == (
+    assert result.remedy == (
         "stop them, or ask for fewer cores (--cores 1);"
         " then delete this record and run snakemake again"
     )
-    (warning,) = parts["warnings"]
+    (warning,) = result.warnings
     assert warning.endswith("kept 1.0 of 2 cores busy, more than there was room for")
-    assert parts["load"]["cores_missing"] == 1.0
+    assert result.cost.cores_missing == 1.0
 
 
 def test_with_room_for_both_the_verdict_stands_and_the_neighbour_is_told() -> None:
-    parts = judged(Load(own=1.0, others=1.0, stolen=0.0, cores=2), threads=1)
-    assert parts["verdict"] == "faster"
-    (warning,) = parts["warnings"]
+    result = judged(Load(own=1.0, others=1.0, stolen=0.0, cores=2), threads=1)
+    assert result.verdict == "faster"
+    (warning,) = result.warnings
     assert "other programs kept 1.0 of 2 cores busy, beside the case's own threads" in warning
 
 
 def test_threads_of_a_case_on_a_gpu_wait_and_need_no_core() -> None:
     beside = Load(own=1.0, others=6.0, stolen=0.0, cores=8)
-    assert judged(beside, threads=8, device="cuda")["verdict"] == "faster"
-    assert judged(beside, threads=8)["verdict"] == "unresolved"
+    assert judged(beside, threads=8, device="cuda").verdict == "faster"
+    assert judged(beside, threads=8).verdict == "unresolved"
 
 
 def test_what_the_hypervisor_takes_is_told_as_that() -> None:
-    parts = judged(Load(own=1.6, others=0.0, stolen=0.4, cores=2))
-    assert parts["verdict"] == "unresolved"
-    assert parts["no_verdict"].startswith("the hypervisor took 0.4 of 2 cores away")
-    assert parts["remedy"].startswith("use a machine whose cores are its own")
+    result = judged(Load(own=1.6, others=0.0, stolen=0.4, cores=2))
+    assert result.verdict == "unresolved"
+    assert result.no_verdict.startswith("the hypervisor took 0.4 of 2 cores away")
+    assert result.remedy.startswith("use a machine whose cores are its own")
 
 
 def test_a_baseline_at_two_speeds_gives_no_verdict_though_no_load_is_seen() -> None:
-    parts = judged(QUIET, slow_share=0.9)
-    assert parts["verdict"] == "unresolved"
-    assert parts["no_verdict"].startswith("eager's typical call took ")
-    assert any(warning.startswith("two speeds: ") for warning in parts["warnings"])
+    result = judged(QUIET, slow_share=0.9)
+    assert result.verdict == "unresolved"
+    assert result.no_verdict.startswith("eager's typical call took ")
+    assert any(warning.startswith("two speeds: ") for warning in result.warnings)
 
 
 def test_an_interval_that_says_nothing_gives_no_verdict() -> None:
-    parts = judged(QUIET, slow_share=0.4, quads=30)
-    speed_up = parts["statistics"]["speed_up"]
-    assert speed_up["low"] > 1.1, "all of it is beyond the margin"
-    assert speed_up["high"] > 4 * speed_up["low"]
-    assert parts["verdict"] == "unresolved"
-    assert parts["statistics"]["p_value"] == 1.0
-    assert parts["no_verdict"] == "the samples are too noisy to say anything"
+    result = judged(QUIET, slow_share=0.4, blocks=30)
+    speed_up = result.statistics.speed_up
+    assert speed_up.low > 1.1, "all of it is beyond the margin"
+    assert speed_up.high > 4 * speed_up.low
+    assert result.verdict == "unresolved"
+    assert result.statistics.p_value == 1.0
+    assert result.no_verdict == "the samples are too noisy to say anything"
 
 
 # --- This machine ----------------------------------------------------------------------------

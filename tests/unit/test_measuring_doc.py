@@ -52,5 +52,5 @@ def test_the_tolerances_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("noise", ["normal", "spikes", "exponential", "slow waves"])
 def test_the_calibration_table_is_what_the_simulation_gives(noise: str) -> None:
     cells = {row[0]: row[1:] for row in rows_under("| noise |")}[noise]
-    printed = float(cells[2].rstrip("%")) / 100  # the column of 10 quads
-    assert coverage(noise, quads=10, repeats=4000, seed=10) == pytest.approx(printed, abs=0.006)
+    printed = float(cells[2].rstrip("%")) / 100  # the column of 10 blocks
+    assert coverage(noise, blocks=10, repeats=4000, seed=10) == pytest.approx(printed, abs=0.006)

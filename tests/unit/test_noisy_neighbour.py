@@ -76,13 +76,13 @@ def one_thread():
 
 
 def test_the_same_work_is_never_called_faster_or_slower() -> None:
-    told = measure(work(100), work(100), noisy=True)
-    assert told["verdict"] in ("same", "unresolved")
-    speed_up = told["statistics"]["speed_up"]
-    assert speed_up["low"] < 1.01
-    assert speed_up["high"] > 0.99
+    result = measure(work(100), work(100), noisy=True)
+    assert result.verdict in ("same", "unresolved")
+    speed_up = result.statistics.speed_up
+    assert speed_up.low < 1.01
+    assert speed_up.high > 0.99
 
 
 def test_more_work_is_never_called_faster() -> None:
-    told = measure(work(100), work(110), noisy=True)
-    assert told["verdict"] in ("slower", "unresolved")
+    result = measure(work(100), work(110), noisy=True)
+    assert result.verdict in ("slower", "unresolved")

@@ -41,7 +41,7 @@ from torchmodes.prediction.predict import (
     usual,
 )
 from torchmodes.results.signing import NoKey, is_signed, key_file, sign
-from torchmodes.workloads.training.dataset import Column, Statistics, load_statistics
+from torchmodes.workloads.training.dataset import Column, TableStatistics, load_statistics
 
 EVERY_MODE = MODES | {
     "compiled": CompileMode(engine="compile", backend="eager"),
@@ -66,7 +66,7 @@ def run(run_of_every_mode: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def statistics(run: Path) -> Statistics:
+def statistics(run: Path) -> TableStatistics:
     return load_statistics(Path(TABLE_STATISTICS))
 
 
@@ -96,7 +96,7 @@ def by_hand(mode: str, values: list[float]) -> float:
 
 @pytest.mark.parametrize("mode", EVERY_MODE)
 def test_the_price_is_the_models_to_the_cent_in_every_mode(
-    mode: str, statistics: Statistics
+    mode: str, statistics: TableStatistics
 ) -> None:
     for artefact in find_artefacts(mode):
         said = predict(artefact, statistics, VALUES)
@@ -106,12 +106,12 @@ def test_the_price_is_the_models_to_the_cent_in_every_mode(
 
 def test_an_archive_comes_before_the_weights_and_both_are_named(run: Path) -> None:
     archive, weights = find_artefacts("torchscript")
-    assert archive.told.startswith("model.pt, a TorchScript archive")
-    assert weights.told.startswith("weights.pt, loaded into the MLP")
+    assert archive.description.startswith("model.pt, a TorchScript archive")
+    assert weights.description.startswith("weights.pt, loaded into the MLP")
     assert [one.kind for one in find_artefacts("eager")] == ["weights"]
 
 
-def test_the_row_is_normalised_as_in_training(run: Path, statistics: Statistics) -> None:
+def test_the_row_is_normalised_as_in_training(run: Path, statistics: TableStatistics) -> None:
     means = [column.mean for column in statistics.features]
     assert normalise(statistics, means).tolist() == [[0.0] * 5]
     above = [column.mean + column.standard_deviation for column in statistics.features]
@@ -171,7 +171,7 @@ def test_a_model_that_vanished_is_trained_again(run: Path, left: str) -> None:
 )
 @pytest.mark.parametrize("damage", ["empty", "cut", "text"])
 def test_a_corrupt_file_is_named_with_its_remedy(
-    mode: str, name: str, damage: str, statistics: Statistics
+    mode: str, name: str, damage: str, statistics: TableStatistics
 ) -> None:
     path = Path(trained_model(mode)) / name
     whole = path.read_bytes()
@@ -184,7 +184,7 @@ def test_a_corrupt_file_is_named_with_its_remedy(
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
-def test_a_corrupt_package_is_named_too(name: str, statistics: Statistics) -> None:
+def test_a_corrupt_package_is_named_too(name: str, statistics: TableStatistics) -> None:
     path = Path(trained_model("eager")) / name
     path.write_bytes(b"no archive")
     signed(path)
@@ -221,7 +221,7 @@ def test_any_number_of_features_will_do(tmp_path: Path, monkeypatch: pytest.Monk
     assert said.value == pytest.approx(by_hand("eager", VALUES[:2]), abs=0.005)
 
 
-def test_weights_of_another_model_are_refused(statistics: Statistics) -> None:
+def test_weights_of_another_model_are_refused(statistics: TableStatistics) -> None:
     path = weights_of("eager").path
     state = torch.load(path, weights_only=True)
     torch.save({f"other.{name}": value for name, value in state.items()}, path)
@@ -232,7 +232,9 @@ def test_weights_of_another_model_are_refused(statistics: Statistics) -> None:
         load_mlp(weights_of("eager"), statistics)
 
 
-def test_an_exported_program_and_an_onnx_graph_answer_for_one_row(statistics: Statistics) -> None:
+def test_an_exported_program_and_an_onnx_graph_answer_for_one_row(
+    statistics: TableStatistics,
+) -> None:
     module = load_mlp(weights_of("eager"), statistics)
     example = (torch.zeros(BATCH, 5),)  # of a fixed batch, as a training would export it
     folder = Path(trained_model("eager"))
@@ -277,7 +279,7 @@ def booby_trapped_program(path: Path) -> None:
 
 
 def test_an_archive_of_somebody_else_is_not_loaded_but_with_leave(
-    run: Path, statistics: Statistics
+    run: Path, statistics: TableStatistics
 ) -> None:
     archive = Path(trained_model("eager")) / "model.pt2"
     booby_trapped_program(archive)
@@ -293,7 +295,7 @@ def test_an_archive_of_somebody_else_is_not_loaded_but_with_leave(
 
 
 def test_what_a_training_here_made_is_loaded_and_nothing_that_took_its_place(
-    statistics: Statistics,
+    statistics: TableStatistics,
 ) -> None:
     artefact = find_artefacts("torchscript")[0]
     assert default_artefact("torchscript") == artefact
@@ -316,7 +318,7 @@ def test_what_a_training_here_made_is_loaded_and_nothing_that_took_its_place(
     ],
 )
 def test_metrics_that_came_with_an_archive_cannot_vouch_for_it(
-    statistics: Statistics, told: dict[str, object] | None
+    statistics: TableStatistics, told: dict[str, object] | None
 ) -> None:
     metrics = Path(training_metrics("torchscript"))
     made = json.loads(metrics.read_text())
@@ -327,7 +329,7 @@ def test_metrics_that_came_with_an_archive_cannot_vouch_for_it(
 
 @pytest.mark.parametrize("harm", ["deleted", "another", "readable", "short", "linked"])
 def test_a_key_that_is_not_this_users_alone_vouches_for_nothing(
-    harm: str, statistics: Statistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harm: str, statistics: TableStatistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     key = key_file()
@@ -388,7 +390,7 @@ class Compiled:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_compiled_code_is_given_the_batch_it_was_compiled_for(
-    device: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+    device: str, statistics: TableStatistics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(trained_model("eager")) / "model.pt2"
     with zipfile.ZipFile(path, "w") as package:
@@ -407,7 +409,7 @@ def test_compiled_code_is_given_the_batch_it_was_compiled_for(
     assert compiled.shapes == {(BATCH, 5)}
 
 
-def test_layers_are_looked_into_without_changing_the_model(statistics: Statistics) -> None:
+def test_layers_are_looked_into_without_changing_the_model(statistics: TableStatistics) -> None:
     module = load_mlp(weights_of("eager"), statistics)
     row = normalise(statistics, VALUES)
     before = module(row).item()
@@ -421,7 +423,7 @@ def test_layers_are_looked_into_without_changing_the_model(statistics: Statistic
     assert not any(layer._forward_hooks for layer in module.modules())
 
 
-def test_parameters_and_histograms_count_every_value(statistics: Statistics) -> None:
+def test_parameters_and_histograms_count_every_value(statistics: TableStatistics) -> None:
     module = load_mlp(weights_of("eager"), statistics)
     table = parameter_table(module).set_index("parameter")
     assert table.loc["layers.0.weight", "shape"] == "16 × 5"

@@ -20,7 +20,7 @@ from trace_factory import event, operator, step, trace_of
 
 from torchmodes.profiling.chrome import parse_trace, read_trace
 from torchmodes.profiling.diff import diff_directories
-from torchmodes.profiling.files import INTERNALS, OVERVIEW, TABLES, TRACE, start_empty
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TABLES, TRACE, start_empty
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import overview
@@ -142,7 +142,7 @@ def test_every_file_is_there_with_the_columns_it_declares(eager):
     directory, _ = eager
     for name, columns in TABLES.items():
         assert tuple(pd.read_csv(directory / name).columns) == columns
-    assert {path.name for path in directory.iterdir()} == {*TABLES, TRACE, OVERVIEW, INTERNALS}
+    assert {path.name for path in directory.iterdir()} == {*TABLES, TRACE, OVERVIEW, GENERATED_CODE}
 
 
 def test_operators_tell_mean_and_shapes(eager):
@@ -269,7 +269,7 @@ WITH_A_FAULT = {
     "kernels": "kernel_table",
     "memory": "memory_timeline",
     "memory_peak": "peak_by_category",
-    "internals": "keep_internals",
+    "internals": "keep_generated_code",
 }
 """What computes each part of a profile."""
 

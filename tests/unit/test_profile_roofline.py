@@ -93,7 +93,7 @@ def test_a_measured_median_goes_before_the_profiles_own_calls():
         ({"work_fault": "TypeError: no"}, MACHINE, "could not be counted: TypeError: no"),
         ({"flops": None}, MACHINE, "PyTorch counts no floating-point operations"),
         ({"compulsory_bytes": None}, MACHINE, "the bytes of this precision are not known"),
-        ({}, {"status": "failed"}, "no measured ceiling"),
+        ({}, {"status": "failed"}, "no measured peak"),
     ],
 )
 def test_a_case_without_a_place_says_why(told, machine, reason):

@@ -16,10 +16,10 @@ from record_factory import make_record
 
 from torchmodes.planning.cases import parse_case
 from torchmodes.results.records import (
+    Block,
     CorruptRecord,
     Failure,
     Interval,
-    Quad,
     Record,
     as_json,
     read_record,
@@ -36,7 +36,7 @@ SAMPLED = make_record(
     CASE,
     speed_up=1.2,
     facts={"graphs": 1, "graph_breaks": {"print": 2}},
-    warnings=["ten quads are few"],
+    warnings=["ten blocks are few"],
 )
 FAILED = make_record(
     CASE,
@@ -65,7 +65,7 @@ def test_a_record_knows_its_case():
 def test_records_are_sorted_by_case(tmp_path):
     names = ["inference/cpu/b/eager/fp32-b8", "inference/cpu/a/eager/fp32-b16"]
     for number, name in enumerate([*names, "inference/cpu/a/eager/fp32-b8"]):
-        write_record(make_record(name, quads=2), tmp_path / f"{number}.json")
+        write_record(make_record(name, blocks=2), tmp_path / f"{number}.json")
     found = [str(record.identity) for record in read_records(tmp_path.iterdir())]
     assert found == [
         "inference/cpu/a/eager/fp32-b8",
@@ -82,7 +82,7 @@ def test_a_figure_that_is_not_finite_is_refused(number):
     with pytest.raises(ValidationError, match="finite"):
         Interval(estimate=number, low=None, high=None)
     with pytest.raises(ValidationError, match="finite"):
-        Quad(order="BAAB", seconds=(1.0, number, 1.0, 1.0), at_s=0.0)
+        Block(order="BAAB", seconds=(1.0, number, 1.0, 1.0), at_s=0.0)
 
 
 def test_what_an_engine_tells_is_strict_json_whatever_it_is(path):
@@ -307,11 +307,11 @@ def test_bounds_that_say_nothing_are_not_printed_but_why_and_what_to_do(bounds):
 
 
 def test_a_record_from_before_loads_were_judged_is_still_read(tmp_path):
-    content = json.loads(as_json(make_record("inference/cpu/m/fx/fp32-b8", quads=3)))
+    content = json.loads(as_json(make_record("inference/cpu/m/fx/fp32-b8", blocks=3)))
     for part, name in [
         *((content, "no_verdict"), (content["run"], "stopped_s")),
         *((content["cost"], "stolen"), (content["cost"], "cores_missing")),
-        *((quad, "interrupted") for quad in content["samples"]["quads"]),
+        *((block, "interrupted") for block in content["samples"]["quads"]),
     ]:
         del part[name]
     path = tmp_path / "old.json"

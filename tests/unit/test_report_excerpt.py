@@ -21,7 +21,7 @@ MODELS, MODES, BATCHES = ("alpha", "beta", "gamma"), ("eager", "fx"), (1, 2, 4)
 @pytest.fixture
 def records() -> list[Record]:
     return [
-        make_record(f"inference/cpu/{model}/{mode}/fp32-b{batch}", quads=12, seed=batch)
+        make_record(f"inference/cpu/{model}/{mode}/fp32-b{batch}", blocks=12, seed=batch)
         for model in MODELS
         for mode in MODES
         for batch in BATCHES
@@ -74,22 +74,22 @@ def test_records_without_samples_make_the_same_summary(
     for number, record in enumerate(records):
         write_record(record, tmp_path / f"{number}.json")
     files = sorted(tmp_path.iterdir())
-    light = read_records(files, quads=False)
-    assert all(record.samples and not record.samples.quads for record in light)
+    light = read_records(files, blocks=False)
+    assert all(record.samples and not record.samples.blocks for record in light)
     assert summary_table(light).equals(summary_table(read_records(files)))
 
 
 def test_the_figure_of_single_samples_says_why_it_is_empty(records: list[Record]) -> None:
-    def without_quads(record: Record) -> Record:
+    def without_blocks(record: Record) -> Record:
         assert record.samples is not None
-        samples = record.samples.model_copy(update={"quads": []})
+        samples = record.samples.model_copy(update={"blocks": []})
         return record.model_copy(update={"samples": samples})
 
     def told(records: list[Record]) -> str:
         (text,) = render("latency", make_report_data(records)).texts
         return " ".join(text.get_text().split())
 
-    assert "samples of more than 300 cases are not read" in told([*map(without_quads, records)])
+    assert "samples of more than 300 cases are not read" in told([*map(without_blocks, records)])
     assert "no result holds it" in told([])
 
 
@@ -102,4 +102,4 @@ def test_only_a_run_that_shows_every_case_keeps_the_samples(
     for most, kept in ((18, True), (17, False)):
         monkeypatch.setattr(report_data, "CASES_SHOWN", most)
         loaded = load_report_data(files).records
-        assert all(bool(r.samples and r.samples.quads) is kept for r in loaded)
+        assert all(bool(r.samples and r.samples.blocks) is kept for r in loaded)

@@ -17,7 +17,7 @@ CASE = "inference/{}/{}/{}/fp32-b{}"
 
 def cases(mode: str, speed_ups: dict[str, float], device: str = "cpu", **more) -> list[Record]:
     return [
-        make_record(CASE.format(device, model, mode, 1), speed_up=s, quads=150, seed=seed, **more)
+        make_record(CASE.format(device, model, mode, 1), speed_up=s, blocks=150, seed=seed, **more)
         for seed, (model, s) in enumerate(speed_ups.items())
     ]
 

@@ -346,7 +346,7 @@ def test_a_report_of_three_hundred_cases_would_stay_small_and_quick() -> None:
     modes = ["eager", *(f"mode-{i}" for i in range(9))]
     records = [
         make_record(
-            f"inference/cpu/model-{m}/{mode}/fp32-b{b}", speed_up=1 + i / 20, quads=40, seed=i
+            f"inference/cpu/model-{m}/{mode}/fp32-b{b}", speed_up=1 + i / 20, blocks=40, seed=i
         )
         for m in range(2)
         for b in (1, 8, 64)

@@ -157,7 +157,7 @@ def test_conditions_that_differ_are_told_apart_from_readings_that_always_vary() 
 
 def advice_of(**speed_ups: float):
     records = [
-        make_record(CASE.format(mode), speed_up=speed_up, quads=150, seed=seed)
+        make_record(CASE.format(mode), speed_up=speed_up, blocks=150, seed=seed)
         for seed, (mode, speed_up) in enumerate(speed_ups.items())
     ]
     (group,) = group_cases(judge(records))
@@ -194,8 +194,8 @@ def test_the_best_in_full_precision_is_named_beside_a_lower_one() -> None:
 
 def test_an_unresolved_case_that_may_be_faster_is_kept_open() -> None:
     records = [
-        make_record(CASE.format("sure"), speed_up=1.1, quads=150),
-        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, quads=12),
+        make_record(CASE.format("sure"), speed_up=1.1, blocks=150),
+        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, blocks=12),
     ]
     (group,) = group_cases(judge(records))
     assert [case.name for case in advise(group).open_cases] == ["wide"]

@@ -46,7 +46,7 @@ RUNS = {
         [make_record(CASE.format("eager"))], trainings=[make_training("eager")]
     ),
     "all failed": lambda: make_report_data([make_record(CASE.format("fx"), status="failed")]),
-    "three quads": lambda: make_report_data([make_record(CASE.format("fx"), quads=3)]),
+    "three blocks": lambda: make_report_data([make_record(CASE.format("fx"), blocks=3)]),
     "no spread": lambda: make_report_data([make_record(CASE.format("fx"), noise=0.0)]),
     "300 times slower": lambda: make_report_data([make_record(CASE.format("fx"), speed_up=0.003)]),
     "nothing": lambda: make_report_data([]),

@@ -36,7 +36,7 @@ def test_one_row_per_case_with_every_figure_of_its_record() -> None:
 def test_columns_and_their_types_do_not_depend_on_what_is_missing() -> None:
     full = summary_table(house_price_records())
     failed = summary_table([make_record(CASE.format("fx"), status="failed")])
-    assert list(failed.columns) == list(COLUMNS)
+    assert list(failed.columns) == [column.name for column in COLUMNS]
     assert (full.dtypes == failed.dtypes).all()
     assert (full.dtypes == summary_table([]).dtypes).all()
     assert failed.loc[0, "failure_type"] == "RuntimeError"

@@ -41,7 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the records of a run."""
     monkeypatch.chdir(tmp_path)
     for mode, speed_up in (("eager", 1.0), ("fx", 1.3), ("inductor", 1.5)):
-        record = make_record(CASE.format(mode), speed_up=speed_up, quads=8)
+        record = make_record(CASE.format(mode), speed_up=speed_up, blocks=8)
         write_record(record, Path(record.identity.record))
     return tmp_path
 
@@ -213,7 +213,7 @@ def test_a_study_that_cannot_be_read_is_named_and_the_others_stand(
 
 # --- Whatever a file holds --------------------------------------------------------------------
 
-WHOLE = json.loads(as_json(make_record(CASE.format("fx"), speed_up=1.3, quads=3)))
+WHOLE = json.loads(as_json(make_record(CASE.format("fx"), speed_up=1.3, blocks=3)))
 ODD = st.sampled_from(
     [
         None,

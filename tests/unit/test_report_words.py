@@ -52,7 +52,7 @@ def test_swapped_records_swap_the_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speed_up", "noise", "quads", "headline", "word"),
+    ("speed_up", "noise", "blocks", "headline", "word"),
     [
         (1.2, 0.02, 60, "Ship mode", "as fast as eager"),
         (0.8, 0.02, 60, "Eager is fine", "mode is slower"),
@@ -60,8 +60,8 @@ def test_swapped_records_swap_the_words() -> None:
         (1.02, 0.3, 20, "Keep eager for now", "mode is unresolved"),
     ],
 )
-def test_each_verdict_has_its_own_words(speed_up, noise, quads, headline, word) -> None:
-    mode = make_record(CASE.format("mode"), speed_up=speed_up, noise=noise, quads=quads)
+def test_each_verdict_has_its_own_words(speed_up, noise, blocks, headline, word) -> None:
+    mode = make_record(CASE.format("mode"), speed_up=speed_up, noise=noise, blocks=blocks)
     advice = advice_of([make_record(CASE.format("eager")), mode])
     assert words.headline(advice) == headline
     assert word in words.reason(advice)
@@ -90,8 +90,8 @@ def test_overlapping_intervals_are_not_ranked() -> None:
 
 def test_a_faster_mode_is_not_said_to_be_alone_when_another_is_open() -> None:
     records = [
-        make_record(CASE.format("sure"), speed_up=1.1, quads=150),
-        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, quads=12),
+        make_record(CASE.format("sure"), speed_up=1.1, blocks=150),
+        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, blocks=12),
     ]
     assert "wide" in (words.still_open(advice_of(records)) or "")
 

@@ -121,20 +121,20 @@ def sampled(*, stop_at_call: int, stop_s: float, call_s: float = 0.02) -> Sampli
     )
 
 
-def test_the_quad_that_was_interrupted_is_kept_and_not_counted() -> None:
+def test_the_block_that_was_interrupted_is_kept_and_not_counted() -> None:
     undisturbed, stopped = (sampled(stop_at_call=n, stop_s=20.0) for n in (-1, 200))
-    assert stopped.stopped_s == pytest.approx(20, abs=0.1)
-    assert len(stopped.counted) == len(stopped.quads) - 1
-    (interrupted,) = set(stopped.quads) - set(stopped.counted)
+    assert stopped.run.stopped_s == pytest.approx(20, abs=0.1)
+    assert len(stopped.samples.counted) == len(stopped.samples.blocks) - 1
+    (interrupted,) = set(stopped.samples.blocks) - set(stopped.samples.counted)
     assert max(interrupted.seconds) > 20 or sum(interrupted.seconds) < 0.2  # a call, or leading in
-    assert max(max(quad.seconds) for quad in stopped.counted) < 0.1
-    assert len(stopped.counted) == pytest.approx(len(undisturbed.counted), abs=2)
-    assert stopped.seconds < 6.5, "it eats no budget"
+    assert max(max(block.seconds) for block in stopped.samples.counted) < 0.1
+    assert len(stopped.samples.counted) == pytest.approx(len(undisturbed.samples.counted), abs=2)
+    assert stopped.run.sampling_s < 6.5, "it eats no budget"
 
 
-def test_where_the_only_quad_was_interrupted_another_is_taken() -> None:
+def test_where_the_only_block_was_interrupted_another_is_taken() -> None:
     long = sampled(stop_at_call=5, stop_s=60.0, call_s=9.0)
-    assert [quad.interrupted for quad in long.quads] == [True, False]
+    assert [block.interrupted for block in long.samples.blocks] == [True, False]
 
 
 def test_a_pause_while_warming_up_eats_no_budget_either() -> None:
@@ -143,8 +143,8 @@ def test_a_pause_while_warming_up_eats_no_budget_either() -> None:
     assert warmup.seconds < 5
 
 
-def test_the_speed_up_is_that_of_the_counted_quads() -> None:
-    counted = sampled(stop_at_call=200, stop_s=20.0).counted
+def test_the_speed_up_is_that_of_the_counted_blocks() -> None:
+    counted = sampled(stop_at_call=200, stop_s=20.0).samples.counted
     sides = statistics.sides([q.order for q in counted], [q.seconds for q in counted])
     assert statistics.effect(statistics.log_ratios(*sides)).speed_up == pytest.approx(2, rel=0.05)
 

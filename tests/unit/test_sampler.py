@@ -2,10 +2,9 @@
 
 import gc
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,8 +81,8 @@ def run(
 
 
 def estimate(sampling: Sampling):
-    taken = [quad.seconds for quad in sampling.quads]
-    return effect(log_ratios(*sides([quad.order for quad in sampling.quads], taken)))
+    taken = [block.seconds for block in sampling.samples.blocks]
+    return effect(log_ratios(*sides([block.order for block in sampling.samples.blocks], taken)))
 
 
 def test_a_known_ratio_is_found() -> None:
@@ -106,24 +105,23 @@ def test_every_sample_is_kept_with_its_order_and_time() -> None:
         return call
 
     sampling = run(side("A"), side("B"), budget_s=2.0)
-    flat = [seconds for quad in sampling.quads for seconds in quad.seconds]
-    names = "".join(quad.order for quad in sampling.quads)
+    flat = [seconds for block in sampling.samples.blocks for seconds in block.seconds]
+    names = "".join(block.order for block in sampling.samples.blocks)
     called = iter(taken[2 * sampling.warmup.calls :])
     assert all(sample in called for sample in zip(names, flat, strict=True)), "in the order taken"
-    began = [quad.at_s for quad in sampling.quads]
+    began = [block.at_s for block in sampling.samples.blocks]
     assert began[0] == 0
-    assert all(np.diff(began) >= [sum(quad.seconds) for quad in sampling.quads[:-1]])
-    json.dumps(asdict(sampling), allow_nan=False)
+    assert all(np.diff(began) >= [sum(block.seconds) for block in sampling.samples.blocks[:-1]])
 
 
 def test_events_are_kept_beside_host_time_and_are_no_part_of_it() -> None:
     """Of a call of 20 us they would be a third, and a speed-up of 2 would look like 1.5."""
     sampling = run(lambda: 20e-6, lambda: 10e-6, Machine(events=True))
     assert estimate(sampling).speed_up == pytest.approx(2.0)
-    for quad in sampling.quads:
-        expected = [20e-6 if side == "A" else 10e-6 for side in quad.order]
-        assert quad.seconds == pytest.approx(expected)
-        assert quad.device_seconds == pytest.approx([seconds / 2 for seconds in expected])
+    for block in sampling.samples.blocks:
+        expected = [20e-6 if side == "A" else 10e-6 for side in block.order]
+        assert block.seconds == pytest.approx(expected)
+        assert block.device_seconds == pytest.approx([seconds / 2 for seconds in expected])
 
 
 def test_a_long_call_is_not_made_twice_for_its_events() -> None:
@@ -137,22 +135,24 @@ def test_a_long_call_is_not_made_twice_for_its_events() -> None:
         return call
 
     sampling = run(side("A"), side("B"), Machine(events=True), budget_s=10.0)
-    expected = sampling.warmup.calls + 2 * len(sampling.quads)
+    expected = sampling.warmup.calls + 2 * len(sampling.samples.blocks)
     assert calls == {"A": expected, "B": expected}
-    for quad in sampling.quads:
-        assert quad.device_seconds == pytest.approx([0.25] * 4)
+    for block in sampling.samples.blocks:
+        assert block.device_seconds == pytest.approx([0.25] * 4)
 
 
 def test_a_device_without_events_makes_no_call_for_them() -> None:
     machine = Machine()
     sampling = run(lambda: 1e-3, lambda: 1e-3, machine)
-    assert all(quad.device_seconds is None for quad in sampling.quads)
+    assert all(block.device_seconds is None for block in sampling.samples.blocks)
     turns = sum(
         one != other
-        for one, other in itertools.pairwise("".join(quad.order for quad in sampling.quads))
+        for one, other in itertools.pairwise(
+            "".join(block.order for block in sampling.samples.blocks)
+        )
     )
     leading_in = round(LEAD_IN_S / 1e-3) * (turns + 1)
-    rest = 2 * sampling.warmup.calls + 4 * len(sampling.quads)
+    rest = 2 * sampling.warmup.calls + 4 * len(sampling.samples.blocks)
     assert machine.taken.count(1) - 100 - rest == pytest.approx(leading_in, rel=0.1)
 
 
@@ -168,7 +168,7 @@ def test_orders_are_random_but_balanced() -> None:
 def test_the_budget_stops_a_noisy_case() -> None:
     sampling = run(noisy(5e-3, 0.5, 1), noisy(5e-3, 0.5, 2), budget_s=1.0)
     assert not sampling.converged
-    assert 1.0 <= sampling.seconds < 1.2
+    assert 1.0 <= sampling.run.sampling_s < 1.2
 
 
 def test_what_the_other_side_leaves_behind_is_in_no_sample() -> None:
@@ -185,7 +185,7 @@ def test_what_the_other_side_leaves_behind_is_in_no_sample() -> None:
         return call
 
     sampling = run(side("A", 3e-3), side("B", 2e-3), machine)
-    assert {round(s, 9) for quad in sampling.quads for s in quad.seconds} == {3e-3, 2e-3}
+    assert {round(s, 9) for block in sampling.samples.blocks for s in block.seconds} == {3e-3, 2e-3}
     assert estimate(sampling).speed_up == pytest.approx(1.5)
 
 
@@ -197,32 +197,32 @@ def test_a_slow_call_leads_in_once() -> None:
     assert set(turns) <= {2, 3, 5}, "one call, and the one, two or four samples of a turn"
 
 
-@pytest.mark.parametrize(("call_s", "quads"), [(1.1, 3), (3.0, 3), (4.9, 2), (20.0, 1)])
-def test_slow_calls_get_three_quads_if_four_budgets_allow(call_s: float, quads: int) -> None:
+@pytest.mark.parametrize(("call_s", "blocks"), [(1.1, 3), (3.0, 3), (4.9, 2), (20.0, 1)])
+def test_slow_calls_get_three_blocks_if_four_budgets_allow(call_s: float, blocks: int) -> None:
     sampling = run(noisy(call_s, 1e-6, 1), lambda: call_s, budget_s=10.0, target_half_width=1e-9)
-    assert len(sampling.quads) == quads
+    assert len(sampling.samples.blocks) == blocks
     assert not sampling.converged
-    assert sampling.seconds <= max(40, 4.5 * call_s)
+    assert sampling.run.sampling_s <= max(40, 4.5 * call_s)
 
 
-def test_one_quad_of_calls_of_20_s_resolves_nothing() -> None:
+def test_one_block_of_calls_of_20_s_resolves_nothing() -> None:
     sampling = run(lambda: 20.0, lambda: 10.0, budget_s=10.0)
     assert verdict(estimate(sampling), beyond=0.01) == "unresolved"
 
 
 def test_the_rule_looks_at_the_width_never_at_the_centre() -> None:
-    """The same noise around another ratio stops at the same quad."""
+    """The same noise around another ratio stops at the same block."""
     settings = {"warmup_budget_s": 1e-9, "budget_s": 1e4}
     faster = run(noisy(10.0, 0.05, 1), noisy(2.0, 0.05, 2), **settings)
     same = run(noisy(10.0, 0.05, 1), noisy(10.0, 0.05, 2), **settings)
-    assert len(same.quads) == len(faster.quads)
+    assert len(same.samples.blocks) == len(faster.samples.blocks)
 
 
 def test_one_narrow_look_is_not_enough() -> None:
     rule = StoppingRule(target_half_width=0.01, min_quads=10)
     narrow = [0.001, -0.001] * 50
     looks = [n for n in range(1, 60) if rule.enough(narrow[:n])]
-    assert looks[0] == 13, "looks come at 10 and 13 quads; the second one settles it"
+    assert looks[0] == 13, "looks come at 10 and 13 blocks; the second one settles it"
 
 
 def test_a_wide_look_between_starts_again() -> None:
@@ -311,15 +311,15 @@ def test_calls_are_grouped_only_as_far_as_the_timer_asks(per_call_s: float, call
 def test_both_sides_are_grouped_alike_by_the_faster() -> None:
     machine = Machine(timer_s=1e-7)
     sampling = run(lambda: 1e-3, lambda: 2e-5, machine)
-    assert sampling.calls_per_sample == 5
+    assert sampling.samples.calls_per_sample == 5
     assert set(machine.taken) == {1, 5}, "untimed calls are made one by one"
 
 
 def test_time_outside_samples_is_told() -> None:
     sampling = run(lambda: 0.1, lambda: 0.1, Machine(overhead_s=0.1))
-    samples = sum(sum(quad.seconds) for quad in sampling.quads)
-    assert sampling.bookkeeping_share == pytest.approx(1 - samples / sampling.seconds)
-    assert 0.5 < sampling.bookkeeping_share < 0.75, "half overhead; a call of 0.1 s leads in"
+    samples = sum(sum(block.seconds) for block in sampling.samples.blocks)
+    assert sampling.run.bookkeeping_share == pytest.approx(1 - samples / sampling.run.sampling_s)
+    assert 0.5 < sampling.run.bookkeeping_share < 0.75, "half overhead; a call of 0.1 s leads in"
 
 
 def test_no_garbage_is_collected_within_a_sample() -> None:
@@ -368,5 +368,5 @@ def test_this_machine_sees_twice_the_work() -> None:
     said = estimate(sampling)
     assert verdict(said, beyond=0.1) in ("slower", "unresolved")
     assert 0.4 < said.speed_up < 0.6
-    shortest = min(min(quad.seconds) for quad in sampling.quads)
-    assert sampling.timer_s < 0.002 * sampling.calls_per_sample * shortest
+    shortest = min(min(block.seconds) for block in sampling.samples.blocks)
+    assert sampling.samples.timer_s < 0.002 * sampling.samples.calls_per_sample * shortest

@@ -61,7 +61,7 @@ def test_log_ratio_refuses_what_is_no_time(bad: float) -> None:
         log_ratios([[1.0, 1.0]], [[1.0, bad]])
 
 
-def test_drift_that_is_linear_within_a_quad_cancels() -> None:
+def test_drift_that_is_linear_within_a_block_cancels() -> None:
     taken = [1.00, 1.01, 1.02, 1.03]
     for order in ("ABBA", "BAAB"):
         assert effect(log_ratios(*sides([order], [taken]))).centre == pytest.approx(0, abs=1e-4)
@@ -117,7 +117,7 @@ def test_autocorrelation_is_that_of_lag_one() -> None:
 
 
 def test_first_order_inflation_widens_the_interval() -> None:
-    """Three quads leave one lag, whose formula can be reckoned by hand."""
+    """Three blocks leave one lag, whose formula can be reckoned by hand."""
     values = np.array([-1.0, 0.0, 1.0])  # r = 0, and 1/3 once its bias is put right
     measured = effect(values)
     inflation = (1 + 1 / 3) / (1 - 1 / 3)
@@ -143,9 +143,9 @@ def test_long_memory_inflates_more_than_first_order() -> None:
     assert effect(slow).standard_error > 1.5 * by_first_order
 
 
-def test_one_quad_has_no_interval() -> None:
+def test_one_block_has_no_interval() -> None:
     measured = effect([0.3])
-    assert (measured.quads, measured.centre) == (1, 0.3)
+    assert (measured.blocks, measured.centre) == (1, 0.3)
     assert measured.low is measured.high is measured.half_width is None
     assert verdict(measured, beyond=0.01) == "unresolved"
     assert p_value(measured, beyond=0.01) == 1.0
@@ -158,14 +158,14 @@ def test_effect_refuses_what_it_cannot_use(values: list) -> None:
         effect(values)
 
 
-def test_identical_quads_are_the_same() -> None:
+def test_identical_blocks_are_the_same() -> None:
     measured = effect([0.0] * 7)
     assert (measured.low, measured.centre, measured.high) == (0.0, 0.0, 0.0)
     assert verdict(measured, beyond=0.01) == "same"
     assert verdict(effect([0.5] * 7), beyond=0.01) == "faster"
 
 
-def test_mostly_equal_quads_keep_the_scatter_of_the_rest() -> None:
+def test_mostly_equal_blocks_keep_the_scatter_of_the_rest() -> None:
     """A coarse timer gives many equal ratios; their winsorised variance alone would be zero."""
     assert effect([0.0] * 8 + [0.4, -0.4]).high > 0.05
 

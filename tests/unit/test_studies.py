@@ -86,7 +86,7 @@ def test_the_knee_is_the_smallest_batch_with_nearly_the_best_throughput() -> Non
 
 def test_batch_sizes_of_one_mode_make_a_series() -> None:
     records = [
-        make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), quads=20)
+        make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), blocks=20)
         for size in (16, 1, 4)
     ] + [make_record(INFERENCE.format("fx", 1), status="unsupported")]
     eager, fx = scale_batches(records)["series"]
@@ -237,7 +237,7 @@ def told(name: str, content: dict[str, Any], records: Sequence[Record] = ()) -> 
 
 def test_beyond_the_knee_a_larger_batch_is_said_to_bring_little() -> None:
     records = [
-        make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), quads=20)
+        make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), blocks=20)
         for size in (1, 4, 16)
     ]
     assert "of its best throughput at batch 4" in told("batch_scaling", scale_batches(records))

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from workflow.conftest import Workflow
 
-from torchmodes.profiling.files import INTERNALS, OVERVIEW, SUMMARY, TABLES, TRACE
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES, TRACE
 from torchmodes.results.records import read_record, read_records
 
 pytestmark = pytest.mark.workflow
@@ -52,7 +52,15 @@ def test_every_profile_has_all_of_its_files_and_explains_itself(finished: Workfl
         profile = folder / f"training/cpu/house_price/{mode}/fp32-b256"
         names = {path.name for path in profile.iterdir()}
         documented = (finished.folder / "docs/profiles.md").read_text(encoding="utf-8")
-        assert names == {*TABLES, TRACE, OVERVIEW, SUMMARY, INTERNALS, "layers.svg", "memory.svg"}
+        assert names == {
+            *TABLES,
+            TRACE,
+            OVERVIEW,
+            SUMMARY,
+            GENERATED_CODE,
+            "layers.svg",
+            "memory.svg",
+        }
         assert all(f"`{name}" in documented for name in names)
         overview = json.loads((profile / OVERVIEW).read_text())
         assert sum(overview["parts"].values()) == pytest.approx(overview["wall_s"], rel=1e-3)
@@ -78,7 +86,7 @@ def test_every_case_is_measured_with_samples_interval_and_verdict(finished: Work
         assert record.status == "ok", record.in_brief()
         assert record.statistics is not None
         assert record.samples is not None
-        assert len(record.samples.quads) == record.statistics.quads >= 3
+        assert len(record.samples.blocks) == record.statistics.blocks >= 3
         assert record.verdict in ("faster", "slower", "same", "unresolved")
         assert record.run.torch_threads == record.run.threads
 

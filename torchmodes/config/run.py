@@ -100,7 +100,7 @@ class Measurement(Section):
     )
     warmup_budget_s: Positive = Field(5.0, description="seconds of warm-up at the most, per case")
     min_quads: int = Field(
-        10, description="quads (ABBA) before the interval is first looked at", ge=5
+        10, description="blocks (ABBA) before the interval is first looked at", ge=5
     )
     minimum_effect: Share = Field(
         0.01, description="the smallest speed-up that matters (relative); verdicts ignore less"

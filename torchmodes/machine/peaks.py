@@ -1,6 +1,6 @@
 """What this machine can do at the most: matrix products per second, and bytes per second.
 
-A ceiling is the best of many repetitions: whatever disturbs a repetition only makes it slower.
+A peak is the best of many repetitions: whatever disturbs a repetition only makes it slower.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Call = Callable[[], Any]
 
 
 @dataclass(frozen=True)
-class Ceilings:
+class Peaks:
     """What one number of threads reaches.
 
     Attributes
@@ -65,7 +65,7 @@ class Ceilings:
 
 
 def measure_machine(argument: dict[str, Any]) -> dict[str, Any]:
-    """Measure the ceilings of a device; what a process of its own does.
+    """Measure the peaks of a device; what a process of its own does.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ def measure_machine(argument: dict[str, Any]) -> dict[str, Any]:
     return {
         "status": "ok",
         "device": device,
-        "ceilings": [asdict(measure_ceilings(device, threads=count)) for count in counts],
+        "ceilings": [asdict(measure_peaks(device, threads=count)) for count in counts],
         "environment": describe_environment(),
     }
 
 
-def measure_ceilings(device: str, *, threads: int) -> Ceilings:
+def measure_peaks(device: str, *, threads: int) -> Peaks:
     """Measure what a device reaches with some host threads; it sets them for this process."""
     torch.set_num_threads(threads)
     rates: dict[str, float | None] = {}
@@ -101,7 +101,7 @@ def measure_ceilings(device: str, *, threads: int) -> Ceilings:
         except (RuntimeError, NotImplementedError) as error:  # PyTorch's way of saying it has none
             rates[precision], faults[precision] = None, cause_of(error)
     copy, triad = stream_rates(device)
-    return Ceilings(threads, rates, copy, triad, faults)
+    return Peaks(threads, rates, copy, triad, faults)
 
 
 def gemm_rate(precision: str, device: str) -> float:

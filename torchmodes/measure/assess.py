@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torchmodes.measure import statistics
 from torchmodes.measure.breakeven import break_even
-from torchmodes.measure.latency import Latency, drift, latency, throughput, two_speeds
+from torchmodes.measure.latency import drift, latency, throughput, two_speeds
 from torchmodes.measure.load import Load
 from torchmodes.measure.sampler import Sampling
 from torchmodes.planning.cases import Case
+from torchmodes.results.records import Cost, Interval, Latency, Measured, Statistics
 
 AGAIN = "then delete this record and run snakemake again"
 
@@ -33,8 +33,8 @@ def assess(
     extra_s: float,
     load: Load,
     threads: int,
-) -> dict[str, Any]:
-    """Return the record's ``samples``, ``warmup``, ``statistics``, ``verdict`` and ``warnings``.
+) -> Measured:
+    """Conclude from the samples of a case: whatever its record says because of them.
 
     Parameters
     ----------
@@ -53,69 +53,58 @@ def assess(
     threads
         How many the case computed with; on a GPU they wait, and one is enough.
     """
-    orders = [quad.order for quad in sampling.counted]
-    baseline, candidate = statistics.sides(orders, [quad.seconds for quad in sampling.counted])
-    measured = statistics.effect(statistics.log_ratios(baseline, candidate))
+    samples = sampling.samples
+    orders = [block.order for block in samples.counted]
+    baseline, candidate = statistics.sides(orders, [block.seconds for block in samples.counted])
+    effect = statistics.effect(statistics.log_ratios(baseline, candidate))
+    assert effect.speed_up is not None, "what a clock can show has a ratio"
     beyond = statistics.margin(minimum_effect=minimum_effect, floor=floor)
-    no_floor = floor is None and not case.is_baseline
-    drifted = drift(baseline, [quad.at_s for quad in sampling.counted])
-    paid_back = break_even(measured, baseline_s=float(latency(baseline).median_s), extra_s=extra_s)
-    calls = sampling.calls_per_sample
-    of_baseline = latency(baseline, calls_per_sample=calls)
-    of_candidate = latency(candidate, calls_per_sample=calls)
+    drifted = drift(baseline, [block.at_s for block in samples.counted])
+    of_baseline = latency(baseline, calls_per_sample=samples.calls_per_sample)
+    of_candidate = latency(candidate, calls_per_sample=samples.calls_per_sample)
     computing = threads if case.device == "cpu" else 1
-    doubt = no_verdict(measured, of_baseline, load, threads=computing)
-    judged = statistics.verdict(measured, beyond=beyond)
-    return {
-        "warmup": asdict(sampling.warmup),
-        "samples": {
-            "clock": sampling.clock,
-            "timer_s": sampling.timer_s,
-            "empty_sample_s": sampling.empty_sample_s,
-            "calls_per_sample": calls,
-            "quads": [asdict(quad) for quad in sampling.quads],
-        },
-        "sampling_s": sampling.seconds,
-        "bookkeeping_share": sampling.bookkeeping_share,
-        "stopped_s": sampling.stopped_s,
-        "load": {
-            "cpu_cores_used": load.own,
-            "other_load": load.others,
-            "stolen": load.stolen,
-            "cores_missing": load.missing(computing),
-        },
-        "verdict": "unresolved" if no_floor or doubt else judged,
-        "no_verdict": None if doubt is None else doubt.reason,
-        "remedy": None if doubt is None else doubt.remedy,
-        "break_even_calls": None
-        if paid_back.calls is None
-        else {"estimate": paid_back.calls, "low": paid_back.low, "high": paid_back.high},
-        "statistics": {
-            "speed_up": {
-                "estimate": measured.speed_up,
-                "low": measured.speed_up_low,
-                "high": measured.speed_up_high,
-            },
-            "half_width": measured.half_width,
-            "quads": measured.quads,
-            "converged": sampling.converged,
-            "noise_floor": None if floor is None else math.expm1(floor),
-            "margin": math.expm1(beyond),
-            "p_value": statistics.p_value(measured, beyond=beyond),
-            "baseline": asdict(of_baseline),
-            "candidate": asdict(of_candidate),
-            "throughput_per_s": throughput(candidate, items_per_call=case.batch_size),
-            "drift": drifted.change,
-            "drifting": drifted.drifting,
-            "autocorrelation": measured.autocorrelation,
-            "autocorrelated": measured.autocorrelated,
-        },
-        "warnings": [
+    result = Measured(
+        status="ok",
+        verdict=statistics.verdict(effect, beyond=beyond),
+        run=sampling.run,
+        warmup=sampling.warmup,
+        samples=samples,
+        statistics=Statistics(
+            speed_up=Interval(
+                estimate=effect.speed_up, low=effect.speed_up_low, high=effect.speed_up_high
+            ),
+            half_width=effect.half_width,
+            blocks=effect.blocks,
+            converged=sampling.converged,
+            noise_floor=None if floor is None else math.expm1(floor),
+            margin=math.expm1(beyond),
+            p_value=statistics.p_value(effect, beyond=beyond),
+            baseline=of_baseline,
+            candidate=of_candidate,
+            throughput_per_s=throughput(candidate, items_per_call=case.batch_size),
+            drift=drifted.change,
+            drifting=drifted.drifting,
+            autocorrelation=effect.autocorrelation,
+            autocorrelated=effect.autocorrelated,
+        ),
+        cost=Cost(
+            cpu_cores_used=load.own,
+            other_load=load.others,
+            stolen=load.stolen,
+            cores_missing=load.missing(computing),
+            break_even_calls=break_even(effect, baseline_s=of_baseline.median_s, extra_s=extra_s),
+        ),
+        warnings=[
             *_warnings(sampling, drifting=drifted.drifting),
             *_busy(load, crowded=load.crowded(computing)),
             *_two_speeds({"eager": of_baseline, "the mode": of_candidate}),
         ],
-    }
+    )
+    if (doubt := no_verdict(effect, of_baseline, load, threads=computing)) is not None:
+        result.withhold_verdict(doubt.reason, doubt.remedy)
+    elif floor is None and not case.is_baseline:
+        result.verdict = "unresolved"
+    return result
 
 
 def no_verdict(
@@ -178,12 +167,12 @@ def _two_speeds(sides: dict[str, Latency]) -> list[str]:
 
 def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:
     warnings = []
-    if sampling.stopped_s:
-        left_out = len(sampling.quads) - len(sampling.counted)
+    if sampling.run.stopped_s:
+        taken = len(sampling.samples.blocks)
+        left_out = taken - len(sampling.samples.counted)
         warnings.append(
-            f"the process was stopped for {sampling.stopped_s:.0f} s (a suspended machine, a stop"
-            f" signal); of {len(sampling.quads):,} quads {left_out:,} in which it was are not"
-            " counted"
+            f"the process was stopped for {sampling.run.stopped_s:.0f} s (a suspended machine, a"
+            f" stop signal); of {taken:,} blocks {left_out:,} in which it was are not counted"
         )
     if not sampling.warmup.steady:
         warnings.append(

@@ -19,7 +19,7 @@ from torchmodes.processes.jobs import run_cold
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import workflow_process
 from torchmodes.results.reading import first_fault
-from torchmodes.results.records import Record
+from torchmodes.results.records import Known, Measured, Record, Run
 
 
 def benchmark_case(
@@ -74,8 +74,6 @@ def benchmark_case(
         },
         log=log,
     )
-    if parts["status"] == "ok":
-        parts["warnings"] = [*parts.get("warnings", []), *caveats]
     return record_of(
         parts,
         outcome,
@@ -84,6 +82,7 @@ def benchmark_case(
         started_at=started_at,
         environment=environment,
         load=load,
+        caveats=caveats,
     )
 
 
@@ -118,7 +117,7 @@ def floor_here(
         return _no_floor("is too noisy to say anything")
     floor = noise_floor(aa.statistics.speed_up.low, aa.statistics.speed_up.high)
     if floor is None:
-        return _no_floor("has too few quads for an interval: raise measurement.budget_s")
+        return _no_floor("has too few blocks for an interval: raise measurement.budget_s")
     if here != there:
         return floor, [f"the noise floor is that of {there}, which has the same hardware"]
     return floor, []
@@ -135,7 +134,7 @@ def noise_floor(low: float | None, high: float | None) -> float | None:
     Returns
     -------
     float or None
-        None where the case had too few quads for an interval.
+        None where the case had too few blocks for an interval.
     """
     if low is None or high is None:
         return None
@@ -152,7 +151,7 @@ def _no_floor(reason: str) -> tuple[None, list[str]]:
 
 
 def record_of(
-    parts: dict[str, Any],
+    result: Mapping[str, Any],
     outcome: Outcome | None,
     parameters: Mapping[str, Any],
     *,
@@ -160,40 +159,40 @@ def record_of(
     started_at: datetime,
     environment: Mapping[str, Any],
     load: Load | None = None,
+    caveats: Sequence[str] = (),
 ) -> Record:
-    """Join what a case's process told and how it ended into its record."""
-    cost = parts.get("cost")
-    if cost is not None and outcome is not None:
-        cost |= {
-            "import_s": outcome.import_s,
-            "peak_children_bytes": outcome.peak_children_bytes,
-            "break_even_calls": parts.pop("break_even_calls", None),
-            **parts.pop("load", {}),
-        }
-    run = {
-        "started_at": started_at.isoformat(timespec="milliseconds"),
-        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "wall_s": outcome.wall_s if outcome else 0.0,
-        "start_method": outcome.start_method if outcome else "none",
-        "start_s": outcome.start_s if outcome else 0.0,
-        "other_load_at_start": load and load.others,
-        "sampling_s": parts.pop("sampling_s", None),
-        "stopped_s": parts.pop("stopped_s", None),
-        "bookkeeping_share": parts.pop("bookkeeping_share", None),
-        "threads": threads,
-        "torch_threads": parts.pop("torch_threads", None),
-    }
-    known: dict[str, Any] = {
-        "case": parameters["case"],
-        "parameters": dict(parameters),
-        "run": run,
-        "environment": {**environment, **parts.pop("environment", {})},
-    }
+    """Join what a case's process returned and how it ended into its record.
+
+    Parameters
+    ----------
+    caveats
+        Warnings for a case that is ok.
+    """
+    known = Known(case=parameters["case"], parameters=dict(parameters))
+    run = Run(
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        wall_s=outcome.wall_s if outcome else 0.0,
+        start_method=outcome.start_method if outcome else "none",
+        start_s=outcome.start_s if outcome else 0.0,
+        other_load_at_start=None if load is None else load.others,
+        threads=threads,
+    )
     try:
-        return Record(**known, **parts)
+        measured = Measured.model_validate(result)
+        if measured.cost is not None and outcome is not None:
+            measured.cost.import_s = outcome.import_s
+            measured.cost.peak_children_bytes = outcome.peak_children_bytes
+        if measured.status == "ok":
+            measured.warnings = [*measured.warnings, *caveats]
+        measured.environment = {**environment, **measured.environment}
+        whole_run = run.model_copy(update=dict(measured.run))
+        return Record.model_validate(dict(known) | dict(measured) | {"run": whole_run})
     except ValidationError as error:  # such as a clock that stood still
         return Record(
-            **known,
+            **dict(known),
+            run=run,
+            environment=dict(environment),
             status="failed",
             reason=f"its process returned what no record can hold ({first_fault(error.errors())})",
             remedy="measure the case again; if that does not help, report it",

@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from torchmodes.measure.statistics import Effect
+from torchmodes.results.records import Interval
 
 
-@dataclass(frozen=True)
-class BreakEven:
-    """Calls after which the extra preparation is paid back.
-
-    Attributes
-    ----------
-    calls : float or None
-        Estimate; None: by the estimate it never pays.
-    low, high : float or None
-        95 % interval; `high` is None where the interval is open (it may never pay), both are None
-        where it never pays, or where there is no interval.
-    """
-
-    calls: float | None
-    low: float | None
-    high: float | None
-
-
-def break_even(measured: Effect, *, baseline_s: float, extra_s: float) -> BreakEven:
+def break_even(measured: Effect, *, baseline_s: float, extra_s: float) -> Interval | None:
     """Divide the extra preparation by the time that a call saves.
 
     A call saves baseline × (1 − 1 / speed-up), so the interval of the speed-up gives that of the
@@ -41,6 +23,11 @@ def break_even(measured: Effect, *, baseline_s: float, extra_s: float) -> BreakE
     extra_s : float
         Seconds of preparation and first call beyond the baseline's; zero or less is paid at once
         by a candidate that is faster.
+
+    Returns
+    -------
+    Interval or None
+        Of calls; `high` is None where it may never pay. None: by the estimate it never pays.
 
     Raises
     ------
@@ -57,6 +44,7 @@ def break_even(measured: Effect, *, baseline_s: float, extra_s: float) -> BreakE
         needed = max(0.0, extra_s) / saved_s if saved_s > 0 else math.inf
         return needed if math.isfinite(needed) else None
 
-    return BreakEven(
-        calls=calls(measured.centre), low=calls(measured.high), high=calls(measured.low)
-    )
+    estimate = calls(measured.centre)
+    if estimate is None:
+        return None
+    return Interval(estimate=estimate, low=calls(measured.high), high=calls(measured.low))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
 from torchmodes.processes import processes
 from torchmodes.results.reasons import reason_of
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
 from torchmodes.workloads.structures import Inputs
@@ -105,7 +105,7 @@ class ContextClock:
 
 @refusing
 def measure(argument: dict[str, Any]) -> dict[str, Any]:
-    """Measure a case and return the parts of its record that only this process knows.
+    """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values.
 
     Parameters
     ----------
@@ -113,43 +113,47 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         A job (`torchmodes.workloads.workload.Job.of`) with ``table`` (paths of the table and its
         statistics, or none) and ``noise_floor`` (a logarithm, or null).
     """
-    job = Job.of(argument)
+    return _measure(Job.of(argument), argument).model_dump(mode="json")
+
+
+def _measure(job: Job, argument: dict[str, Any]) -> Measured:
     configure_process(job)
     if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+        return Measured(status="unsupported", reason=refusal.reason, remedy=refusal.remedy)
     start_libraries(job)
     shared = process_state()
     resident = processes.own_memory().resident_bytes
     with tracer_warnings() as traced:
         candidate = warmed_up(job, argument["table"])
-    cost = {
-        "build_s": candidate.workload.build_s,
-        "prepare_s": candidate.workload.prepare_s,
-        "first_call_s": candidate.first_call_s,
-        "peak_host_bytes": max(0, processes.own_memory().peak_bytes - resident),
-        "parameter_bytes": candidate.workload.built.parameter_bytes,
-        **asdict(memory.device_memory(job.case.device)),
-    }
+    peak_host_bytes = max(0, processes.own_memory().peak_bytes - resident)
+    allocated, reserved = memory.device_memory(job.case.device)
     baseline = warmed_up(job.baseline(), argument["table"], watched=True)
-    cost["baseline_first_call_s"] = baseline.first_call_s
-    parts: dict[str, Any] = {
-        "item": candidate.workload.built.item,
-        "cost": cost,
-        "torch_threads": torch.get_num_threads(),
-        "environment": {"torch_build": torch_build()},  # whole only where PyTorch is imported
-    }
-    parts |= _outcome(job, argument, shared, baseline, candidate)
-    parts["warnings"] = [
-        *cautions(traced, baseline, told=job.case.is_baseline),
-        *parts.get("warnings", []),
-    ]
+    result = _judge(job, argument, shared, baseline, candidate)
+    result.item = candidate.workload.built.item
+    result.run.torch_threads = torch.get_num_threads()
+    result.environment = {"torch_build": torch_build()}  # whole only where PyTorch is imported
+    warnings = cautions(traced, baseline, of_model=job.case.is_baseline) + result.warnings
     if job.case.task == "inference":
-        parts |= _flops(baseline.workload.built, parts["warnings"])  # nothing is timed now
-        parts |= _implausible(job, parts)
-    cost["artefact_bytes"] = _artefact_bytes(candidate.workload.engine, parts["warnings"])
-    engine_stats = candidate.workload.engine.stats()
-    parts["warnings"] = [*parts["warnings"], *engine_stats.pop("warnings", [])]
-    return parts | {"no_effect": engine_stats.pop("no_effect", None), "facts": engine_stats}
+        counted = count_flops(baseline.workload.built)  # nothing is timed now
+        result.flops = counted.total
+        if counted.fault:  # it was still measured
+            warnings.append(f"its operations were not counted: {counted.fault}")
+        _doubt_rate(job, result)
+    cost = result.cost or Cost()
+    cost.build_s = candidate.workload.build_s
+    cost.prepare_s = candidate.workload.prepare_s
+    cost.first_call_s = candidate.first_call_s
+    cost.baseline_first_call_s = baseline.first_call_s
+    cost.peak_host_bytes = peak_host_bytes
+    cost.parameter_bytes = candidate.workload.built.parameter_bytes
+    cost.cuda_allocated_bytes, cost.cuda_reserved_bytes = allocated, reserved
+    cost.artefact_bytes = _artefact_bytes(candidate.workload.engine, warnings)
+    result.cost = cost
+    facts = candidate.workload.engine.stats()
+    result.warnings = [*warnings, *facts.pop("warnings", [])]
+    result.no_effect = facts.pop("no_effect", None)
+    result.facts = facts
+    return result
 
 
 @refusing
@@ -172,20 +176,20 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
     return {"status": "ok", "prepare_s": workload.prepare_s, "first_call_s": first_call_s}
 
 
-def _outcome(
+def _judge(
     job: Job,
     argument: dict[str, Any],
     shared: ProcessState,
     baseline: WarmedUp,
     candidate: WarmedUp,
-) -> dict[str, Any]:
+) -> Measured:
     """Judge whether the candidate is right, time it, and judge again."""
     if baseline.growth:
-        return {
-            "status": "unsupported",
-            "reason": f"the model's state grows at every call: {baseline.growth}",
-            "remedy": "let each call begin from a fresh state, or bring one step of a fixed size",
-        }
+        return Measured(
+            status="unsupported",
+            reason=f"the model's state grows at every call: {baseline.growth}",
+            remedy="let each call begin from a fresh state, or bring one step of a fixed size",
+        )
     began = time.monotonic()
     numerics = compare_first(job, baseline, candidate)
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
@@ -201,34 +205,24 @@ def _outcome(
     numerics = compare_again(job, baseline, candidate, numerics, clock.calls)
     if not numerics.within_tolerance:
         return wrong(job, argument["table"], baseline, numerics)
-    if sampled["verdict"] == "faster":
-        speed_up = sampled["statistics"]["speed_up"]["estimate"]
-        sampled |= _remembered(clock, baseline, candidate, speed_up=speed_up)
-    return sampled | {"numerics": asdict(numerics), "energy": _energy(job, candidate)}
+    _doubt_memory(sampled, clock, baseline, candidate)
+    sampled.numerics = numerics
+    sampled.energy = _energy(job, candidate)
+    return sampled
 
 
-def _implausible(job: Job, parts: dict[str, Any]) -> dict[str, Any]:
+def _doubt_rate(job: Job, result: Measured) -> None:
     """Withhold the verdict of a candidate faster than this machine can multiply matrices."""
-    if parts["status"] != "ok" or not parts.get("flops"):
-        return {}
-    rate = parts["flops"] / parts["statistics"]["candidate"]["median_s"]
+    if result.statistics is None or not result.flops:
+        return
+    rate = result.flops / result.statistics.candidate.median_s
     peak = quick_peak(job.case.precision, job.case.device)
-    if peak is None or rate <= PLAUSIBLE_RATE * peak:
-        return {}
-    return {
-        "verdict": "unresolved",
-        "no_verdict": f"impossible: it seems to do {rate / 1e9:,.0f} GFLOP/s, where matrix products"
-        f" reach {peak / 1e9:,.0f} here",
-        "remedy": "find out what the mode leaves out: it cannot do the model's work at each call",
-    }
-
-
-def _flops(built: BuiltModel, warnings: list[str]) -> dict[str, Any]:
-    """Count a forward pass; a model that cannot be counted was still measured."""
-    counted = count_flops(built)
-    if counted.fault:
-        warnings = [*warnings, f"its operations were not counted: {counted.fault}"]
-    return {"flops": counted.total, "warnings": warnings}
+    if peak is not None and rate > PLAUSIBLE_RATE * peak:
+        result.withhold_verdict(
+            f"impossible: it seems to do {rate / 1e9:,.0f} GFLOP/s, where matrix products"
+            f" reach {peak / 1e9:,.0f} here",
+            "find out what the mode leaves out: it cannot do the model's work at each call",
+        )
 
 
 def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
@@ -248,7 +242,7 @@ def _sample(
     candidate: WarmedUp,
     *,
     warmed_up_s: float,
-) -> tuple[dict[str, Any], ContextClock]:
+) -> tuple[Measured, ContextClock]:
     case, settings = job.case, argument["parameters"]["measurement"]
     clock = ContextClock(
         make_clock(case.device, flush_l2=settings["flush_l2"] and case.device == "cuda"),
@@ -280,7 +274,7 @@ def _sample(
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
     seconds = time.monotonic() - began
     load = load_between(counters, read_counters())
-    assessed = assess(
+    result = assess(
         case,
         sampling,
         minimum_effect=settings["minimum_effect"],
@@ -289,20 +283,12 @@ def _sample(
         load=load,
         threads=job.threads,
     )
-    return assessed | {
-        "status": "ok",
-        "warnings": [
-            *assessed["warnings"],
-            *_throttling(gpu_at_rest, gpu_before, gpu_after, seconds),
-        ],
-        "load": assessed["load"] | {"gpu_utilisation": _utilisation(gpu_after)},
-        "gpu": {
-            "before": gpu_before and asdict(gpu_before),
-            "after": gpu_after and asdict(gpu_after),
-        }
-        if case.device == "cuda"
-        else None,
-    }, clock
+    if gpu_at_rest is not None and gpu_before is not None and gpu_after is not None:
+        result.gpu = Gpu(before=gpu_before, after=gpu_after)
+        result.warnings += _throttling(gpu_at_rest, gpu_before, gpu_after, seconds)
+        if result.cost is not None and gpu_after.utilisation_percent is not None:
+            result.cost.gpu_utilisation = gpu_after.utilisation_percent / 100
+    return result, clock
 
 
 def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotChecks | None:
@@ -317,50 +303,37 @@ def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotCheck
     )
 
 
-def _remembered(
-    clock: ContextClock, baseline: WarmedUp, candidate: WarmedUp, *, speed_up: float
-) -> dict[str, Any]:
+def _doubt_memory(
+    result: Measured, clock: ContextClock, baseline: WarmedUp, candidate: WarmedUp
+) -> None:
     """Withhold the verdict of a candidate that is fast on inputs that it has seen alone."""
+    if result.verdict != "faster" or result.statistics is None:
+        return
     if baseline.sets is None or baseline.kept:
-        return {}
+        return
     clock.checks = None  # of other inputs than these
+    speed_up = result.statistics.speed_up.estimate
     slower = recall(
         baseline.workload, candidate.workload, baseline.sets, clock=clock, speed_up=speed_up
     )
-    if slower is None:
-        return {}
-    return {
-        "verdict": "unresolved",
-        "no_verdict": f"it remembers: inputs that are new to it take {slower:.1f} times as long as"
-        " those that it has seen, which the timed ones are",
-        "remedy": "time it on new inputs at each call, or leave the remembering out of the mode",
-    }
+    if slower is not None:
+        result.withhold_verdict(
+            f"it remembers: inputs that are new to it take {slower:.1f} times as long as those that"
+            " it has seen, which the timed ones are",
+            "time it on new inputs at each call, or leave the remembering out of the mode",
+        )
 
 
-def _energy(job: Job, candidate: WarmedUp) -> dict[str, Any]:
+def _energy(job: Job, candidate: WarmedUp) -> Energy:
     with candidate.workload.context():
-        energy = measure_energy(
+        return measure_energy(
             candidate.workload.call,
             seconds=ENERGY_BLOCK_S,
             items_per_call=job.case.batch_size,
             meter=make_meter(job.case.device),
         )
-    return asdict(energy)
 
 
-def _throttling(
-    rest: gpu.GpuState | None,
-    before: gpu.GpuState | None,
-    after: gpu.GpuState | None,
-    seconds: float,
-) -> list[str]:
-    if rest is None or before is None or after is None:
-        return []
+def _throttling(rest: GpuState, before: GpuState, after: GpuState, seconds: float) -> list[str]:
     held = gpu.throttling(rest, before, after, seconds=seconds)
     return [f"the GPU held its clocks down: {', '.join(held)}"] if held else []
-
-
-def _utilisation(state: gpu.GpuState | None) -> float | None:
-    if state is None or state.utilisation_percent is None:
-        return None
-    return state.utilisation_percent / 100

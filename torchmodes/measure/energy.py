@@ -9,40 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 
 from torchmodes.measure.gpu import NvmlUnavailable, nvml_device
+from torchmodes.results.records import Energy
 
 POWERCAP = Path("/sys/class/powercap")
-
-
-@dataclass(frozen=True)
-class Energy:
-    """Energy between start and stop; without a figure `reason` says why.
-
-    Attributes
-    ----------
-    joules, seconds : float or None
-    source : str or None
-        What counted.
-    reason : str or None
-        Why there is no figure.
-    calls, items : int or None
-        Work done meanwhile, where `measure_energy` did it.
-    joules_per_item : float or None
-    """
-
-    joules: float | None
-    seconds: float | None
-    source: str | None
-    reason: str | None
-    calls: int | None = None
-    items: int | None = None
-    joules_per_item: float | None = None
 
 
 class EnergyUnavailable(Exception):
@@ -103,18 +78,38 @@ class EnergyMeter:
     def stop(self) -> Energy:
         """Return what was spent since `start`."""
         if self._counter is None:
-            return Energy(None, None, None, self._reason)
+            return _no_figure(self._reason)
         self.synchronize()
         seconds = time.monotonic() - self._began
         try:
             joules = self._counter.joules_since_start()
         except EnergyUnavailable as unavailable:
-            return Energy(None, None, None, str(unavailable))
+            return _no_figure(str(unavailable))
         else:
-            return Energy(joules, seconds, self._counter.source, None)
+            return Energy(
+                joules=joules,
+                seconds=seconds,
+                source=self._counter.source,
+                reason=None,
+                calls=None,
+                items=None,
+                joules_per_item=None,
+            )
         finally:
             self._stack.close()
             self._counter = None
+
+
+def _no_figure(reason: str) -> Energy:
+    return Energy(
+        joules=None,
+        seconds=None,
+        source=None,
+        reason=reason,
+        calls=None,
+        items=None,
+        joules_per_item=None,
+    )
 
 
 def make_meter(device: Literal["cpu", "cuda", "mps"], *, index: int = 0) -> EnergyMeter:
@@ -248,4 +243,6 @@ def measure_energy(
     if energy.joules is None:
         return energy
     items = calls * items_per_call
-    return replace(energy, calls=calls, items=items, joules_per_item=energy.joules / items)
+    return energy.model_copy(
+        update={"calls": calls, "items": items, "joules_per_item": energy.joules / items}
+    )

@@ -144,7 +144,7 @@ def tracer_warnings() -> Generator[list[str]]:
     list of str
         The first sentence of each warning, with its place.
     """
-    found: list[str] = []
+    places: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("default", torch.jit.TracerWarning)
         show = warnings.showwarning
@@ -158,11 +158,11 @@ def tracer_warnings() -> Generator[list[str]]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, torch.jit.TracerWarning):
-                said = str(message).partition(". ")[0]
-                place = f"{said} ({Path(filename).name}, line {lineno})"
-                if place not in found:
-                    found.append(place)
+                sentence = str(message).partition(". ")[0]
+                place = f"{sentence} ({Path(filename).name}, line {lineno})"
+                if place not in places:
+                    places.append(place)
             show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = keep  # ty: ignore[invalid-assignment]
-        yield found
+        yield places

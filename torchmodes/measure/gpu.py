@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from torchmodes.results.records import GpuState
 
 T = TypeVar("T")
 
@@ -46,39 +47,6 @@ REST_S = 0.2
 
 class NvmlUnavailable(Exception):
     """NVML cannot be asked; the message says why."""
-
-
-@dataclass(frozen=True)
-class GpuState:
-    """One GPU at one moment. Figures that could not be had are None.
-
-    Attributes
-    ----------
-    reason : str or None
-        Why there are no figures at all.
-    throttle_reasons : tuple of str or None
-        What holds the clocks down now, in words; empty when nothing does.
-    throttled : bool or None
-        Whether any of them is more than being idle or a setting of the user's.
-    held_down_s : dict or None
-        Seconds for which the clocks were held down so far, by `SLOWDOWN_COUNTERS`; those that this
-        GPU does not count are left out.
-    """
-
-    reason: str | None
-    name: str | None = None
-    uuid: str | None = None
-    driver: str | None = None
-    sm_clock_mhz: int | None = None
-    sm_clock_max_mhz: int | None = None
-    memory_clock_mhz: int | None = None
-    temperature_c: int | None = None
-    power_w: float | None = None
-    power_limit_w: float | None = None
-    utilisation_percent: int | None = None
-    throttle_reasons: tuple[str, ...] | None = None
-    throttled: bool | None = None
-    held_down_s: dict[str, float] | None = None
 
 
 def gpu_state(index: int = 0) -> GpuState:

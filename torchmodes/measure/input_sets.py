@@ -8,14 +8,14 @@ the timed calls take, and do so again after they were timed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch.utils import _pytree
 
-from torchmodes.measure.numerics import Numerics, compare
+from torchmodes.measure.numerics import compare
+from torchmodes.results.records import Numerics
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import Workload, copy_output
@@ -148,10 +148,10 @@ def together(
     for numerics in others:
         count += 1
         if not numerics.within_tolerance:
-            worst = replace(numerics, reason=f"{when}: {numerics.reason}")
+            worst = numerics.model_copy(update={"reason": f"{when}: {numerics.reason}"})
             break
-        worst = max(worst, numerics, key=lambda found: found.error)
-    return replace(worst, input_sets=count, inputs=sets.origin)
+        worst = max(worst, numerics, key=lambda compared: compared.error)
+    return worst.model_copy(update={"input_sets": count, "inputs": sets.origin})
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtrit
 
 from torchmodes.measure.statistics import CONFIDENCE
+from torchmodes.results.records import Latency
 
 BATCHES = 10
 """Stretches of a run whose medians tell how far its median can be trusted."""
@@ -25,29 +26,13 @@ _DRIFT_SIGNIFICANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Seconds per call of one side; a percentile is None where the sample cannot support it."""
-
-    n: int
-    median_s: float
-    mean_s: float
-    min_s: float
-    max_s: float
-    standard_deviation_s: float
-    p50_s: float
-    p90_s: float | None
-    p95_s: float | None
-    p99_s: float | None
-
-
-@dataclass(frozen=True)
 class Drift:
     """How the baseline's own time changed while the case was measured.
 
     Attributes
     ----------
     change : float or None
-        Relative, from the beginning to the end of the run; None with fewer than three quads.
+        Relative, from the beginning to the end of the run; None with fewer than three blocks.
     drifting : bool
         Whether the change is significant (p < 0.01) and larger than 5 %.
     """
@@ -146,15 +131,15 @@ def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:
 
     Parameters
     ----------
-    baseline_s : array-like, shape (quads, 2)
+    baseline_s : array-like, shape (blocks, 2)
         Seconds per call.
     at_s : sequence of float
-        When each quad began, in seconds.
+        When each block began, in seconds.
     """
     level = np.log(np.asarray(baseline_s, dtype=np.float64)).mean(axis=1)
     began = np.asarray(at_s, dtype=np.float64)
     if level.size != began.size:
-        raise ValueError(f"at_s: {began.size} times for {level.size} quads")
+        raise ValueError(f"at_s: {began.size} times for {level.size} blocks")
     if level.size < 3 or began[-1] <= began[0]:
         return Drift(change=None, drifting=False)
     points = min(_DRIFT_POINTS, level.size)
@@ -189,12 +174,12 @@ def slowed_by(medians_s: Sequence[float]) -> tuple[float | None, ...]:
     tuple of float or None
         None where it is no more than `SLOWED_FACTOR`, and for a case without others.
     """
-    found: list[float | None] = []
+    factors: list[float | None] = []
     for index, own in enumerate(medians_s):
         others = [*medians_s[:index], *medians_s[index + 1 :]]
         factor = own / median_low(others) if others else 1.0
-        found.append(factor if factor > SLOWED_FACTOR else None)
-    return tuple(found)
+        factors.append(factor if factor > SLOWED_FACTOR else None)
+    return tuple(factors)
 
 
 def two_speeds(side: Latency) -> float | None:

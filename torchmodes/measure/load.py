@@ -22,7 +22,7 @@ STAT = Path("/proc/stat")
 LOOK_S = 0.5
 """Length of a look at a machine on which nothing is measured yet: 50 of the counters' ticks."""
 LEAST_CROWDING = 0.1
-"""Cores. Below it fewer quads are disturbed on one side than the trimmed mean sets aside."""
+"""Cores. Below it fewer blocks are disturbed on one side than the trimmed mean sets aside."""
 LEAST_CROWDING_SHARE = 0.01
 """The same as a share of the cores: large machines have more daemons."""
 

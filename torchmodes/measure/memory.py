@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 
-@dataclass(frozen=True)
-class DeviceMemory:
-    """Peaks on an accelerator, this process alone; None on a CPU, and on MPS, which keeps no peaks.
+def device_memory(device: Literal["cpu", "cuda", "mps"]) -> tuple[int | None, int | None]:
+    """Return the peaks of an accelerator's memory since this process began, in bytes.
 
-    Attributes
-    ----------
-    cuda_allocated_bytes : int or None
-        Of what tensors held.
-    cuda_reserved_bytes : int or None
-        Of what PyTorch's caching allocator held, in use or not. What an engine takes past that
-        allocator (ONNX Runtime, TensorRT) is not seen.
+    Returns
+    -------
+    allocated, reserved : int or None
+        What tensors held, and what PyTorch's caching allocator held, in use or not; None on a CPU,
+        and on MPS, which keeps no peaks. What an engine takes past that allocator (ONNX Runtime,
+        TensorRT) is not seen.
     """
-
-    cuda_allocated_bytes: int | None
-    cuda_reserved_bytes: int | None
-
-
-def device_memory(device: Literal["cpu", "cuda", "mps"]) -> DeviceMemory:
-    """Return the peaks since the process began."""
     if device != "cuda":
-        return DeviceMemory(cuda_allocated_bytes=None, cuda_reserved_bytes=None)
+        return None, None
     torch.cuda.synchronize()
-    return DeviceMemory(
-        cuda_allocated_bytes=torch.cuda.max_memory_allocated(),
-        cuda_reserved_bytes=torch.cuda.max_memory_reserved(),
-    )
+    return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
 
 
 def artefact_bytes(paths: Iterable[Path]) -> int:

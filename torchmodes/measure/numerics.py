@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from torchmodes.results.records import Numerics
+
 OUTPUT_TOLERANCE: Mapping[str, float] = {
     "fp32": 1e-4,
     "tf32": 5e-3,
@@ -42,60 +44,6 @@ LOSS_TOLERANCE: Mapping[str, float] = {
 On the house-price MLP, weights perturbed by 1e-6 gave up to 3e-5 after 200 steps and bf16 autocast
 6e-3, while a learning rate off by 1 % gave 6e-3 to 3e-2.
 """
-
-
-@dataclass(frozen=True)
-class Numerics:
-    """The candidate's numbers against the baseline's.
-
-    Attributes
-    ----------
-    within_tolerance : bool
-        The gate: False makes the case ``wrong``.
-    reason : str or None
-        Why not.
-    compared : str
-        ``output`` or ``losses``.
-    max_abs : float or None
-        Largest |candidate − baseline|.
-    max_rel : float or None
-        Largest |candidate − baseline| / max(|baseline|, rms of the baseline's tensor): the guard
-        keeps elements near zero from looking like large errors.
-    relative_l2 : float or None
-        ‖candidate − baseline‖ / ‖baseline‖ of the worst tensor.
-    differing : float or None
-        Share of the integers, or truth values, that differ in the worst such tensor.
-    cosine : float or None
-        Of the angle between the two, in the worst tensor.
-    tolerance : float
-        Limit of `relative_l2` and of `differing`.
-    input_sets : int
-        Sets of inputs on which the outputs were compared; each step of a training has its own.
-    inputs : str
-        ``drawn`` by the model's own inputs under a seed of each set; ``rearranged``, where those do
-        not depend on the seed; ``example``, where there is but the one set.
-
-    Notes
-    -----
-    Figures are None where shapes or structures differ, or nothing finite can be compared.
-    """
-
-    within_tolerance: bool
-    reason: str | None
-    compared: Literal["output", "losses"]
-    max_abs: float | None
-    max_rel: float | None
-    relative_l2: float | None
-    differing: float | None
-    cosine: float | None
-    tolerance: float
-    input_sets: int = 1
-    inputs: Literal["drawn", "rearranged", "example"] = "example"
-
-    @property
-    def error(self) -> float:
-        """What the gate looks at: the larger of `relative_l2` and `differing`."""
-        return max(self.relative_l2 or 0.0, self.differing or 0.0)
 
 
 @dataclass(frozen=True)
@@ -202,7 +150,16 @@ def _tolerance(table: Mapping[str, float], precision: str) -> float:
 
 
 def _void(reason: str, *, compared: Literal["output", "losses"], tolerance: float) -> Numerics:
-    return Numerics(False, reason, compared, None, None, None, None, None, tolerance)
+    return Numerics(
+        within_tolerance=False,
+        reason=reason,
+        compared=compared,
+        max_abs=None,
+        max_rel=None,
+        relative_l2=None,
+        cosine=None,
+        tolerance=tolerance,
+    )
 
 
 def _judged(
@@ -214,16 +171,16 @@ def _judged(
     name, worst = max(figures, key=lambda item: item[1].error)
     within = worst.error <= tolerance
     limit = f"{100 * tolerance:g} %" if worst.differing is not None else f"{tolerance:g}"
-    found = [figure for _, figure in figures]
-    cosines = [figure.cosine for figure in found if figure.cosine is not None]
+    every = [figure for _, figure in figures]
+    cosines = [figure.cosine for figure in every if figure.cosine is not None]
     return Numerics(
         within_tolerance=within,
         reason=None if within else f"{name}: {worst.in_words()}, above {limit}",
         compared=compared,
-        max_abs=_largest(figure.max_abs for figure in found),
-        max_rel=_largest(figure.max_rel for figure in found),
-        relative_l2=_largest(figure.relative_l2 for figure in found),
-        differing=_largest(figure.differing for figure in found),
+        max_abs=_largest(figure.max_abs for figure in every),
+        max_rel=_largest(figure.max_rel for figure in every),
+        relative_l2=_largest(figure.relative_l2 for figure in every),
+        differing=_largest(figure.differing for figure in every),
         cosine=min(cosines, default=None),
         tolerance=tolerance,
     )

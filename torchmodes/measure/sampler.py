@@ -13,6 +13,7 @@ from torchmodes.measure.clock import Call, Clock, Timing, collector_paused, empt
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.statistics import effect
 from torchmodes.measure.stopping import StoppingRule
+from torchmodes.results.records import Block, Execution, Samples, Warmup
 
 Order = Literal["ABBA", "BAAB"]
 Four = tuple[float, float, float, float]
@@ -26,9 +27,9 @@ LEAD_IN_S = 0.02
 
 What the other left behind in caches, and where the system put its threads, is nobody's speed.
 """
-FEWEST_QUADS = 3
+FEWEST_BLOCKS = 3
 OVERRUN = 4
-"""Slow calls may run for this many budgets to complete `FEWEST_QUADS`."""
+"""Slow calls may run for this many budgets to complete `FEWEST_BLOCKS`."""
 _COLLECT_EVERY_S = 0.5
 
 
@@ -41,10 +42,10 @@ class SamplerSettings:
     target_half_width : float
         Relative half-width of the 95 % interval to reach; 0.01 is ± 1 %.
     budget_s, warmup_budget_s : float
-        Seconds of sampling and of warm-up, at the most. A quad that began is finished, and calls
-        too slow for three quads in the budget get up to four budgets for those three.
+        Seconds of sampling and of warm-up, at the most. A block that began is finished, and calls
+        too slow for three blocks in the budget get up to four budgets for those three.
     min_quads : int
-        Quads before the width is first looked at.
+        Blocks before the width is first looked at.
     long_call_s : float
         Calls as long as this are not led in to: it would cost a call, and change little.
     timer_resolution_share : float
@@ -69,81 +70,24 @@ class SamplerSettings:
 
 
 @dataclass(frozen=True)
-class Warmup:
-    """What ran before the first sample: calls of each side, and whether both became steady."""
-
-    calls: int
-    seconds: float
-    steady: bool
-
-
-@dataclass(frozen=True)
-class Quad:
-    """Four samples taken together.
-
-    Attributes
-    ----------
-    order : str
-        ``ABBA`` or ``BAAB``; A is the baseline, B the candidate.
-    seconds : tuple of float
-        Seconds per call in that order, by the host.
-    device_seconds : tuple of float or None
-        By the device's events: of the call of the same side just before each sample or, where a
-        call is too long to be led in to, of the sample itself. None on a CPU.
-    at_s : float
-        When it began, in seconds after sampling began.
-    interrupted : bool
-        The process was stopped meanwhile: it says nothing of either side.
-    """
-
-    order: Order
-    seconds: Four
-    device_seconds: Four | None
-    at_s: float
-    interrupted: bool = False
-
-
-@dataclass(frozen=True)
 class Sampling:
     """Every sample of a case, and how it went.
 
     Attributes
     ----------
-    quads : tuple of Quad
+    samples : Samples
         In the order taken; none is dropped.
-    calls_per_sample : int
-        Calls that one sample averages.
     warmup : Warmup
     converged : bool
         Whether the target half-width was reached.
-    seconds : float
-        From the first sample to the last, without `stopped_s`.
-    stopped_s : float
-        In which the process was stopped meanwhile.
-    bookkeeping_share : float
-        Part of `seconds` spent outside samples: leading in, synchronising, looking, collecting
-        garbage.
-    clock : str
-        What was read.
-    timer_s, empty_sample_s : float
-        Resolution of the timer, and what it reports for a call that does nothing.
+    run : Execution
+        How long it took.
     """
 
-    quads: tuple[Quad, ...]
-    calls_per_sample: int
+    samples: Samples
     warmup: Warmup
     converged: bool
-    seconds: float
-    bookkeeping_share: float
-    clock: str
-    timer_s: float
-    empty_sample_s: float
-    stopped_s: float = 0.0
-
-    @property
-    def counted(self) -> tuple[Quad, ...]:
-        """The quads that statistics are made of: those that nothing interrupted."""
-        return tuple(quad for quad in self.quads if not quad.interrupted)
+    run: Execution
 
 
 def sample(
@@ -155,9 +99,9 @@ def sample(
     seed: int,
     running: RunningClock | None = None,
 ) -> Sampling:
-    """Warm both sides up, then take quads until the interval is narrow or the budget is spent.
+    """Warm both sides up, then take blocks until the interval is narrow or the budget is spent.
 
-    A quad in which the process was stopped is kept, and neither counted nor charged to the budget.
+    A block in which the process was stopped is kept, and neither counted nor charged to the budget.
 
     Parameters
     ----------
@@ -166,7 +110,7 @@ def sample(
     clock : Clock
     settings : SamplerSettings
     seed : int
-        Of the order of the quads.
+        Of the order of the blocks.
     running : RunningClock
         For the budgets; by default this process's.
 
@@ -185,42 +129,46 @@ def sample(
         rule = StoppingRule(
             target_half_width=settings.target_half_width, min_quads=settings.min_quads
         )
-        quads: list[Quad] = []
+        blocks: list[Block] = []
         ratios: list[float] = []
         began = collected = now()
         stopped_before_s = running.stopped_s
         lead_in_s = LEAD_IN_S if per_call_s < settings.long_call_s else 0.0
         turns = _Turns(baseline, candidate, clock, calls, lead_in_s, running)
         for order in orders(seed):
-            quad = turns.quad(order, began=began)
-            quads.append(quad)
-            if quad.interrupted:
+            block = turns.block(order, began=began)
+            blocks.append(block)
+            if block.interrupted:
                 continue
-            ratios.append(_log_ratio(quad))
+            ratios.append(_log_ratio(block))
             if rule.enough(ratios) or _spent(len(ratios), now() - began, settings):
                 break
             if now() - collected > _COLLECT_EVERY_S:
                 collect()
                 collected = now()
         seconds = now() - began
-    sampled = calls * sum(sum(quad.seconds) for quad in quads if not quad.interrupted)
+    sampled = calls * sum(sum(block.seconds) for block in blocks if not block.interrupted)
     half_width = effect(ratios).half_width
     return Sampling(
-        quads=tuple(quads),
-        calls_per_sample=calls,
+        samples=Samples(
+            clock=clock.name,
+            timer_s=clock.timer_s,
+            empty_sample_s=own_share_s,
+            calls_per_sample=calls,
+            blocks=blocks,
+        ),
         warmup=warmup,
         converged=half_width is not None and half_width < settings.target_half_width,
-        seconds=seconds,
-        bookkeeping_share=max(0.0, 1 - sampled / seconds) if seconds > 0 else 0.0,
-        clock=clock.name,
-        timer_s=clock.timer_s,
-        empty_sample_s=own_share_s,
-        stopped_s=running.stopped_s - stopped_before_s,
+        run=Execution(
+            sampling_s=seconds,
+            stopped_s=running.stopped_s - stopped_before_s,
+            bookkeeping_share=max(0.0, 1 - sampled / seconds) if seconds > 0 else 0.0,
+        ),
     )
 
 
 def orders(seed: int) -> Iterator[Order]:
-    """Yield the orders of quads: at random, but one of each in every two."""
+    """Yield the orders of blocks: at random, but one of each in every two."""
     draw = random.Random(seed)
     while True:
         pair: list[Order] = ["ABBA", "BAAB"]
@@ -245,13 +193,13 @@ class _Turns:
         self._running, self._now = running, running.now
         self._last = ""
 
-    def quad(self, order: Order, *, began: float) -> Quad:
+    def block(self, order: Order, *, began: float) -> Block:
         """Take four samples."""
         at_s, stopped_s = self._now() - began, self._running.stopped_s
         timings = [self._sample(side) for side in order]
         self._now()  # notices a stop in the last sample
         first, second, third, fourth = (timing.host_s for timing in timings)
-        return Quad(
+        return Block(
             order=order,
             seconds=(first, second, third, fourth),
             device_seconds=_device_seconds(timings),
@@ -279,19 +227,19 @@ def _device_seconds(timings: Sequence[Timing]) -> Four | None:
     return first, second, third, fourth
 
 
-def _log_ratio(quad: Quad) -> float:
-    """Return what `statistics.log_ratios` would for one quad, cheaply enough for the loop."""
-    outer, inner = quad.seconds[0] * quad.seconds[3], quad.seconds[1] * quad.seconds[2]
+def _log_ratio(block: Block) -> float:
+    """Return what `statistics.log_ratios` would for one block, cheaply enough for the loop."""
+    outer, inner = block.seconds[0] * block.seconds[3], block.seconds[1] * block.seconds[2]
     ratio = math.log(outer / inner) / 2
-    return ratio if quad.order == "ABBA" else -ratio
+    return ratio if block.order == "ABBA" else -ratio
 
 
-def _spent(quads: int, elapsed_s: float, settings: SamplerSettings) -> bool:
+def _spent(blocks: int, elapsed_s: float, settings: SamplerSettings) -> bool:
     """Tell whether the budget is spent; a few slow calls may exceed it."""
     if elapsed_s < settings.budget_s:
         return False
-    affordable = elapsed_s * (quads + 1) / quads <= OVERRUN * settings.budget_s
-    return quads >= FEWEST_QUADS or not affordable
+    affordable = elapsed_s * (blocks + 1) / blocks <= OVERRUN * settings.budget_s
+    return blocks >= FEWEST_BLOCKS or not affordable
 
 
 def warm_up(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from torchmodes.measure.numerics import Numerics, compare
+from torchmodes.measure.numerics import compare
+from torchmodes.results.records import Numerics
 from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import copy_output
 
@@ -69,9 +69,10 @@ class SpotChecks:
             return
         self.compared += 1
         if not _same(self._accepted[call], tensors_of(output)):
-            found = compare(self._expected, copy_output(output), precision=self._precision)
-            if not found.within_tolerance:
-                self.wrong = replace(found, reason=f"while it was timed: {found.reason}")
+            numerics = compare(self._expected, copy_output(output), precision=self._precision)
+            if not numerics.within_tolerance:
+                reason = f"while it was timed: {numerics.reason}"
+                self.wrong = numerics.model_copy(update={"reason": reason})
         self._spent_s += self._now() - began
 
 

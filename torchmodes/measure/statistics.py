@@ -1,6 +1,6 @@
 """The speed-up of a candidate over its baseline: estimate, interval, verdict, multiplicity.
 
-The unit of every inference is the quad (four samples taken together), never the call. The method,
+The unit of every inference is the block (four samples taken together), never the call. The method,
 with its sources and a table of its measured coverage, is told in docs/measuring.md. Nothing here
 needs PyTorch: the report derives its figures from stored samples with these same functions.
 """
@@ -10,19 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from torchmodes.results.records import WIDEST_HALF_WIDTH
-
-Verdict = Literal["faster", "slower", "same", "unresolved"]
+from torchmodes.results.records import WIDEST_HALF_WIDTH, Verdict
 
 CONFIDENCE = 0.95
 TRIM = 0.2
-"""Share of quads set aside at either end; Wilcox recommends it for heavy tails."""
+"""Share of blocks set aside at either end; Wilcox recommends it for heavy tails."""
 WIDEST_SAME = math.log1p(0.05)
 """No larger difference is called the same, however noisy the machine is: 5 %, as a logarithm."""
 
@@ -33,27 +30,27 @@ _LARGEST_EXPONENT = 700.0
 
 @dataclass(frozen=True)
 class Effect:
-    """A speed-up estimated from quads; logarithms are natural and positive where it is faster.
+    """A speed-up estimated from blocks; logarithms are natural and positive where it is faster.
 
     Attributes
     ----------
-    quads : int
-        Number of quads it rests on.
+    blocks : int
+        Number of blocks it rests on.
     centre, low, high : float
-        Log speed-up: 20 % trimmed mean and 95 % interval. The bounds are None with one quad.
+        Log speed-up: 20 % trimmed mean and 95 % interval. The bounds are None with one block.
     standard_error, degrees_of_freedom : float
         Of `centre`, corrected for autocorrelation; what the tests are made from.
     autocorrelation : float
-        Between successive (winsorised) quads, lag 1; None with fewer than three quads.
+        Between successive (winsorised) blocks, lag 1; None with fewer than three blocks.
     autocorrelated : bool
-        Whether that is positive beyond chance (above 2/√quads) and above 0.1.
+        Whether that is positive beyond chance (above 2/√blocks) and above 0.1.
     speed_up, speed_up_low, speed_up_high : float
         The same as ratios: baseline time / candidate time. None where no float holds them.
     half_width : float
-        Of the interval, relative: 0.01 says ± 1 %. None with one quad.
+        Of the interval, relative: 0.01 says ± 1 %. None with one block.
     """
 
-    quads: int
+    blocks: int
     centre: float
     low: float | None
     high: float | None
@@ -70,19 +67,19 @@ class Effect:
 def sides(
     orders: Sequence[str], seconds: Sequence[Sequence[float]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Part quads into baseline and candidate samples.
+    """Part blocks into baseline and candidate samples.
 
     Parameters
     ----------
     orders : sequence of str
-        ``"ABBA"`` or ``"BAAB"`` for each quad; A is the baseline, B the candidate.
-    seconds : array-like, shape (quads, 4)
+        ``"ABBA"`` or ``"BAAB"`` for each block; A is the baseline, B the candidate.
+    seconds : array-like, shape (blocks, 4)
         Seconds per call, in the order taken.
 
     Returns
     -------
-    baseline, candidate : ndarray, shape (quads, 2)
-        Each side's two samples of each quad, in the order taken.
+    baseline, candidate : ndarray, shape (blocks, 2)
+        Each side's two samples of each block, in the order taken.
     """
     unknown = set(orders) - {"ABBA", "BAAB"}
     if unknown:
@@ -94,16 +91,16 @@ def sides(
 
 
 def log_ratios(baseline_s: ArrayLike, candidate_s: ArrayLike) -> NDArray[np.float64]:
-    """Return each quad's log speed-up: mean log baseline minus mean log candidate.
+    """Return each block's log speed-up: mean log baseline minus mean log candidate.
 
     Parameters
     ----------
-    baseline_s, candidate_s : array-like, shape (quads, 2)
+    baseline_s, candidate_s : array-like, shape (blocks, 2)
         Seconds per call.
 
     Returns
     -------
-    ndarray, shape (quads,)
+    ndarray, shape (blocks,)
         Positive where the candidate is faster.
 
     Raises
@@ -115,7 +112,7 @@ def log_ratios(baseline_s: ArrayLike, candidate_s: ArrayLike) -> NDArray[np.floa
     candidate = np.asarray(candidate_s, dtype=np.float64)
     if baseline.ndim != 2 or baseline.shape != candidate.shape:
         raise ValueError(
-            f"baseline_s and candidate_s must both have the shape (quads, 2), "
+            f"baseline_s and candidate_s must both have the shape (blocks, 2), "
             f"not {baseline.shape} and {candidate.shape}"
         )
     for name, times in (("baseline_s", baseline), ("candidate_s", candidate)):
@@ -125,25 +122,25 @@ def log_ratios(baseline_s: ArrayLike, candidate_s: ArrayLike) -> NDArray[np.floa
 
 
 def effect(ratios: ArrayLike) -> Effect:
-    """Estimate the speed-up from quads' log-ratios, given in the order they were taken.
+    """Estimate the speed-up from blocks' log-ratios, given in the order they were taken.
 
     The centre is the 20 % trimmed mean; its interval is Student's t with the winsorised variance
-    (Tukey and McLaughlin 1963; Yuen 1974), on an effective number of quads where successive ones
+    (Tukey and McLaughlin 1963; Yuen 1974), on an effective number of blocks where successive ones
     are alike.
 
     Parameters
     ----------
-    ratios : array-like, shape (quads,)
+    ratios : array-like, shape (blocks,)
         Log-ratios, as `log_ratios` returns them.
 
     Raises
     ------
     ValueError
-        When there is no quad, or a value is not finite.
+        When there is no block, or a value is not finite.
     """
     values = np.asarray(ratios, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
-        raise ValueError("ratios: at least one quad is needed, and every value must be finite")
+        raise ValueError("ratios: at least one block is needed, and every value must be finite")
     n = values.size
     ordered = np.sort(values)
     trimmed = int(TRIM * n)
@@ -154,9 +151,9 @@ def effect(ratios: ArrayLike) -> Effect:
 
     winsorised = np.clip(values, ordered[trimmed], ordered[n - trimmed - 1])
     if winsorised.min() == winsorised.max():
-        # Most quads are equal (a coarse timer): the variance of the others must not be lost.
+        # Most blocks are equal (a coarse timer): the variance of the others must not be lost.
         winsorised, kept = values, n
-    # From one of them, not from zero: equal quads must give deviations of exactly zero.
+    # From one of them, not from zero: equal blocks must give deviations of exactly zero.
     deviations = winsorised - ordered[n // 2]
     deviations -= deviations.mean()
     squares = float(deviations @ deviations)
@@ -185,7 +182,7 @@ def _effect(
         reach = float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2)) * standard_error
         low, high, half_width = centre - reach, centre + reach, _expm1(reach)
     return Effect(
-        quads=n,
+        blocks=n,
         centre=centre,
         low=low,
         high=high,
@@ -221,7 +218,7 @@ def _autocorrelations(deviations: NDArray[np.float64], squares: float) -> NDArra
 
 
 def _variance_inflation(correlations: NDArray[np.float64], n: int) -> float:
-    """Return by how much dependence between quads multiplies the variance of their centre.
+    """Return by how much dependence between blocks multiplies the variance of their centre.
 
     The larger of two estimates: a first-order autoregression, (1 + r) / (1 − r), which is all that
     a short run can tell, and one plus twice the leading positive autocorrelations (Geyer 1992),
@@ -275,7 +272,7 @@ def verdict(measured: Effect, *, beyond: float) -> Verdict:
 def says_nothing(measured: Effect) -> bool:
     """Tell whether the interval is too wide for its centre to mean anything.
 
-    Noise that is alike in all quads does not make such intervals. Samples at two speeds do, and of
+    Noise that is alike in all blocks does not make such intervals. Samples at two speeds do, and of
     those neither the trimmed mean nor Student's t knows which is the model's.
     """
     if measured.low is None or measured.high is None:

@@ -13,7 +13,7 @@ GROWTH = 1.25
 class StoppingRule:
     """Stop once the interval was narrow enough at two looks in a row.
 
-    Looks come at geometrically growing numbers of quads, which keeps their cost and their number
+    Looks come at geometrically growing numbers of blocks, which keeps their cost and their number
     small. A run that stops at its first narrow look stops too often on a variance that is low by
     luck: coverage then falls to 93 % or less. The second look restores it (docs/measuring.md has
     the simulation).
@@ -23,7 +23,7 @@ class StoppingRule:
     target_half_width : float
         Relative half-width of the 95 % interval to reach; 0.01 is ± 1 %.
     min_quads : int
-        Number of quads at the first look.
+        Number of blocks at the first look.
     """
 
     def __init__(self, *, target_half_width: float, min_quads: int) -> None:
@@ -32,7 +32,7 @@ class StoppingRule:
         self._narrow_before = False
 
     def enough(self, ratios: Sequence[float]) -> bool:
-        """Tell whether to stop, given the log-ratios of all quads so far, in order."""
+        """Tell whether to stop, given the log-ratios of all blocks so far, in order."""
         if len(ratios) < self._next_look:
             return False
         self._next_look = max(len(ratios) + 1, math.ceil(len(ratios) * GROWTH))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Any
 
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of, warmed_up
 from torchmodes.measure.input_sets import agree, feed, together
-from torchmodes.measure.numerics import Numerics, compare, compare_losses, nothing_to_compare
+from torchmodes.measure.numerics import compare, compare_losses, nothing_to_compare
+from torchmodes.results.records import Measured, Numerics
 from torchmodes.workloads.workload import Job
 
 BEFORE_SAMPLING = (1, 2)
@@ -57,7 +57,7 @@ def compare_again(
         again = compare_losses(baseline.output, losses, precision=precision)
         if again.within_tolerance:
             return max(first, again, key=lambda numerics: numerics.error)
-        return replace(again, reason=f"after sampling: {again.reason}")
+        return again.model_copy(update={"reason": f"after sampling: {again.reason}"})
     if baseline.kept and not _even_out(baseline, candidate, calls):
         return first  # it has fewer input sets than others, which the record tells
     numbers = AFTER_SAMPLING[baseline.sets.origin]
@@ -88,7 +88,7 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
     return True
 
 
-def wrong(job: Job, table: list[str], baseline: WarmedUp, numerics: Numerics) -> dict[str, Any]:
+def wrong(job: Job, table: list[str], baseline: WarmedUp, numerics: Numerics) -> Measured:
     """Say why a case is wrong: because of its mode, or of the model that no mode can follow."""
     reason, remedy = numerics.reason, MODE_REMEDY
     if fault := nothing_to_compare(baseline.output):
@@ -104,7 +104,7 @@ def wrong(job: Job, table: list[str], baseline: WarmedUp, numerics: Numerics) ->
             f"{reason}; the model keeps state that changes at every call"
             f" ({', '.join(baseline.kept[:3])})"
         )
-    return {"status": "wrong", "reason": reason, "remedy": remedy, "numerics": asdict(numerics)}
+    return Measured(status="wrong", reason=reason, remedy=remedy, numerics=numerics)
 
 
 def _repeatable(job: Job, table: list[str], baseline: WarmedUp) -> bool:
@@ -116,30 +116,30 @@ def _repeatable(job: Job, table: list[str], baseline: WarmedUp) -> bool:
     return numerics.within_tolerance
 
 
-def leak(leaked: list[str]) -> dict[str, Any]:
+def leak(leaked: list[str]) -> Measured:
     """Say what a mode changed that eager runs with too, so that comparing them means nothing."""
     more = f" and {len(leaked) - 3} more" if len(leaked) > 3 else ""
-    return {
-        "status": "failed",
-        "reason": f"the mode changed the process that eager runs in: {', '.join(leaked[:3])}{more}",
-        "remedy": LEAK_REMEDY,
-    }
+    return Measured(
+        status="failed",
+        reason=f"the mode changed the process that eager runs in: {', '.join(leaked[:3])}{more}",
+        remedy=LEAK_REMEDY,
+    )
 
 
-def cautions(traced: list[str], baseline: WarmedUp, *, told: bool) -> list[str]:
-    """Return what tracing warned of, and, where it is `told`, what is special about the model."""
-    found = [f"tracing warned: {warning}" for warning in traced[:3]]
+def cautions(traced: list[str], baseline: WarmedUp, *, of_model: bool) -> list[str]:
+    """Return what tracing warned of, and, with `of_model`, what is special about the model."""
+    warnings = [f"tracing warned: {warning}" for warning in traced[:3]]
     if len(traced) > 3:
-        found.append(f"tracing warned {len(traced) - 3} more times; the log has all")
-    if not told:
-        return found
+        warnings.append(f"tracing warned {len(traced) - 3} more times; the log has all")
+    if not of_model:
+        return warnings
     if baseline.sets is not None and baseline.sets.caveat:
-        found.append(baseline.sets.caveat)
+        warnings.append(baseline.sets.caveat)
     if baseline.kept:
-        found.append(
+        warnings.append(
             "the model keeps state that changes at every call"
             f" ({', '.join(baseline.kept[:3])}): outputs are compared after equally many calls"
         )
     if baseline.changes_inputs:
-        found.append("the model writes into its inputs: each sample begins with fresh ones")
-    return found
+        warnings.append("the model writes into its inputs: each sample begins with fresh ones")
+    return warnings

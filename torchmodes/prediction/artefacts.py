@@ -78,7 +78,7 @@ class Artefact:
     kind: Kind
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What it is and what runs it."""
         return f"{self.path.name}, {_RUN_BY[self.kind]}"
 
@@ -106,15 +106,15 @@ def find_artefacts(mode: str) -> list[Artefact]:
         When the model was not trained in that mode, or the training left nothing.
     """
     folder = Path(trained_model(mode))
-    found = [
+    artefacts = [
         *(Artefact(mode, path, "torchscript") for path in folder.glob("model.pt")),
         *(Artefact(mode, path, _kind_of_package(path)) for path in sorted(folder.glob("*.pt2"))),
         *(Artefact(mode, path, "onnx") for path in sorted(folder.glob("*.onnx"))),
         *(Artefact(mode, path, "weights") for path in folder.glob(WEIGHTS)),
     ]
-    if not found:
+    if not artefacts:
         raise _nothing(mode)
-    return found
+    return artefacts
 
 
 def default_artefact(mode: str) -> Artefact:
@@ -185,10 +185,10 @@ def _content(artefact: Artefact) -> bytes:
 def _metrics(mode: str) -> dict[str, Any]:
     """Read what a training told; empty where that cannot be read."""
     try:
-        told = json.loads(Path(training_metrics(mode)).read_bytes())
+        content = json.loads(Path(training_metrics(mode)).read_bytes())
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def weights_of(mode: str) -> Artefact:
@@ -213,8 +213,8 @@ def _nothing(mode: str) -> Unusable:
             f"{metrics}: no such file; no model was trained in {mode}", remedy=train_first(mode)
         )
     try:
-        told = json.loads(metrics.read_bytes())
-        status, reason, remedy = told["status"], told.get("reason"), told.get("remedy")
+        content = json.loads(metrics.read_bytes())
+        status, reason, remedy = content["status"], content.get("reason"), content.get("remedy")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return Unusable(
             f"{metrics}: cannot be read ({error}), and there is no model", remedy=train_again(mode)

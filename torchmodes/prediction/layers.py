@@ -36,11 +36,11 @@ def activations(module: nn.Module, row: torch.Tensor) -> list[Activation]:
     row
         What it is called with, shape (1, features).
     """
-    found: list[Activation] = []
+    layers: list[Activation] = []
 
     def keep(name: str, layer: nn.Module) -> None:
         def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            found.append(Activation(name, type(layer).__name__, output.flatten().numpy().copy()))
+            layers.append(Activation(name, type(layer).__name__, output.flatten().numpy().copy()))
 
         handles.append(layer.register_forward_hook(hook))
 
@@ -54,10 +54,10 @@ def activations(module: nn.Module, row: torch.Tensor) -> list[Activation]:
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return layers
 
 
-def activation_table(found: list[Activation]) -> pd.DataFrame:
+def activation_table(layers: list[Activation]) -> pd.DataFrame:
     """Return one row per layer: name, class, units, and how their values are spread."""
     return pd.DataFrame(
         [
@@ -70,7 +70,7 @@ def activation_table(found: list[Activation]) -> pd.DataFrame:
                 "max": float(one.units.max()),
                 "zero": one.zeros,
             }
-            for one in found
+            for one in layers
         ]
     )
 

@@ -12,14 +12,14 @@ import torch
 from torchmodes.planning.cases import training_metrics
 from torchmodes.prediction.artefacts import Artefact, batch_size, read_allowed
 from torchmodes.workloads.models.mlp import HousePriceMLP
-from torchmodes.workloads.training.dataset import Statistics
+from torchmodes.workloads.training.dataset import TableStatistics
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 """Features of shape (1, features), z-scored, to the z-scored target of shape (1, 1)."""
 
 
 def load_model(
-    artefact: Artefact, statistics: Statistics, *, allowed: Collection[str] = ()
+    artefact: Artefact, statistics: TableStatistics, *, allowed: Collection[str] = ()
 ) -> Model:
     """Load an artefact on the CPU, checked to answer a row of the table's features.
 
@@ -58,7 +58,7 @@ def load_model(
     return model
 
 
-def load_mlp(artefact: Artefact, statistics: Statistics) -> HousePriceMLP:
+def load_mlp(artefact: Artefact, statistics: TableStatistics) -> HousePriceMLP:
     """Load a mode's weights into the MLP they fit, in evaluation mode.
 
     Parameters
@@ -145,7 +145,7 @@ def _in_batches_of(rows: int, model: Model) -> Model:
     return first
 
 
-def _check_table(artefact: Artefact, statistics: Statistics) -> None:
+def _check_table(artefact: Artefact, statistics: TableStatistics) -> None:
     """Refuse a model that was trained on another table than the statistics describe."""
     path = artefact.path.with_name("training_stats.pt")
     if not path.is_file():

@@ -12,7 +12,7 @@ import torch
 
 from torchmodes.prediction.artefacts import Artefact
 from torchmodes.prediction.loading import Model, load_model
-from torchmodes.workloads.training.dataset import Column, Statistics
+from torchmodes.workloads.training.dataset import Column, TableStatistics
 
 TIMED_CALLS = 9
 
@@ -44,7 +44,7 @@ class Prediction:
 
 def predict(
     artefact: Artefact,
-    statistics: Statistics,
+    statistics: TableStatistics,
     values: Sequence[float],
     *,
     allowed: Collection[str] = (),
@@ -84,7 +84,7 @@ def predict(
     )
 
 
-def normalise(statistics: Statistics, values: Sequence[float]) -> torch.Tensor:
+def normalise(statistics: TableStatistics, values: Sequence[float]) -> torch.Tensor:
     """Return one row of z-scores as training saw them: float64 arithmetic, then float32."""
     columns = statistics.features
     if len(values) != len(columns):

@@ -146,7 +146,7 @@ def parse_trace(content: Any) -> Trace:
 
 
 def _row(event: Mapping[str, Any], kind: str, origin: float) -> tuple[Any, ...]:
-    name, told = str(event.get("name", "")), _arguments(event)
+    name, arguments = str(event.get("name", "")), _arguments(event)
     start = (_microseconds(event, "ts") - origin) / 1e6
     duration = _microseconds(event, "dur")
     if duration < 0:
@@ -158,15 +158,15 @@ def _row(event: Mapping[str, Any], kind: str, origin: float) -> tuple[Any, ...]:
         start + duration / 1e6,
         f"{event.get('pid')}/{event.get('tid')}",
         kind in ON_DEVICE,
-        _number(told, "correlation"),
-        _number(told, "blocks per SM", least=0),
-        _number(told, "est. achieved occupancy %", least=0, most=100) / 100,
+        _number(arguments, "correlation"),
+        _number(arguments, "blocks per SM", least=0),
+        _number(arguments, "est. achieved occupancy %", least=0, most=100) / 100,
     )
 
 
 def _arguments(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    told = event.get("args")
-    return told if isinstance(told, Mapping) else {}
+    arguments = event.get("args")
+    return arguments if isinstance(arguments, Mapping) else {}
 
 
 def _microseconds(event: Mapping[str, Any], key: str) -> float:
@@ -179,10 +179,10 @@ def _microseconds(event: Mapping[str, Any], key: str) -> float:
 
 
 def _number(
-    told: Mapping[str, Any], key: str, *, least: float = -math.inf, most: float = math.inf
+    arguments: Mapping[str, Any], key: str, *, least: float = -math.inf, most: float = math.inf
 ) -> float:
     """Read a number; NaN where it is missing, not finite, or outside of what it can be."""
-    value = _finite(told.get(key))
+    value = _finite(arguments.get(key))
     return value if least <= value <= most else math.nan
 
 
@@ -221,8 +221,8 @@ def _memory(given: list[Mapping[str, Any]], origin: float) -> pd.DataFrame:
     for event in given:
         if event.get("name") != "[memory]":
             continue
-        told = _arguments(event)
-        size, address = _number(told, "Bytes"), told.get("Addr")
+        arguments = _arguments(event)
+        size, address = _number(arguments, "Bytes"), arguments.get("Addr")
         if math.isnan(size) or not isinstance(address, int | str):
             continue  # an allocation of unknown size says nothing
         rows.append(
@@ -230,9 +230,9 @@ def _memory(given: list[Mapping[str, Any]], origin: float) -> pd.DataFrame:
                 (_microseconds(event, "ts") - origin) / 1e6,
                 size,
                 address,
-                told.get("Device Type", 0) != 0,
-                _number(told, "Total Allocated"),
-                _number(told, "Total Reserved"),
+                arguments.get("Device Type", 0) != 0,
+                _number(arguments, "Total Allocated"),
+                _number(arguments, "Total Reserved"),
             )
         )
     columns = ["time", "bytes", "address", "device", "allocated", "reserved"]

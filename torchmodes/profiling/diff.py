@@ -61,9 +61,9 @@ def read_side(directory: Path) -> Side:
         When a file is not what it should be; the message names it.
     """
     summary = read_content(directory / SUMMARY, SummaryFile)
-    told = summary.get("case")
+    case = summary.get("case")
     return Side(
-        name=str(CaseFile(**told)) if told else _name(directory),
+        name=str(CaseFile(**case)) if case else _name(directory),
         summary=summary,
         overview=read_content(directory / OVERVIEW, OverviewFile),
         operators=read_table(
@@ -126,12 +126,12 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
 
 def _lacks(side: Side) -> str | None:
     """Say what a profile lacks for being compared, or None."""
-    told = side.summary
-    if told["status"] != "ok":
-        return str(told.get("reason"))
-    faults = told.get("faults", {})
+    summary = side.summary
+    if summary["status"] != "ok":
+        return str(summary.get("reason"))
+    faults = summary.get("faults", {})
     missing = [f"no {part} ({faults[part]})" for part in _COMPARED if part in faults]
-    if not missing and not (told.get("lean") and told.get("unprofiled_step_s")):
+    if not missing and not (summary.get("lean") and summary.get("unprofiled_step_s")):
         return "its summary tells no time of a step"
     return ", ".join(missing) or None
 
@@ -176,13 +176,13 @@ def sentence(a: Side, b: Side, account: pd.DataFrame) -> str:
     gone, new = ran[ran["calls_b"] == 0], ran[ran["calls_a"] == 0]
     both = ran[(ran["calls_a"] > 0) & (ran["calls_b"] > 0)]
     worth = _WORTH_NAMING * max(a.wall_s, b.wall_s)
-    told = []
+    changes = []
     if gone["a_s"].sum() > worth:
-        told.append(f"{_listed(gone, 'a_s')} ({_ms(gone['a_s'].sum())}) no longer run")
+        changes.append(f"{_listed(gone, 'a_s')} ({_ms(gone['a_s'].sum())}) no longer run")
     if new["b_s"].sum() > worth:
-        told.append(f"{_listed(new, 'b_s')} ({_ms(new['b_s'].sum())}) run instead")
+        changes.append(f"{_listed(new, 'b_s')} ({_ms(new['b_s'].sum())}) run instead")
     moved = both[both["gained_s"].abs() > worth].head(NAMED)
-    told += [
+    changes += [
         f"{row['name']} {_gains(row['gained_s'])}"
         + (
             f" in {row['calls_b']:g} calls instead of {row['calls_a']:g}"
@@ -192,8 +192,8 @@ def sentence(a: Side, b: Side, account: pd.DataFrame) -> str:
         for _, row in moved.iterrows()
     ]
     if abs(uncovered["gained_s"]) > worth:
-        told.append(f"Python and gaps {_gains(uncovered['gained_s'], plural=True)}")
-    return f"{change}: {'; '.join(told) or 'no operator changes by 2 % of a step'}."
+        changes.append(f"Python and gaps {_gains(uncovered['gained_s'], plural=True)}")
+    return f"{change}: {'; '.join(changes) or 'no operator changes by 2 % of a step'}."
 
 
 def _contradiction(a: Side, b: Side) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 TRACE = "trace.json.gz"
 OVERVIEW = "overview.json"
 SUMMARY = "summary.json"
-INTERNALS = "internals"
+GENERATED_CODE = "internals"
 """The folder of what the mode made of the model: graphs, generated code."""
 
 OPERATOR_COLUMNS = (
@@ -40,7 +40,7 @@ TABLES = {
 
 def start_empty(directory: Path) -> None:
     """Write every file as a case that did not run leaves it: tables with their header alone."""
-    (directory / INTERNALS).mkdir(parents=True, exist_ok=True)
+    (directory / GENERATED_CODE).mkdir(parents=True, exist_ok=True)
     for name in (TRACE, OVERVIEW, *TABLES):
         write_empty(directory / name)
 

@@ -1,4 +1,4 @@
-"""Which machine this is, so that its ceilings are measured again when it changes."""
+"""Which machine this is, so that its peaks are measured again when it changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def machine_fingerprint() -> str:
     """Digest processor, memory, operating system, build of PyTorch and GPU.
 
     Not the variables: a job's own (threads) differ from those of the workflow that plans it. Nor
-    Python and packages: the ceilings are PyTorch's, and installing OpenVINO moves none.
+    Python and packages: the peaks are PyTorch's, and installing OpenVINO moves none.
     """
     environment = describe_environment()
     return fingerprint(environment | {"python": None, "versions": {}, "variables": {}})

@@ -103,8 +103,8 @@ def overview(trace: Trace) -> Overview:
     steps = []
     for start, end in trace.steps:
         step = union([start], [end])
-        found = {name: length(intersect(spans, step)) for name, spans in parts.items()}
-        steps.append(StepTime(wall_s=length(step), parts=found))
+        inside_step = {name: length(intersect(spans, step)) for name, spans in parts.items()}
+        steps.append(StepTime(wall_s=length(step), parts=inside_step))
     count = max(1, len(steps))
     events = trace.events
     busy = events[events["device"] | events["kind"].isin(["operator", "communication"])]
@@ -138,13 +138,13 @@ def _device(trace: Trace, inside: Spans) -> Device:
     )
     seconds, wall = ran["end"] - ran["start"], length(inside)
     computing = ran["kind"] == "kernel"
-    told = ran[ran["blocks_per_sm"].notna()]
-    blocks = capped_integral(told["start"], told["end"], told["blocks_per_sm"], cap=1.0)
+    known = ran[ran["blocks_per_sm"].notna()]
+    blocks = capped_integral(known["start"], known["end"], known["blocks_per_sm"], cap=1.0)
     occupancy = weighted_mean(ran["occupancy"], seconds)
     on_tensor_cores = seconds[computing & ran["name"].map(uses_tensor_cores).astype(bool)].sum()
     return Device(
         utilisation=length(union(ran["start"], ran["end"])) / wall,
-        sm_efficiency=blocks / wall if len(told) else None,
+        sm_efficiency=blocks / wall if len(known) else None,
         occupancy=None if np.isnan(occupancy) else occupancy,
         tensor_core_share=float(on_tensor_cores / seconds[computing].sum())
         if computing.any()
@@ -158,5 +158,5 @@ def _within(events: pd.DataFrame, steps: Spans) -> pd.DataFrame:
         events.assign(start=events["start"].clip(lower=start), end=events["end"].clip(upper=end))
         for start, end in steps
     ]
-    found = pd.concat(cut) if cut else events.iloc[:0]
-    return found[found["end"] > found["start"]]
+    within = pd.concat(cut) if cut else events.iloc[:0]
+    return within[within["end"] > within["start"]]

@@ -80,7 +80,7 @@ class OverviewFile(BaseModel):
     recommendations: list[TriedFile] = []
 
 
-class CeilingsFile(BaseModel):
+class PeaksFile(BaseModel):
     """What a machine reaches with some number of threads."""
 
     threads: int
@@ -94,10 +94,10 @@ class MachineFile(BaseModel):
 
     status: str
     reason: str | None = None
-    ceilings: list[CeilingsFile] = []
+    ceilings: list[PeaksFile] = []
 
     @model_validator(mode="after")
-    def _ok_has_ceilings(self) -> Self:
+    def _ok_has_peaks(self) -> Self:
         if self.status == "ok" and not self.ceilings:
             raise ValueError("the status is ok, and ceilings is missing")
         return self
@@ -179,7 +179,7 @@ def summary_or_reason(path: Path) -> dict[str, Any]:
 
 
 def machine_or_reason(path: Path) -> dict[str, Any]:
-    """Read the ceilings of a machine; where they cannot be read, return what says so."""
+    """Read the peaks of a machine; where they cannot be read, return what says so."""
     try:
         return read_content(path, MachineFile)
     except CorruptFile as error:

@@ -40,29 +40,29 @@ class Recommendation:
     advice: str
 
 
-def recommend(found: Overview, *, uncovered: float | None = None) -> list[Recommendation]:
+def recommend(overview: Overview, *, uncovered: float | None = None) -> list[Recommendation]:
     """Return what to try, for a step as `torchmodes.profiling.overview.overview` describes it.
 
     Parameters
     ----------
-    found
+    overview
         The overview of a trace.
     uncovered
         Share of a step in which neither an operator nor a kernel runs, where another trace tells
         it with less distortion.
     """
-    return [*_of_the_step(found, uncovered), *_of_the_device(found)]
+    return [*_of_the_step(overview, uncovered), *_of_the_device(overview)]
 
 
-def _of_the_step(found: Overview, uncovered: float | None) -> list[Recommendation]:
-    if not found.wall_s:
+def _of_the_step(overview: Overview, uncovered: float | None) -> list[Recommendation]:
+    if not overview.wall_s:
         return []
-    copies = found.share("memcpy") + found.share("memset")
+    copies = overview.share("memcpy") + overview.share("memset")
     if uncovered is None:
-        uncovered = found.uncovered_s / found.wall_s
+        uncovered = overview.uncovered_s / overview.wall_s
     bounds = (
         (
-            *("data loading", found.share("data_loading"), LOADING_SHARE),
+            *("data loading", overview.share("data_loading"), LOADING_SHARE),
             "of the step waits for data",
             "keep the data set on the device, or load it with more workers",
         ),
@@ -72,7 +72,7 @@ def _of_the_step(found: Overview, uncovered: float | None) -> list[Recommendatio
             "pin host memory and copy with non_blocking=True, or keep tensors on the device",
         ),
         (
-            *("communication", found.share("communication"), COMMUNICATION_SHARE),
+            *("communication", overview.share("communication"), COMMUNICATION_SHARE),
             "of the step is communication while no kernel runs",
             "overlap communication with the backward pass, or use larger buckets",
         ),
@@ -89,8 +89,8 @@ def _of_the_step(found: Overview, uncovered: float | None) -> list[Recommendatio
     ]
 
 
-def _of_the_device(found: Overview) -> list[Recommendation]:
-    device, launches = found.device, found.launches
+def _of_the_device(overview: Overview) -> list[Recommendation]:
+    device, launches = overview.device, overview.launches
     if device is None or launches is None:
         return []
     bounds = (
@@ -121,7 +121,7 @@ def _of_the_device(found: Overview) -> list[Recommendation]:
         if value is not None and value < bound
     ]
     if launches.kernels:
-        mean = device.utilisation * found.wall_s / launches.kernels
+        mean = device.utilisation * overview.wall_s / launches.kernels
         if mean < SHORT_KERNEL_S:
             tried.append(
                 Recommendation(

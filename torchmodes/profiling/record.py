@@ -124,13 +124,13 @@ def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: i
 
 def _shapes(recorded: profile) -> dict[str, list[str]]:
     """Return the shapes of each operator's inputs, the most expensive first."""
-    found = defaultdict(list)
+    shapes = defaultdict(list)
     by_shape = recorded.key_averages(group_by_input_shape=True)
     for event in sorted(by_shape, key=lambda e: -(e.cpu_time_total + e.device_time_total)):
         text = ", ".join("x".join(map(str, shape)) for shape in event.input_shapes if shape)
-        if text and len(found[event.key]) < SHAPES_SHOWN:
-            found[event.key].append(text)
-    return found
+        if text and len(shapes[event.key]) < SHAPES_SHOWN:
+            shapes[event.key].append(text)
+    return shapes
 
 
 def _activities(job: Job) -> list[ProfilerActivity]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Roof:
-    """The two ceilings of a device in one precision."""
+    """The two peaks of a device in one precision."""
 
     flops_per_s: float
     bytes_per_s: float
@@ -64,7 +64,7 @@ def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
     """Read the roof of a precision from ``results/machine/{device}.json``; None where it has none.
 
     The entry with the most threads counts, which are those that cases run with. Where a lower
-    precision is slower than fp32, fp32 is its ceiling: numbers can always be widened, and some
+    precision is slower than fp32, fp32 is its peak: numbers can always be widened, and some
     operators are.
     """
     if machine.get("status") != "ok" or not machine.get("ceilings"):
@@ -78,7 +78,7 @@ def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
     return Roof(flops_per_s, bytes_per_s)
 
 
-NO_CEILING = "the machine has no measured ceiling for this precision"
+NO_PEAK = "the machine has no measured peak for this precision"
 
 
 def place(
@@ -121,7 +121,7 @@ def place(
     elif not seconds:
         reason = "its time is not known"
     elif roof is None:
-        reason = no_roof or NO_CEILING
+        reason = no_roof or NO_PEAK
     intensity = flops / moved if flops and moved else None
     reached = flops / seconds if flops and seconds else None
     allowed = bound = None
@@ -167,11 +167,11 @@ def roofline(
     """
     points = []
     for summary in profiles:
-        told = summary["case"]
-        case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}".format(**told)
-        machine = machines.get(told["device"], {})
+        identity = summary["case"]
+        case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}".format(**identity)
+        machine = machines.get(identity["device"], {})
         point = place(
-            *(case, summary, roof_of(machine, told["precision"])),
+            *(case, summary, roof_of(machine, identity["precision"])),
             median_s=medians.get(case),
             no_roof=machine.get("reason"),
         )

@@ -66,7 +66,7 @@ def profile_supervised(
 def measure_machine_supervised(
     device: str, limits: Mapping[str, Any], *, threads: int, output: Path, log: Path
 ) -> dict[str, Any]:
-    """Measure the ceilings of a device and write them; a failure is written too.
+    """Measure the peaks of a device and write them; a failure is written too.
 
     Parameters
     ----------

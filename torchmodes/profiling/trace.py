@@ -15,8 +15,8 @@ import pandas as pd
 from torch.profiler import profile
 
 from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
-from torchmodes.profiling.files import INTERNALS, OVERVIEW, TRACE, write_empty
-from torchmodes.profiling.internals import keep_internals
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TRACE, write_empty
+from torchmodes.profiling.generated_code import keep_generated_code
 from torchmodes.profiling.kernels import kernel_table
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
@@ -147,17 +147,17 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
             lambda: _time_layers(workload, job, active, work, directory),
             file="layers.csv",
         )
-    told = _of_the_trace(parts, recorded, lean, resident, workload, unprofiled_s, active)
-    internals = parts.run(
-        "internals", lambda: keep_internals(workload, device, directory / INTERNALS)
+    of_trace = _of_the_trace(parts, recorded, lean, resident, workload, unprofiled_s, active)
+    generated = parts.run(
+        "internals", lambda: keep_generated_code(workload, device, directory / GENERATED_CODE)
     )
     return {
         "status": "ok",
         "steps": active,
         "span": SPANS[job.case.task],
         "unprofiled_step_s": unprofiled_s,
-        **told,
-        "lean": None if lean is None else _told(lean.overview, unprofiled_s),
+        **of_trace,
+        "lean": None if lean is None else _in_brief(lean.overview, unprofiled_s),
         "flops": work.flops,
         "flops_fault": work.flops_fault,
         "compulsory_bytes": work.compulsory_bytes,
@@ -165,7 +165,7 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
         "work_fault": parts.faults.get("work"),
         "layers": layers or f"none: {parts.faults['layers']}",
         "facts": parts.run("facts", workload.engine.stats) or {},
-        "internals": internals or {"files": [], "fault": parts.faults["internals"]},
+        "internals": generated or {"files": [], "fault": parts.faults["internals"]},
         "faults": parts.faults,
     }
 
@@ -191,20 +191,20 @@ def _of_the_trace(
     parts.write("operators.csv", lambda: operator_table(recorded, trace, own, steps=steps))
     parts.write("kernels.csv", lambda: kernel_table(trace))
     parts.write("memory.csv", lambda: memory_timeline(resident.table(), trace))
-    found = parts.run(
+    shown = parts.run(
         "overview", lambda: _overview(trace, lean, parts.directory / OVERVIEW), file=OVERVIEW
     )
     peak = parts.run(
         "memory_peak", lambda: peak_by_category(trace, weights=workload.built.parameter_bytes)
     )
     return {
-        "profiled_step_s": None if found is None else found.wall_s,
-        "distortion": None if found is None else found.wall_s / unprofiled_s,
+        "profiled_step_s": None if shown is None else shown.wall_s,
+        "distortion": None if shown is None else shown.wall_s / unprofiled_s,
         "memory_peak_bytes": None if peak is None else asdict(peak),
     }
 
 
-def _told(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
+def _in_brief(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
     return {
         "step_s": lean.wall_s,
         "distortion": lean.wall_s / unprofiled_s,

@@ -207,7 +207,7 @@ def load_report_data(
         When a file of a profile is not where it should be; the message names it.
     """
     # Only the figure of single samples needs them, and it shows no more cases than that.
-    whole, unreadable = read_whole_records(records, quads=len(records) <= CASES_SHOWN)
+    whole, unreadable = read_whole_records(records, blocks=len(records) <= CASES_SHOWN)
     missed: list[Unreadable] = []
     broken: list[str] = []
     placed = None if roofline is None else _or_broken(_read_roofline, roofline, broken)

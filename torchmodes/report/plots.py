@@ -45,10 +45,10 @@ def _any_measured(data: ReportData) -> bool:
 
 
 def _any_samples(data: ReportData) -> bool:
-    return any(judged.measured and _quads(judged.record) for judged in data.cases)
+    return any(judged.measured and _blocks(judged.record) for judged in data.cases)
 
 
-def _quads(record: Record) -> int:
+def _blocks(record: Record) -> int:
     return 0 if record.samples is None else len(record.samples.counted)
 
 

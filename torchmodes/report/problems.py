@@ -133,7 +133,7 @@ def _unresolved(judged: Judged) -> str:
     if statistics.noise_floor is None:
         return "no noise floor: the group's A/A case gives none; the case's warnings say why"
     if statistics.speed_up.low is None or statistics.speed_up.high is None:
-        return "too few quads for an interval"
+        return "too few blocks for an interval"
     low, high = 1 / (1 + statistics.margin), 1 + statistics.margin
     return (
         f"the interval {ratio_range(statistics.speed_up)} is not clear of what counts as no effect"
@@ -159,8 +159,8 @@ def _more_time() -> str:
 def _width(judged: Judged) -> str:
     half_width = statistics_of(judged).half_width
     if half_width is None:
-        return "too few quads for an interval"
-    return f"half-width {percent(half_width)} after {statistics_of(judged).quads:,} quads"
+        return "too few blocks for an interval"
+    return f"half-width {percent(half_width)} after {statistics_of(judged).blocks:,} blocks"
 
 
 def _first(*texts: str | None) -> str:

@@ -78,7 +78,7 @@ def ratio_range(interval: Interval) -> str:
     """Write the bounds of a speed-up, such as ``1.147–1.159``, or that they say nothing."""
     if interval.says_nothing:
         return TOO_NOISY
-    if interval.low is None or interval.high is None:  # one quad has none
+    if interval.low is None or interval.high is None:  # one block has none
         return NO_INTERVAL
     return f"{ratio_digits(interval.low)}{DASH}{ratio_digits(interval.high)}"
 

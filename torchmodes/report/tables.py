@@ -1,10 +1,15 @@
-"""The tidy table: one row per case, every figure a column with its unit in its name."""
+"""The tidy table: one row per case, every figure a column with its unit in its name.
+
+Its columns are the plain fields of a record's parts, so that a new field is a new column.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pandas as pd
 
@@ -12,83 +17,176 @@ from torchmodes.planning.cases import case_at
 from torchmodes.report.conditions import mapping
 from torchmodes.report.judging import Judged, judge
 from torchmodes.results.reading import Unreadable
-from torchmodes.results.records import Interval, Latency, Record
+from torchmodes.results.records import (
+    Cost,
+    Energy,
+    Failure,
+    Identity,
+    Interval,
+    Latency,
+    Numerics,
+    Part,
+    Record,
+    Run,
+    Samples,
+    Statistics,
+    Warmup,
+)
 from torchmodes.results.writing import write_atomically
 
-_COST = (
-    "import_s",
-    "build_s",
-    "prepare_s",
-    "first_call_s",
-    "baseline_first_call_s",
-    "peak_host_bytes",
-    "peak_children_bytes",
-    "cuda_allocated_bytes",
-    "cuda_reserved_bytes",
-    "parameter_bytes",
-    "artefact_bytes",
-    "cpu_cores_used",
-    "other_load",
-    "stolen",
-    "cores_missing",
-    "gpu_utilisation",
-)
-_NUMERICS = (
-    "within_tolerance",
-    "compared",
-    "max_abs",
-    "max_rel",
-    "relative_l2",
-    "differing",
-    "cosine",
-    "tolerance",
-    "input_sets",
-    "inputs",
-)
-_STATISTICS = (
-    "quads",
-    "half_width",
-    "converged",
-    "noise_floor",
-    "margin",
-    "p_value",
-    "throughput_per_s",
-    "drift",
-    "drifting",
-    "autocorrelation",
-    "autocorrelated",
-)
-_LATENCY = ("median_s", "mean_s", "min_s", "max_s", "p90_s", "p95_s", "p99_s")
-_ENVIRONMENT = ("host", "cpu", "cores", "gpu", "os", "python", "torch", "git_revision", "git_dirty")
+_DTYPES = {str: "string", bool: "boolean", int: "Int64", float: "Float64"}
 
 
-def _bounds(name: str) -> tuple[str, str, str]:
-    return name, f"{name}_low", f"{name}_high"
+@dataclass(frozen=True)
+class TableColumn:
+    """A column: its type, the same in every run, and what it shows of a case."""
+
+    name: str
+    dtype: str
+    value: Callable[[Judged], Any]
 
 
-COLUMNS: tuple[str, ...] = (
-    *("task", "device", "model", "mode", "precision", "batch_size"),
-    *("status", "verdict", "verdict_holm", "p_holm", *_bounds("speed_up")),
-    *_STATISTICS,
-    *("calls_per_sample", "clock", *(f"latency_{name}" for name in _LATENCY)),
-    *("latency_n", "baseline_latency_median_s", "item"),
-    *("cold_s", *_COST, *_bounds("break_even_calls")),
-    *_NUMERICS,
-    *("joules_per_item", "warmup_calls", "warmup_s", "steady"),
-    *("no_effect", "no_verdict", "reason", "remedy", "failure_type", "failure_message"),
-    *("threads", "start_method", "started_at", "wall_s", "slowed_by", "warnings"),
-    *_ENVIRONMENT,
+def _fields(
+    part: type[Part],
+    find: Callable[[Record], Part | None],
+    *,
+    prefix: str = "",
+    names: Mapping[str, str | None] | None = None,
+) -> Iterator[TableColumn]:
+    """Yield a column for each plain field of a part of a record, and three for an interval.
+
+    Parameters
+    ----------
+    part
+        Its type.
+    find
+        Finds it in a record; None where there is none.
+    prefix
+        Of the columns' names, before those of the fields.
+    names
+        Columns that are called otherwise, by field; None for a field that is no column.
+    """
+    for field, about in part.model_fields.items():
+        name = (names or {}).get(field, prefix + (about.serialization_alias or field))
+        types = _types(about.annotation) - {NoneType}
+        if name is None or len(types) != 1:
+            continue
+        if types == {Interval}:
+            for column, bound in (
+                (name, "estimate"),
+                (f"{name}_low", "low"),
+                (f"{name}_high", "high"),
+            ):
+                yield TableColumn(column, "Float64", _getter(find, field, bound))
+        elif dtype := _DTYPES.get(*types):
+            yield TableColumn(name, dtype, _getter(find, field))
+
+
+def _types(annotation: Any) -> set[Any]:
+    """Return the types that an annotation admits, without what pydantic checks beside them."""
+    match get_origin(annotation):
+        case origin if origin in (Union, UnionType):
+            return set().union(*map(_types, get_args(annotation)))
+        case origin if origin is Annotated:
+            return _types(get_args(annotation)[0])
+        case origin if origin is Literal:
+            return set(map(type, get_args(annotation)))
+        case _:
+            return {annotation}
+
+
+def _getter(find: Callable[[Record], Part | None], *fields: str) -> Callable[[Judged], Any]:
+    """Return what gets a field of a part of a case's record, or of what that field holds."""
+
+    def value(judged: Judged) -> Any:
+        found: Any = find(judged.record)
+        for field in fields:
+            if found is None:
+                return None
+            found = getattr(found, field)
+        return found
+
+    return value
+
+
+def _environment(name: str, *keys: str) -> Callable[[Judged], str | None]:
+    def value(judged: Judged) -> str | None:
+        found = judged.record.environment
+        for key in keys:
+            found = mapping(found.get(key))
+        return None if found.get(name) is None else str(found[name])
+
+    return value
+
+
+def _git_dirty(judged: Judged) -> bool | None:
+    dirty = mapping(judged.record.environment.get("git")).get("dirty")
+    return dirty if isinstance(dirty, bool) else None
+
+
+def _without(*fields: str) -> dict[str, str | None]:
+    return dict.fromkeys(fields)
+
+
+COLUMNS: tuple[TableColumn, ...] = (
+    *_fields(Identity, lambda record: record.case),
+    *_fields(
+        Record, lambda record: record, names=_without("schema_version", "no_verdict", "flops")
+    ),
+    TableColumn("no_verdict", "string", lambda judged: judged.no_verdict),
+    TableColumn("verdict_holm", "string", lambda judged: judged.verdict),
+    TableColumn("p_holm", "Float64", lambda judged: judged.adjusted_p),
+    *_fields(Statistics, lambda record: record.statistics),
+    *_fields(
+        Latency,
+        lambda record: record.statistics and record.statistics.candidate,
+        prefix="latency_",
+        names=_without("standard_deviation_s", "p50_s"),
+    ),
+    TableColumn(
+        "baseline_latency_median_s",
+        "Float64",
+        _getter(lambda record: record.statistics, "baseline", "median_s"),
+    ),
+    *_fields(Samples, lambda record: record.samples, names=_without("timer_s", "empty_sample_s")),
+    TableColumn("cold_s", "Float64", lambda judged: judged.cold_s),
+    *_fields(Cost, lambda record: record.cost),
+    *_fields(Numerics, lambda record: record.numerics, names=_without("reason")),
+    *_fields(
+        Energy,
+        lambda record: record.energy,
+        names=_without("joules", "seconds", "source", "reason", "calls", "items"),
+    ),
+    *_fields(
+        Warmup,
+        lambda record: record.warmup,
+        prefix="warmup_",
+        names={"seconds": "warmup_s", "steady": "steady"},
+    ),
+    *_fields(
+        Failure,
+        lambda record: record.failure,
+        prefix="failure_",
+        names=_without("traceback", "log"),
+    ),
+    *_fields(
+        Run,
+        lambda record: record.run,
+        names=_without("finished_at", "start_s", "other_load_at_start", "sampling_s", "stopped_s")
+        | _without("bookkeeping_share", "torch_threads"),
+    ),
+    TableColumn("slowed_by", "Float64", lambda judged: judged.slowed_by),
+    TableColumn("warnings", "string", lambda judged: "; ".join(judged.record.warnings) or None),
+    TableColumn("host", "string", lambda judged: judged.machine.host or None),
+    TableColumn("cpu", "string", lambda judged: judged.machine.cpu or None),
+    TableColumn("cores", "Int64", lambda judged: judged.machine.cores or None),
+    TableColumn("gpu", "string", lambda judged: judged.machine.gpu or None),
+    TableColumn("os", "string", _environment("os")),
+    TableColumn("python", "string", _environment("python")),
+    TableColumn("torch", "string", _environment("torch", "versions")),
+    TableColumn("git_revision", "string", _environment("revision", "git")),
+    TableColumn("git_dirty", "boolean", _git_dirty),
 )
-_TEXTS = {
-    *("task", "device", "model", "mode", "precision", "status", "verdict", "verdict_holm"),
-    *("clock", "item", "compared", "inputs", "no_effect", "no_verdict", "reason", "remedy"),
-    *("failure_type", "failure_message", "start_method", "started_at", "warnings"),
-    *("host", "cpu", "gpu", "os", "python", "torch", "git_revision"),
-}
-_FLAGS = {"converged", "drifting", "autocorrelated", "within_tolerance", "steady", "git_dirty"}
-_INTEGERS = {
-    *("batch_size", "quads", "calls_per_sample", "latency_n", "warmup_calls", "threads", "cores"),
-}
 
 
 def summary_table(records: Sequence[Record], unreadable: Sequence[Unreadable] = ()) -> pd.DataFrame:
@@ -103,18 +201,10 @@ def summary_table(records: Sequence[Record], unreadable: Sequence[Unreadable] = 
 
 def judged_table(cases: Sequence[Judged], unreadable: Sequence[Unreadable] = ()) -> pd.DataFrame:
     """Return the tidy table of cases that are judged already."""
-    rows = [*map(_row, cases), *map(_unreadable_row, unreadable)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
-    return table.astype({name: _dtype(name) for name in COLUMNS})
-
-
-def _dtype(name: str) -> str:
-    """Return a column's type: the same in every run, whatever happens to be missing."""
-    if name in _TEXTS:
-        return "string"
-    if name in _FLAGS:
-        return "boolean"
-    return "Int64" if name in _INTEGERS or name.endswith("_bytes") else "Float64"
+    rows = [{column.name: column.value(judged) for column in COLUMNS} for judged in cases]
+    rows += map(_unreadable_row, unreadable)
+    table = pd.DataFrame(rows, columns=[column.name for column in COLUMNS], dtype=object)
+    return table.astype({column.name: column.dtype for column in COLUMNS})
 
 
 def write_summary(table: pd.DataFrame, csv: Path, parquet: Path) -> None:
@@ -126,87 +216,6 @@ def write_summary(table: pd.DataFrame, csv: Path, parquet: Path) -> None:
 
 def _unreadable_row(one: Unreadable) -> dict[str, Any]:
     case = case_at(one.path)
-    told = {"status": "unreadable", "reason": f"{one.path} {one.reason}", "remedy": one.remedy}
-    return told if case is None else {**case.identity(), **told}
-
-
-def _row(judged: Judged) -> dict[str, Any]:
-    record = judged.record
-    row: dict[str, Any] = {
-        **record.case.model_dump(),
-        "status": record.status,
-        "verdict": record.verdict,
-        "verdict_holm": judged.verdict,
-        "p_holm": judged.adjusted_p,
-        "item": record.item,
-        "cold_s": judged.cold_s,
-        "no_effect": record.no_effect,
-        "no_verdict": judged.no_verdict,
-        "reason": record.reason,
-        "remedy": record.remedy,
-        "threads": record.run.threads,
-        "start_method": record.run.start_method,
-        "started_at": record.run.started_at,
-        "wall_s": record.run.wall_s,
-        "slowed_by": judged.slowed_by,
-        "warnings": "; ".join(record.warnings) or None,
-    }
-    if record.samples is not None:
-        row |= {
-            "calls_per_sample": record.samples.calls_per_sample,
-            "clock": record.samples.clock,
-        }
-    if record.statistics is not None:
-        row |= _interval("speed_up", record.statistics.speed_up)
-        row |= {name: getattr(record.statistics, name) for name in _STATISTICS}
-        row |= _latency(record.statistics.candidate)
-        row["baseline_latency_median_s"] = record.statistics.baseline.median_s
-    if record.cost is not None:
-        row |= {name: getattr(record.cost, name) for name in _COST}
-        row |= _interval("break_even_calls", record.cost.break_even_calls)
-    if record.numerics is not None:
-        row |= {name: getattr(record.numerics, name) for name in _NUMERICS}
-    if record.energy is not None:
-        row["joules_per_item"] = record.energy.joules_per_item
-    if record.warmup is not None:
-        row |= {
-            "warmup_calls": record.warmup.calls,
-            "warmup_s": record.warmup.seconds,
-            "steady": record.warmup.steady,
-        }
-    if record.failure is not None:
-        row |= {"failure_type": record.failure.type, "failure_message": record.failure.message}
-    return row | _environment(judged)
-
-
-def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
-    if interval is None:
-        return {}
-    return dict(zip(_bounds(name), (interval.estimate, interval.low, interval.high), strict=True))
-
-
-def _latency(latency: Latency) -> dict[str, Any]:
-    return {f"latency_{name}": getattr(latency, name) for name in _LATENCY} | {
-        "latency_n": latency.n
-    }
-
-
-def _environment(judged: Judged) -> dict[str, Any]:
-    environment = judged.record.environment
-    versions, git = mapping(environment.get("versions")), mapping(environment.get("git"))
-    machine = judged.machine
-    return {
-        "host": machine.host or None,
-        "cpu": machine.cpu or None,
-        "cores": machine.cores or None,
-        "gpu": machine.gpu or None,
-        "os": _text(environment.get("os")),
-        "python": _text(environment.get("python")),
-        "torch": _text(versions.get("torch")),
-        "git_revision": _text(git.get("revision")),
-        "git_dirty": dirty if isinstance(dirty := git.get("dirty"), bool) else None,
-    }
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    identity = {} if case is None else case.identity()
+    reason = f"{one.path} {one.reason}"
+    return {**identity, "status": "unreadable", "reason": reason, "remedy": one.remedy}

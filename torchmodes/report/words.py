@@ -85,7 +85,7 @@ def evidence(judged: Judged) -> str:
     """State what the speed-up of a case rests on, beside the number itself."""
     return (
         f"{_side_by_side(judged)} Measured alternately,"
-        f" in {plural(statistics_of(judged).quads, 'quad')} of four samples."
+        f" in {plural(statistics_of(judged).blocks, 'block')} of four samples."
     )
 
 
@@ -307,7 +307,7 @@ def _no_floor(baseline: Judged | None) -> str:
     if baseline is None:
         return "has no result"
     too_noisy = statistics_of(baseline).speed_up.says_nothing
-    return "is too noisy" if too_noisy else "has too few quads for an interval"
+    return "is too noisy" if too_noisy else "has too few blocks for an interval"
 
 
 def _speed_up(judged: Judged) -> str:

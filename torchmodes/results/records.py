@@ -22,6 +22,8 @@ SCHEMA_VERSION = 1
 WIDEST_HALF_WIDTH = 2.0
 """The factor between the middle and the ends of an interval of a ratio that still says something.
 """
+_BLOCKS_KEY = "quads"
+"""What blocks are called in a record's JSON since its first version."""
 Status = Literal["ok", "unsupported", "failed", "wrong"]
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 Label = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
@@ -62,7 +64,20 @@ Facts = Annotated[dict[str, Any], AfterValidator(_printable_within)]
 class Part(BaseModel):
     """A part of a record."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class Filled(Part):
+    """A part that is filled in, field by field, while a case is measured."""
+
+    model_config = ConfigDict(frozen=False, validate_assignment=True)
 
 
 class Identity(Part):
@@ -94,7 +109,7 @@ class Interval(Part):
     def says_nothing(self) -> bool:
         """Whether, as the interval of a ratio, it is too wide for its estimate to mean anything.
 
-        One quad has no interval at all: both bounds are null, and this is false.
+        One block has no interval at all: both bounds are null, and this is false.
         """
         if self.low is None and self.high is None:
             return False
@@ -112,7 +127,7 @@ def _is_speed_up(interval: Interval) -> Interval:
 SpeedUp = Annotated[Interval, AfterValidator(_is_speed_up)]
 
 
-class Quad(Part):
+class Block(Part):
     """Four samples taken together: the unit of all statistics."""
 
     order: Literal["ABBA", "BAAB"] = Field(description="A: baseline, B: candidate")
@@ -124,7 +139,7 @@ class Quad(Part):
         description="by CUDA events, of the call of that side just before each sample; of calls of"
         " 0.2 s and longer, and in older records, of the sample itself",
     )
-    at_s: float = Field(description="when the quad began, seconds after sampling began")
+    at_s: float = Field(description="when the block began, seconds after sampling began")
     interrupted: bool = Field(
         False, description="the process was stopped meanwhile: in no statistics"
     )
@@ -139,12 +154,14 @@ class Samples(Part):
         None, description="what it reports for a call that does nothing; not subtracted"
     )
     calls_per_sample: Several
-    quads: list[Quad] = Field(min_length=1)
+    blocks: list[Block] = Field(
+        min_length=1, validation_alias=_BLOCKS_KEY, serialization_alias=_BLOCKS_KEY
+    )
 
     @property
-    def counted(self) -> list[Quad]:
-        """The quads that statistics are made of."""
-        return [quad for quad in self.quads if not quad.interrupted]
+    def counted(self) -> list[Block]:
+        """The blocks that statistics are made of."""
+        return [block for block in self.blocks if not block.interrupted]
 
 
 class Warmup(Part):
@@ -175,7 +192,7 @@ class Statistics(Part):
 
     speed_up: SpeedUp = Field(description="baseline time / candidate time")
     half_width: NotNegative | None = Field(description="of the interval, relative")
-    quads: Several
+    blocks: Several = Field(validation_alias=_BLOCKS_KEY, serialization_alias=_BLOCKS_KEY)
     converged: bool = Field(description="whether the target half-width was reached in the budget")
     noise_floor: NotNegative | None = Field(description="relative, from the group's A/A case")
     margin: NotNegative = Field(
@@ -187,7 +204,7 @@ class Statistics(Part):
     throughput_per_s: float = Field(gt=0, description="items per second of the candidate")
     drift: float | None = Field(description="relative change of the baseline over the sampling")
     drifting: bool
-    autocorrelation: float | None = Field(description="lag 1, of the quads")
+    autocorrelation: float | None = Field(description="lag 1, of the blocks")
     autocorrelated: bool
 
 
@@ -197,13 +214,18 @@ class Numerics(Part):
     within_tolerance: bool
     reason: Text | None = Field(description="why not")
     compared: Literal["output", "losses"]
-    max_abs: NotNegative | None
-    max_rel: NotNegative | None
-    relative_l2: NotNegative | None
+    max_abs: NotNegative | None = Field(description="largest |candidate − baseline|")
+    max_rel: NotNegative | None = Field(
+        description="largest |candidate − baseline| / max(|baseline|, rms of the baseline's"
+        " tensor), so that elements near zero do not look like large errors"
+    )
+    relative_l2: NotNegative | None = Field(
+        description="‖candidate − baseline‖ / ‖baseline‖ of the worst tensor"
+    )
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
-    cosine: float | None
+    cosine: float | None = Field(description="of the angle between the two, in the worst tensor")
     tolerance: NotNegative = Field(description="of relative_l2 and of differing")
     input_sets: Several = Field(1, description="on which outputs were compared")
     inputs: Literal["drawn", "rearranged", "example"] = Field(
@@ -212,8 +234,13 @@ class Numerics(Part):
         " the example rearranged, where they do not depend on the seed; the example alone",
     )
 
+    @property
+    def error(self) -> float:
+        """What is held against the tolerance: the larger of `relative_l2` and `differing`."""
+        return max(self.relative_l2 or 0.0, self.differing or 0.0)
 
-class Cost(Part):
+
+class Cost(Filled):
     """What the mode asks before it pays."""
 
     import_s: NotNegative | None = Field(
@@ -276,7 +303,52 @@ class Failure(Part):
     log: str
 
 
-class Run(Part):
+class GpuState(Part):
+    """One GPU at one moment; null is what it does not tell."""
+
+    reason: Text | None = Field(description="why there are no figures at all")
+    name: Text | None = None
+    uuid: Text | None = None
+    driver: Text | None = None
+    sm_clock_mhz: int | None = None
+    sm_clock_max_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    utilisation_percent: int | None = None
+    throttle_reasons: tuple[str, ...] | None = Field(
+        None, description="what holds the clocks down now, in words"
+    )
+    throttled: bool | None = Field(
+        None, description="whether any of them is more than being idle or a setting of the user's"
+    )
+    held_down_s: dict[str, float] | None = Field(
+        None, description="for which the clocks were held down so far, by what the GPU counts"
+    )
+
+
+class Gpu(Part):
+    """The GPU before the samples and after them."""
+
+    before: GpuState
+    after: GpuState
+
+
+class Execution(Filled):
+    """How the measuring ran, as only its own process can tell."""
+
+    sampling_s: float | None = Field(None, description="from the first sample to the last")
+    stopped_s: float | None = Field(
+        None, description="seconds in which the process was stopped while sampling; not in it"
+    )
+    bookkeeping_share: float | None = Field(
+        None, description="of sampling_s: spent on untimed calls, synchronising and looking"
+    )
+    torch_threads: Count | None = Field(None, description="as PyTorch reports them")
+
+
+class Run(Execution):
     """When and how the measuring process ran."""
 
     started_at: str = Field(description="ISO 8601, UTC")
@@ -289,22 +361,20 @@ class Run(Part):
     other_load_at_start: float | None = Field(
         None, description="cores kept busy by others in half a second before the process started"
     )
-    sampling_s: float | None = None
-    stopped_s: float | None = Field(
-        None, description="seconds in which the process was stopped while sampling; not in it"
-    )
-    bookkeeping_share: float | None = Field(
-        None, description="of sampling_s: spent on untimed calls, synchronising and looking"
-    )
     threads: Several = Field(description="asked for")
-    torch_threads: Count | None = Field(None, description="as PyTorch reports them")
 
 
-class Record(Part):
-    """One case: what it is, how it ended, what was measured."""
+class Known(Part):
+    """What is known of a case before it is measured."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     case: Identity
+    parameters: dict[str, Any] = Field(description="what of the configuration produced this")
+
+
+class Findings(Filled):
+    """How a case ended and what was measured: what its own process tells of it."""
+
     status: Status
     reason: Text | None = Field(None, description="status other than ok: why")
     remedy: Text | None = Field(None, description="status other than ok, or no verdict: what to do")
@@ -318,8 +388,6 @@ class Record(Part):
     flops: Count | None = Field(
         None, description="of one forward pass of the batch, by shape; null: not counted"
     )
-    parameters: dict[str, Any] = Field(description="what of the configuration produced this")
-    run: Run
     warmup: Warmup | None = None
     samples: Samples | None = None
     statistics: Statistics | None = None
@@ -327,9 +395,27 @@ class Record(Part):
     cost: Cost | None = None
     energy: Energy | None = None
     facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
-    gpu: dict[str, Any] | None = Field(None, description="clocks, temperature, throttling")
+    gpu: Gpu | None = None
     warnings: list[Text] = Field([], description="reasons to trust the figures less")
     environment: dict[str, Any] = {}
+
+    def withhold_verdict(self, reason: str, remedy: str) -> None:
+        """Conclude nothing from the samples, whatever their interval is."""
+        self.verdict, self.no_verdict, self.remedy = "unresolved", reason, remedy
+
+
+class Measured(Findings):
+    """What the process of a case returns."""
+
+    run: Execution = Field(default_factory=Execution)
+
+
+class Record(Findings, Known):
+    """One case: what it is, how it ended, what was measured."""
+
+    model_config = ConfigDict(frozen=True, validate_assignment=False)
+
+    run: Run
 
     @model_validator(mode="after")
     def _has_what_its_status_says(self) -> Self:
@@ -345,20 +431,20 @@ class Record(Part):
 
     def in_brief(self) -> str:
         """Return one line for the terminal: the case and how it came out."""
-        told = self.status if self.reason is None else f"{self.status}: {self.reason}"
+        result = self.status if self.reason is None else f"{self.status}: {self.reason}"
         if self.status == "ok" and self.statistics is not None:
             speed_up = self.statistics.speed_up
             bounds = ", ".join(
                 "?" if b is None else f"{b:.3f}" for b in (speed_up.low, speed_up.high)
             )
-            told = (
+            result = (
                 str(self.verdict)
                 if speed_up.says_nothing
                 else f"{speed_up.estimate:.3f}× [{bounds}] {self.verdict}"
             )
             if self.no_verdict is not None:
-                told += f": {self.no_verdict}; {self.remedy}"
-        return f"{self.identity}  {told}"
+                result += f": {self.no_verdict}; {self.remedy}"
+        return f"{self.identity}  {result}"
 
     @property
     def identity(self) -> Case:
@@ -395,48 +481,48 @@ def read_record(path: Path) -> Record:
 def _corrupt(path: Path, error: ValidationError) -> CorruptRecord:
     """Say what is wrong with a record: another version is told as such."""
     for fault in error.errors():
-        if fault["loc"] == ("schema_version",) and isinstance(found := fault["input"], int):
-            age = "a newer" if found > SCHEMA_VERSION else "an older"
+        if fault["loc"] == ("schema_version",) and isinstance(version := fault["input"], int):
+            age = "a newer" if version > SCHEMA_VERSION else "an older"
             return CorruptRecord(
                 path,
-                f"was made by {age} torchmodes (its schema is {found}, this one reads"
+                f"was made by {age} torchmodes (its schema is {version}, this one reads"
                 f" {SCHEMA_VERSION})",
                 remedy=f"read it with that one, or {AGAIN}",
             )
     return CorruptRecord(path, f"is not a valid record ({first_fault(error.errors())})")
 
 
-def read_records(paths: Iterable[Path], *, quads: bool = True) -> list[Record]:
+def read_records(paths: Iterable[Path], *, blocks: bool = True) -> list[Record]:
     """Read records, sorted by case; raises as `read_record` does.
 
     Parameters
     ----------
     paths
         Their files.
-    quads
-        Whether to keep every sample: a record of 200 quads takes 0.3 MB with them and a twentieth
+    blocks
+        Whether to keep every sample: a record of 200 blocks takes 0.3 MB with them and a twentieth
         of that without.
     """
     records = map(read_record, paths)
-    kept = records if quads else map(_without_quads, records)
+    kept = records if blocks else map(_without_blocks, records)
     return sorted(kept, key=lambda record: record.identity)
 
 
 def read_whole_records(
-    paths: Iterable[Path], *, quads: bool = True
+    paths: Iterable[Path], *, blocks: bool = True
 ) -> tuple[list[Record], list[Unreadable]]:
     """Read the records that are whole, sorted by case, and say what is wrong with the others.
 
     Parameters
     ----------
-    paths, quads
+    paths, blocks
         As for `read_records`.
     """
     whole: list[Record] = []
     unreadable: list[Unreadable] = []
     for path in paths:
         try:
-            whole += read_records([path], quads=quads)
+            whole += read_records([path], blocks=blocks)
         except CorruptRecord as error:
             unreadable.append(error.unreadable)
         except FileNotFoundError:
@@ -444,10 +530,10 @@ def read_whole_records(
     return sorted(whole, key=lambda record: record.identity), unreadable
 
 
-def _without_quads(record: Record) -> Record:
+def _without_blocks(record: Record) -> Record:
     if record.samples is None:
         return record
-    samples = record.samples.model_copy(update={"quads": []})
+    samples = record.samples.model_copy(update={"blocks": []})
     return record.model_copy(update={"samples": samples})
 
 

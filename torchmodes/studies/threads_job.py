@@ -60,8 +60,9 @@ def _compare(workload: Workload, job: Job, settings: dict[str, Any], count: int)
         ),
         seed=job.seed,
     )
+    blocks = sampling.samples.counted
     baseline, candidate = statistics.sides(
-        [quad.order for quad in sampling.counted], [quad.seconds for quad in sampling.counted]
+        [block.order for block in blocks], [block.seconds for block in blocks]
     )
     measured = statistics.effect(statistics.log_ratios(baseline, candidate))
     return {

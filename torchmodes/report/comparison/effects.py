@@ -24,7 +24,7 @@ def effect_between(base: Record, this: Record) -> Effect | None:
     """Return how a case's speed-up over eager changed between two runs; None: cannot be told.
 
     Its logarithms are positive where the mode gained on eager. Two records of one and the same
-    measurement (a copy, or one with altered figures) are compared quad by quad.
+    measurement (a copy, or one with altered figures) are compared block by block.
     """
     if not (is_measured(base) and is_measured(this)):
         return None
@@ -42,7 +42,7 @@ def difference(this: Effect, base: Effect) -> Effect:
         this.centre - base.centre,
         (this.standard_error, this.degrees_of_freedom),
         (base.standard_error, base.degrees_of_freedom),
-        count=this.quads + base.quads,
+        count=this.blocks + base.blocks,
     )
 
 
@@ -78,10 +78,10 @@ def is_measured(record: Record) -> bool:
 
 
 def seconds(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return seconds per call of eager and of the mode, each of shape (quads, 2)."""
+    """Return seconds per call of eager and of the mode, each of shape (blocks, 2)."""
     assert record.samples is not None
-    quads = record.samples.counted
-    return sides([quad.order for quad in quads], [quad.seconds for quad in quads])
+    blocks = record.samples.counted
+    return sides([block.order for block in blocks], [block.seconds for block in blocks])
 
 
 def is_same_measurement(base: Record, this: Record) -> bool:
@@ -89,7 +89,7 @@ def is_same_measurement(base: Record, this: Record) -> bool:
     assert base.samples is not None
     assert this.samples is not None
     there, here = (
-        [quad.at_s for quad in samples.quads] for samples in (base.samples, this.samples)
+        [block.at_s for block in samples.blocks] for samples in (base.samples, this.samples)
     )
     return base.run.started_at == this.run.started_at and there == here
 
@@ -119,7 +119,7 @@ def _difference(
         reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
         low, high = centre - reach, centre + reach
     return Effect(
-        quads=count,
+        blocks=count,
         centre=centre,
         low=low,
         high=high,

@@ -123,7 +123,7 @@ def notes(change: Change) -> str:
             f" ({ratio(change.eager_took)}): the machine, or what they share"
         )
     if change.same_measurement:
-        told.append("both records are of one measurement, compared quad by quad")
+        told.append("both records are of one measurement, compared block by block")
     if change.parameters:
         told.append(f"configured differently: {', '.join(change.parameters)}")
     return "; ".join(told)

@@ -251,7 +251,7 @@ def _samples(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     samples = judged.record.samples
     assert samples is not None
     baseline, candidate = sides(
-        [quad.order for quad in samples.counted], [quad.seconds for quad in samples.counted]
+        [block.order for block in samples.counted], [block.seconds for block in samples.counted]
     )
     return baseline.ravel(), candidate.ravel()
 

@@ -88,7 +88,7 @@ def draw_parts(profiles: Sequence[Profile]) -> Figure:
 
 
 @dataclass(frozen=True)
-class Block:
+class IcicleCell:
     """One module of an icicle: its place, from 0 to 1 of the forward pass, and its level."""
 
     layer: str
@@ -99,7 +99,7 @@ class Block:
     seconds: float
 
 
-def icicle(layers: pd.DataFrame) -> list[Block]:
+def icicle(layers: pd.DataFrame) -> list[IcicleCell]:
     """Lay modules out: each as wide as its time, its submodules below it in order of their calls.
 
     Parameters
@@ -130,12 +130,12 @@ def icicle(layers: pd.DataFrame) -> list[Block]:
         if top is not None
         else sum(rows[name]["total_s"] for name in below.get("(model)", []))
     )
-    blocks: list[Block] = []
+    blocks: list[IcicleCell] = []
 
     def lay(name: str, start: float, level: int) -> float:
         row = rows[name]
         width = row["total_s"] / whole if whole else 0.0
-        blocks.append(Block(name, str(row["kind"]), start, width, level, row["total_s"]))
+        blocks.append(IcicleCell(name, str(row["kind"]), start, width, level, row["total_s"]))
         lay_below(name, start, level + 1)
         return width
 
@@ -238,7 +238,7 @@ def _plot_bytes(
     return factor, unit
 
 
-def _label(ax: Axes, block: Block, *, on_grid: bool) -> None:
+def _label(ax: Axes, block: IcicleCell, *, on_grid: bool) -> None:
     text = block.layer.rpartition(".")[2]
     if len(text) * _CHARACTER_SHARE < block.width:
         ax.text(
@@ -250,7 +250,7 @@ def _label(ax: Axes, block: Block, *, on_grid: bool) -> None:
         )
 
 
-def _common_kinds(blocks: Sequence[Block]) -> dict[str, str]:
+def _common_kinds(blocks: Sequence[IcicleCell]) -> dict[str, str]:
     """Give the kinds that take most of the time of their own a colour each."""
     own: dict[str, float] = {}
     for block in blocks:

@@ -55,7 +55,7 @@ class Column:
 
 
 @checked_dataclass(frozen=True)
-class Statistics:
+class TableStatistics:
     """What turns a table into z-scores and predictions back: all of it from the training split."""
 
     features: tuple[Column, ...]
@@ -153,7 +153,7 @@ def fit_table(
     validation: float,
     test: float,
     seed: int,
-) -> Statistics:
+) -> TableStatistics:
     """Read a table, split it, and describe its training split.
 
     Raises
@@ -167,7 +167,7 @@ def fit_table(
         *feature_columns, target_column = fit_statistics(frame, split.train)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Statistics(
+    return TableStatistics(
         features=tuple(feature_columns),
         target=target_column,
         rows=len(frame),
@@ -179,12 +179,12 @@ def fit_table(
     )
 
 
-def save_statistics(statistics: Statistics, path: Path) -> None:
+def save_statistics(statistics: TableStatistics, path: Path) -> None:
     """Write statistics as JSON, whole or not at all; equal to the last digit when read."""
     write_atomically(path, json.dumps(asdict(statistics), indent=2, ensure_ascii=False) + "\n")
 
 
-def load_statistics(path: Path) -> Statistics:
+def load_statistics(path: Path) -> TableStatistics:
     """Read what `save_statistics` wrote.
 
     Raises
@@ -195,7 +195,7 @@ def load_statistics(path: Path) -> Statistics:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; `snakemake --cores 4 {path}` makes it")
     try:
-        return TypeAdapter(Statistics).validate_json(path.read_bytes())
+        return TypeAdapter(TableStatistics).validate_json(path.read_bytes())
     except ValidationError as error:
         raise ValueError(
             f"{path}: these are no statistics of a table ({first_fault(error.errors())});"
@@ -246,7 +246,7 @@ def load_tensors(table: Path, statistics: Path, *, device: str | torch.device) -
     return Tensors(*part(split.train), *part(split.validation), *part(split.test))
 
 
-def save_training_stats(statistics: Statistics, path: Path) -> None:
+def save_training_stats(statistics: TableStatistics, path: Path) -> None:
     """Write ``training_stats.pt``: plain tensors and texts, for ``torch.load(weights_only=True)``.
 
     Keys: ``features`` and ``target`` (names), ``x_mean``, ``x_std``, ``x_min``, ``x_max`` (float64,

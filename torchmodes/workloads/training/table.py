@@ -46,7 +46,7 @@ class FaultyTable(ValueError):
 
 
 @dataclass(frozen=True)
-class Record:
+class TableRow:
     """One row of the file: the line it begins on, and its fields."""
 
     line: int
@@ -92,7 +92,7 @@ def read_table(path: Path, *, features: Sequence[str], target: str) -> pd.DataFr
         text = text[hint.end() :]  # the line stays, empty, so that all others keep their numbers
     if fault := _separator_fault(text, names, told=hint[1] if hint else None):
         raise FaultyTable(path, fault)
-    records = _records(path, text)
+    records = _rows(path, text)
     header = next(records, None)
     if header is None:
         raise FaultyTable(path, "the file is empty; it needs a header line and rows below it")
@@ -100,9 +100,9 @@ def read_table(path: Path, *, features: Sequence[str], target: str) -> pd.DataFr
     faults: dict[str, str] = {}
     values = []
     for record in records:
-        if fault := _record_fault(record, header):
+        if fault := _row_fault(record, header):
             if len(record.fields) == len(header.fields) + 1 and not record.empty:
-                fault += _surplus_hint(record, *_records(path, text))
+                fault += _surplus_hint(record, *_rows(path, text))
             raise FaultyTable(path, f"line {record.line}: {fault}")
         row = []
         for name, position in zip(names, positions, strict=True):
@@ -191,7 +191,7 @@ def _separator_fault(text: str, names: Sequence[str], *, told: str | None) -> st
     return f"line {at + 1}: its fields are separated by {likely!r}: save it with commas{points}"
 
 
-def _records(path: Path, text: str) -> Iterator[Record]:
+def _rows(path: Path, text: str) -> Iterator[TableRow]:
     """Yield the records of all lines that are not blank."""
     # newline="": line ends inside quotes are kept, and counted, as they are.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -208,10 +208,10 @@ def _records(path: Path, text: str) -> Iterator[Record]:
                 'is a quote (") opened and not closed? Close it, or double it where it is text',
             ) from error
         if len(fields) > 1 or any(field.strip() for field in fields):
-            yield Record(line, fields)
+            yield TableRow(line, fields)
 
 
-def _positions(path: Path, header: Record, names: Sequence[str]) -> list[int]:
+def _positions(path: Path, header: TableRow, names: Sequence[str]) -> list[int]:
     """Return where in a record each column stands."""
     there = [field.strip() for field in header.fields]
     if header.empty:
@@ -258,7 +258,7 @@ def _missing_columns(missing: Sequence[str], there: Sequence[str]) -> str:
     return told
 
 
-def _record_fault(record: Record, header: Record) -> str | None:
+def _row_fault(record: TableRow, header: TableRow) -> str | None:
     """Say what is wrong with a row as a whole."""
     if record.empty:
         return "every field is empty; remove the row"
@@ -274,7 +274,7 @@ def _record_fault(record: Record, header: Record) -> str | None:
     return f"{fault}; quote fields that contain commas, and complete short rows"
 
 
-def _surplus_hint(record: Record, header: Record, *rows: Record) -> str:
+def _surplus_hint(record: TableRow, header: TableRow, *rows: TableRow) -> str:
     """Say what to do about a row of one field more than the header has names."""
     alike = all(len(row.fields) == len(record.fields) for row in rows)
     if not record.fields[-1].strip():
@@ -291,7 +291,7 @@ def _surplus_hint(record: Record, header: Record, *rows: Record) -> str:
     return "; quote fields that contain commas, and write decimal points"
 
 
-def _number(record: Record, position: int, name: str) -> float:
+def _number(record: TableRow, position: int, name: str) -> float:
     """Convert one field.
 
     Raises

@@ -17,7 +17,7 @@ READABLE = (".txt", ".csv", ".json", ".py", ".cpp", ".pickle")
 SNAPSHOT = "cuda_memory.pickle"
 
 
-def keep_internals(workload: Workload, device: str, directory: Path) -> dict[str, Any]:
+def keep_generated_code(workload: Workload, device: str, directory: Path) -> dict[str, Any]:
     """Write what the mode made of the model into a directory.
 
     Returns
