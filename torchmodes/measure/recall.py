@@ -7,6 +7,7 @@ are new to it, and at once again on the same: what computes takes as long for bo
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from torchmodes.measure.clock import Clock
@@ -38,10 +39,10 @@ def recall(
     Returns
     -------
     float or None
-        None of an honest mode, mostly after two calls: the first new inputs on which it is not
-        half as much slower as it seems faster say so.
+        None of an honest mode, mostly after two calls: the first new inputs on which it is slower
+        by less than half of what it seems faster by, in logarithms, say so.
     """
-    limit = (1 + speed_up) / 2
+    limit = math.sqrt(speed_up)
     if limit < LEAST_GAIN or not sets.numbers(NEW_SETS):
         return None
     slower = []
