@@ -156,38 +156,39 @@ class Driver:
 
     def do(self, step: Step, *, within_s: float) -> None:
         """Do a step and print what came of it."""
-        limits = {
-            "time_limit_s": max(
-                SHORTEST_S, min(self.config.measurement.time_limit_s, within_s - SPARE_S)
-            ),
-            "memory_limit_mb": self.config.measurement.memory_limit_mb,
-        }
+        usual_s = self.config.measurement.time_limit_s
+        limit_s = max(SHORTEST_S, min(usual_s, within_s - SPARE_S))
+        measurement = self.config.measurement.model_copy(update={"time_limit_s": limit_s})
         with alone_on_machine():
             match step:
                 case Step(verb="benchmark", case=Case() as case):
-                    self._benchmark(case, limits, step.start)
+                    self._benchmark(self._job(case, measurement), step.start)
                 case Step(verb="profile", case=Case() as case):
-                    self._profile(case, limits)
+                    self._profile(self._job(case, measurement))
                 case Step(verb="machine"):
-                    self._machine(limits)
+                    self._machine(measurement)
                 case Step(verb="report"):
                     self._report()
 
-    def _benchmark(self, case: Case, limits: dict[str, Any], start: Start | None) -> None:
+    def _job(self, case: Case, measurement: Measurement) -> Job:
+        job = Plan(self.config, case).job(
+            threads=self.threads, table=self._table(case), operators=self._operators(case)
+        )
+        return replace(job, measurement=measurement)
+
+    def _benchmark(self, job: Job, start: Start | None) -> None:
+        case = job.case
         path, aa = Path(case.record), Path(case.baseline.record)
         if start is None and path.exists():
             print("  there already")
             return
-        parameters = within_limits(case_parameters(self.config, case), limits)
         if start is not None:
-            parameters["measurement"]["start"] = start
+            measurement = job.measurement.model_copy(update={"start": start})
+            job = replace(job, measurement=measurement)
         log = _log("benchmark", case)
         record = benchmark_case(
-            parameters,
-            threads=self.threads,
+            job,
             log=log,
-            table=self._table(case),
-            operators=self._operators(case),
             aa=read_record(aa) if not case.is_baseline and aa.exists() else None,
         )
         for line in (record.in_brief(), *particulars(record)):
@@ -195,20 +196,17 @@ class Driver:
         if record.status in ("failed", "wrong"):
             trace = record.failure.traceback if record.failure is not None else None
             print(_ends(trace or _text(log)))
-        cut_short = limits["time_limit_s"] < self.config.measurement.time_limit_s
+        cut_short = job.measurement.time_limit_s < self.config.measurement.time_limit_s
         if cut_short and record.failure is not None and record.failure.type == "TimeLimit":
             print("  not kept: what ended it is the time of this list, not that of a case")
         else:
             write_record(record, path)
 
-    def _profile(self, case: Case, limits: dict[str, Any]) -> None:
-        directory, log = Path(case.profile), _log("profile", case)
-        summary = profile_supervised(
-            within_limits(job_parameters(self.config, case), limits),
+    def _profile(self, job: Job) -> None:
+        directory, log = Path(job.case.profile), _log("profile", job.case)
+        summary = write_profile(
+            job,
             schedule=self.config.profile.model_dump(exclude={"cases", "diffs"}),
-            threads=self.threads,
-            table=self._table(case),
-            operators=self._operators(case),
             directory=directory,
             log=log,
         )
@@ -222,14 +220,16 @@ class Driver:
         kernels = (directory / "kernels.csv").read_text(encoding="utf-8").splitlines()
         print(_indented("\n".join(line[:170] for line in kernels[:7])))
 
-    def _machine(self, limits: dict[str, Any]) -> None:
-        found = measure_machine_supervised(
-            self.device,
-            {**limits, "start": self.config.measurement.start},
+    def _machine(self, limits: Measurement) -> None:
+        found, _ = run_process(
+            "torchmodes.machine.peaks:measure_machine",
+            {"device": self.device, "threads": self.threads},
+            limits=limits,
             threads=self.threads,
-            output=Path(f"results/machine/{self.device}.json"),
             log=_log("machine", self.device),
         )
+        path = Path(f"results/machine/{self.device}.json")
+        write_atomically(path, json.dumps(found, indent=1) + "\n")
         print(f"  {json.dumps(found.get('ceilings', found))}")
 
     def _report(self) -> None:

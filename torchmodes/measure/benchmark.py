@@ -6,7 +6,7 @@ Nothing here imports PyTorch, so that a job costs little beside its measurement.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from torchmodes.machine.environment import describe_environment, same_hardware
 from torchmodes.measure.load import Load, look
+from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_cold
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import workflow_process
@@ -23,12 +24,9 @@ from torchmodes.results.records import Record
 
 
 def benchmark_case(
-    parameters: Mapping[str, Any],
+    job: Job,
     *,
-    threads: int,
     log: Path,
-    table: Sequence[str] = (),
-    operators: str | None = None,
     aa: Record | None = None,
     tell: Callable[[str], object] = lambda message: None,
 ) -> Record:
@@ -36,16 +34,10 @@ def benchmark_case(
 
     Parameters
     ----------
-    parameters
-        What `torchmodes.planning.cases.case_parameters` returns.
-    threads
-        Threads the case computes with.
+    job
+        The case.
     log
         File for everything its process prints.
-    table
-        Paths of the table and its statistics; training cases need them.
-    operators
-        Path of the custom operators, where the mode uses them.
     aa
         The A/A record of the case's group, whose noise floor the verdict is judged against where it
         is one of the same hardware.
@@ -59,32 +51,14 @@ def benchmark_case(
     """
     environment = describe_environment()  # before: the load at the start is not the case's own
     load = look(workflow_process().pid)
-    if load.crowded(threads):
-        tell(crowded_at_start(load, threads))
-    floor, caveats = floor_here(aa, environment, threads)
+    if load.crowded(job.threads):
+        tell(crowded_at_start(load, job.threads))
+    floor, caveats = floor_here(aa, environment, job.threads)
     started_at = datetime.now(UTC)
-    parts, outcome = run_cold(
-        "torchmodes.measure.case:measure",
-        {
-            "parameters": dict(parameters),
-            "threads": threads,
-            "table": list(table),
-            "operators": operators,
-            "noise_floor": floor,
-        },
-        log=log,
-    )
+    parts, outcome = run_cold("torchmodes.measure.case:measure", job, log=log, noise_floor=floor)
     if parts["status"] == "ok":
         parts["warnings"] = [*parts.get("warnings", []), *caveats]
-    return record_of(
-        parts,
-        outcome,
-        parameters,
-        threads=threads,
-        started_at=started_at,
-        environment=environment,
-        load=load,
-    )
+    return record_of(parts, outcome, job, started_at=started_at, environment=environment, load=load)
 
 
 def crowded_at_start(load: Load, threads: int) -> str:
@@ -154,9 +128,8 @@ def _no_floor(reason: str) -> tuple[None, list[str]]:
 def record_of(
     parts: dict[str, Any],
     outcome: Outcome | None,
-    parameters: Mapping[str, Any],
+    job: Job,
     *,
-    threads: int,
     started_at: datetime,
     environment: Mapping[str, Any],
     load: Load | None = None,
@@ -180,12 +153,12 @@ def record_of(
         "sampling_s": parts.pop("sampling_s", None),
         "stopped_s": parts.pop("stopped_s", None),
         "bookkeeping_share": parts.pop("bookkeeping_share", None),
-        "threads": threads,
+        "threads": job.threads,
         "torch_threads": parts.pop("torch_threads", None),
     }
     known: dict[str, Any] = {
-        "case": parameters["case"],
-        "parameters": dict(parameters),
+        "case": job.case.identity(),
+        "parameters": job.parameters,
         "run": run,
         "environment": {**environment, **parts.pop("environment", {})},
     }

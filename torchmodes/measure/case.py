@@ -33,20 +33,14 @@ from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
+from torchmodes.planning.job import Job
 from torchmodes.processes import processes
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
 from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.workload import (
-    Job,
-    Workload,
-    configure_process,
-    refusing,
-    unsupported,
-    workload_of,
-)
+from torchmodes.workloads.workload import Workload, workload_of
 
 LONG_CALL_OWN_THREADS_S = 1.0
 """Engines with threads of their own lose more milliseconds after the baseline's turn."""
@@ -103,25 +97,21 @@ class ContextClock:
         return replace(timing, output=None)
 
 
-@refusing
-def measure(argument: dict[str, Any]) -> dict[str, Any]:
+def measure(job: Job, *, noise_floor: float | None) -> dict[str, Any]:
     """Measure a case and return the parts of its record that only this process knows.
 
     Parameters
     ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table`` (paths of the table and its
-        statistics, or none) and ``noise_floor`` (a logarithm, or null).
+    job
+        The case.
+    noise_floor
+        Of its group's A/A case: a logarithm, or None where there is none.
     """
-    job = Job.of(argument)
-    configure_process(job)
-    if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     start_libraries(job)
     shared = process_state()
     resident = processes.own_memory().resident_bytes
     with tracer_warnings() as traced:
-        candidate = warmed_up(job, argument["table"])
+        candidate = warmed_up(job)
     cost = {
         "build_s": candidate.workload.build_s,
         "prepare_s": candidate.workload.prepare_s,
@@ -130,7 +120,7 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         "parameter_bytes": candidate.workload.built.parameter_bytes,
         **asdict(memory.device_memory(job.case.device)),
     }
-    baseline = warmed_up(job.baseline(), argument["table"], watched=True)
+    baseline = warmed_up(job.baseline(), watched=True)
     cost["baseline_first_call_s"] = baseline.first_call_s
     parts: dict[str, Any] = {
         "item": candidate.workload.built.item,
@@ -138,7 +128,7 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "environment": {"torch_build": torch_build()},  # whole only where PyTorch is imported
     }
-    parts |= _outcome(job, argument, shared, baseline, candidate)
+    parts |= _outcome(job, noise_floor, shared, baseline, candidate)
     parts["warnings"] = [
         *cautions(traced, baseline, told=job.case.is_baseline),
         *parts.get("warnings", []),
@@ -152,21 +142,10 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
     return parts | {"no_effect": engine_stats.pop("no_effect", None), "facts": engine_stats}
 
 
-@refusing
-def start(argument: dict[str, Any]) -> dict[str, Any]:
-    """Start a case and measure nothing but that: preparation and first call, in seconds.
-
-    Parameters
-    ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table``.
-    """
-    job = Job.of(argument)
-    configure_process(job)
-    if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+def start(job: Job) -> dict[str, Any]:
+    """Start a case and measure nothing but that: preparation and first call, in seconds."""
     start_libraries(job)
-    workload = workload_of(job, argument["table"])
+    workload = workload_of(job)
     with workload.context():
         _, first_call_s = first_call(workload, job)
     return {"status": "ok", "prepare_s": workload.prepare_s, "first_call_s": first_call_s}
@@ -174,7 +153,7 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
 
 def _outcome(
     job: Job,
-    argument: dict[str, Any],
+    noise_floor: float | None,
     shared: ProcessState,
     baseline: WarmedUp,
     candidate: WarmedUp,
@@ -192,15 +171,15 @@ def _outcome(
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if not numerics.within_tolerance:
-        return wrong(job, argument["table"], baseline, numerics)
-    sampled, clock = _sample(job, argument, baseline, candidate, warmed_up_s=warmed_up_s)
+        return wrong(job, baseline, numerics)
+    sampled, clock = _sample(job, noise_floor, baseline, candidate, warmed_up_s=warmed_up_s)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if clock.checks is not None and clock.checks.wrong is not None:
-        return wrong(job, argument["table"], baseline, clock.checks.wrong)
+        return wrong(job, baseline, clock.checks.wrong)
     numerics = compare_again(job, baseline, candidate, numerics, clock.calls)
     if not numerics.within_tolerance:
-        return wrong(job, argument["table"], baseline, numerics)
+        return wrong(job, baseline, numerics)
     if sampled["verdict"] == "faster":
         speed_up = sampled["statistics"]["speed_up"]["estimate"]
         sampled |= _remembered(clock, baseline, candidate, speed_up=speed_up)
@@ -243,15 +222,15 @@ def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
 
 def _sample(
     job: Job,
-    argument: dict[str, Any],
+    noise_floor: float | None,
     baseline: WarmedUp,
     candidate: WarmedUp,
     *,
     warmed_up_s: float,
 ) -> tuple[dict[str, Any], ContextClock]:
-    case, settings = job.case, argument["parameters"]["measurement"]
+    case, settings = job.case, job.measurement
     clock = ContextClock(
-        make_clock(case.device, flush_l2=settings["flush_l2"] and case.device == "cuda"),
+        make_clock(case.device, flush_l2=settings.flush_l2 and case.device == "cuda"),
         baseline.workload,
         candidate.workload,
         fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
@@ -269,10 +248,10 @@ def _sample(
         candidate.workload.call,
         clock=clock,
         settings=SamplerSettings(
-            target_half_width=settings["target_half_width"],
-            budget_s=settings["budget_s"] * (AA_BUDGETS if case.is_baseline else 1),
-            warmup_budget_s=max(LEAST_WARMUP_S, settings["warmup_budget_s"] - warmed_up_s),
-            min_quads=settings["min_quads"],
+            target_half_width=settings.target_half_width,
+            budget_s=settings.budget_s * (AA_BUDGETS if case.is_baseline else 1),
+            warmup_budget_s=max(LEAST_WARMUP_S, settings.warmup_budget_s - warmed_up_s),
+            min_quads=settings.min_quads,
             long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
         ),
         seed=job.seed,
@@ -283,8 +262,8 @@ def _sample(
     assessed = assess(
         case,
         sampling,
-        minimum_effect=settings["minimum_effect"],
-        floor=argument["noise_floor"],
+        minimum_effect=settings.minimum_effect,
+        floor=noise_floor,
         extra_s=candidate.cold_s - baseline.cold_s,
         load=load,
         threads=job.threads,
