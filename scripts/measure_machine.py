@@ -17,9 +17,7 @@ with job_log(snakemake.log[0]), alone_on_machine():
     found, _ = run_process(
         "torchmodes.machine.peaks:measure_machine",
         {"device": snakemake.wildcards["device"], "threads": snakemake.threads},
-        limits=Measurement.model_construct(
-            start=snakemake.params.start, **snakemake.params.limits
-        ),
+        limits=Measurement.model_construct(start=snakemake.params.start, **snakemake.params.limits),
         threads=snakemake.threads,
         log=Path(snakemake.log[0]),
     )

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]), alone_on_machine():
     jobs = [
-        Job.planned(
-            case, snakemake.params.limits, snakemake.input, threads=snakemake.threads
-        )
+        Job.planned(case, snakemake.params.limits, snakemake.input, threads=snakemake.threads)
         for case in snakemake.params.cases
     ]
     study = study_thread_scaling(

@@ -37,19 +37,19 @@ from torchmodes.machine.devices import usable_cores
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.statistics import sides
 from torchmodes.planning.cases import (
-    TABLE,
-    TABLE_STATISTICS,
+    OPERATOR_FILES,
+    TABLE_FILES,
     Case,
-    case_parameters,
     find_profiles,
     find_records,
-    job_parameters,
     parse_case,
-    within_limits,
 )
+from torchmodes.planning.job import Job
+from torchmodes.planning.plan import Plan, limits
+from torchmodes.processes.jobs import run_process
 from torchmodes.processes.machine_lock import alone_on_machine
+from torchmodes.profiling.files import write_profile
 from torchmodes.profiling.roofline import roofline
-from torchmodes.profiling.supervised import measure_machine_supervised, profile_supervised
 from torchmodes.report import html, markdown
 from torchmodes.report.data import load_report_data
 from torchmodes.results.records import Record, read_record, read_records, write_record
@@ -70,8 +70,6 @@ SHORTEST_S = 12.0
 """No case is given less, though less is left."""
 SPARE_S = 3.0
 """Left at the end of a case for ending it and writing its record."""
-TABLE_FILES = (TABLE, TABLE_STATISTICS)
-OPERATORS = Path("results/operators/torchmodes_ops.so")
 ROOFLINE = Path("results/roofline.json")
 
 
@@ -158,23 +156,26 @@ class Driver:
         """Do a step and print what came of it."""
         usual_s = self.config.measurement.time_limit_s
         limit_s = max(SHORTEST_S, min(usual_s, within_s - SPARE_S))
-        measurement = self.config.measurement.model_copy(update={"time_limit_s": limit_s})
+        limited = limits(self.config) | {"time_limit_s": limit_s}
         with alone_on_machine():
             match step:
                 case Step(verb="benchmark", case=Case() as case):
-                    self._benchmark(self._job(case, measurement), step.start)
+                    self._benchmark(self._job(case, limited), step.start)
                 case Step(verb="profile", case=Case() as case):
-                    self._profile(self._job(case, measurement))
+                    self._profile(self._job(case, limited))
                 case Step(verb="machine"):
-                    self._machine(measurement)
+                    self._machine(limited)
                 case Step(verb="report"):
                     self._report()
 
-    def _job(self, case: Case, measurement: Measurement) -> Job:
-        job = Plan(self.config, case).job(
-            threads=self.threads, table=self._table(case), operators=self._operators(case)
-        )
-        return replace(job, measurement=measurement)
+    def _job(self, case: Case, limits: dict[str, Any]) -> Job:
+        """Return the job of a case, whose files the first one that reads them makes."""
+        plan = Plan(self.config, case)
+        if "table" in plan.inputs:
+            self._make_table()
+        if "operators" in plan.inputs:
+            self._build_operators()
+        return Job.planned(plan.parameters, limits, plan.inputs, threads=self.threads)
 
     def _benchmark(self, job: Job, start: Start | None) -> None:
         case = job.case
@@ -220,11 +221,11 @@ class Driver:
         kernels = (directory / "kernels.csv").read_text(encoding="utf-8").splitlines()
         print(_indented("\n".join(line[:170] for line in kernels[:7])))
 
-    def _machine(self, limits: Measurement) -> None:
+    def _machine(self, limits: dict[str, Any]) -> None:
         found, _ = run_process(
             "torchmodes.machine.peaks:measure_machine",
             {"device": self.device, "threads": self.threads},
-            limits=limits,
+            limits=self.config.measurement.model_copy(update=limits),
             threads=self.threads,
             log=_log("machine", self.device),
         )
@@ -254,35 +255,28 @@ class Driver:
         markdown.write_summary(data, Path("reports/summary.md"))
         print(f"  of {len(records)} records and {len(folders)} profiles")
 
-    def _table(self, case: Case) -> list[str]:
-        """Return the files that a training case reads, which the first one makes."""
-        if case.task == "inference":
-            return []
+    def _make_table(self) -> None:
         table, statistics = map(Path, TABLE_FILES)
-        if not statistics.exists():
-            data = self.config.data
-            table.parent.mkdir(parents=True, exist_ok=True)
-            write_housing(generate_housing(rows=data.rows, seed=self.config.seed), table)
-            fitted = fit_table(
-                table,
-                features=data.features,
-                target=data.target,
-                validation=data.validation,
-                test=data.test,
-                seed=self.config.seed,
-            )
-            save_statistics(fitted, statistics)
-        return [*TABLE_FILES]
+        if statistics.exists():
+            return
+        data = self.config.data
+        table.parent.mkdir(parents=True, exist_ok=True)
+        write_housing(generate_housing(rows=data.rows, seed=self.config.seed), table)
+        fitted = fit_table(
+            table,
+            features=data.features,
+            target=data.target,
+            validation=data.validation,
+            test=data.test,
+            seed=self.config.seed,
+        )
+        save_statistics(fitted, statistics)
 
-    def _operators(self, case: Case) -> str | None:
-        """Return the library of custom operators, where the mode uses it; the first case builds."""
-        if not self.config.modes[case.mode].uses_custom_operators():
-            return None
-        report = OPERATORS.with_name("build.json")
+    def _build_operators(self) -> None:
+        library, report = map(Path, OPERATOR_FILES)
         if not report.exists():
-            OPERATORS.parent.mkdir(parents=True, exist_ok=True)
-            build_or_tell(library=OPERATORS, report=report)
-        return str(OPERATORS)
+            library.parent.mkdir(parents=True, exist_ok=True)
+            build_or_tell(library=library, report=report)
 
 
 def particulars(record: Record) -> list[str]:

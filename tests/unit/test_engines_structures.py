@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from engine_cases import mode
+from job_factory import make_job
 from torch import nn
 from torch.testing import assert_close
 from torch.utils import _pytree
@@ -193,25 +194,11 @@ def job(tmp_path, options, *, body, inputs):
         "def build(): return Model()\n"
         f"def inputs(batch): return torch.randn(batch, 4), {inputs}\n"
     )
-    case = {
-        "task": "inference", "device": "cpu", "model": "mine", "mode": "m",
-        "precision": "fp32", "batch_size": 4,
-    }  # fmt: skip
-    measurement = {
-        "target_half_width": 0.5, "budget_s": 0.05, "warmup_budget_s": 0.05, "min_quads": 5,
-        "minimum_effect": 0.01, "flush_l2": False,
-    }  # fmt: skip
     model = {
         "family": "user", "factory": f"{file}:build", "inputs": f"{file}:inputs", "options": {},
         "item": "item",
     }  # fmt: skip
-    return {
-        "parameters": {
-            "case": case, "model": model, "mode": options, "seed": 1, "deterministic": False,
-            "measurement": measurement,
-        },
-        "threads": 1, "operators": None, "table": [], "noise_floor": None,
-    }  # fmt: skip
+    return make_job("inference/cpu/mine/m/fp32-b4", mode=options, model=model)
 
 
 REFUSED = [

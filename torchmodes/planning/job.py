@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes.config import EagerMode, Measurement
-from torchmodes.config.modes import CUSTOM_OPERATORS
+from torchmodes.config.modes import read_mode
 from torchmodes.planning.cases import Case, case_from
 
 EAGER = EagerMode(engine="eager").model_dump()
@@ -81,17 +81,19 @@ class Job:
     def of(cls, sent: Mapping[str, Any]) -> Job:
         """Read a job from what `to_json` returned."""
         parameters, operators = sent["parameters"], sent["operators"]
-        # Checked when the configuration was read; whoever has less time may set a shorter limit.
-        measurement = Measurement.model_construct(**parameters["measurement"])
         return cls(
-            **{
-                **parameters,
-                "case": case_from(parameters["case"]),
-                "measurement": measurement,
-                "threads": sent["threads"],
-                "table": tuple(map(Path, sent["table"])),
-                "operators": None if operators is None else Path(operators),
-            }
+            case=case_from(parameters["case"]),
+            model=parameters["model"],
+            mode=parameters["mode"],
+            seed=parameters["seed"],
+            threads=sent["threads"],
+            # Checked with the configuration; whoever has less time may set a shorter limit.
+            measurement=Measurement.model_construct(**parameters["measurement"]),
+            deterministic=parameters["deterministic"],
+            features=parameters.get("features"),
+            learning_rate=parameters.get("learning_rate"),
+            table=tuple(map(Path, sent["table"])),
+            operators=None if operators is None else Path(operators),
         )
 
     @classmethod
@@ -110,13 +112,13 @@ class Job:
         parameters
             Of the case, from its `torchmodes.planning.plan.Plan`.
         limits
-            The `torchmodes.planning.plan.LIMITS` of its process.
+            Of its process; see `torchmodes.planning.plan.limits`.
         inputs
             The files of the rule by name: of ``table`` and ``operators``, those that it needs.
         threads
             That it computes with.
         """
-        uses_operators = CUSTOM_OPERATORS in parameters["mode"].get("passes", [])
+        uses_operators = read_mode(parameters["mode"]).uses_custom_operators()
         operators = inputs.get("operators", []) if uses_operators else []
         measurement = {**parameters["measurement"], **limits}
         return cls.of(

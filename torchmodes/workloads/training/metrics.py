@@ -66,8 +66,13 @@ def metrics_of(
     environment
         Of the machine.
     """
-    known: dict[str, Any] = {"mode": case.mode, "device": case.device, "environment": environment}
-    return Metrics(**parts | known | {"signatures": sign_artefacts(parts, model)})
+    known = {
+        "mode": case.mode,
+        "device": case.device,
+        "signatures": sign_artefacts(parts, model),
+        "environment": environment,
+    }
+    return Metrics.model_validate({**parts, **known})
 
 
 def sign_artefacts(parts: Mapping[str, Any], model: Path) -> dict[str, str]:
