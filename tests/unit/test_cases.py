@@ -16,7 +16,7 @@ from torchmodes.planning.cases import (
     Case,
     case_from,
     check_case,
-    expand,
+    expand_grids,
     parse_case,
 )
 from torchmodes.planning.plan import Plan
@@ -63,6 +63,10 @@ grids = st.builds(
     batch_sizes=st.lists(st.integers(1, 64), min_size=1, max_size=3),
     devices=st.lists(st.sampled_from(["auto", *get_args(Device)]), min_size=1, max_size=3),
 )
+
+
+def expand(config, *, auto):
+    return expand_grids(config.benchmark, auto=auto)
 
 
 @pytest.fixture
@@ -168,7 +172,9 @@ def test_the_order_of_blocks_and_lists_does_not_matter(raw):
         for values in block.values():
             if isinstance(values, list):
                 values.reverse()
-    assert expand(parse_config(turned), auto="mps") == expand(parse_config(raw), auto="mps")
+    assert expand(parse_config(turned), auto="mps") == expand_grids(
+        parse_config(raw).benchmark, auto="mps"
+    )
 
 
 # --- What makes a case stale -----------------------------------------------------------------

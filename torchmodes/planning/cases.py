@@ -121,21 +121,16 @@ def case_from(identity: Mapping[str, Any]) -> Case:
     )
 
 
-def expand(config: Config, *, auto: Device) -> list[Case]:
-    """Return every case to benchmark: sorted, without repetition, with its baselines.
+def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
+    """Return the cases of blocks of the grid and the baseline of each: sorted, without repetition.
 
     Parameters
     ----------
-    config
-        The checked configuration.
+    grids
+        Blocks of the configuration.
     auto
         The device that `auto` stands for on this machine.
     """
-    return expand_grids(config.benchmark, auto=auto)
-
-
-def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
-    """Return the cases of blocks of the grid and the baseline of each."""
     cases = {
         Case(grid.task, auto if device == "auto" else device, model, mode, precision, batch_size)
         for grid in grids
@@ -194,7 +189,7 @@ def check_case(config: Config, case: Case) -> None:
 
 
 def training_case(config: Config, mode: str, *, auto: Device) -> Case:
-    """Return the case that training in a mode is; `auto` as in `expand`."""
+    """Return the case that training in a mode is; `auto` as in `expand_grids`."""
     training = config.training
     device = auto if training.device == "auto" else training.device
     return Case("training", device, training.model, mode, "fp32", training.batch_size)
