@@ -19,17 +19,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from torchmodes.config import Mode
+from torchmodes.config import Measurement, Mode
 from torchmodes.machine.devices import usable_cores
 from torchmodes.machine.environment import describe_environment
 from torchmodes.measure.benchmark import benchmark_case
+from torchmodes.planning.cases import Case
+from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_job
 from torchmodes.results.records import Record
 from torchmodes.results.writing import write_atomically
@@ -72,35 +74,26 @@ class Timed:
         return self.wall_s - sum(part or 0.0 for part in parts)
 
 
-def case_argument(
-    mode: Mapping[str, Any], *, name: str, seed: int, budget_s: float
-) -> dict[str, Any]:
-    """Return the parameters of a case of the known-work model."""
-    return {
-        "case": {
-            "task": "inference",
-            "device": "cpu",
-            "model": "known_work",
-            "mode": name,
-            "precision": "fp32",
-            "batch_size": BATCH_SIZE,
-        },
-        "model": MODEL,
-        "mode": TypeAdapter(Mode).validate_python(dict(mode)).model_dump(),
-        "measurement": {
-            "target_half_width": 0.01,
-            "budget_s": budget_s,
-            "warmup_budget_s": 1.0,
-            "min_quads": 10,
-            "minimum_effect": 0.01,
-            "time_limit_s": 120.0,
-            "memory_limit_mb": None,
-            "flush_l2": False,
-            "start": "auto",
-        },
-        "seed": seed,
-        "deterministic": False,
-    }
+def known_work_job(
+    mode: Mapping[str, Any],
+    *,
+    name: str,
+    seed: int,
+    budget_s: float,
+    threads: int | None = None,
+    start: Literal["auto", "fork", "fresh"] = "auto",
+) -> Job:
+    """Return the job of a case of the known-work model; by default with all cores."""
+    return Job(
+        case=Case("inference", "cpu", "known_work", name, "fp32", BATCH_SIZE),
+        model=MODEL,
+        mode=TypeAdapter(Mode).validate_python(dict(mode)).model_dump(),
+        measurement=Measurement(
+            budget_s=budget_s, warmup_budget_s=1.0, time_limit_s=120.0, start=start
+        ),
+        seed=seed,
+        threads=threads or usable_cores(),
+    )
 
 
 def measure(
@@ -109,10 +102,7 @@ def measure(
     """Benchmark one case as the workflow does."""
     start = time.perf_counter()
     record = benchmark_case(
-        case_argument(mode, name=name, seed=seed, budget_s=budget_s),
-        threads=usable_cores(),
-        log=log,
-        aa=aa,
+        known_work_job(mode, name=name, seed=seed, budget_s=budget_s), log=log, aa=aa
     )
     if record.status != "ok":
         raise SystemExit(f"a case of the benchmark ended as {record.in_brief()}")
@@ -121,14 +111,10 @@ def measure(
 
 def agreement(*, rounds: int, seconds: float, log: Path) -> list[float]:
     """Return, per round, our median latency / the one of blocked_autorange, taken in turn."""
-    argument = {
-        "parameters": case_argument({"engine": "eager"}, name="eager", seed=42, budget_s=seconds),
-        "threads": usable_cores(),
-        "operators": None,
-        "rounds": rounds,
-        "seconds": seconds,
-    }
-    parts, _ = run_job("benchmarks.timer_agreement:compare", argument, log=log)
+    job = known_work_job({"engine": "eager"}, name="eager", seed=42, budget_s=seconds)
+    parts, _ = run_job(
+        "benchmarks.timer_agreement:compare", job, log=log, rounds=rounds, seconds=seconds
+    )
     if parts["status"] != "ok":
         raise SystemExit(f"comparing with torch.utils.benchmark failed: {parts['reason']}")
     return parts["ratios"]

@@ -11,19 +11,17 @@ from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.statistics import sides
-from torchmodes.workloads.workload import Job, configure_process, inference_workload
+from torchmodes.planning.job import Job
+from torchmodes.workloads.workload import inference_workload
 
 
-def compare(argument: dict[str, Any]) -> dict[str, Any]:
+def compare(job: Job, *, rounds: int, seconds: float) -> dict[str, Any]:
     """Return ``ratios``: per round, our median / the median of ``Timer.blocked_autorange``.
 
     Which of the two goes first alternates from round to round. Both time one and the same
     callable: beside a second instance it would find less of itself in the caches, which is a
     property of interleaving and not of the clock.
     """
-    job = Job.of(argument)
-    configure_process(job)
-    seconds = argument["seconds"]
     settings = SamplerSettings(
         target_half_width=1e-6, budget_s=seconds, warmup_budget_s=0.2, min_quads=10
     )
@@ -44,7 +42,7 @@ def compare(argument: dict[str, Any]) -> dict[str, Any]:
         def theirs() -> float:
             return timer.blocked_autorange(min_run_time=seconds).median
 
-        for round_ in range(argument["rounds"]):
+        for round_ in range(rounds):
             if round_ % 2:
                 reference = theirs()
                 ratios.append(ours(round_) / reference)

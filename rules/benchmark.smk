@@ -1,7 +1,7 @@
 rule benchmark_case:
     """One case against its baseline, alone on the machine."""
     input:
-        unpack(inputs_of),
+        unpack(lambda wildcards: plan(wildcards).benchmark_inputs),
     output:
         "results/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.json",
     log:
@@ -9,17 +9,19 @@ rule benchmark_case:
     # First: training and profiles reuse what these jobs compile.
     priority: 10
     conda:
-        conda_of
+        lambda wildcards: conda_of(plan(wildcards))
     threads: MEASURED_THREADS
     resources:
         machine=100,
         mem_mb=6000,
         runtime=MINUTES,
-        gpu=gpus_of,
+        gpu=lambda wildcards: plan(wildcards).gpus,
     params:
-        case=parameters_of,
+        case=lambda wildcards: plan(wildcards).parameters,
         limits=limits_of,
-        code=code_of("scripts/benchmark_case.py", "torchmodes.measure.case"),
-        software=software_of,
+        code=lambda wildcards: plan(wildcards).code(
+            "scripts/benchmark_case.py", "torchmodes.measure.case"
+        ),
+        software=lambda wildcards: plan(wildcards).software,
     script:
         "../scripts/benchmark_case.py"

@@ -1,5 +1,6 @@
 # The configuration, and the files that it asks for.
 import math
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import get_args
 from snakemake.exceptions import WorkflowError
 
 from torchmodes.processes.machine_lock import lock_fault
-from torchmodes.planning.cases import expand_grids, pair_modes
+from torchmodes.planning.cases import TABLE, expand_grids, pair_modes
 from torchmodes.config import SYNTHETIC, Precision, only_named, parse_config
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
-from torchmodes.planning.provenance import installed
+from torchmodes.planning.plan import BASE_PACKAGES
+from torchmodes.planning.provenance import code_digest, compilers, installed
 from torchmodes.processes.supervise import START_LIMIT_S
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults
@@ -97,14 +99,14 @@ PROCESS_MINUTES = math.ceil((START_LIMIT_S + CONFIG.measurement.time_limit_s) / 
 MINUTES = 5 + PROCESS_MINUTES
 
 # A newer PyTorch makes every result stale.
-SOFTWARE = installed("torch", "numpy")
+SOFTWARE = installed(*BASE_PACKAGES)
 
-TABLE = ["results/data/housing.csv", "results/data/statistics.json"]
-OPERATORS = ["results/operators/torchmodes_ops.so", "results/operators/build.json"]
 OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/workloads/operators/source").iterdir())
-USING_OPERATORS = {name for name, mode in CONFIG.modes.items() if mode.uses_custom_operators()}
 USES_TABLE = CONFIG.training.modes or any(case.task == "training" for case in USED)
-USES_OPERATORS = USING_OPERATORS & {*CONFIG.training.modes, *(case.mode for case in USED)}
+USES_OPERATORS = any(
+    CONFIG.modes[mode].uses_custom_operators()
+    for mode in {*CONFIG.training.modes, *(case.mode for case in USED)}
+)
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]

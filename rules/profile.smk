@@ -1,8 +1,7 @@
 rule profile_case:
     """A few steps of one case under torch.profiler; never inside a timed measurement."""
     input:
-        table=table_of,
-        operators=operators_of,
+        unpack(lambda wildcards: plan(wildcards).inputs),
     output:
         trace="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/trace.json.gz",
         overview="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/overview.json",
@@ -19,20 +18,22 @@ rule profile_case:
         "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
     priority: 5
     conda:
-        conda_of
+        lambda wildcards: conda_of(plan(wildcards))
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: two profiles side by side would show each other.
         machine=100,
         mem_mb=6000,
         runtime=MINUTES,
-        gpu=gpus_of,
+        gpu=lambda wildcards: plan(wildcards).gpus,
     params:
-        case=job_parameters_of,
+        case=lambda wildcards: plan(wildcards).unsampled_parameters,
         limits=limits_of,
         profile=CONFIG.profile.model_dump(exclude={"cases", "diffs"}),
-        code=code_of("scripts/profile_case.py", "torchmodes.profiling.trace"),
-        software=software_of,
+        code=lambda wildcards: plan(wildcards).code(
+            "scripts/profile_case.py", "torchmodes.profiling.trace"
+        ),
+        software=lambda wildcards: plan(wildcards).software,
     script:
         "../scripts/profile_case.py"
 

@@ -110,7 +110,7 @@ rule write_report:
         roofline=ROOFLINE,
         diffs=DIFFS,
         studies=STUDIES,
-        table=TABLE[:1] if USES_TABLE else [],
+        table=TABLE if USES_TABLE else [],
     output:
         html="reports/report.html",
         markdown="reports/summary.md",

@@ -1,25 +1,24 @@
 rule study_compile_cost:
     """What a second start costs when the first one has filled the compile caches."""
     input:
-        table=study_table("compile_cost"),
-        operators=study_operators("compile_cost"),
+        **study("compile_cost").inputs,
     output:
         "results/studies/compile_cost.json",
     log:
         "logs/studies/compile_cost.log",
     conda:
-        study_conda("compile_cost")
+        conda_of(study("compile_cost"))
     threads: MEASURED_THREADS
     resources:
         machine=100,
         mem_mb=6000,
         runtime=study_minutes("compile_cost", processes=2),
-        gpu=study_gpus("compile_cost"),
+        gpu=lambda wildcards: study("compile_cost").gpus,
     params:
-        cases=job_inputs("compile_cost"),
+        cases=[each.unsampled_parameters for each in study("compile_cost").plans],
         limits=limits_of,
-        code=study_code("compile_cost", "torchmodes.measure.case"),
-        software=study_software("compile_cost"),
+        code=study("compile_cost").code("scripts/study_compile_cost.py", "torchmodes.measure.case"),
+        software=study("compile_cost").software,
     script:
         "../scripts/study_compile_cost.py"
 
@@ -27,25 +26,26 @@ rule study_compile_cost:
 rule study_dynamic_shapes:
     """What a compiled model does when the batch size changes under it."""
     input:
-        table=study_table("dynamic_shapes"),
-        operators=study_operators("dynamic_shapes"),
+        **study("dynamic_shapes").inputs,
     output:
         "results/studies/dynamic_shapes.json",
     log:
         "logs/studies/dynamic_shapes.log",
     conda:
-        study_conda("dynamic_shapes")
+        conda_of(study("dynamic_shapes"))
     threads: MEASURED_THREADS
     resources:
         machine=100,
         mem_mb=6000,
         runtime=study_minutes("dynamic_shapes", processes=8),
-        gpu=study_gpus("dynamic_shapes"),
+        gpu=lambda wildcards: study("dynamic_shapes").gpus,
     params:
-        cases=job_inputs("dynamic_shapes"),
+        cases=[each.unsampled_parameters for each in study("dynamic_shapes").plans],
         limits=limits_of,
-        code=study_code("dynamic_shapes", "torchmodes.studies.shapes_job"),
-        software=study_software("dynamic_shapes"),
+        code=study("dynamic_shapes").code(
+            "scripts/study_dynamic_shapes.py", "torchmodes.studies.shapes_job"
+        ),
+        software=study("dynamic_shapes").software,
     script:
         "../scripts/study_dynamic_shapes.py"
 
@@ -53,25 +53,26 @@ rule study_dynamic_shapes:
 rule study_thread_scaling:
     """What each further thread brings."""
     input:
-        table=study_table("thread_scaling"),
-        operators=study_operators("thread_scaling"),
+        **study("thread_scaling").inputs,
     output:
         "results/studies/thread_scaling.json",
     log:
         "logs/studies/thread_scaling.log",
     conda:
-        study_conda("thread_scaling")
+        conda_of(study("thread_scaling"))
     threads: MEASURED_THREADS
     resources:
         machine=100,
         mem_mb=6000,
         runtime=study_minutes("thread_scaling", processes=1),
-        gpu=study_gpus("thread_scaling"),
+        gpu=lambda wildcards: study("thread_scaling").gpus,
     params:
-        cases=[case_parameters(CONFIG, case) for case in studied("thread_scaling")],
+        cases=[each.parameters for each in study("thread_scaling").plans],
         limits=limits_of,
-        code=study_code("thread_scaling", "torchmodes.studies.threads_job"),
-        software=study_software("thread_scaling"),
+        code=study("thread_scaling").code(
+            "scripts/study_thread_scaling.py", "torchmodes.studies.threads_job"
+        ),
+        software=study("thread_scaling").software,
     script:
         "../scripts/study_thread_scaling.py"
 

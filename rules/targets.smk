@@ -5,7 +5,7 @@ import sys
 
 from snakemake.iocontainers import Wildcards
 
-from torchmodes.planning.cases import check_case
+from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, check_case
 
 # What the last results are made of. Snakemake does not miss a file between what it has and what it wants.
 BETWEEN = [
@@ -14,8 +14,8 @@ BETWEEN = [
     *(path.format(**case.identity()) for case in PROFILED for path in rules.profile_case.output),
     *(rules.compute_roofline.output if PROFILED else []),
     *MACHINES,
-    *(TABLE if USES_TABLE else []),
-    *(OPERATORS if USES_OPERATORS else []),
+    *(TABLE_FILES if USES_TABLE else []),
+    *(OPERATOR_FILES if USES_OPERATORS else []),
 ]
 
 

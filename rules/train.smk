@@ -26,8 +26,7 @@ rule build_operators:
 rule train_model:
     """The house-price model, trained in one mode."""
     input:
-        table=TABLE,
-        operators=operators_of,
+        unpack(lambda wildcards: plan(wildcards).inputs),
     output:
         metrics="results/training/{mode}/metrics.json",
         history="results/training/{mode}/history.csv",
@@ -37,19 +36,21 @@ rule train_model:
     # Before light jobs, which then run side by side at the end.
     priority: 5
     conda:
-        conda_of
+        lambda wildcards: conda_of(plan(wildcards))
     threads: MEASURED_THREADS
     resources:
         # Alone, as when measuring: the metrics state rows per second.
         machine=100,
         mem_mb=3000,
         runtime=MINUTES,
-        gpu=gpus_of,
+        gpu=lambda wildcards: plan(wildcards).gpus,
     params:
-        case=job_parameters_of,
+        case=lambda wildcards: plan(wildcards).unsampled_parameters,
         limits=limits_of,
         epochs=CONFIG.training.epochs,
-        code=code_of("scripts/train_model.py", "torchmodes.workloads.training.job"),
-        software=software_of,
+        code=lambda wildcards: plan(wildcards).code(
+            "scripts/train_model.py", "torchmodes.workloads.training.job"
+        ),
+        software=lambda wildcards: plan(wildcards).software,
     script:
         "../scripts/train_model.py"

@@ -1,205 +1,59 @@
-# Functions of a job's wildcards: the case that they name, and what its result depends on.
-import os
-from dataclasses import replace
+# What a job's wildcards name: a case, whose plan the rules ask, or a profile.
 from functools import cache
 from pathlib import Path
 
-from torchmodes.workloads.models import family_module
-from torchmodes.workloads.modes import engine_module
-from torchmodes.planning.cases import LIMITS, Case, case_from, case_parameters, job_parameters
+from torchmodes.planning.cases import case_from, training_case
 from torchmodes.report.comparison.runs import record_files
-from torchmodes.planning.conda import environment_file
 from torchmodes.config.faults import meant
-from torchmodes.planning.provenance import code_digest, compilers, folder_state, installed
-from torchmodes.planning.user_code import user_files
+from torchmodes.planning.plan import Plan, StudyPlan, limits
 
 
 def case_of(wildcards):
     """Return the case that a job's wildcards name; a training job has only a mode."""
     if "task" in wildcards.keys():
         return case_from(wildcards)
-    device = AUTO_DEVICE if CONFIG.training.device == "auto" else CONFIG.training.device
-    return Case(
-        task="training",
-        device=device,
-        model=CONFIG.training.model,
-        mode=wildcards.mode,
-        precision="fp32",
-        batch_size=CONFIG.training.batch_size,
-    )
-
-
-def parameters_of(wildcards):
-    """Return what of the configuration a case depends on."""
-    return parameters_for(case_of(wildcards))
-
-
-# A dry run asks for these several times a case; ten thousand cases share a few answers.
-@cache
-def parameters_for(case):
-    """Return what of the configuration a case depends on."""
-    return case_parameters(CONFIG, case)
+    return training_case(CONFIG, wildcards.mode, auto=AUTO_DEVICE)
 
 
 @cache
-def digest_for(script, target, engine, family, files):
-    """Return the digest of all code behind the results of an engine and a family."""
-    return code_digest(script, target, engine, family, files=files)
+def plan_for(case):
+    """Return the plan of a case."""
+    return Plan(CONFIG, case)
+
+
+def plan(wildcards):
+    """Return the plan of the case that a job's wildcards name."""
+    return plan_for(case_of(wildcards))
 
 
 @cache
-def software_for(packages, compiled_for):
-    """Return the versions of packages, and the compilers where code is compiled for a device."""
-    found = compilers(os.environ, cuda=compiled_for == "cuda") if compiled_for else {}
-    return SOFTWARE | installed(*packages) | found
-
-
-@cache
-def weights_for(model):
-    """Return the state of the folder that a model's weights come from."""
-    return folder_state(CONFIG.models[model].weights_folder())
-
-
-def job_parameters_of(wildcards):
-    """Return what of the configuration a job depends on that measures nothing."""
-    return job_parameters(CONFIG, case_of(wildcards))
+def study(name):
+    """Return the plan of a study that runs cases itself: without the baselines they imply."""
+    cases = STUDIED[name]
+    if name != "thread_scaling":
+        cases = [case for case in cases if not case.is_baseline]
+    return StudyPlan(tuple(map(plan_for, cases)))
 
 
 def limits_of(wildcards, output):
-    """Return the limits of a job's process; a result within them does not depend on them.
+    """Return the limits of a job's process.
 
     `output` is there for Snakemake: what is derived from it is no reason to run a job again.
     """
-    return {name: getattr(CONFIG.measurement, name) for name in LIMITS}
+    return limits(CONFIG)
 
 
-def code_of(script, target):
-    """Return a function of the wildcards: the digest of all code behind a case's result.
-
-    A script starts its target, the module that works in a process of its own, by name.
-    """
-
-    return lambda wildcards: code_behind(script, target, one_of_a_kind(wildcards))
-
-
-def one_of_a_kind(wildcards):
-    """Return the case that stands for those which only their batch sizes tell apart.
-
-    They share code, software and environment, which are looked up once.
-    """
-    return replace(case_of(wildcards), batch_size=1)
-
-
-@cache
-def code_behind(script, target, case):
-    """Return the digest of all code behind a case's result."""
-    parameters = parameters_for(case)
-    model, mode = parameters["model"], parameters["mode"]
-    return digest_for(
-        script,
-        target,
-        engine_module(mode["engine"]),
-        family_module(model["family"]),
-        (*user_files(model), *user_files(mode)),
-    )
-
-
-def software_of(wildcards):
-    """Return what a case runs on, as `software_behind` tells it."""
-    return software_behind(one_of_a_kind(wildcards))
-
-
-@cache
-def software_behind(case):
-    """Return the versions of what a case runs on, and of the folder its weights come from."""
-    model, mode = CONFIG.models[case.model], CONFIG.modes[case.mode]
-    packages = (*model.packages, *mode.all_packages())
-    software = software_for(packages, case.device if mode.needs_compiler() else None)
-    return software | {"weights": weights_for(case.model)}
-
-
-def conda_of(wildcards):
-    """Return the conda environment of a case, as a rule names it."""
-    return conda_behind(one_of_a_kind(wildcards))
-
-
-@cache
-def conda_behind(case):
-    """Return the conda environment of a case."""
-    return conda_for([parameters_for(case)])
-
-
-def study_conda(study):
-    """Return the conda environment of a study that runs cases itself."""
-    return conda_for([case_parameters(CONFIG, case) for case in studied(study)])
-
-
-def conda_for(cases):
-    """Return the environment file that has what all these cases import, from this folder."""
+def conda_of(planned):
+    """Return the conda environment of a plan, from this folder."""
     try:
-        return str(Path("..", environment_file(cases)))
+        return str(Path("..", planned.conda))
     except ValueError as error:
         refuse(error)
 
 
-def studied(study):
-    """Return the cases of a study that were asked for, without the baselines they imply."""
-    return [case for case in STUDIED[study] if study == "thread_scaling" or not case.is_baseline]
-
-
-def job_inputs(study):
-    """Return what the jobs of a study's cases depend on."""
-    return [job_parameters(CONFIG, case) for case in studied(study)]
-
-
-def study_code(study, target):
-    """Return the digests of all code behind a study that runs cases itself."""
-    script = f"scripts/study_{study}.py"
-    return sorted({code_behind(script, target, case) for case in studied(study)})
-
-
-def study_software(study):
-    """Return what each case of a study runs on that runs them itself."""
-    return [software_behind(case) for case in studied(study)]
-
-
-def study_table(study):
-    """Return the table for a study with cases that step through it."""
-    return TABLE if any(case.task == "training" for case in studied(study)) else []
-
-
-def study_operators(study):
-    """Return the custom operators for a study in which a mode uses them."""
-    return OPERATORS if any(map(needs_operators, studied(study))) else []
-
-
-def needs_operators(case):
-    """Whether a case's mode uses the custom operators."""
-    return case.mode in USING_OPERATORS
-
-
-def operators_of(wildcards):
-    """Return the custom operators, and how building them went, where a mode uses them."""
-    return OPERATORS if needs_operators(case_of(wildcards)) else []
-
-
-def table_of(wildcards):
-    """Return the table for a case that steps through it."""
-    return TABLE if wildcards.task == "training" else []
-
-
-def inputs_of(wildcards):
-    """Return what a case is measured with: table, operators, and its group's A/A record.
-
-    Its noise floor is what the verdict is judged against.
-    """
-    case = case_of(wildcards)
-    inputs = {
-        "table": table_of(wildcards),
-        "operators": operators_of(wildcards),
-        "aa": [] if case.is_baseline else case.baseline.record,
-    }
-    return {name: files for name, files in inputs.items() if files}
+def study_minutes(name, *, processes):
+    """Return the minutes of a study that starts up to so many processes for a case."""
+    return 5 + PROCESS_MINUTES * processes * len(study(name).plans)
 
 
 def base_records(wildcards):
@@ -210,22 +64,6 @@ def base_records(wildcards):
         return [str(path) for path in record_files(Path(CONFIG.base))]
     except ValueError as error:
         raise ValueError(f"base: {error}") from None
-
-
-def gpus_of(wildcards):
-    """Return how many GPUs a case occupies; None asks a scheduler for nothing, unlike 0."""
-    return 1 if case_of(wildcards).device == "cuda" else None
-
-
-def study_minutes(study, *, processes):
-    """Return the minutes of a study that starts up to so many processes for a case."""
-    return 5 + PROCESS_MINUTES * processes * len(studied(study))
-
-
-def study_gpus(study):
-    """Return a function of the wildcards: how many GPUs a study occupies, or None."""
-    needed = 1 if any(case.device == "cuda" for case in STUDIED[study]) else None
-    return lambda wildcards: needed
 
 
 def directory_of(run):

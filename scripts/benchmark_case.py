@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.measure.benchmark import benchmark_case
-from torchmodes.planning.cases import within_limits
+from torchmodes.planning.job import Job
 from torchmodes.processes.joblog import job_log
 from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.results.records import read_record, write_reserved
@@ -18,12 +18,12 @@ with (
     alone_on_machine(),
     reserve(Path(snakemake.output[0])) as reservation,
 ):
+    job = Job.planned(
+        snakemake.params.case, snakemake.params.limits, snakemake.input, threads=snakemake.threads
+    )
     aa = snakemake.input.get("aa")
     record = benchmark_case(
-        within_limits(snakemake.params.case, snakemake.params.limits),
-        threads=snakemake.threads,
-        table=snakemake.input.get("table", []),
-        operators=next(iter(snakemake.input.get("operators", [])), None),
+        job,
         aa=read_record(Path(aa)) if aa else None,
         log=Path(snakemake.log[0]),
         tell=tell,

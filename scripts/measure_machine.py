@@ -1,20 +1,24 @@
 """Measure what this machine reaches at the most: matrix products and memory."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchmodes.config import Measurement
 from torchmodes.processes.joblog import job_log
+from torchmodes.processes.jobs import run_process
 from torchmodes.processes.machine_lock import alone_on_machine
-from torchmodes.profiling.supervised import measure_machine_supervised
+from torchmodes.results.writing import write_atomically
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]), alone_on_machine():
-    measure_machine_supervised(
-        snakemake.wildcards["device"],
-        {"start": snakemake.params.start, **snakemake.params.limits},
+    found, _ = run_process(
+        "torchmodes.machine.peaks:measure_machine",
+        {"device": snakemake.wildcards["device"], "threads": snakemake.threads},
+        limits=Measurement.model_construct(start=snakemake.params.start, **snakemake.params.limits),
         threads=snakemake.threads,
-        output=Path(snakemake.output[0]),
         log=Path(snakemake.log[0]),
     )
+    write_atomically(Path(snakemake.output[0]), json.dumps(found, indent=1) + "\n")

@@ -3,21 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.planning.cases import within_limits
+from torchmodes.planning.job import Job
 from torchmodes.processes.joblog import job_log
 from torchmodes.processes.machine_lock import alone_on_machine
-from torchmodes.profiling.supervised import profile_supervised
+from torchmodes.profiling.files import write_profile
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]), alone_on_machine():
-    profile_supervised(
-        within_limits(snakemake.params.case, snakemake.params.limits),
+    job = Job.planned(
+        snakemake.params.case, snakemake.params.limits, snakemake.input, threads=snakemake.threads
+    )
+    write_profile(
+        job,
         schedule=snakemake.params.profile,
-        threads=snakemake.threads,
-        table=list(snakemake.input.get("table", [])),
-        operators=next(iter(snakemake.input.get("operators", [])), None),
         directory=Path(snakemake.output.summary).parent,
         log=Path(snakemake.log[0]),
     )

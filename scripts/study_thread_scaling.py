@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.planning.cases import within_limits
+from torchmodes.planning.job import Job
 from torchmodes.processes.joblog import job_log
 from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.results.writing import write_atomically
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]), alone_on_machine():
+    jobs = [
+        Job.planned(case, snakemake.params.limits, snakemake.input, threads=snakemake.threads)
+        for case in snakemake.params.cases
+    ]
     study = study_thread_scaling(
-        [within_limits(case, snakemake.params.limits) for case in snakemake.params.cases],
-        threads=thread_counts(snakemake.threads),
-        table=list(snakemake.input.get("table", [])),
-        operators=next(iter(snakemake.input.get("operators", [])), None),
-        log=Path(snakemake.log[0]),
+        jobs, counts=thread_counts(snakemake.threads), log=Path(snakemake.log[0])
     )
     write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")

@@ -20,16 +20,18 @@ from torchmodes.config import (
 )
 from torchmodes.planning.cases import (
     TABLE,
+    TABLE_FILES,
     TABLE_STATISTICS,
     Case,
-    job_parameters,
     trained_model,
     training_metrics,
 )
+from torchmodes.planning.job import Job
 from torchmodes.workloads.training.dataset import fit_table, save_statistics
 from torchmodes.workloads.training.generate import generate_housing, write_housing
 from torchmodes.workloads.training.job import train_model
-from torchmodes.workloads.training.supervised import sign_artefacts
+from torchmodes.workloads.training.metrics import sign_artefacts
+from torchmodes.workloads.workload import carry_out
 
 EAGER = EagerMode(engine="eager")
 MODES: dict[str, BaseModel] = {
@@ -59,17 +61,26 @@ def write_training(
     model.mkdir(parents=True)
     case = Case("training", "cpu", "house_price", mode, "fp32", BATCH)
     config = configured({"eager": EAGER, mode: options}, features=features)
-    argument = {
-        "parameters": job_parameters(config, case),
-        "threads": torch.get_num_threads(),
-        "operators": None if operators is None else str(operators),
-        "table": [str(folder / TABLE), str(folder / TABLE_STATISTICS)],
-        "epochs": 1,
-        "history": str(model.with_name("history.csv")),
-        "model": str(model),
-    }
+    table = [folder / path for path in TABLE_FILES]
+    job = Job(
+        case=case,
+        model=config.models[case.model].model_dump(),
+        mode=options.model_dump(),
+        seed=config.seed,
+        threads=torch.get_num_threads(),
+        features=features,
+        learning_rate=config.training.learning_rate,
+        table=tuple(table),
+        operators=operators,
+    )
     with contextlib.redirect_stdout(None):
-        told = train_model(argument)
+        told = carry_out(
+            train_model,
+            job,
+            epochs=1,
+            history=str(model.with_name("history.csv")),
+            model=str(model),
+        )
     told["signatures"] = sign_artefacts(told, model)
     (folder / training_metrics(mode)).write_text(json.dumps({"mode": mode, **told}))
 

@@ -37,19 +37,19 @@ from torchmodes.machine.devices import usable_cores
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.statistics import sides
 from torchmodes.planning.cases import (
-    TABLE,
-    TABLE_STATISTICS,
+    OPERATOR_FILES,
+    TABLE_FILES,
     Case,
-    case_parameters,
     find_profiles,
     find_records,
-    job_parameters,
     parse_case,
-    within_limits,
 )
+from torchmodes.planning.job import Job
+from torchmodes.planning.plan import Plan, limits
+from torchmodes.processes.jobs import run_process
 from torchmodes.processes.machine_lock import alone_on_machine
+from torchmodes.profiling.files import write_profile
 from torchmodes.profiling.roofline import roofline
-from torchmodes.profiling.supervised import measure_machine_supervised, profile_supervised
 from torchmodes.report import html, markdown
 from torchmodes.report.data import load_report_data
 from torchmodes.results.records import Record, read_record, read_records, write_record
@@ -70,8 +70,6 @@ SHORTEST_S = 12.0
 """No case is given less, though less is left."""
 SPARE_S = 3.0
 """Left at the end of a case for ending it and writing its record."""
-TABLE_FILES = (TABLE, TABLE_STATISTICS)
-OPERATORS = Path("results/operators/torchmodes_ops.so")
 ROOFLINE = Path("results/roofline.json")
 
 
@@ -156,38 +154,42 @@ class Driver:
 
     def do(self, step: Step, *, within_s: float) -> None:
         """Do a step and print what came of it."""
-        limits = {
-            "time_limit_s": max(
-                SHORTEST_S, min(self.config.measurement.time_limit_s, within_s - SPARE_S)
-            ),
-            "memory_limit_mb": self.config.measurement.memory_limit_mb,
-        }
+        usual_s = self.config.measurement.time_limit_s
+        limit_s = max(SHORTEST_S, min(usual_s, within_s - SPARE_S))
+        limited = limits(self.config) | {"time_limit_s": limit_s}
         with alone_on_machine():
             match step:
                 case Step(verb="benchmark", case=Case() as case):
-                    self._benchmark(case, limits, step.start)
+                    self._benchmark(self._job(case, limited), step.start)
                 case Step(verb="profile", case=Case() as case):
-                    self._profile(case, limits)
+                    self._profile(self._job(case, limited))
                 case Step(verb="machine"):
-                    self._machine(limits)
+                    self._machine(limited)
                 case Step(verb="report"):
                     self._report()
 
-    def _benchmark(self, case: Case, limits: dict[str, Any], start: Start | None) -> None:
+    def _job(self, case: Case, limits: dict[str, Any]) -> Job:
+        """Return the job of a case, whose files the first one that reads them makes."""
+        plan = Plan(self.config, case)
+        if "table" in plan.inputs:
+            self._make_table()
+        if "operators" in plan.inputs:
+            self._build_operators()
+        return Job.planned(plan.parameters, limits, plan.inputs, threads=self.threads)
+
+    def _benchmark(self, job: Job, start: Start | None) -> None:
+        case = job.case
         path, aa = Path(case.record), Path(case.baseline.record)
         if start is None and path.exists():
             print("  there already")
             return
-        parameters = within_limits(case_parameters(self.config, case), limits)
         if start is not None:
-            parameters["measurement"]["start"] = start
+            measurement = job.measurement.model_copy(update={"start": start})
+            job = replace(job, measurement=measurement)
         log = _log("benchmark", case)
         record = benchmark_case(
-            parameters,
-            threads=self.threads,
+            job,
             log=log,
-            table=self._table(case),
-            operators=self._operators(case),
             aa=read_record(aa) if not case.is_baseline and aa.exists() else None,
         )
         for line in (record.in_brief(), *particulars(record)):
@@ -195,20 +197,17 @@ class Driver:
         if record.status in ("failed", "wrong"):
             trace = record.failure.traceback if record.failure is not None else None
             print(_ends(trace or _text(log)))
-        cut_short = limits["time_limit_s"] < self.config.measurement.time_limit_s
+        cut_short = job.measurement.time_limit_s < self.config.measurement.time_limit_s
         if cut_short and record.failure is not None and record.failure.type == "TimeLimit":
             print("  not kept: what ended it is the time of this list, not that of a case")
         else:
             write_record(record, path)
 
-    def _profile(self, case: Case, limits: dict[str, Any]) -> None:
-        directory, log = Path(case.profile), _log("profile", case)
-        summary = profile_supervised(
-            within_limits(job_parameters(self.config, case), limits),
+    def _profile(self, job: Job) -> None:
+        directory, log = Path(job.case.profile), _log("profile", job.case)
+        summary = write_profile(
+            job,
             schedule=self.config.profile.model_dump(exclude={"cases", "diffs"}),
-            threads=self.threads,
-            table=self._table(case),
-            operators=self._operators(case),
             directory=directory,
             log=log,
         )
@@ -223,13 +222,15 @@ class Driver:
         print(_indented("\n".join(line[:170] for line in kernels[:7])))
 
     def _machine(self, limits: dict[str, Any]) -> None:
-        found = measure_machine_supervised(
-            self.device,
-            {**limits, "start": self.config.measurement.start},
+        found, _ = run_process(
+            "torchmodes.machine.peaks:measure_machine",
+            {"device": self.device, "threads": self.threads},
+            limits=self.config.measurement.model_copy(update=limits),
             threads=self.threads,
-            output=Path(f"results/machine/{self.device}.json"),
             log=_log("machine", self.device),
         )
+        path = Path(f"results/machine/{self.device}.json")
+        write_atomically(path, json.dumps(found, indent=1) + "\n")
         print(f"  {json.dumps(found.get('ceilings', found))}")
 
     def _report(self) -> None:
@@ -254,35 +255,28 @@ class Driver:
         markdown.write_summary(data, Path("reports/summary.md"))
         print(f"  of {len(records)} records and {len(folders)} profiles")
 
-    def _table(self, case: Case) -> list[str]:
-        """Return the files that a training case reads, which the first one makes."""
-        if case.task == "inference":
-            return []
+    def _make_table(self) -> None:
         table, statistics = map(Path, TABLE_FILES)
-        if not statistics.exists():
-            data = self.config.data
-            table.parent.mkdir(parents=True, exist_ok=True)
-            write_housing(generate_housing(rows=data.rows, seed=self.config.seed), table)
-            fitted = fit_table(
-                table,
-                features=data.features,
-                target=data.target,
-                validation=data.validation,
-                test=data.test,
-                seed=self.config.seed,
-            )
-            save_statistics(fitted, statistics)
-        return [*TABLE_FILES]
+        if statistics.exists():
+            return
+        data = self.config.data
+        table.parent.mkdir(parents=True, exist_ok=True)
+        write_housing(generate_housing(rows=data.rows, seed=self.config.seed), table)
+        fitted = fit_table(
+            table,
+            features=data.features,
+            target=data.target,
+            validation=data.validation,
+            test=data.test,
+            seed=self.config.seed,
+        )
+        save_statistics(fitted, statistics)
 
-    def _operators(self, case: Case) -> str | None:
-        """Return the library of custom operators, where the mode uses it; the first case builds."""
-        if not self.config.modes[case.mode].uses_custom_operators():
-            return None
-        report = OPERATORS.with_name("build.json")
+    def _build_operators(self) -> None:
+        library, report = map(Path, OPERATOR_FILES)
         if not report.exists():
-            OPERATORS.parent.mkdir(parents=True, exist_ok=True)
-            build_or_tell(library=OPERATORS, report=report)
-        return str(OPERATORS)
+            library.parent.mkdir(parents=True, exist_ok=True)
+            build_or_tell(library=library, report=report)
 
 
 def particulars(record: Record) -> list[str]:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from job_factory import make_job
 from record_factory import ENVIRONMENT, make_record
 
 from torchmodes.measure import benchmark
@@ -35,8 +36,8 @@ def measured_on(here: dict[str, Any], there: dict[str, Any], monkeypatch: pytest
     """Return the floor that a case's process was given here, and the warnings of its record."""
     given = {}
 
-    def run_cold(target, argument, *, log):
-        given.update(argument)
+    def run_cold(target, job, *, log, noise_floor):
+        given["noise_floor"] = noise_floor
         record = make_record(CASE.format("fx")).model_dump(mode="json")
         own = ("schema_version", "case", "parameters", "run", "environment")
         return {key: value for key, value in record.items() if key not in own}, None
@@ -45,8 +46,9 @@ def measured_on(here: dict[str, Any], there: dict[str, Any], monkeypatch: pytest
     monkeypatch.setattr(benchmark, "describe_environment", lambda: here)
     monkeypatch.setattr(benchmark, "look", lambda pid: Load(0.0, 0.0, 0.0, 2.0))
     aa = make_record(CASE.format("eager"), environment=there)
-    parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
-    record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"), aa=aa)
+    record = benchmark.benchmark_case(
+        make_job(CASE.format("fx"), threads=2), log=Path("log"), aa=aa
+    )
     return given["noise_floor"], record.warnings
 
 
@@ -93,15 +95,14 @@ def test_an_aa_case_that_says_nothing_of_this_one_gives_none(aa: Record, why: st
 
 
 def test_what_no_record_can_hold_is_a_failed_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_cold(target, argument, *, log):
+    def run_cold(target, job, *, log, noise_floor):
         record = make_record(CASE.format("fx")).model_dump(mode="json")
         record["statistics"]["candidate"]["min_s"] = 0.0
         return {name: record[name] for name in ("status", "samples", "statistics")}, None
 
     monkeypatch.setattr(benchmark, "run_cold", run_cold)
     monkeypatch.setattr(benchmark, "describe_environment", node)
-    parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
-    record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"))
+    record = benchmark.benchmark_case(make_job(CASE.format("fx"), threads=2), log=Path("log"))
     assert record.status == "failed"
     assert record.reason is not None
     assert "statistics.candidate.min_s: should be greater than" in record.reason
@@ -127,15 +128,16 @@ def test_a_busy_machine_is_told_before_anything_is_measured(
 ) -> None:
     said: list[str] = []
 
-    def run_cold(target, argument, *, log):
+    def run_cold(target, job, *, log, noise_floor):
         assert said == told
         return {"status": "failed", "reason": "it is not what this is about"}, None
 
     monkeypatch.setattr(benchmark, "run_cold", run_cold)
     monkeypatch.setattr(benchmark, "describe_environment", node)
     monkeypatch.setattr(benchmark, "look", lambda pid: Load(0.0, others, 0.0, 2.0))
-    parameters = {"case": make_record(CASE.format("fx")).case.model_dump()}
-    record = benchmark.benchmark_case(parameters, threads=2, log=Path("log"), tell=said.append)
+    record = benchmark.benchmark_case(
+        make_job(CASE.format("fx"), threads=2), log=Path("log"), tell=said.append
+    )
     assert record.run.other_load_at_start == others
 
 

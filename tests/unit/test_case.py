@@ -40,8 +40,8 @@ def warm(monkeypatch: pytest.MonkeyPatch, path: str) -> first_calls.WarmedUp:
     built = BuiltModel(nn.Identity(), Inputs(), "item", 1, draw=lambda seed: Inputs())
     replayed = Replayed()
     workload = Workload(replayed, replayed, nullcontext, SimpleNamespace(), built, 0.0, 0.0)
-    monkeypatch.setattr(first_calls, "workload_of", lambda job, table: workload)
-    return first_calls.warmed_up(SimpleNamespace(case=parse_case(path), seed=0), [])
+    monkeypatch.setattr(first_calls, "workload_of", lambda job: workload)
+    return first_calls.warmed_up(SimpleNamespace(case=parse_case(path), seed=0))
 
 
 def test_losses_are_read_before_the_next_step_overwrites_them(monkeypatch):

@@ -15,13 +15,11 @@ from torchmodes.config import Device, Grid, Precision, Task, parse_config
 from torchmodes.planning.cases import (
     Case,
     case_from,
-    case_parameters,
     check_case,
-    expand,
-    job_parameters,
+    expand_grids,
     parse_case,
-    within_limits,
 )
+from torchmodes.planning.plan import Plan
 
 CONFIG = """
 data: {source: mine.csv, features: [a, b, c], target: d}
@@ -65,6 +63,10 @@ grids = st.builds(
     batch_sizes=st.lists(st.integers(1, 64), min_size=1, max_size=3),
     devices=st.lists(st.sampled_from(["auto", *get_args(Device)]), min_size=1, max_size=3),
 )
+
+
+def expand(config, *, auto):
+    return expand_grids(config.benchmark, auto=auto)
 
 
 @pytest.fixture
@@ -170,7 +172,9 @@ def test_the_order_of_blocks_and_lists_does_not_matter(raw):
         for values in block.values():
             if isinstance(values, list):
                 values.reverse()
-    assert expand(parse_config(turned), auto="mps") == expand(parse_config(raw), auto="mps")
+    assert expand(parse_config(turned), auto="mps") == expand_grids(
+        parse_config(raw).benchmark, auto="mps"
+    )
 
 
 # --- What makes a case stale -----------------------------------------------------------------
@@ -184,7 +188,7 @@ def stale(raw, change):
     return {
         case
         for case in expand(before, auto="cpu")
-        if case_parameters(before, case) != case_parameters(after, case)
+        if Plan(before, case).parameters != Plan(after, case).parameters
     }
 
 
@@ -248,16 +252,6 @@ def test_what_a_case_does_not_depend_on_leaves_it_fresh(raw, change):
     assert stale(raw, change) == set()
 
 
-def test_the_limits_join_the_parameters_of_a_job_and_change_nothing_else(raw):
-    config = parse_config(raw)
-    parameters = job_parameters(config, expand(config, auto="cpu")[0])
-    limits = {"time_limit_s": 7.0, "memory_limit_mb": None}
-    limited = within_limits(parameters, limits)
-    assert limited["measurement"] == {"start": "auto", **limits}
-    assert parameters["measurement"] == {"start": "auto"}
-    assert {**limited, "measurement": None} == {**parameters, "measurement": None}
-
-
 def test_a_case_that_cannot_train_is_refused_as_a_block_of_it_would_be(raw):
     config = parse_config(raw)
     training = next(case for case in expand(config, auto="cpu") if case.task == "training")
@@ -273,4 +267,4 @@ def test_a_case_of_an_unknown_model_or_mode_is_refused_with_what_there_is(raw, f
     config = parse_config(raw)
     case = case_from(expand(config, auto="cpu")[0].identity() | {field: "unheard-of"})
     with pytest.raises(ValueError, match=f"no {field} 'unheard-of'; known: .*(eager|mine)"):
-        case_parameters(config, case)
+        Plan(config, case)

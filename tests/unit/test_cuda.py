@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from engine_cases import mode
+from job_factory import make_job
 
 from torchmodes.config import Measurement, Profile
 from torchmodes.config.models import MlpModel, TransformersModel
@@ -24,14 +25,13 @@ from torchmodes.machine.environment import describe_environment
 from torchmodes.machine.peaks import measure_peaks
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.gpu import gpu_state
-from torchmodes.planning.cases import parse_case
+from torchmodes.planning.job import EAGER, Job
 from torchmodes.processes.forkserver import ServerUnavailableError
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.profiling.chrome import read_trace
-from torchmodes.profiling.files import TRACE
-from torchmodes.profiling.supervised import profile_supervised
+from torchmodes.profiling.files import TRACE, write_profile
 from torchmodes.results.records import Record
-from torchmodes.workloads.workload import EAGER, Job, configure_process, training_workload
+from torchmodes.workloads.workload import configure_process, training_workload
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -58,18 +58,11 @@ SHORT = Measurement(budget_s=0.5, warmup_budget_s=2.0, start="fresh")
 GRAPHS = ("cudagraphs", "reduce-overhead")
 
 
-def parameters(path: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what a job of half a second of samples is sent."""
-    return {
-        "case": parse_case(path).identity(),
-        "model": {"family": "mlp", "hidden": [256, 256]},
-        "mode": options,
-        "seed": 42,
-        "deterministic": False,
-        "features": 5,
-        "learning_rate": 1e-3,
-        "measurement": SHORT.model_dump(),
-    }
+def job_of(path: str, options: dict[str, Any], **more: Any) -> Job:
+    """Return a job of half a second of samples."""
+    model = {"family": "mlp", "hidden": [256, 256]}
+    fields = {"seed": 42, "threads": 2, "learning_rate": 1e-3, "measurement": SHORT, "model": model}
+    return make_job(path, mode=options, **fields | more)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +73,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(name: str, precision: str, folder: Path) -> Record:
     path = f"inference/cuda/house_price/{name}/{precision}-b64"
-    record = benchmark_case(parameters(path, ENGINES[name]), threads=2, log=folder / "log")
+    record = benchmark_case(job_of(path, ENGINES[name]), log=folder / "log")
     if record.status == "unsupported":
         pytest.skip(f"{record.reason}; {record.remedy}")
     assert record.status == "ok", f"{record.reason}\n{(folder / 'log').read_text()[-3000:]}"
@@ -132,9 +125,9 @@ TINY_GPT2 = TransformersModel(
 def test_a_case_that_is_forked_has_the_gpu_and_asks_nvml(tmp_path, model):
     """As the workflow starts it: the fork server must leave the GPU to its children."""
     path = "inference/cuda/house_price/eager/fp32-b4"
-    forked = parameters(path, EAGER) | {"model": model.model_dump()}
-    forked["measurement"]["start"] = "fork"
-    record = benchmark_case(forked, threads=2, log=tmp_path / "log")
+    measurement = SHORT.model_copy(update={"start": "fork"})
+    forked = job_of(path, EAGER, model=model.model_dump(), measurement=measurement)
+    record = benchmark_case(forked, log=tmp_path / "log")
     assert record.status == "ok", f"{record.reason}\n{(tmp_path / 'log').read_text()[-3000:]}"
     assert record.run.start_method == "fork"
     assert record.gpu is not None
@@ -152,7 +145,7 @@ def test_training_steps_lose_what_eager_loses(tmp_path, name, scope):
     losses = []
     for options in (EAGER, ENGINES[name] | {"scope": scope}):
         path = f"training/cuda/house_price/{name}/fp32-b64"
-        job = Job.of({"parameters": parameters(path, options), "threads": 2, "operators": None})
+        job = job_of(path, options)
         configure_process(job)
         torch._dynamo.reset()
         step = training_workload(job, [batch]).function
@@ -162,12 +155,9 @@ def test_training_steps_lose_what_eager_loses(tmp_path, name, scope):
 
 @pytest.mark.parametrize("name", ["eager", "inductor", "reduce-overhead", "tensorrt"])
 def test_a_profile_has_kernels_with_what_cupti_tells_of_them(tmp_path, name):
-    summary = profile_supervised(
-        parameters(f"inference/cuda/house_price/{name}/fp32-b64", ENGINES[name]),
+    summary = write_profile(
+        job_of(f"inference/cuda/house_price/{name}/fp32-b64", ENGINES[name]),
         schedule=Profile().model_dump(exclude={"cases", "diffs"}),
-        threads=2,
-        table=[],
-        operators=None,
         directory=tmp_path,
         log=tmp_path / "log",
     )

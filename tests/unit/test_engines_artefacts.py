@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from engine_cases import attention, convolutions, mode
+from job_factory import make_job
 from torch.testing import assert_close
 
 from torchmodes.measure.case import measure
 from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.workload import carry_out
 
 LOADING = """
 import importlib.util, json, sys
@@ -123,38 +126,14 @@ def test_modes_that_need_the_class_ship_nothing():
 
 
 def test_a_record_counts_the_bytes_that_must_be_shipped():
-    argument = {
-        "parameters": {
-            "case": {
-                "task": "inference",
-                "device": "cpu",
-                "model": "house_price",
-                "mode": "onnxruntime",
-                "precision": "fp32",
-                "batch_size": 4,
-            },
-            "model": {"family": "mlp", "hidden": [64]},
-            "mode": mode("onnxruntime"),
-            "features": 5,
-            "seed": 1,
-            "deterministic": False,
-            "measurement": {
-                "target_half_width": 0.5,
-                "budget_s": 0.1,
-                "warmup_budget_s": 0.1,
-                "min_quads": 5,
-                "minimum_effect": 0.01,
-                "flush_l2": False,
-            },
-        },
-        "threads": torch.get_num_threads(),
-        "operators": None,
-        "table": [],
-        "noise_floor": None,
-    }
-    parts = measure(argument)
+    job = make_job(
+        "inference/cpu/house_price/onnxruntime/fp32-b4",
+        mode=mode("onnxruntime"),
+        threads=torch.get_num_threads(),
+    )
+    parts = carry_out(measure, job, noise_floor=None)
     assert parts["status"] == "ok"
     assert parts["no_effect"] is None
     assert parts["cost"]["artefact_bytes"] == sum(parts["facts"]["file_bytes"].values())
-    argument["parameters"]["mode"] = mode("eager")
-    assert measure(argument)["cost"]["artefact_bytes"] is None
+    eager = carry_out(measure, replace(job, mode=mode("eager")), noise_floor=None)
+    assert eager["cost"]["artefact_bytes"] is None

@@ -7,16 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 from engine_cases import mode
+from job_factory import make_job
 
 from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import CpuClock, Timing
-from torchmodes.planning.cases import parse_case
 from torchmodes.workloads.modes import precision
 from torchmodes.workloads.modes.precision import forbid_tf32
 from torchmodes.workloads.training.dataset import Tensors
 from torchmodes.workloads.training.loop import train
 from torchmodes.workloads.workload import (
-    Job,
     inference_workload,
     training_workload,
     unsupported,
@@ -24,8 +23,7 @@ from torchmodes.workloads.workload import (
 
 
 def job(options, *, path="inference/cpu/house_price/mine/fp32-b4"):
-    model = {"family": "mlp", "hidden": [8]}
-    return Job(parse_case(path), model, options, seed=1, threads=1, features=5)
+    return make_job(path, mode=options)
 
 
 CONTEXTS = {"inference_mode": (True, False), "no_grad": (False, False), "grad": (False, True)}

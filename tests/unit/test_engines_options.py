@@ -11,7 +11,7 @@ from engine_cases import mode
 from torchmodes.config import parse_config
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.config.modes import ENGINES, read_mode
-from torchmodes.planning.cases import expand, expand_grids
+from torchmodes.planning.cases import expand_grids
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,7 +83,7 @@ def preset(name):
 
 
 def test_the_gpu_grid_puts_tensorrt_beside_pytorch_and_its_compile_modes():
-    cases = {str(case) for case in expand(preset("gpu.yaml"), auto="cuda")}
+    cases = {str(case) for case in expand_grids(preset("gpu.yaml").benchmark, auto="cuda")}
     compiled = ["inductor", "inductor-reduce-overhead", "inductor-max-autotune", "cudagraphs"]
     asked = [("eager", "fp32"), ("tensorrt", "fp32"), ("tensorrt", "fp16")]
     asked += [(mode, form) for mode in compiled for form in ("fp32", "tf32", "bf16", "fp16")]
@@ -94,7 +94,7 @@ def test_the_gpu_grid_puts_tensorrt_beside_pytorch_and_its_compile_modes():
 
 def test_the_quick_gpu_grid_asks_each_kind_of_question_once_or_twice():
     config = preset("gpu-quick.yaml")
-    cases = {str(case) for case in expand(config, auto="cpu")}
+    cases = {str(case) for case in expand_grids(config.benchmark, auto="cpu")}
     for batch_size in (1, 32):
         for name in ("eager/tf32", "eager/bf16", "eager-channels-last/fp16", "inductor/fp32",
                      "inductor-reduce-overhead/fp16", "trace-freeze/fp32"):  # fmt: skip
@@ -112,7 +112,7 @@ def test_the_quick_gpu_grid_asks_each_kind_of_question_once_or_twice():
 
 def test_the_full_grid_has_every_engine_and_every_model():
     config = preset("full.yaml")
-    cases = expand(config, auto="cpu")
+    cases = expand_grids(config.benchmark, auto="cpu")
     assert {config.modes[case.mode].engine for case in cases} == {*ENGINES} - {"user"}
     assert {case.model for case in cases} == set(config.models)
     assert {case.mode for case in cases} == set(config.modes)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from engine_cases import mode
+from job_factory import make_job
 from torch import nn
 from torch.testing import assert_close
 from torch.utils import _pytree
@@ -18,7 +19,7 @@ from torchmodes.measure.case import measure
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import Refused
 from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.workload import copy_output
+from torchmodes.workloads.workload import carry_out, copy_output
 
 Pair = namedtuple("Pair", "sum product")
 
@@ -196,25 +197,11 @@ def job(tmp_path, options, *, body, inputs):
         "def build(): return Model()\n"
         f"def inputs(batch): return torch.randn(batch, 4), {inputs}\n"
     )
-    case = {
-        "task": "inference", "device": "cpu", "model": "mine", "mode": "m",
-        "precision": "fp32", "batch_size": 4,
-    }  # fmt: skip
-    measurement = {
-        "target_half_width": 0.5, "budget_s": 0.05, "warmup_budget_s": 0.05, "min_quads": 5,
-        "minimum_effect": 0.01, "flush_l2": False,
-    }  # fmt: skip
     model = {
         "family": "user", "factory": f"{file}:build", "inputs": f"{file}:inputs", "options": {},
         "item": "item",
     }  # fmt: skip
-    return {
-        "parameters": {
-            "case": case, "model": model, "mode": options, "seed": 1, "deterministic": False,
-            "measurement": measurement,
-        },
-        "threads": 1, "operators": None, "table": [], "noise_floor": None,
-    }  # fmt: skip
+    return make_job("inference/cpu/mine/m/fp32-b4", mode=options, model=model)
 
 
 REFUSED = [
@@ -249,7 +236,9 @@ REFUSED = [
 def test_types_that_an_engine_does_not_know_are_unsupported(
     tmp_path, options, body, inputs, reason
 ):
-    assert measure(job(tmp_path, options, body=body, inputs=inputs)) == {
+    assert carry_out(
+        measure, job(tmp_path, options, body=body, inputs=inputs), noise_floor=None
+    ) == {
         "status": "unsupported",
         "reason": reason,
         "remedy": "convert them in the model, or use another mode",
@@ -258,5 +247,9 @@ def test_types_that_an_engine_does_not_know_are_unsupported(
 
 def test_eight_bit_floats_go_into_onnxruntime(tmp_path):
     given = "torch.ones(batch, 4).to(torch.float8_e4m3fn)"
-    parts = measure(job(tmp_path, mode("onnxruntime"), body="x + given.float()", inputs=given))
+    parts = carry_out(
+        measure,
+        job(tmp_path, mode("onnxruntime"), body="x + given.float()", inputs=given),
+        noise_floor=None,
+    )
     assert (parts["status"], parts["numerics"]["within_tolerance"]) == ("ok", True)

@@ -13,7 +13,8 @@ from packaging.utils import canonicalize_name
 
 from benchmarks.gpu import drive, pack, probe
 from benchmarks.gpu.drive import Pace, Step, read_steps
-from torchmodes.planning.cases import case_parameters, parse_case
+from torchmodes.planning.cases import parse_case
+from torchmodes.planning.plan import Plan
 from torchmodes.results.records import read_record
 
 LISTS = sorted((ROOT / "benchmarks/gpu/cases").glob("*.txt"))
@@ -56,7 +57,7 @@ def test_the_lists_that_ship_name_cases_of_the_configuration(path):
     assert steps
     for step in steps:
         if step.case is not None:
-            assert case_parameters(config, step.case)
+            Plan(config, step.case)
     benchmarked = [step.case for step in steps if step.verb == "benchmark"]
     assert len(set(benchmarked)) == len(benchmarked)
     for number, case in enumerate(benchmarked):

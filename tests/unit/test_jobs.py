@@ -7,16 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from job_factory import make_job
 
 from torchmodes.config.models import FAMILIES
 from torchmodes.machine.environment import describe_environment
 from torchmodes.measure.benchmark import record_of
-from torchmodes.planning.cases import Case
 from torchmodes.processes import jobs
 from torchmodes.results.records import read_record, write_record
 
@@ -31,7 +32,7 @@ def test_what_a_cold_start_compiled_serves_later_jobs(
     (earlier / "earlier.so").touch()
     seen = []
 
-    def compile_something(target, argument, *, log, environment):
+    def compile_something(target, job, *, log, environment):
         cache = Path(environment["TORCHINDUCTOR_CACHE_DIR"])
         seen.append(cache.exists() and any(cache.iterdir()))
         cache.mkdir()
@@ -39,7 +40,7 @@ def test_what_a_cold_start_compiled_serves_later_jobs(
         return {"status": status}, None
 
     monkeypatch.setattr(jobs, "run_job", compile_something)
-    jobs.run_cold("some:target", {}, log=tmp_path / "log")
+    jobs.run_cold("some:target", make_job(), log=tmp_path / "log")
     assert seen == [False], "the cache was not empty at the start"
     assert {file.name for file in earlier.iterdir()} == {"earlier.so"} | (
         {"kernel.so"} if kept else set()
@@ -72,7 +73,7 @@ def test_a_cache_that_is_a_link_is_not_followed(
 def test_precompiled_headers_are_not_copied_to_the_shared_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def compile_something(target, argument, *, log, environment):
+    def compile_something(target, job, *, log, environment):
         headers = Path(environment["TORCHINDUCTOR_CACHE_DIR"]) / jobs.HEADERS
         headers.mkdir(parents=True)
         (headers / "large.gch").touch()
@@ -80,7 +81,7 @@ def test_precompiled_headers_are_not_copied_to_the_shared_cache(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs, "run_job", compile_something)
-    jobs.run_cold("some:target", {}, log=tmp_path / "log")
+    jobs.run_cold("some:target", make_job(), log=tmp_path / "log")
     assert not list(jobs.COMPILE_CACHE.rglob("*.gch"))
 
 
@@ -134,7 +135,7 @@ def test_a_cache_that_cannot_be_kept_costs_no_result_and_leaves_no_part(
     no_space: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def compile_something(target, argument, *, log, environment):
+    def compile_something(target, job, *, log, environment):
         cache = Path(environment["TORCHINDUCTOR_CACHE_DIR"])
         cache.mkdir()
         (cache / "kernel.so").touch()
@@ -142,31 +143,37 @@ def test_a_cache_that_cannot_be_kept_costs_no_result_and_leaves_no_part(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs, "run_job", compile_something)
-    assert jobs.run_cold("some:target", {}, log=tmp_path / "log") == ({"status": "ok"}, None)
+    assert jobs.run_cold("some:target", make_job(), log=tmp_path / "log") == (
+        {"status": "ok"},
+        None,
+    )
     assert "No space left on device" in caplog.text
     assert not [path for path in jobs.COMPILE_CACHE.rglob("*") if path.is_file()]
 
 
-def faulty_job(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Let `run_job` find the faulty targets; return a job of one of them."""
+@pytest.fixture
+def run_faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run one of the faulty targets in the process of a job."""
     monkeypatch.setattr(jobs, "PRELOAD", ())
     monkeypatch.syspath_prepend(Path(__file__).parent / "targets")
-    identity = Case("inference", "cpu", "house_price", "eager", "fp32", 1).identity()
-    settings = {"time_limit_s": 30, "memory_limit_mb": None, "start": "fresh"}
-    return {
-        "operators": None,
-        "threads": 1,
-        "bytes": "\xff\xfe",
-        "parameters": {"case": identity, "measurement": settings},
-    }
+
+    def run(target: str, log: Path) -> Any:
+        return jobs.run_process(
+            f"faulty_targets:{target}",
+            {"bytes": "\xff\xfe"},
+            limits=make_job().measurement,
+            threads=1,
+            log=log,
+        )
+
+    return run
 
 
 def test_a_case_whose_keeper_was_killed_is_no_result_and_no_failure_of_its_mode(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run_faulty: Callable[..., Any], tmp_path: Path
 ) -> None:
-    argument = faulty_job(monkeypatch)
     with pytest.raises(jobs.SupervisorLost, match="its keeper did; run snakemake again"):
-        jobs.run_job("faulty_targets:kills_its_keeper", argument, log=tmp_path / "log")
+        run_faulty("kills_its_keeper", tmp_path / "log")
 
 
 @pytest.mark.parametrize(
@@ -178,17 +185,14 @@ def test_a_case_whose_keeper_was_killed_is_no_result_and_no_failure_of_its_mode(
     ],
 )
 def test_a_crash_is_a_record_whatever_its_texts_are(
-    target: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    target: str, reason: str, run_faulty: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Not that of what no record can hold: its reason is the crash's own."""
-    argument = faulty_job(monkeypatch)
-    log = tmp_path / os.fsdecode(b"log\xff")
-    parts, outcome = jobs.run_job(f"faulty_targets:{target}", argument, log=log)
+    parts, outcome = run_faulty(target, tmp_path / os.fsdecode(b"log\xff"))
     record = record_of(
         parts,
         outcome,
-        argument["parameters"],
-        threads=1,
+        make_job(),
         started_at=datetime.now(UTC),
         environment=describe_environment(),
     )
@@ -203,9 +207,9 @@ def test_operators_that_could_not_be_built_refuse_a_case_with_reason_and_remedy_
 ) -> None:
     told = {"status": "unsupported", "reason": "no compiler", "remedy": "install g++"}
     (tmp_path / "build.json").write_text(json.dumps({**told, "seconds": 0.01}))
-    assert jobs.operators_missing(str(tmp_path / "operators.so")) == told
+    assert jobs.operators_missing(tmp_path / "operators.so") == told
     (tmp_path / "build.json").write_text(json.dumps({"status": "ok", "seconds": 9.0}))
-    assert jobs.operators_missing(str(tmp_path / "operators.so")) is None
+    assert jobs.operators_missing(tmp_path / "operators.so") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"status": 1}'])
@@ -213,7 +217,7 @@ def test_what_tells_nothing_of_the_operators_fails_the_case_by_name(
     tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "build.json").write_text(text)
-    told = jobs.operators_missing(str(tmp_path / "operators.so"))
+    told = jobs.operators_missing(tmp_path / "operators.so")
     assert told is not None
     assert told["status"] == "failed"
     assert told["reason"].startswith(f"{tmp_path / 'build.json'} cannot be read (")

@@ -257,5 +257,5 @@ def test_a_compiler_whose_name_is_no_text_is_told_all_the_same(tmp_path, monkeyp
 
     monkeypatch.setattr("torchmodes.workloads.operators.build.build_operators", missing)
     build_or_tell(library=tmp_path / "operators.so", report=tmp_path / "build.json")
-    found = operators_missing(str(tmp_path / "operators.so"))
+    found = operators_missing(tmp_path / "operators.so")
     assert found["reason"] == r"there is no \udcff"

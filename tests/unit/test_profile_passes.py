@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from engine_cases import convolutions, mode
+from job_factory import make_job
 from torch import nn
 from torch.autograd import DeviceType
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,6 +34,7 @@ from torchmodes.report.data import load_report_data
 from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
 from torchmodes.report.html import render_report
 from torchmodes.report.profiled import read_profile
+from torchmodes.workloads.workload import carry_out
 
 BATCH = 64
 FORWARD_FLOPS = 2 * BATCH * (5 * 16 + 16 * 1)
@@ -77,36 +79,13 @@ def profile(
     compiled_kernels: bool = False,
 ) -> dict[str, Any]:
     start_empty(directory)
-    return profile_case(
-        {
-            "parameters": {
-                "case": {
-                    "task": "inference",
-                    "device": "cpu",
-                    "model": "house_price",
-                    "mode": name,
-                    "precision": "fp32",
-                    "batch_size": batch_size,
-                },
-                "model": model | {"weights": "random"},
-                "mode": options,
-                "seed": 1,
-                "deterministic": False,
-                "features": 5,
-            },
-            "profile": {
-                "wait": 1,
-                "warmup": 1,
-                "active": active,
-                "with_stack": True,
-                "compiled_kernels": compiled_kernels,
-            },
-            "threads": 1,
-            "table": [],
-            "operators": None,
-            "directory": str(directory),
-        }
+    job = make_job(
+        f"inference/cpu/house_price/{name}/fp32-b{batch_size}",
+        mode=options,
+        model=model | {"weights": "random"},
     )
+    schedule = {"active": active, "compiled_kernels": compiled_kernels}
+    return carry_out(profile_case, job, schedule=schedule, directory=str(directory))
 
 
 @pytest.fixture(scope="module")

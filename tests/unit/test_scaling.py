@@ -7,7 +7,7 @@ import yaml
 
 from benchmarks.scaling import ROOT, grid
 from torchmodes.config import parse_config
-from torchmodes.planning.cases import expand
+from torchmodes.planning.cases import expand_grids
 
 
 @pytest.mark.parametrize("cases", [100, 1000])
@@ -17,7 +17,7 @@ def test_a_grid_has_exactly_so_many_cases_and_nothing_else(cases: int) -> None:
         nested = isinstance(value, dict)
         config[key] = {**config[key], **value} if nested else value
     checked = parse_config(config)
-    assert len(expand(checked, auto="cpu")) == cases
+    assert len(expand_grids(checked.benchmark, auto="cpu")) == cases
     assert not checked.profile.cases
     assert not any(getattr(checked.studies, study) for study in type(checked.studies).model_fields)
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from job_factory import make_job
 from record_factory import make_record
 
-from torchmodes.config import CompileMode, EagerMode, FxMode, Measurement, MlpModel
+from torchmodes.config import CompileMode, EagerMode, FxMode, MlpModel
 from torchmodes.planning.cases import parse_case
+from torchmodes.planning.job import Job
 from torchmodes.processes.outcome import Outcome
 from torchmodes.report.data import Study, make_report_data
 from torchmodes.report.figures.studies import DRAWN, draw_study
@@ -24,6 +26,7 @@ from torchmodes.studies.inference_context import compare_contexts
 from torchmodes.studies.shapes_job import change_shapes, first_items
 from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
 from torchmodes.studies.threads_job import measure_threads
+from torchmodes.workloads.workload import carry_out
 
 INFERENCE = "inference/cpu/house_price/{}/fp32-b{}"
 
@@ -39,26 +42,15 @@ def restored() -> Generator[None]:
     torch._dynamo.utils.counters.clear()
 
 
-def argument(
-    mode: EagerMode | CompileMode | FxMode, batch_size: int, **more: Any
-) -> dict[str, Any]:
+def job(mode: EagerMode | CompileMode | FxMode, batch_size: int) -> Job:
     """A job of a tiny MLP, as a study hands it to its process."""
-    case = parse_case(INFERENCE.format("mode", batch_size))
-    return {
-        "parameters": {
-            "case": case.identity(),
-            "model": MlpModel(family="mlp", hidden=[4]).model_dump(),
-            "mode": mode.model_dump(),
-            "measurement": Measurement(budget_s=0.05, warmup_budget_s=0.05).model_dump(),
-            "seed": 42,
-            "deterministic": False,
-            "features": 3,
-        },
-        "threads": 2,
-        "table": [],
-        "operators": None,
-        **more,
-    }
+    return make_job(
+        INFERENCE.format("mode", batch_size),
+        mode=mode.model_dump(),
+        model=MlpModel(family="mlp", hidden=[4]).model_dump(),
+        features=3,
+        threads=2,
+    )
 
 
 # --- From records -----------------------------------------------------------------------------
@@ -107,7 +99,7 @@ def test_threads_double_up_to_the_cores(cores: int, counts: list[int]) -> None:
 
 
 def test_several_threads_are_measured_against_one() -> None:
-    parts = measure_threads(argument(EagerMode(engine="eager"), 4, counts=[1, 2]))
+    parts = carry_out(measure_threads, job(EagerMode(engine="eager"), 4), counts=[1, 2])
     assert parts["status"] == "ok"
     assert [point["threads"] for point in parts["points"]] == [1, 2]
     assert all(point["speed_up"]["estimate"] > 0 for point in parts["points"])
@@ -118,7 +110,7 @@ def test_static_shapes_compile_every_batch_size_automatic_ones_twice(
     dynamic: bool | None, recompiles: int
 ) -> None:
     mode = CompileMode(engine="compile", backend="eager", dynamic=dynamic)
-    parts = change_shapes(argument(mode, 3, mark=False, drop_last=None))
+    parts = carry_out(change_shapes, job(mode, 3), mark=False, drop_last=None)
     assert [call["batch_size"] for call in parts["calls"]] == [1, 2, 3, 1, 2, 3]
     # A batch of one is always compiled for itself; then automatic shapes become dynamic.
     assert parts["recompiles"] == recompiles
@@ -127,7 +119,7 @@ def test_static_shapes_compile_every_batch_size_automatic_ones_twice(
 
 def test_a_marked_batch_is_compiled_once_for_all_sizes_above_one() -> None:
     mode = CompileMode(engine="compile", backend="eager")
-    parts = change_shapes(argument(mode, 4, mark=True, drop_last=None))
+    parts = carry_out(change_shapes, job(mode, 4), mark=True, drop_last=None)
     assert (parts["status"], parts["graphs"]) == ("ok", 2)
 
 
@@ -146,23 +138,17 @@ def test_only_a_case_that_uses_the_operators_is_refused_without_them(
 ) -> None:
     given = {}
 
-    def run_job(
-        target: str, argument: dict[str, Any], **more: Any
-    ) -> tuple[dict[str, Any], Outcome | None]:
-        mode = argument["parameters"]["mode"]
-        given[mode["engine"]] = argument["operators"]
+    def run_job(target: str, job: Job, **more: Any) -> tuple[dict[str, Any], Outcome | None]:
+        given[job.mode["engine"]] = job.operators
         return {"status": "unsupported", "reason": "not run"}, None
 
     monkeypatch.setattr(f"{study.__module__}.run_job", run_job)
     modes = (EagerMode(engine="eager"), FxMode(engine="fx", passes=["custom-operators"]))
-    study(
-        [argument(mode, 4)["parameters"] for mode in modes],
-        threads=[1, 2] if study is study_thread_scaling else 2,
-        table=[],
-        operators="operators.so",
-        log=tmp_path / "log",
-    )
-    assert given == {"eager": None, "fx": "operators.so"}
+    inputs = {"operators": ["operators.so", "build.json"]}
+    jobs = [Job.planned(job(mode, 4).parameters, {}, inputs, threads=2) for mode in modes]
+    more = {"counts": [1, 2]} if study is study_thread_scaling else {}
+    study(jobs, log=tmp_path / "log", **more)
+    assert given == {"eager": None, "fx": Path("operators.so")}
 
 
 # --- In the report ----------------------------------------------------------------------------

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from job_factory import make_job
 
+from torchmodes.config import Measurement
 from torchmodes.measure.case import measure
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of
 from torchmodes.measure.verification import compare_again, compare_first
-from torchmodes.planning.cases import parse_case
-from torchmodes.workloads.workload import EAGER, Job, training_workload
+from torchmodes.planning.job import EAGER
+from torchmodes.workloads.workload import carry_out, training_workload
 
 MODELS = """
 import random
@@ -322,48 +324,28 @@ def run(tmp_path: Path, process: Any) -> Run:
         options = (
             mode
             if isinstance(mode, dict)
-            else {"engine": "eager", "context": "inference_mode", "channels_last": False}
-            | {"autocast": False}
+            else EAGER
             if mode == "eager"
             else {"engine": "user", "factory": f"{engines}:{mode}", "options": {}}
         )
-        case = {
-            "task": "inference",
-            "device": "cpu",
-            "model": "mine",
-            "mode": "eager" if mode == "eager" else "other",
-            "precision": "fp32",
-            "batch_size": 4,
-        }
-        return measure(
-            {
-                "parameters": {
-                    "case": case,
-                    "model": {
-                        "family": "user",
-                        "factory": f"{models}:build",
-                        "inputs": f"{models}:{inputs}",
-                        "options": {"name": model},
-                        "item": "row",
-                    },
-                    "mode": options,
-                    "seed": 42,
-                    "deterministic": False,
-                    "measurement": {
-                        "target_half_width": 0.5,
-                        "budget_s": budget_s,
-                        "warmup_budget_s": 0.02,
-                        "min_quads": 3,
-                        "minimum_effect": 0.01,
-                        "flush_l2": False,
-                    },
-                },
-                "threads": 2,
-                "table": [],
-                "operators": None,
-                "noise_floor": 0.01,
-            }
+        job = make_job(
+            f"inference/cpu/mine/{'eager' if mode == 'eager' else 'other'}/fp32-b4",
+            mode=options,
+            model={
+                "family": "user",
+                "factory": f"{models}:build",
+                "inputs": f"{models}:{inputs}",
+                "options": {"name": model},
+                "item": "row",
+            },
+            seed=42,
+            threads=2,
+            features=None,
+            measurement=Measurement.model_construct(
+                target_half_width=0.5, budget_s=budget_s, warmup_budget_s=0.02, min_quads=3
+            ),
         )
+        return carry_out(measure, job, noise_floor=0.01)
 
     return measured
 
@@ -559,15 +541,7 @@ def test_a_mode_that_is_fast_on_inputs_it_has_seen_gets_no_verdict(
 
 def test_a_training_step_that_stops_learning_is_wrong_after_sampling():
     rows = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
-    job = Job(
-        case=parse_case("training/cpu/house_price/other/fp32-b8"),
-        model={"family": "mlp", "hidden": [4]},
-        mode=EAGER,
-        seed=42,
-        threads=1,
-        features=5,
-        learning_rate=0.01,
-    )
+    job = make_job("training/cpu/house_price/other/fp32-b8", learning_rate=0.01)
 
     def warm(working_steps: int) -> WarmedUp:
         workload = training_workload(job, [(rows[:, :5], rows[:, 5:])])

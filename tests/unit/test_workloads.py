@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from job_factory import make_job
 
 from torchmodes.measure.first_calls import LOSSES_COMPARED, losses_of
-from torchmodes.planning.cases import parse_case
-from torchmodes.workloads.workload import EAGER, Job, Workload, training_workload
+from torchmodes.planning.job import EAGER
+from torchmodes.workloads.workload import Workload, training_workload
 
 COMPILED = {
     "engine": "compile",
@@ -36,13 +37,11 @@ MODES = {
 
 
 def training(mode: dict[str, Any]) -> Workload:
-    job = Job(
-        case=parse_case("training/cpu/house_price/a/fp32-b32"),
-        model={"family": "mlp", "hidden": [16]},
+    job = make_job(
+        "training/cpu/house_price/a/fp32-b32",
         mode=mode,
+        model={"family": "mlp", "hidden": [16]},
         seed=42,
-        threads=1,
-        features=5,
         learning_rate=0.01,
     )
     generator = torch.Generator().manual_seed(0)

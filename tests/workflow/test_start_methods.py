@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.engine import KNOWN_WORK, case_argument
+from benchmarks.engine import KNOWN_WORK, known_work_job
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.report.data import make_report_data
 from torchmodes.report.problems import problems
@@ -18,10 +18,9 @@ pytestmark = pytest.mark.workflow
 
 
 def measure(mode: dict[str, Any], start: str, log: Path, aa: Record | None = None) -> Record:
-    argument = case_argument(mode, name="mode", seed=3, budget_s=2.0)
-    argument["case"]["mode"] = "eager" if aa is None else "slowed"
-    argument["measurement"]["start"] = start
-    record = benchmark_case(argument, threads=1, log=log, aa=aa)
+    name = "eager" if aa is None else "slowed"
+    job = known_work_job(mode, name=name, seed=3, budget_s=2.0, threads=1, start=start)
+    record = benchmark_case(job, log=log, aa=aa)
     assert record.status == "ok", record.in_brief()
     assert record.run.start_method == start
     return record

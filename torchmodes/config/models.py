@@ -134,3 +134,11 @@ Model = Annotated[
     Field(discriminator="family"),
 ]
 FAMILIES: dict[str, type[ModelSection]] = by_tag(Model)
+
+
+def family_module(family: str) -> str:
+    """Name the module of a family.
+
+    It has a function ``build``, and ``download`` where weights are published.
+    """
+    return f"torchmodes.workloads.models.{family}"

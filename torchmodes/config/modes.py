@@ -348,3 +348,8 @@ ENGINES_THAT_TRAIN = tuple(name for name, section in ENGINES.items() if section.
 def read_mode(options: Mapping[str, Any]) -> ModeSection:
     """Read the section of a mode from the parameters of a job."""
     return ENGINES[options["engine"]].model_validate(options)
+
+
+def engine_module(engine: str) -> str:
+    """Name the module of an engine; its class is ``Engine``."""
+    return f"torchmodes.workloads.modes.{engine}"

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from torchmodes.machine.environment import describe_environment, same_hardware
 from torchmodes.measure.load import Load, look
+from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_cold
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import workflow_process
@@ -23,12 +24,9 @@ from torchmodes.results.records import Known, Measured, Record, Run
 
 
 def benchmark_case(
-    parameters: Mapping[str, Any],
+    job: Job,
     *,
-    threads: int,
     log: Path,
-    table: Sequence[str] = (),
-    operators: str | None = None,
     aa: Record | None = None,
     tell: Callable[[str], object] = lambda message: None,
 ) -> Record:
@@ -36,16 +34,10 @@ def benchmark_case(
 
     Parameters
     ----------
-    parameters
-        What `torchmodes.planning.cases.case_parameters` returns.
-    threads
-        Threads the case computes with.
+    job
+        The case.
     log
         File for everything its process prints.
-    table
-        Paths of the table and its statistics; training cases need them.
-    operators
-        Path of the custom operators, where the mode uses them.
     aa
         The A/A record of the case's group, whose noise floor the verdict is judged against where it
         is one of the same hardware.
@@ -59,26 +51,15 @@ def benchmark_case(
     """
     environment = describe_environment()  # before: the load at the start is not the case's own
     load = look(workflow_process().pid)
-    if load.crowded(threads):
-        tell(crowded_at_start(load, threads))
-    floor, caveats = floor_here(aa, environment, threads)
+    if load.crowded(job.threads):
+        tell(crowded_at_start(load, job.threads))
+    floor, caveats = floor_here(aa, environment, job.threads)
     started_at = datetime.now(UTC)
-    parts, outcome = run_cold(
-        "torchmodes.measure.case:measure",
-        {
-            "parameters": dict(parameters),
-            "threads": threads,
-            "table": list(table),
-            "operators": operators,
-            "noise_floor": floor,
-        },
-        log=log,
-    )
+    parts, outcome = run_cold("torchmodes.measure.case:measure", job, log=log, noise_floor=floor)
     return record_of(
         parts,
         outcome,
-        parameters,
-        threads=threads,
+        job,
         started_at=started_at,
         environment=environment,
         load=load,
@@ -153,9 +134,8 @@ def _no_floor(reason: str) -> tuple[None, list[str]]:
 def record_of(
     result: Mapping[str, Any],
     outcome: Outcome | None,
-    parameters: Mapping[str, Any],
+    job: Job,
     *,
-    threads: int,
     started_at: datetime,
     environment: Mapping[str, Any],
     load: Load | None = None,
@@ -168,7 +148,7 @@ def record_of(
     caveats
         Warnings for a case that is ok.
     """
-    known = Known(case=parameters["case"], parameters=dict(parameters))
+    known = Known(case=job.case.identity(), parameters=job.parameters)
     run = Run(
         started_at=started_at.isoformat(timespec="milliseconds"),
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -176,7 +156,7 @@ def record_of(
         start_method=outcome.start_method if outcome else "none",
         start_s=outcome.start_s if outcome else 0.0,
         other_load_at_start=None if load is None else load.others,
-        threads=threads,
+        threads=job.threads,
     )
     try:
         measured = Measured.model_validate(result)

@@ -33,20 +33,14 @@ from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
+from torchmodes.planning.job import Job
 from torchmodes.processes import processes
 from torchmodes.results.reasons import reason_of
 from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
 from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.workload import (
-    Job,
-    Workload,
-    configure_process,
-    refusing,
-    unsupported,
-    workload_of,
-)
+from torchmodes.workloads.workload import Workload, workload_of
 
 LONG_CALL_OWN_THREADS_S = 1.0
 """Engines with threads of their own lose more milliseconds after the baseline's turn."""
@@ -103,32 +97,29 @@ class ContextClock:
         return replace(timing, output=None)
 
 
-@refusing
-def measure(argument: dict[str, Any]) -> dict[str, Any]:
+def measure(job: Job, *, noise_floor: float | None) -> dict[str, Any]:
     """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values.
 
     Parameters
     ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table`` (paths of the table and its
-        statistics, or none) and ``noise_floor`` (a logarithm, or null).
+    job
+        The case.
+    noise_floor
+        Of its group's A/A case: a logarithm, or None where there is none.
     """
-    return _measure(Job.of(argument), argument).model_dump(mode="json")
+    return _measure(job, noise_floor).model_dump(mode="json")
 
 
-def _measure(job: Job, argument: dict[str, Any]) -> Measured:
-    configure_process(job)
-    if refusal := unsupported(job):
-        return Measured(status="unsupported", reason=refusal.reason, remedy=refusal.remedy)
+def _measure(job: Job, noise_floor: float | None) -> Measured:
     start_libraries(job)
     shared = process_state()
     resident = processes.own_memory().resident_bytes
     with tracer_warnings() as traced:
-        candidate = warmed_up(job, argument["table"])
+        candidate = warmed_up(job)
     peak_host_bytes = max(0, processes.own_memory().peak_bytes - resident)
     allocated, reserved = memory.device_memory(job.case.device)
-    baseline = warmed_up(job.baseline(), argument["table"], watched=True)
-    result = _judge(job, argument, shared, baseline, candidate)
+    baseline = warmed_up(job.baseline(), watched=True)
+    result = _judge(job, noise_floor, shared, baseline, candidate)
     result.item = candidate.workload.built.item
     result.run.torch_threads = torch.get_num_threads()
     result.environment = {"torch_build": torch_build()}  # whole only where PyTorch is imported
@@ -156,21 +147,10 @@ def _measure(job: Job, argument: dict[str, Any]) -> Measured:
     return result
 
 
-@refusing
-def start(argument: dict[str, Any]) -> dict[str, Any]:
-    """Start a case and measure nothing but that: preparation and first call, in seconds.
-
-    Parameters
-    ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table``.
-    """
-    job = Job.of(argument)
-    configure_process(job)
-    if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
+def start(job: Job) -> dict[str, Any]:
+    """Start a case and measure nothing but that: preparation and first call, in seconds."""
     start_libraries(job)
-    workload = workload_of(job, argument["table"])
+    workload = workload_of(job)
     with workload.context():
         _, first_call_s = first_call(workload, job)
     return {"status": "ok", "prepare_s": workload.prepare_s, "first_call_s": first_call_s}
@@ -178,7 +158,7 @@ def start(argument: dict[str, Any]) -> dict[str, Any]:
 
 def _judge(
     job: Job,
-    argument: dict[str, Any],
+    noise_floor: float | None,
     shared: ProcessState,
     baseline: WarmedUp,
     candidate: WarmedUp,
@@ -196,15 +176,15 @@ def _judge(
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if not numerics.within_tolerance:
-        return wrong(job, argument["table"], baseline, numerics)
-    sampled, clock = _sample(job, argument, baseline, candidate, warmed_up_s=warmed_up_s)
+        return wrong(job, baseline, numerics)
+    sampled, clock = _sample(job, noise_floor, baseline, candidate, warmed_up_s=warmed_up_s)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if clock.checks is not None and clock.checks.wrong is not None:
-        return wrong(job, argument["table"], baseline, clock.checks.wrong)
+        return wrong(job, baseline, clock.checks.wrong)
     numerics = compare_again(job, baseline, candidate, numerics, clock.calls)
     if not numerics.within_tolerance:
-        return wrong(job, argument["table"], baseline, numerics)
+        return wrong(job, baseline, numerics)
     _doubt_memory(sampled, clock, baseline, candidate)
     sampled.numerics = numerics
     sampled.energy = _energy(job, candidate)
@@ -237,15 +217,15 @@ def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
 
 def _sample(
     job: Job,
-    argument: dict[str, Any],
+    noise_floor: float | None,
     baseline: WarmedUp,
     candidate: WarmedUp,
     *,
     warmed_up_s: float,
 ) -> tuple[Measured, ContextClock]:
-    case, settings = job.case, argument["parameters"]["measurement"]
+    case, settings = job.case, job.measurement
     clock = ContextClock(
-        make_clock(case.device, flush_l2=settings["flush_l2"] and case.device == "cuda"),
+        make_clock(case.device, flush_l2=settings.flush_l2 and case.device == "cuda"),
         baseline.workload,
         candidate.workload,
         fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
@@ -263,10 +243,10 @@ def _sample(
         candidate.workload.call,
         clock=clock,
         settings=SamplerSettings(
-            target_half_width=settings["target_half_width"],
-            budget_s=settings["budget_s"] * (AA_BUDGETS if case.is_baseline else 1),
-            warmup_budget_s=max(LEAST_WARMUP_S, settings["warmup_budget_s"] - warmed_up_s),
-            min_quads=settings["min_quads"],
+            target_half_width=settings.target_half_width,
+            budget_s=settings.budget_s * (AA_BUDGETS if case.is_baseline else 1),
+            warmup_budget_s=max(LEAST_WARMUP_S, settings.warmup_budget_s - warmed_up_s),
+            min_quads=settings.min_quads,
             long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
         ),
         seed=job.seed,
@@ -277,8 +257,8 @@ def _sample(
     result = assess(
         case,
         sampling,
-        minimum_effect=settings["minimum_effect"],
-        floor=argument["noise_floor"],
+        minimum_effect=settings.minimum_effect,
+        floor=noise_floor,
         extra_s=candidate.cold_s - baseline.cold_s,
         load=load,
         threads=job.threads,

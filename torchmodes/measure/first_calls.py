@@ -14,8 +14,9 @@ import torch
 
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
+from torchmodes.planning.job import Job
 from torchmodes.workloads.models import import_libraries
-from torchmodes.workloads.workload import Job, Workload, copy_output, synchronize, workload_of
+from torchmodes.workloads.workload import Workload, copy_output, synchronize, workload_of
 
 CALLS_COMPARED = 3
 """Calls of a forward pass, of which the last one's output is compared.
@@ -83,19 +84,17 @@ def first_call(workload: Workload, job: Job) -> tuple[Any, float]:
     return output, time.perf_counter() - start
 
 
-def warmed_up(job: Job, table: list[str], *, watched: bool = False) -> WarmedUp:
+def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
     """Build a workload and run its first calls, each on the example inputs as they were drawn.
 
     Parameters
     ----------
     job
         The case, or its baseline.
-    table
-        Paths of the table and its statistics, for a training step.
     watched
         Whether to look at what a call changes in the module and its inputs.
     """
-    workload = workload_of(job, table)
+    workload = workload_of(job)
     if job.case.task == "training":
         with workload.context():
             output, first_call_s = first_call(workload, job)

@@ -9,8 +9,8 @@ from typing import Any
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of, warmed_up
 from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import compare, compare_losses, nothing_to_compare
+from torchmodes.planning.job import Job
 from torchmodes.results.records import Measured, Numerics
-from torchmodes.workloads.workload import Job
 
 BEFORE_SAMPLING = (1, 2)
 """Numbers of the input sets that both sides run before they are timed, beside the example."""
@@ -88,12 +88,12 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
     return True
 
 
-def wrong(job: Job, table: list[str], baseline: WarmedUp, numerics: Numerics) -> Measured:
+def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
     """Say why a case is wrong: because of its mode, or of the model that no mode can follow."""
     reason, remedy = numerics.reason, MODE_REMEDY
     if fault := nothing_to_compare(baseline.output):
         reason, remedy = fault
-    elif job.case.is_baseline or not _repeatable(job, table, baseline):
+    elif job.case.is_baseline or not _repeatable(job, baseline):
         reason = (
             "the model is not deterministic: two instances of it in eager, built from the same"
             " seed, differ on the same inputs"
@@ -107,9 +107,9 @@ def wrong(job: Job, table: list[str], baseline: WarmedUp, numerics: Numerics) ->
     return Measured(status="wrong", reason=reason, remedy=remedy, numerics=numerics)
 
 
-def _repeatable(job: Job, table: list[str], baseline: WarmedUp) -> bool:
+def _repeatable(job: Job, baseline: WarmedUp) -> bool:
     """Tell whether another instance of the model in eager returns what the first one did."""
-    again = warmed_up(job.baseline(), table)
+    again = warmed_up(job.baseline())
     numerics = (compare_losses if job.case.task == "training" else compare)(
         baseline.output, again.output, precision="fp32"
     )

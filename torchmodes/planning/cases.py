@@ -25,6 +25,9 @@ from torchmodes.config.faults import meant
 
 TABLE = "results/data/housing.csv"
 TABLE_STATISTICS = "results/data/statistics.json"
+TABLE_FILES = (TABLE, TABLE_STATISTICS)
+OPERATOR_FILES = ("results/operators/torchmodes_ops.so", "results/operators/build.json")
+"""The library of custom operators, and how building it went."""
 SUMMARY = "results/summary.csv"
 
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
@@ -118,21 +121,16 @@ def case_from(identity: Mapping[str, Any]) -> Case:
     )
 
 
-def expand(config: Config, *, auto: Device) -> list[Case]:
-    """Return every case to benchmark: sorted, without repetition, with its baselines.
+def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
+    """Return the cases of blocks of the grid and the baseline of each: sorted, without repetition.
 
     Parameters
     ----------
-    config
-        The checked configuration.
+    grids
+        Blocks of the configuration.
     auto
         The device that `auto` stands for on this machine.
     """
-    return expand_grids(config.benchmark, auto=auto)
-
-
-def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
-    """Return the cases of blocks of the grid and the baseline of each."""
     cases = {
         Case(grid.task, auto if device == "auto" else device, model, mode, precision, batch_size)
         for grid in grids
@@ -190,49 +188,11 @@ def check_case(config: Config, case: Case) -> None:
             )
 
 
-def case_parameters(config: Config, case: Case) -> dict[str, Any]:
-    """Return all of the configuration that the result of `case` depends on, and nothing else.
-
-    Snakemake re-runs a job when its parameters change, so what stands here decides what an edit of
-    ``config.yaml`` makes stale. The limits do not: see `within_limits`.
-
-    Raises
-    ------
-    ValueError
-        When the configuration defines no such model or mode.
-    """
-    check_case(config, case)
-    parameters = {
-        "case": case.identity(),
-        "model": config.models[case.model].model_dump(),
-        "mode": config.modes[case.mode].model_dump(),
-        "measurement": config.measurement.model_dump(exclude=set(LIMITS)),
-        "seed": config.seed,
-        "deterministic": config.deterministic,
-    }
-    if config.models[case.model].reads_table:
-        parameters["features"] = len(config.data.features)
-    if case.task == "training":
-        parameters["learning_rate"] = config.training.learning_rate
-    return parameters
-
-
-LIMITS = ("time_limit_s", "memory_limit_mb")
-"""What of `measurement` ends a process, and changes nothing of one that stays within it."""
-
-
-def within_limits(parameters: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a job with the `LIMITS` of its process, as `run_job` takes them."""
-    return {**parameters, "measurement": {**parameters["measurement"], **limits}}
-
-
-def job_parameters(config: Config, case: Case) -> dict[str, Any]:
-    """Return what a training, a profile or a start of `case` depends on.
-
-    As `case_parameters`, but an edit of how cases are sampled leaves these jobs alone.
-    """
-    parameters = case_parameters(config, case)
-    return parameters | {"measurement": {"start": parameters["measurement"]["start"]}}
+def training_case(config: Config, mode: str, *, auto: Device) -> Case:
+    """Return the case that training in a mode is; `auto` as in `expand_grids`."""
+    training = config.training
+    device = auto if training.device == "auto" else training.device
+    return Case("training", device, training.model, mode, "fp32", training.batch_size)
 
 
 def training_metrics(mode: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import importlib.util
 import inspect
@@ -265,33 +266,15 @@ def _signature(
         if of_instance is None:
             return None
         return of_instance.replace(parameters=[*of_instance.parameters.values()][1:])
-    given = node.args
-    missing = inspect.Parameter.empty
-    positional = [*given.posonlyargs, *given.args]
-    defaults = [missing] * (len(positional) - len(given.defaults)) + [*given.defaults]
-    parameters = [
-        inspect.Parameter(
-            argument.arg,
-            inspect.Parameter.POSITIONAL_ONLY
-            if argument in given.posonlyargs
-            else inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=default,
-        )
-        for argument, default in zip(positional, defaults, strict=True)
-    ]
-    if given.vararg:
-        parameters.append(inspect.Parameter(given.vararg.arg, inspect.Parameter.VAR_POSITIONAL))
-    parameters += [
-        inspect.Parameter(
-            argument.arg,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=missing if default is None else default,
-        )
-        for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
-    ]
-    if given.kwarg:
-        parameters.append(inspect.Parameter(given.kwarg.arg, inspect.Parameter.VAR_KEYWORD))
-    return inspect.Signature(parameters)
+    # A function of the same parameters that runs nothing of the user's: not even their defaults.
+    given = copy.deepcopy(node.args)
+    given.defaults = [ast.Constant(None) for _ in given.defaults]
+    given.kw_defaults = [default and ast.Constant(None) for default in given.kw_defaults]
+    for argument in ast.walk(given):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    alike = ast.fix_missing_locations(ast.Expression(ast.Lambda(given, ast.Constant(None))))
+    return inspect.signature(eval(compile(alike, "<signature>", "eval")))  # noqa: S307 - no code
 
 
 def _references(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

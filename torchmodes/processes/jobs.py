@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from torchmodes.config import Measurement
 from torchmodes.config.models import FAMILIES
 from torchmodes.machine.devices import cuda_device_count
 from torchmodes.machine.machine import container, host_name
+from torchmodes.planning.job import Job
 from torchmodes.processes.folders import private_folder
 from torchmodes.processes.keeper import PLACES
 from torchmodes.processes.outcome import Outcome
@@ -34,6 +36,9 @@ PRELOAD = (
     "psutil",
 )
 """What a fork server imports once; every process that runs a model needs it."""
+
+RUN_TARGET = "torchmodes.workloads.workload:run_target"
+"""What the process of every job calls."""
 
 COMPILE_CACHE = Path(".cache", host_name(platform.node(), container(os.environ)) or "container")
 """Shared by jobs that do not measure the cold start: training and profiling.
@@ -69,7 +74,7 @@ def shared_compile_cache() -> dict[str, str]:
 
 
 def run_cold(
-    target: str, argument: Mapping[str, Any], *, log: Path
+    target: str, job: Job, *, log: Path, **options: Any
 ) -> tuple[dict[str, Any], Outcome | None]:
     """Run a target with an empty compile cache, as `run_job` does.
 
@@ -77,7 +82,7 @@ def run_cold(
     and measure no cold start. Where it cannot be kept, the log says so: what was measured counts.
     """
     with private_folder("cache-") as folder:
-        parts, outcome = run_job(target, argument, log=log, environment=caches_in(folder))
+        parts, outcome = run_job(target, job, log=log, environment=caches_in(folder), **options)
         if parts["status"] == "ok" and _is_private(COMPILE_CACHE):
             _keep(folder)
     return parts, outcome
@@ -150,55 +155,102 @@ def _copy_whole(source: str, target: str) -> None:
 
 def run_job(
     target: str,
-    argument: Mapping[str, Any],
+    job: Job,
     *,
     log: Path,
     environment: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> tuple[dict[str, Any], Outcome | None]:
-    """Run a target in a process of its own.
+    """Run a target on a job in a process of its own.
 
     Parameters
     ----------
     target
-        ``package.module:function``; it takes `argument` and returns a dictionary with ``status``.
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`): JSON values. Its parameters say how long the
-        process may run, how much memory it may use and how it is started.
+        ``package.module:function``; it takes the job and the options, and returns a dictionary with
+        ``status``. See `torchmodes.workloads.workload.carry_out`.
+    job
+        The case. Its measurement says how long the process may run, how much memory it may use and
+        how it is started.
     log
         File for everything the process prints.
+    environment
+        Variables to set in it.
+    options
+        What else the target takes, by name: JSON values.
+
+    Returns
+    -------
+    parts
+        As from `run_process`; ``unsupported`` also when the custom operators that the case needs
+        could not be built.
+    outcome
+        How the process ended; None where it was not started.
+    """
+    if refusal := operators_missing(job.operators):
+        return refusal, None
+    return run_process(
+        RUN_TARGET,
+        {"target": target, "job": job.to_json(), "options": options},
+        limits=job.measurement,
+        threads=job.threads,
+        family=job.model["family"],
+        log=log,
+        environment=environment,
+    )
+
+
+def run_process(
+    target: str,
+    argument: dict[str, Any],
+    *,
+    limits: Measurement,
+    threads: int,
+    log: Path,
+    family: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], Outcome]:
+    """Run a function in a process of its own, within limits.
+
+    Parameters
+    ----------
+    target, argument
+        ``package.module:function``, and the dictionary that it takes: JSON values. It returns one
+        with ``status``.
+    limits
+        Of time and memory; and how the process is started.
+    threads
+        That it computes with.
+    log
+        File for everything the process prints.
+    family
+        Of the model that it will build, whose libraries a fork server imports.
     environment
         Variables to set in it.
 
     Returns
     -------
     parts
-        What the target returned, or a description of its failure with the status ``failed``;
-        ``unsupported`` when the custom operators it needs could not be built. All texts are
-        `torchmodes.results.writing.encodable`.
+        What the target returned, or a description of its failure with the status ``failed``. All
+        texts are `torchmodes.results.writing.encodable`.
     outcome
-        How the process ended; None where it was not started.
+        How the process ended.
 
     Raises
     ------
     SupervisorLost
         When the workflow or the fork server was killed meanwhile: no result, not a wrong one.
     """
-    if refusal := operators_missing(argument["operators"]):
-        return refusal, None
-    settings = argument["parameters"]["measurement"]
-    limit_mb = settings["memory_limit_mb"]
-    model = argument["parameters"].get("model")  # the machine has none
-    gpu = cuda_device_count() > 0
-    slow = FAMILIES[model["family"]].preloadable(gpu=gpu) if model else ()
+    limit_mb, gpu = limits.memory_limit_mb, cuda_device_count() > 0
+    slow = FAMILIES[family].preloadable(gpu=gpu) if family is not None else ()
     outcome = run_supervised(
         target,
-        dict(argument),
+        argument,
         log=log,
-        time_limit_s=settings["time_limit_s"],
+        time_limit_s=limits.time_limit_s,
         memory_limit_bytes=None if limit_mb is None else limit_mb * 10**6,
-        start=settings["start"],
+        start=limits.start,
         preload=(*PRELOAD, *slow),
-        threads=argument["threads"],
+        threads=threads,
         environment=environment or {},
     )
     if outcome.error_type == "SupervisorLost":
@@ -220,7 +272,7 @@ def run_job(
     return encodable(failed), outcome
 
 
-def operators_missing(library: str | None) -> dict[str, Any] | None:
+def operators_missing(library: Path | None) -> dict[str, Any] | None:
     """Say why the custom operators are not there, or return None when they are or are not needed.
 
     Beside the library lies ``build.json``, which tells how building went.
@@ -228,7 +280,7 @@ def operators_missing(library: str | None) -> dict[str, Any] | None:
     if library is None:
         return None
     try:
-        build = read_json(Path(library).with_name("build.json"), _Build)
+        build = read_json(library.with_name("build.json"), _Build)
     except CorruptFile as error:
         found = error.unreadable
         reason = f"{found.path} {found.reason}"

@@ -1,6 +1,6 @@
 """The files of a profile, by name and with their columns; docs/profiles.md explains them.
 
-Nothing here imports PyTorch, so that a case that cannot run leaves its files quickly.
+Nothing here imports PyTorch: the profiler runs in the process of a job.
 """
 
 from __future__ import annotations
@@ -8,7 +8,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torchmodes.planning.job import Job
+from torchmodes.processes.jobs import run_job, shared_compile_cache
+from torchmodes.results.writing import write_atomically
 
 TRACE = "trace.json.gz"
 OVERVIEW = "overview.json"
@@ -36,6 +42,44 @@ TABLES = {
     "memory.csv": MEMORY_COLUMNS,
     "python.csv": PYTHON_COLUMNS,
 }
+
+
+def write_profile(
+    job: Job, *, schedule: Mapping[str, Any], directory: Path, log: Path
+) -> dict[str, Any]:
+    """Profile a case in a process of its own, and write its files however that ends.
+
+    Parameters
+    ----------
+    job
+        The case.
+    schedule
+        As under ``profile`` in the configuration.
+    directory
+        Where the files go. Where the case did not run, trace and tables are empty, and the summary
+        says why.
+    log
+        File for everything the process prints.
+
+    Returns
+    -------
+    dict
+        The summary.
+    """
+    start_empty(directory)
+    parts, outcome = run_job(
+        "torchmodes.profiling.trace:profile_case",
+        job,
+        log=log,
+        environment=shared_compile_cache(),
+        schedule=dict(schedule),
+        directory=str(directory),
+    )
+    if outcome is not None and parts["status"] != "ok":
+        start_empty(directory)  # nothing half-written stays
+    summary = {"case": job.case.identity(), **parts}
+    write_atomically(directory / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    return summary
 
 
 def start_empty(directory: Path) -> None:

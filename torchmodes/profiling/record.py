@@ -6,24 +6,25 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
+from torchmodes.config import Profile
+from torchmodes.planning.job import Job
 from torchmodes.profiling.chrome import Trace, read_trace
 from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.self_time import times_by_name
-from torchmodes.workloads.workload import Job, Workload, synchronize
+from torchmodes.workloads.workload import Workload, synchronize
 
 SPANS = {"training": "model_train_step", "inference": "model_inference"}
 """The named span around each recorded step."""
 SHAPES_SHOWN = 3
 
 
-def record(workload: Workload, job: Job, settings: dict[str, Any], trace: Path) -> profile:
+def record(workload: Workload, job: Job, settings: Profile, trace: Path) -> profile:
     """Run the schedule once and write the trace.
 
     Parameters
@@ -31,23 +32,23 @@ def record(workload: Workload, job: Job, settings: dict[str, Any], trace: Path) 
     workload, job
         What is run, and its case.
     settings
-        ``wait``, ``warmup``, ``active`` (steps) and ``with_stack``.
+        The schedule: steps, and whether stacks are recorded.
     trace
         Path to write: a Chrome trace, gzipped.
     """
     with profile(
         activities=_activities(job),
         schedule=schedule(
-            wait=settings["wait"], warmup=settings["warmup"], active=settings["active"], repeat=1
+            wait=settings.wait, warmup=settings.warmup, active=settings.active, repeat=1
         ),
         on_trace_ready=lambda recorded: recorded.export_chrome_trace(str(trace)),
         record_shapes=True,
         profile_memory=True,
-        with_stack=settings["with_stack"],
+        with_stack=settings.with_stack,
         with_flops=True,
         acc_events=True,
     ) as recorded:
-        for _ in range(settings["wait"] + settings["warmup"] + settings["active"]):
+        for _ in range(settings.wait + settings.warmup + settings.active):
             with record_function(SPANS[job.case.task]):
                 workload.call()
                 synchronize(job.case.device)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import pandas as pd
 from torch.profiler import profile
 
+from torchmodes.config import Profile
+from torchmodes.planning.job import Job
 from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TRACE, write_empty
 from torchmodes.profiling.generated_code import keep_generated_code
@@ -27,15 +29,7 @@ from torchmodes.profiling.record import SPANS, Lean, operator_table, record, rec
 from torchmodes.profiling.work import Work, count_work
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
-from torchmodes.workloads.workload import (
-    Job,
-    Workload,
-    configure_process,
-    refusing,
-    synchronize,
-    unsupported,
-    workload_of,
-)
+from torchmodes.workloads.workload import Workload, synchronize, workload_of
 
 WARMUP_CALLS = 10
 UNPROFILED_CALLS = 10
@@ -49,16 +43,17 @@ NOTHING_COUNTED = Work(None, None, None, None, {})
 T = TypeVar("T")
 
 
-@refusing
-def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
+def profile_case(job: Job, *, schedule: dict[str, Any], directory: str) -> dict[str, Any]:
     """Profile a case; write its files, and return the summary.
 
     Parameters
     ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table``, ``profile`` (the schedule:
-        ``wait``, ``warmup``, ``active``, ``with_stack``, ``compiled_kernels``), and the
-        ``directory`` to write to.
+    job
+        The case.
+    schedule
+        As under ``profile`` in the configuration.
+    directory
+        To write to.
 
     Notes
     -----
@@ -67,12 +62,9 @@ def profile_case(argument: dict[str, Any]) -> dict[str, Any]:
     A case that can be built and called has a profile: a part that fails is missing in it, and
     ``faults`` says why, by the name of the part.
     """
-    job = Job.of(argument)
-    configure_process(job)
-    if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    with kernels_named() if argument["profile"]["compiled_kernels"] else nullcontext():
-        return _profile(job, argument)
+    settings = Profile(**schedule)
+    with kernels_named() if settings.compiled_kernels else nullcontext():
+        return _profile(job, settings, Path(directory))
 
 
 def kernels_named() -> AbstractContextManager[Any]:
@@ -116,13 +108,12 @@ class Parts:
         self.run(path.stem, lambda: table().to_csv(path, index=False), file=file)
 
 
-def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
-    settings, directory = argument["profile"], Path(argument["directory"])
-    device, active = job.case.device, settings["active"]
+def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
+    device, active = job.case.device, settings.active
     import_libraries(job.model["family"])
     parts, resident = Parts(directory), ResidentMemory()
     with resident.phase("build and prepare"):
-        workload = workload_of(job, argument["table"])
+        workload = workload_of(job)
 
     def call() -> None:
         workload.call()
@@ -140,7 +131,7 @@ def _profile(job: Job, argument: dict[str, Any]) -> dict[str, Any]:
         lean = parts.run("lean", lambda: record_lean(workload, job, steps=active))
         parts.write("python.csv", lambda: python_functions(call, calls=active))
     # After the rest: it builds a second model.
-    work = parts.run("work", lambda: count_work(job, argument["table"])) or NOTHING_COUNTED
+    work = parts.run("work", lambda: count_work(job)) or NOTHING_COUNTED
     with workload.context():
         layers = parts.run(
             "layers",

@@ -13,8 +13,9 @@ import torch
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from torchmodes.planning.job import EAGER, Job
 from torchmodes.workloads.models.flops import count_flops, encoders_layer_by_layer, flops_of
-from torchmodes.workloads.workload import EAGER, Job, workload_of
+from torchmodes.workloads.workload import workload_of
 
 GATHERS = ("embedding", "index", "index_select", "gather")
 """Operators that read only some rows of their first tensor: as much as they return."""
@@ -99,19 +100,11 @@ class TrafficMode(TorchDispatchMode):
         return result
 
 
-def count_work(job: Job, table: Sequence[str]) -> Work:
-    """Count the work of a case by running its model in eager, apart from what is profiled.
-
-    Parameters
-    ----------
-    job
-        The case.
-    table
-        Paths of the table and its statistics; training cases need them.
-    """
+def count_work(job: Job) -> Work:
+    """Count the work of a case by running its model in eager, apart from what is profiled."""
     known = job.case.precision in COUNTED_PRECISIONS
     plain = replace(job, mode=EAGER, operators=None) if known else job.baseline()
-    workload = workload_of(plain, table)
+    workload = workload_of(plain)
     context = torch.enable_grad if job.case.task == "training" else torch.no_grad
     with context():
         workload.call()  # makes the optimiser's state

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchmodes.config.modes import read_mode
 from torchmodes.machine.environment import describe_environment
+from torchmodes.planning.job import Job
 from torchmodes.processes.folders import private_folder
 from torchmodes.processes.jobs import caches_in, run_job
 
 STARTS = ("cold", "warm")
 
 
-def study_compile_cost(
-    cases: Sequence[Mapping[str, Any]],
-    *,
-    threads: int,
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
-) -> dict[str, Any]:
+def study_compile_cost(jobs: Sequence[Job], *, log: Path) -> dict[str, Any]:
     """Start each case twice, in two processes that share one compile cache, empty at first.
 
     Parameters
     ----------
-    cases
-        For each case what `torchmodes.planning.cases.case_parameters` returns.
-    threads
-        Threads to compute with.
-    table
-        Paths of the table and its statistics; training cases need them.
-    operators
-        Path of the custom operators, or None when no case uses them.
+    jobs
+        The cases.
     log
         File for everything the processes print.
 
@@ -44,24 +31,12 @@ def study_compile_cost(
         ``warm_s`` (preparation and first call; null where it did not start); ``environment``.
     """
     environment = describe_environment()
-    rows = [
-        _start_twice(parameters, threads=threads, table=table, operators=operators, log=log)
-        for parameters in cases
-    ]
-    return {"cases": rows, "environment": environment}
+    return {"cases": [_start_twice(job, log=log) for job in jobs], "environment": environment}
 
 
-def _start_twice(
-    parameters: Mapping[str, Any],
-    *,
-    threads: int,
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
-) -> dict[str, Any]:
-    mode = read_mode(parameters["mode"])
+def _start_twice(job: Job, *, log: Path) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "case": parameters["case"],
+        "case": job.case.identity(),
         "status": "ok",
         "reason": None,
         "cold_s": None,
@@ -70,15 +45,7 @@ def _start_twice(
     with private_folder("cache-") as cache:
         for start in STARTS:
             parts, _ = run_job(
-                "torchmodes.measure.case:start",
-                {
-                    "parameters": dict(parameters),
-                    "threads": threads,
-                    "table": list(table),
-                    "operators": operators if mode.uses_custom_operators() else None,
-                },
-                log=log,
-                environment=caches_in(cache),
+                "torchmodes.measure.case:start", job, log=log, environment=caches_in(cache)
             )
             if parts["status"] != "ok":
                 return row | {"status": parts["status"], "reason": parts["reason"]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torchmodes.config.modes import read_mode
 from torchmodes.machine.environment import describe_environment
+from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_job
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -19,14 +20,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """``torch.compile(dynamic=…)``, and whether `torch._dynamo.mark_dynamic` names the batch."""
 
 
-def study_dynamic_shapes(
-    cases: Sequence[Mapping[str, Any]],
-    *,
-    threads: int,
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
-) -> dict[str, Any]:
+def study_dynamic_shapes(jobs: Sequence[Job], *, log: Path) -> dict[str, Any]:
     """Call each case with changing batch sizes, once per variant, each in a process of its own.
 
     An inference case is called with every batch size up to its own, as a server would be; a
@@ -35,13 +29,10 @@ def study_dynamic_shapes(
 
     Parameters
     ----------
-    cases
-        For each case what `torchmodes.planning.cases.case_parameters` returns; its mode's engine
-        is compile.
-    threads
-        Threads to compute with.
-    table, operators, log
-        As in `torchmodes.studies.compile_cost.study_compile_cost`.
+    jobs
+        The cases; the engine of each mode is compile.
+    log
+        File for everything the processes print.
 
     Returns
     -------
@@ -53,28 +44,21 @@ def study_dynamic_shapes(
     """
     environment = describe_environment()
     rows = []
-    for parameters in cases:
-        training = parameters["case"]["task"] == "training"
-        mode = read_mode(parameters["mode"])
-        for drop_last in (True, False) if training else (None,):
+    for job in jobs:
+        for drop_last in (True, False) if job.case.task == "training" else (None,):
             for variant, options in VARIANTS.items():
                 if drop_last and variant != "automatic":
                     continue  # one size alone: nothing for the variants to differ in
-                argument = {
-                    "parameters": {
-                        **parameters,
-                        "mode": {**parameters["mode"], "dynamic": options["dynamic"]},
-                    },
-                    "threads": threads,
-                    "table": list(table),
-                    "operators": operators if mode.uses_custom_operators() else None,
-                    "mark": options["mark"],
-                    "drop_last": drop_last,
-                }
-                parts, _ = run_job("torchmodes.studies.shapes_job:change_shapes", argument, log=log)
+                parts, _ = run_job(
+                    "torchmodes.studies.shapes_job:change_shapes",
+                    replace(job, mode=job.mode | {"dynamic": options["dynamic"]}),
+                    log=log,
+                    mark=options["mark"],
+                    drop_last=drop_last,
+                )
                 rows.append(
                     {
-                        "case": parameters["case"],
+                        "case": job.case.identity(),
                         "variant": variant,
                         "drop_last": drop_last,
                         "status": parts["status"],

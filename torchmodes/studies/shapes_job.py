@@ -5,49 +5,42 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils import _pytree
 
+from torchmodes.planning.job import Job
 from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.workload import (
     Context,
-    Job,
     Workload,
-    configure_process,
     inference_workload,
-    refusing,
     synchronize,
     training_workload,
-    unsupported,
 )
 
 EPOCHS = 2
 
 
-@refusing
-def change_shapes(argument: dict[str, Any]) -> dict[str, Any]:
+def change_shapes(job: Job, *, mark: bool, drop_last: bool | None) -> dict[str, Any]:
     """Call a case with changing batch sizes and time every call.
 
     Parameters
     ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table``, ``mark`` (whether the batch
-        is marked as dynamic) and ``drop_last`` (training: whether a last, smaller batch is
-        dropped).
+    job
+        The case.
+    mark
+        Whether the batch is marked as dynamic.
+    drop_last
+        Training: whether a last, smaller batch is dropped.
     """
-    job = Job.of(argument)
-    configure_process(job)
-    if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     if job.case.task == "training":
-        workload, calls = _training(job, argument["table"], drop_last=argument["drop_last"])
+        workload, calls = _training(job, drop_last=drop_last)
     else:
         workload, calls = _inference(job)
-    timed = list(_timed(calls, workload.context, device=job.case.device, mark=argument["mark"]))
+    timed = list(_timed(calls, workload.context, device=job.case.device, mark=mark))
     seconds = [call["seconds"] for call in timed]
     engine_stats = workload.engine.stats()
     return {
@@ -75,9 +68,9 @@ def _inference(job: Job) -> tuple[Workload, Iterator[Bound]]:
     return workload, calls()
 
 
-def _training(job: Job, table: list[str], *, drop_last: bool) -> tuple[Workload, Iterator[Bound]]:
+def _training(job: Job, *, drop_last: bool | None) -> tuple[Workload, Iterator[Bound]]:
     """Step through the training split in order, its last and smaller batch kept or dropped."""
-    tensors = load_tensors(Path(table[0]), Path(table[1]), device=job.case.device)
+    tensors = load_tensors(*job.table, device=job.case.device)
     size, rows = job.case.batch_size, len(tensors.x_train)
     starts = range(0, rows - size + 1 if drop_last else rows, size)
     workload = training_workload(job, [(tensors.x_train[:size], tensors.y_train[:size])])

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torchmodes.config.modes import read_mode
 from torchmodes.machine.environment import describe_environment
+from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_job
 
 
 def study_thread_scaling(
-    cases: Sequence[Mapping[str, Any]],
-    *,
-    threads: Sequence[int],
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
+    jobs: Sequence[Job], *, counts: Sequence[int], log: Path
 ) -> dict[str, Any]:
     """Measure each case with one thread against several, in one process per case.
 
     Parameters
     ----------
-    cases
-        For each case what `torchmodes.planning.cases.case_parameters` returns.
-    threads
+    jobs
+        The cases.
+    counts
         Numbers of threads to compare with one.
-    table, operators, log
-        As in `torchmodes.studies.compile_cost.study_compile_cost`.
+    log
+        File for everything the processes print.
 
     Returns
     -------
@@ -38,9 +34,9 @@ def study_thread_scaling(
     """
     environment = describe_environment()
     rows = []
-    for parameters in cases:
-        mode = read_mode(parameters["mode"])
-        row: dict[str, Any] = {"case": parameters["case"], "points": []}
+    for job in jobs:
+        mode = read_mode(job.mode)
+        row: dict[str, Any] = {"case": job.case.identity(), "points": []}
         if not mode.threads_at_call:
             reason = (
                 f"the engine {mode.engine} fixes its number of threads when it prepares the model"
@@ -49,14 +45,9 @@ def study_thread_scaling(
             continue
         parts, _ = run_job(
             "torchmodes.studies.threads_job:measure_threads",
-            {
-                "parameters": dict(parameters),
-                "threads": max(threads),
-                "counts": list(threads),
-                "table": list(table),
-                "operators": operators if mode.uses_custom_operators() else None,
-            },
+            job,
             log=log,
+            counts=list(counts),
         )
         rows.append(
             row

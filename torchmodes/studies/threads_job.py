@@ -14,49 +14,28 @@ from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import SamplerSettings, sample
-from torchmodes.workloads.workload import (
-    Job,
-    Workload,
-    configure_process,
-    refusing,
-    unsupported,
-    workload_of,
-)
+from torchmodes.planning.job import Job
+from torchmodes.workloads.workload import Workload, workload_of
 
 
-@refusing
-def measure_threads(argument: dict[str, Any]) -> dict[str, Any]:
-    """Measure a case with one thread against each of several numbers of threads.
-
-    Parameters
-    ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table`` and ``counts``; its
-        measurement settings are those of a whole case.
-    """
-    job = Job.of(argument)
-    configure_process(job)
-    if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
-    workload = workload_of(job, argument["table"])
-    settings = argument["parameters"]["measurement"]
-    return {
-        "status": "ok",
-        "points": [_compare(workload, job, settings, count) for count in argument["counts"]],
-    }
+def measure_threads(job: Job, *, counts: list[int]) -> dict[str, Any]:
+    """Measure a case with one thread against each of several numbers of threads."""
+    workload = workload_of(job)
+    return {"status": "ok", "points": [_compare(workload, job, count) for count in counts]}
 
 
-def _compare(workload: Workload, job: Job, settings: dict[str, Any], count: int) -> dict[str, Any]:
+def _compare(workload: Workload, job: Job, count: int) -> dict[str, Any]:
+    settings = job.measurement
     one, several = _with_threads(workload, 1), _with_threads(workload, count)
     sampling = sample(
         one.call,
         several.call,
         clock=ContextClock(make_clock(job.case.device, flush_l2=False), one, several),
         settings=SamplerSettings(
-            target_half_width=settings["target_half_width"],
-            budget_s=settings["budget_s"],
-            warmup_budget_s=settings["warmup_budget_s"],
-            min_quads=settings["min_quads"],
+            target_half_width=settings.target_half_width,
+            budget_s=settings.budget_s,
+            warmup_budget_s=settings.warmup_budget_s,
+            min_quads=settings.min_quads,
         ),
         seed=job.seed,
     )

@@ -5,21 +5,21 @@ Training, measuring and profiling all build their workload here, so that they ru
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch.utils import _pytree
 
-from torchmodes.config import ENGINES_THAT_TRAIN, EagerMode
-from torchmodes.planning.cases import Case, case_from
+from torchmodes.config import ENGINES_THAT_TRAIN
+from torchmodes.planning.cases import Case
+from torchmodes.planning.job import Job
+from torchmodes.processes.child import resolve
 from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.base import BuiltModel
@@ -36,53 +36,11 @@ from torchmodes.workloads.structures import Inputs, register_dataclasses, tensor
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
 
-EAGER = EagerMode(engine="eager").model_dump()
-
 Context = Callable[[], AbstractContextManager[Any]]
+Target = Callable[..., dict[str, Any]]
+"""What a job's process does: it takes the job and options, and returns parts of a result."""
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Features and target of an optimiser step."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a case depends on, as the child process receives it."""
-
-    case: Case
-    model: dict[str, Any]
-    mode: dict[str, Any]
-    seed: int
-    threads: int
-    deterministic: bool = False
-    features: int | None = None
-    learning_rate: float | None = None
-    operators: Path | None = None
-
-    def baseline(self) -> Job:
-        """Return the job of the case's baseline."""
-        return replace(self, case=self.case.baseline, mode=EAGER, operators=None)
-
-    @classmethod
-    def of(cls, argument: Mapping[str, Any]) -> Job:
-        """Read a job as a child process is sent it.
-
-        Parameters
-        ----------
-        argument
-            ``parameters`` (from `torchmodes.planning.cases.case_parameters`), ``threads`` and
-            ``operators`` (a path or null).
-        """
-        parameters, operators = argument["parameters"], argument["operators"]
-        return cls(
-            case=case_from(parameters["case"]),
-            model=parameters["model"],
-            mode=parameters["mode"],
-            seed=parameters["seed"],
-            threads=argument["threads"],
-            deterministic=parameters["deterministic"],
-            features=parameters.get("features"),
-            learning_rate=parameters.get("learning_rate"),
-            operators=Path(operators) if operators else None,
-        )
 
 
 @dataclass(frozen=True)
@@ -138,20 +96,24 @@ def unsupported(job: Job) -> Unsupported | None:
     )
 
 
-def refusing(target: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Let what a process is told to do end as ``unsupported`` where an engine refuses the inputs.
+def run_target(sent: dict[str, Any]) -> dict[str, Any]:
+    """Do what `torchmodes.processes.jobs.run_job` sent this process to do."""
+    return carry_out(resolve(sent["target"]), Job.of(sent["job"]), **sent["options"])
 
-    They are known when the model is built; `unsupported` asks before that.
+
+def carry_out(target: Target, job: Job, **options: Any) -> dict[str, Any]:
+    """Configure this process for a job and run a target, unless the case is ``unsupported``.
+
+    An engine may refuse before any work, or the inputs, which are known once the model is built.
     """
-
-    @functools.wraps(target)
-    def run(argument: dict[str, Any]) -> dict[str, Any]:
+    configure_process(job)
+    refusal = unsupported(job)
+    if refusal is None:
         try:
-            return target(argument)
+            return target(job, **options)
         except Refused as refused:
-            return {"status": "unsupported", **asdict(refused.unsupported)}
-
-    return run
+            refusal = refused.unsupported
+    return {"status": "unsupported", **asdict(refusal)}
 
 
 def inference_workload(job: Job) -> Workload:
@@ -160,7 +122,7 @@ def inference_workload(job: Job) -> Workload:
     Raises
     ------
     Refused
-        When the engine cannot take the inputs; see `refusing`.
+        When the engine cannot take the inputs; see `carry_out`.
     """
     engine = _engine(job)
     start = time.perf_counter()
@@ -277,17 +239,9 @@ def _build(job: Job) -> BuiltModel:
     )
 
 
-def training_batches(job: Job, table: Sequence[str]) -> list[Batch]:
-    """Return the full batches of one epoch of the training split, on the case's device.
-
-    Parameters
-    ----------
-    job
-        The case.
-    table
-        Paths of the table and of its statistics.
-    """
-    tensors = load_tensors(Path(table[0]), Path(table[1]), device=job.case.device)
+def training_batches(job: Job) -> list[Batch]:
+    """Return the full batches of one epoch of the training split, on the case's device."""
+    tensors = load_tensors(*job.table, device=job.case.device)
     generator = torch.Generator().manual_seed(job.seed)
     return list(
         batches(
@@ -296,10 +250,10 @@ def training_batches(job: Job, table: Sequence[str]) -> list[Batch]:
     )
 
 
-def workload_of(job: Job, table: Sequence[str]) -> Workload:
+def workload_of(job: Job) -> Workload:
     """Build the workload of a case of either task."""
     if job.case.task == "training":
-        return training_workload(job, training_batches(job, table))
+        return training_workload(job, training_batches(job))
     return inference_workload(job)
 
 

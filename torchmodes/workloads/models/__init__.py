@@ -6,20 +6,12 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torchmodes.config.models import FAMILIES
+from torchmodes.config.models import FAMILIES, family_module
 
 if TYPE_CHECKING:
     import torch
 
     from torchmodes.workloads.models.base import BuiltModel
-
-
-def family_module(family: str) -> str:
-    """Name the module of a family.
-
-    It has a function ``build``, and ``download`` where weights are published.
-    """
-    return f"{__name__}.{family}"
 
 
 def import_libraries(family: str) -> None:

@@ -7,15 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmodes.config.modes import read_mode
+from torchmodes.config.modes import engine_module, read_mode
 
 if TYPE_CHECKING:
     from torchmodes.workloads.modes.base import Engine
-
-
-def engine_module(engine: str) -> str:
-    """Name the module of an engine; its class is ``Engine``."""
-    return f"{__name__}.{engine}"
 
 
 def create_engine(

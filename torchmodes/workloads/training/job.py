@@ -11,27 +11,28 @@ from typing import Any
 
 import torch
 
+from torchmodes.planning.job import Job
 from torchmodes.workloads.training.dataset import load_statistics, load_tensors, save_training_stats
 from torchmodes.workloads.training.loop import Epoch, batches, quality, train
 from torchmodes.workloads.training.metrics import HISTORY
-from torchmodes.workloads.workload import Job, configure_process, training_workload, unsupported
+from torchmodes.workloads.workload import training_workload
 
 
-def train_model(argument: dict[str, Any]) -> dict[str, Any]:
+def train_model(job: Job, *, epochs: int, history: str, model: str) -> dict[str, Any]:
     """Train, write the model's files, and return the metrics; ``wrong`` when the loss diverged.
 
     Parameters
     ----------
-    argument
-        A job (`torchmodes.workloads.workload.Job.of`) with ``table`` (paths of the table and its
-        statistics), ``epochs``, and the paths to write: ``model`` (a folder) and ``history``.
+    job
+        The training case.
+    epochs
+        Passes over the training split.
+    history, model
+        Paths to write: a CSV table and, in a folder that is there, the weights and what the mode
+        exports.
     """
-    job = Job.of(argument)
-    configure_process(job)
-    if refusal := unsupported(job):
-        return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     device, batch_size = job.case.device, job.case.batch_size
-    table, described = map(Path, argument["table"])
+    table, described = job.table
     tensors = load_tensors(table, described, device=device)
     fitted = load_statistics(described)
     generator = torch.Generator().manual_seed(job.seed)
@@ -40,24 +41,24 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
     )
     workload = training_workload(job, [first])
     module = workload.built.module
-    history = []
+    done: list[Epoch] = []
     for epoch in train(
         workload.function,
         module,
         tensors,
-        epochs=argument["epochs"],
+        epochs=epochs,
         batch_size=batch_size,
         seed=job.seed,
         context=workload.context,
     ):
         print(  # noqa: T201 - the job's log shows progress
-            f"epoch {epoch.epoch}/{argument['epochs']}: training loss {epoch.train_loss:.5f},"
+            f"epoch {epoch.epoch}/{epochs}: training loss {epoch.train_loss:.5f},"
             f" validation loss {epoch.validation_loss:.5f}, {epoch.seconds:.2f} s",
             flush=True,
         )
-        history.append(epoch)
-    write_history(history, Path(argument["history"]))
-    if diverged := [e.epoch for e in history if not isfinite(e.train_loss + e.validation_loss)]:
+        done.append(epoch)
+    write_history(done, Path(history))
+    if diverged := [e.epoch for e in done if not isfinite(e.train_loss + e.validation_loss)]:
         return {
             "status": "wrong",
             "reason": f"the loss is not a finite number from epoch {diverged[0]} on",
@@ -66,14 +67,14 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
     with torch.no_grad():
         predicted = module(tensors.x_test)
     found = quality(fitted.target_from_z(predicted), fitted.target_from_z(tensors.y_test))
-    folder = Path(argument["model"])
+    folder = Path(model)
     torch.save(module.state_dict(), folder / "weights.pt")
     save_training_stats(fitted, folder / "training_stats.pt")
     engine_stats = workload.engine.stats()
     artefacts = ["weights.pt", "training_stats.pt", *workload.engine.export(folder)]
     steps_per_epoch = len(tensors.x_train) // batch_size
     # The first epoch holds the compilation; without a second there is no figure.
-    later = [epoch.seconds for epoch in history[1:]]
+    later = [epoch.seconds for epoch in done[1:]]
     return {
         "status": "ok",
         "rmse": found.rmse,
@@ -81,10 +82,10 @@ def train_model(argument: dict[str, Any]) -> dict[str, Any]:
         "train_rows_per_s": steps_per_epoch * batch_size / statistics.median(later)
         if later
         else None,
-        "seconds": sum(epoch.seconds for epoch in history),
+        "seconds": sum(epoch.seconds for epoch in done),
         "prepare_s": workload.prepare_s,
-        "first_epoch_s": history[0].seconds,
-        "epochs": argument["epochs"],
+        "first_epoch_s": done[0].seconds,
+        "epochs": epochs,
         "batch_size": batch_size,
         "rows": len(tensors.x_train),
         "artefacts": artefacts,

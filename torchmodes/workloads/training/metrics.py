@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from torchmodes.planning.cases import Case
 from torchmodes.results.reading import CorruptFile, Result, read_json, read_table
+from torchmodes.results.signing import NoKey, sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +20,8 @@ HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
 """Columns of ``history.csv``, one row per epoch."""
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
+
+logger = logging.getLogger(__name__)
 
 
 class Metrics(Result):
@@ -39,8 +45,54 @@ class Metrics(Result):
     batch_size: Count | None = None
     rows: Count | None = None
     artefacts: list[str] = Field([])
+    signatures: dict[str, str] = Field({})
     facts: dict[str, Any] = Field({})
     environment: dict[str, Any] = Field({})
+
+
+def metrics_of(
+    case: Case, parts: Mapping[str, Any], model: Path, environment: Mapping[str, Any]
+) -> Metrics:
+    """Join what a training returned with the signatures of what it left.
+
+    Parameters
+    ----------
+    case
+        What was trained.
+    parts
+        From `torchmodes.processes.jobs.run_job`.
+    model
+        The folder in which its artefacts lie.
+    environment
+        Of the machine.
+    """
+    known = {
+        "mode": case.mode,
+        "device": case.device,
+        "signatures": sign_artefacts(parts, model),
+        "environment": environment,
+    }
+    return Metrics.model_validate({**parts, **known})
+
+
+def sign_artefacts(parts: Mapping[str, Any], model: Path) -> dict[str, str]:
+    """Sign what a training left, so that the app loads it without asking; see `signing`.
+
+    Parameters
+    ----------
+    parts
+        What the training returned: the names of its ``artefacts`` and its ``batch_size``.
+    model
+        The folder in which they lie.
+    """
+    try:
+        return {
+            name: sign((model / name).read_bytes(), batch_size=parts["batch_size"])
+            for name in parts.get("artefacts", [])
+        }
+    except NoKey as error:
+        logger.warning("archives are not signed, so the app will ask before it runs one: %s", error)
+        return {}
 
 
 def read_metrics(path: Path) -> Metrics:

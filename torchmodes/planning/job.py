@@ -1,0 +1,131 @@
+"""A job: one case, as it is sent from the script of a rule to the process that runs it.
+
+script → `Job.planned` → `torchmodes.processes.jobs.run_job` → JSON → `Job.of` → the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torchmodes.config import EagerMode, Measurement
+from torchmodes.config.modes import read_mode
+from torchmodes.planning.cases import Case, case_from
+
+EAGER = EagerMode(engine="eager").model_dump()
+"""The mode of every baseline."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case with everything that running it depends on.
+
+    Attributes
+    ----------
+    model, mode
+        Their sections of the configuration.
+    measurement
+        How it is measured, how its process starts and when that is ended.
+    features
+        Columns of the table, for a model that takes its rows.
+    learning_rate
+        Of a training case.
+    table
+        Paths of the table and of its statistics, for a training case.
+    operators
+        The library of custom operators, where the mode uses it; ``build.json`` lies beside it.
+    """
+
+    case: Case
+    model: dict[str, Any]
+    mode: dict[str, Any]
+    seed: int
+    threads: int
+    measurement: Measurement = field(default_factory=Measurement)
+    deterministic: bool = False
+    features: int | None = None
+    learning_rate: float | None = None
+    table: tuple[Path, ...] = ()
+    operators: Path | None = None
+
+    def baseline(self) -> Job:
+        """Return the job of the case's baseline."""
+        return replace(self, case=self.case.baseline, mode=EAGER, operators=None)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What of the configuration the case depends on, and its limits: a record keeps it."""
+        optional = {"features": self.features, "learning_rate": self.learning_rate}
+        return {
+            "case": self.case.identity(),
+            "model": self.model,
+            "mode": self.mode,
+            "measurement": self.measurement.model_dump(),
+            "seed": self.seed,
+            "deterministic": self.deterministic,
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as `of` reads it."""
+        return {
+            "parameters": self.parameters,
+            "threads": self.threads,
+            "table": [str(path) for path in self.table],
+            "operators": None if self.operators is None else str(self.operators),
+        }
+
+    @classmethod
+    def of(cls, sent: Mapping[str, Any]) -> Job:
+        """Read a job from what `to_json` returned."""
+        parameters, operators = sent["parameters"], sent["operators"]
+        return cls(
+            case=case_from(parameters["case"]),
+            model=parameters["model"],
+            mode=parameters["mode"],
+            seed=parameters["seed"],
+            threads=sent["threads"],
+            # Checked with the configuration; whoever has less time may set a shorter limit.
+            measurement=Measurement.model_construct(**parameters["measurement"]),
+            deterministic=parameters["deterministic"],
+            features=parameters.get("features"),
+            learning_rate=parameters.get("learning_rate"),
+            table=tuple(map(Path, sent["table"])),
+            operators=None if operators is None else Path(operators),
+        )
+
+    @classmethod
+    def planned(
+        cls,
+        parameters: Mapping[str, Any],
+        limits: Mapping[str, Any],
+        inputs: Mapping[str, Sequence[str]],
+        *,
+        threads: int,
+    ) -> Job:
+        """Make the job of a rule.
+
+        Parameters
+        ----------
+        parameters
+            Of the case, from its `torchmodes.planning.plan.Plan`.
+        limits
+            Of its process; see `torchmodes.planning.plan.limits`.
+        inputs
+            The files of the rule by name: of ``table`` and ``operators``, those that it needs.
+        threads
+            That it computes with.
+        """
+        uses_operators = read_mode(parameters["mode"]).uses_custom_operators()
+        operators = inputs.get("operators", []) if uses_operators else []
+        measurement = {**parameters["measurement"], **limits}
+        return cls.of(
+            {
+                "parameters": {**parameters, "measurement": measurement},
+                "threads": threads,
+                "table": inputs.get("table", []),
+                "operators": next(iter(operators), None),
+            }
+        )

@@ -1,0 +1,184 @@
+"""The plan of a case: what its result depends on, and what its job needs.
+
+The rules ask for it several times a case, and a run may have ten thousand cases: what is asked for
+again is looked up once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from torchmodes.config import Config
+from torchmodes.config.models import family_module
+from torchmodes.config.modes import engine_module
+from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, Case, check_case
+from torchmodes.planning.conda import environment_file
+from torchmodes.planning.provenance import code_digest, compilers, folder_state, installed
+from torchmodes.planning.user_code import user_files
+
+BASE_PACKAGES = ("torch", "numpy")
+"""A newer one makes every result stale."""
+
+LIMITS = ("time_limit_s", "memory_limit_mb")
+"""What of `measurement` ends a process, and changes nothing of one that stays within it."""
+
+
+def limits(config: Config) -> dict[str, Any]:
+    """Return the limits of a process; a result within them does not depend on them."""
+    return config.measurement.model_dump(include=set(LIMITS))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the result of one case depends on, and what its job needs.
+
+    Raises
+    ------
+    ValueError
+        When the configuration cannot mean the case; see `check_case`.
+    """
+
+    config: Config
+    case: Case
+
+    def __post_init__(self) -> None:
+        check_case(self.config, self.case)
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """All of the configuration that the result depends on, and nothing else.
+
+        Snakemake re-runs a job when its parameters change, so what stands here decides what an edit
+        of ``config.yaml`` makes stale. The `limits` do not.
+        """
+        config, case = self.config, self.case
+        parameters = {
+            "case": case.identity(),
+            "model": config.models[case.model].model_dump(),
+            "mode": config.modes[case.mode].model_dump(),
+            "measurement": config.measurement.model_dump(exclude=set(LIMITS)),
+            "seed": config.seed,
+            "deterministic": config.deterministic,
+        }
+        if config.models[case.model].reads_table:
+            parameters["features"] = len(config.data.features)
+        if case.task == "training":
+            parameters["learning_rate"] = config.training.learning_rate
+        return parameters
+
+    @cached_property
+    def unsampled_parameters(self) -> dict[str, Any]:
+        """The `parameters` of a training, a profile or a start, which sample nothing."""
+        return self.parameters | {"measurement": {"start": self.config.measurement.start}}
+
+    def code(self, script: str, target: str) -> str:
+        """Return the digest of all code behind the result.
+
+        Parameters
+        ----------
+        script
+            Of the rule.
+        target
+            The module that the script starts in a process of its own, by name.
+        """
+        return _code(script, target, *self._modules, self._user_files)
+
+    @cached_property
+    def software(self) -> dict[str, Any]:
+        """The versions that the case runs on, compilers where it is compiled, and its weights."""
+        model, mode = self.config.models[self.case.model], self.config.modes[self.case.mode]
+        found = _compilers(cuda=self.case.device == "cuda") if mode.needs_compiler() else {}
+        return {
+            **_installed((*BASE_PACKAGES, *model.packages, *mode.all_packages())),
+            **found,
+            "weights": _folder_state(model.weights_folder()),
+        }
+
+    @cached_property
+    def conda(self) -> Path:
+        """The file of its conda environment; see `environment_file`."""
+        return environment_file([self.parameters])
+
+    @cached_property
+    def inputs(self) -> dict[str, list[str]]:
+        """The files that it reads, by name: the table, the custom operators."""
+        mode = self.config.modes[self.case.mode]
+        table = {"table": [*TABLE_FILES]} if self.case.task == "training" else {}
+        return table | ({"operators": [*OPERATOR_FILES]} if mode.uses_custom_operators() else {})
+
+    @property
+    def benchmark_inputs(self) -> dict[str, Any]:
+        """The `inputs`, and the group's A/A record: its noise floor is what a verdict needs."""
+        case = self.case
+        return self.inputs | ({} if case.is_baseline else {"aa": case.baseline.record})
+
+    @property
+    def gpus(self) -> int | None:
+        """How many GPUs it occupies; None asks a scheduler for nothing, unlike 0."""
+        return 1 if self.case.device == "cuda" else None
+
+    @cached_property
+    def _modules(self) -> tuple[str, str]:
+        config, case = self.config, self.case
+        engine, family = config.modes[case.mode].engine, config.models[case.model].family
+        return engine_module(engine), family_module(family)
+
+    @cached_property
+    def _user_files(self) -> tuple[Path, ...]:
+        return (*user_files(self.parameters["model"]), *user_files(self.parameters["mode"]))
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """The plans of the cases that a study runs itself, in one job."""
+
+    plans: tuple[Plan, ...]
+
+    def code(self, script: str, target: str) -> list[str]:
+        """Return the digests of all code behind the study; see `Plan.code`."""
+        return sorted({plan.code(script, target) for plan in self.plans})
+
+    @property
+    def software(self) -> list[dict[str, Any]]:
+        """What each case runs on."""
+        return [plan.software for plan in self.plans]
+
+    @property
+    def conda(self) -> Path:
+        """The conda environment that has what all cases import."""
+        return environment_file(plan.parameters for plan in self.plans)
+
+    @property
+    def inputs(self) -> dict[str, list[str]]:
+        """What any of the cases reads."""
+        return {name: files for plan in self.plans for name, files in plan.inputs.items()}
+
+    @property
+    def gpus(self) -> int | None:
+        """How many GPUs the study occupies."""
+        return max((plan.gpus for plan in self.plans if plan.gpus), default=None)
+
+
+@cache
+def _code(script: str, target: str, engine: str, family: str, files: Iterable[Path]) -> str:
+    return code_digest(script, target, engine, family, files=files)
+
+
+@cache
+def _installed(packages: tuple[str, ...]) -> dict[str, str | None]:
+    return installed(*packages)
+
+
+@cache
+def _compilers(*, cuda: bool) -> dict[str, list[str]]:
+    return compilers(os.environ, cuda=cuda)
+
+
+@cache
+def _folder_state(folder: Path | None) -> list[tuple[str, int, int]]:
+    return folder_state(folder)
