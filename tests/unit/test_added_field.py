@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,50 +11,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "torchmodes"
 MEASURE_AND_SUMMARISE = """
-import json
-import sys
 from pathlib import Path
 
+from job_factory import make_job
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.report.tables import summary_table
 from torchmodes.results.records import read_record, write_record
 
-record = benchmark_case(json.loads(sys.argv[1]), threads=1, log=Path("log"))
+record = benchmark_case(make_job(), log=Path("log"))
 assert record.status == "ok", record.in_brief()
 write_record(record, Path("record.json"))
 print(summary_table([read_record(Path("record.json"))])["warmup_slowest_s"].item())
 """
-PARAMETERS = {
-    "case": {
-        "task": "inference",
-        "device": "cpu",
-        "model": "mine",
-        "mode": "eager",
-        "precision": "fp32",
-        "batch_size": 4,
-    },
-    "model": {"family": "mlp", "hidden": [4]},
-    "mode": {
-        "engine": "eager",
-        "context": "inference_mode",
-        "channels_last": False,
-        "autocast": False,
-    },
-    "seed": 1,
-    "deterministic": False,
-    "features": 3,
-    "measurement": {
-        "target_half_width": 0.5,
-        "budget_s": 0.05,
-        "warmup_budget_s": 0.05,
-        "min_quads": 5,
-        "minimum_effect": 0.01,
-        "flush_l2": False,
-        "time_limit_s": 120,
-        "memory_limit_mb": None,
-        "start": "fresh",
-    },
-}
 
 
 def add(path: Path, *, after: str, line: str) -> None:
@@ -77,8 +46,9 @@ def test_a_field_that_is_declared_and_measured_arrives_in_the_summary(tmp_path: 
         line=", slowest_s=max(times[1])",
     )
     ran = subprocess.run(
-        [sys.executable, "-c", MEASURE_AND_SUMMARISE, json.dumps(PARAMETERS)],
+        [sys.executable, "-c", MEASURE_AND_SUMMARISE],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         check=False,

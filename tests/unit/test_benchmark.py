@@ -154,13 +154,12 @@ def test_what_is_told_before_a_case_costs_no_record_where_nobody_reads(
     monkeypatch.setattr(benchmark, "look", lambda pid: Load(0.0, 1.0, 0.0, 2.0))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where the lock lies
     path = tmp_path / make_record(CASE.format("fx")).identity.record
-    identity = make_record(CASE.format("fx")).case.model_dump()
     job = SimpleNamespace(
         input={},
         output=[str(path)],
         log=[str(tmp_path / "log")],
         threads=2,
-        params=SimpleNamespace(case={"case": identity, "measurement": {}}, limits={}),
+        params=SimpleNamespace(case=make_job(CASE.format("fx")).parameters, limits={}),
     )
     reading, writing = os.pipe()
     os.close(reading)
