@@ -9,7 +9,7 @@ import pandas as pd
 from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.files import LAYER_COLUMNS, MEMORY_COLUMNS
 from torchmodes.profiling.overview import PARTS
-from torchmodes.report.data import Profile
+from torchmodes.report.data import CaseProfile
 
 EAGER = parse_case("training/cpu/house_price/eager/fp32-b2048")
 
@@ -70,7 +70,7 @@ ROOFLINE = {
 }
 
 
-def a_profile(**told: object) -> Profile:
+def a_profile(**told: object) -> CaseProfile:
     overview = {
         "wall_s": 0.010,
         "parts": dict.fromkeys(PARTS, 0.0) | {"operator": 0.007, "other": 0.003},
@@ -85,7 +85,7 @@ def a_profile(**told: object) -> Profile:
         ],
     }
     summary = {"lean": {"uncovered_share": 0.25, "uncovered_s": 0.002, "step_s": 0.008}}
-    whole = Profile(
+    whole = CaseProfile(
         EAGER, (), None, {}, summary=summary, overview=overview, layers=RESNET, memory=MEMORY
     )
     return replace(whole, **told)

@@ -11,10 +11,10 @@ from app.charts import sideways
 from app.messages import show_missing, show_problem
 from app.texts import show_text
 from torchmodes.planning.cases import Case, find_profiles
-from torchmodes.report import particulars
+from torchmodes.report import formatting
+from torchmodes.report.formatting import duration
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.profiled import OPERATORS, Profiled, compare_operators, read_profile
-from torchmodes.report.quantities import duration
 from torchmodes.report.style import look
 
 MILLISECONDS = 1e3
@@ -154,4 +154,4 @@ def _in_milliseconds(table: pd.DataFrame) -> pd.DataFrame:
 
 def _titled(name: str) -> str:
     """Write a column's name with the unit it is shown in."""
-    return f"{particulars.column(name)}{', ms' if name.endswith('_s') else ''}"
+    return f"{formatting.column(name)}{', ms' if name.endswith('_s') else ''}"

@@ -26,7 +26,7 @@ from torchmodes.planning.cases import (
 )
 from torchmodes.prediction.artefacts import find_artefacts
 from torchmodes.prediction.predict import in_words, predict
-from torchmodes.report import words
+from torchmodes.report import sentences
 from torchmodes.report.data import load_report_data
 from torchmodes.report.profiled import compare_operators, read_profile
 from torchmodes.report.style import INK, PALETTE, SURFACE
@@ -261,9 +261,9 @@ def test_the_comparison_has_the_reports_verdicts_and_words(measured: Path) -> No
     found = results_of(app)
     assert len(found) == len(data.cases) == 9
     for judged in data.cases:
-        assert words.verdict(judged) in found[judged.case.model, judged.name]
-    advice = [one.value for one in app.markdown]
-    assert any(one.startswith("**Ship inductor-step.**") for one in advice)
+        assert sentences.verdict(judged) in found[judged.case.model, judged.name]
+    recommendation = [one.value for one in app.markdown]
+    assert any(one.startswith("**Ship inductor-step.**") for one in recommendation)
     wrong = app.dataframe[0].value.set_index("Result").loc["wrong"]
     assert wrong[["Speed-up", "Low", "High", "Latency, ms"]].isna().all(), "nothing is published"
 

@@ -16,7 +16,7 @@ import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 from rich.console import Console
 
-from torchmodes.report.data import Profile, ReportData, make_report_data
+from torchmodes.report.data import CaseProfile, ReportData, make_report_data
 from torchmodes.report.html import render_report, write_report
 from torchmodes.report.markdown import markdown_code, markdown_text, render_summary
 from torchmodes.report.terminal import print_summary
@@ -242,7 +242,7 @@ def test_profiles_link_their_traces_relative_to_the_page(tmp_path: Path) -> None
     operators = pd.DataFrame({"operator": ["aten::addmm"], "calls": [2], "self_cpu_s": [0.002]})
     facts = {"status": "ok", "profiled_step_s": 0.012, "unprofiled_step_s": 0.010}
     data = make_report_data(
-        house_price_records(), profiles=[Profile(case, (trace,), operators, facts)]
+        house_price_records(), profiles=[CaseProfile(case, (trace,), operators, facts)]
     )
     write_report(data, tmp_path / "reports/report.html")
     html = (tmp_path / "reports/report.html").read_text(encoding="utf-8")

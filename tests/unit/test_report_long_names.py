@@ -15,8 +15,8 @@ from record_factory import make_record, make_training
 from torchmodes.planning.cases import parse_case
 from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.figures import draw_changes, draw_history
-from torchmodes.report.comparison.runs import Run
-from torchmodes.report.data import Profile, ReportData, make_report_data
+from torchmodes.report.comparison.runs import ComparedRun
+from torchmodes.report.data import CaseProfile, ReportData, make_report_data
 from torchmodes.report.figures.panels import row_label, shortened, text_width, wrapped
 from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
 from torchmodes.report.figures.roofline import draw_roofline
@@ -78,19 +78,19 @@ def study(kind: str) -> Callable[[str], Figure]:
     return draw
 
 
-def profile_of(name: str, **changes: object) -> Profile:
+def profile_of(name: str, **changes: object) -> CaseProfile:
     case = parse_case(f"training/cuda/{name}/{name}/fp32-b2048")
     table = layers(("(model)", name, 100), (name, name, 60), ("fc", f"{name}2", 40))
     return a_profile(case=case, layers=table, **changes)
 
 
 def comparison_of(name: str) -> Figure | None:
-    run = Run("base", {record.identity: record for record in run_with(name).records})
+    run = ComparedRun("base", {record.identity: record for record in run_with(name).records})
     return draw_changes(compare(run, run))
 
 
 def history_of(name: str) -> Figure | None:
-    run = Run("base", {record.identity: record for record in run_with(name).records})
+    run = ComparedRun("base", {record.identity: record for record in run_with(name).records})
     return draw_history([run, run, run])
 
 

@@ -13,7 +13,7 @@ from record_factory import ENVIRONMENT, house_price_records, make_record, make_t
 from torchmodes.report import style
 from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures.batches import lines
-from torchmodes.report.figures.heat import FASTER, SLOWER, grids, shade
+from torchmodes.report.figures.heat import FASTER, SLOWER, heat_maps, shade
 from torchmodes.report.figures.ratios import ratio_limits
 from torchmodes.report.plots import PLOTS, inline_svg, render, save
 from torchmodes.results.records import Interval
@@ -135,15 +135,15 @@ def test_the_heat_map_never_mixes_machines_and_needs_two_models() -> None:
     elsewhere["machine"]["host"] = "bench-2"
     one = make_record(SEVERAL.format("gpt2", "fx", 1))
     other = make_record(SEVERAL.format("resnet50", "fx", 1), environment=elsewhere)
-    assert grids(make_report_data([one, other])) == []
+    assert heat_maps(make_report_data([one, other])) == []
     together = make_record(SEVERAL.format("resnet50", "fx", 1))
-    assert len(grids(make_report_data([one, together]))) == 1
+    assert len(heat_maps(make_report_data([one, together]))) == 1
 
 
 def test_lines_over_batch_sizes_need_two_of_them() -> None:
     data = several_models(fx=1.2)
-    for subject in data.subjects:
-        assert list(lines(data, subject)) == [("eager", "fp32"), ("fx", "fp32")]
+    for deployment in data.deployments:
+        assert list(lines(data, deployment)) == [("eager", "fp32"), ("fx", "fp32")]
     assert not PLOTS["batches"].has_data(make_report_data(house_price_records()))
 
 

@@ -20,8 +20,8 @@ from torchmodes.profiling.reading import (
     SummaryFile,
     read_content,
 )
-from torchmodes.report.conditions import Machine, machine_of
-from torchmodes.report.judging import Judged, Subject, judge
+from torchmodes.report.environments import Machine, machine_of
+from torchmodes.report.verdicts import Deployment, JudgedRecord, judge
 from torchmodes.results.reading import CorruptFile, Unreadable, read_table
 from torchmodes.results.records import Record, read_whole_records
 from torchmodes.studies.results import read_study
@@ -67,7 +67,7 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
-class Profile:
+class CaseProfile:
     """Files that explain one case.
 
     Attributes
@@ -117,9 +117,9 @@ class ReportData:
         Other files without which a part of the report is left out.
     """
 
-    cases: tuple[Judged, ...]
+    cases: tuple[JudgedRecord, ...]
     trainings: tuple[TrainingRun, ...]
-    profiles: tuple[Profile, ...]
+    profiles: tuple[CaseProfile, ...]
     config: Mapping[str, Any]
     studies: tuple[Study, ...] = ()
     data_digest: str | None = None
@@ -142,9 +142,9 @@ class ReportData:
         return sorted({*(judged.machine for judged in self.cases), *of_trainings})
 
     @property
-    def subjects(self) -> list[Subject]:
+    def deployments(self) -> list[Deployment]:
         """What the cases are about, in order."""
-        return list(dict.fromkeys(judged.subject for judged in self.cases))
+        return list(dict.fromkeys(judged.deployment for judged in self.cases))
 
     @property
     def environments(self) -> list[Mapping[str, Any]]:
@@ -153,20 +153,20 @@ class ReportData:
         return [e for e in (*found, *(run.environment for run in self.trainings)) if e]
 
     def excerpt(self) -> ReportData:
-        """Return the same with `CASES_SHOWN` cases at the most: whole subjects, the first ones."""
+        """Return the same with `CASES_SHOWN` cases at the most: whole deployments, the first."""
         if len(self.cases) <= CASES_SHOWN:
             return self
-        kept: list[Judged] = []
-        for _, members in groupby(self.cases, key=lambda judged: judged.subject):
+        kept: list[JudgedRecord] = []
+        for _, members in groupby(self.cases, key=lambda judged: judged.deployment):
             cases = list(members)
             if kept and len(kept) + len(cases) > CASES_SHOWN:
                 break
             kept += cases
         return replace(self, cases=tuple(kept[:CASES_SHOWN]))
 
-    def about(self, subject: Subject) -> ReportData:
-        """Return the same with the cases of one subject only."""
-        return replace(self, cases=tuple(c for c in self.cases if c.subject == subject))
+    def about(self, deployment: Deployment) -> ReportData:
+        """Return the same with the cases of one deployment only."""
+        return replace(self, cases=tuple(c for c in self.cases if c.deployment == deployment))
 
 
 def load_report_data(
@@ -231,7 +231,7 @@ def make_report_data(
     records: Iterable[Record],
     *,
     trainings: Iterable[TrainingRun] = (),
-    profiles: Iterable[Profile] = (),
+    profiles: Iterable[CaseProfile] = (),
     config: Mapping[str, Any] | None = None,
     studies: Iterable[Study] = (),
     data_digest: str | None = None,
@@ -304,11 +304,11 @@ def _digest(table: Path, missed: list[Unreadable]) -> str | None:
         return None
 
 
-def _read_profiles(folders: Iterable[Path]) -> list[Profile]:
+def _read_profiles(folders: Iterable[Path]) -> list[CaseProfile]:
     return [_read_profile(folder) for folder in folders]
 
 
-def _read_profile(folder: Path) -> Profile:
+def _read_profile(folder: Path) -> CaseProfile:
     """Read a profile; a broken file costs no more than what it holds."""
     broken: list[str] = []
 
@@ -317,7 +317,7 @@ def _read_profile(folder: Path) -> Profile:
         return _or_broken(read, path, broken) if path.exists() else None
 
     summary = there("summary.json", lambda path: read_content(path, SummaryFile)) or {}
-    return Profile(
+    return CaseProfile(
         case=parse_case(folder.as_posix()),
         traces=tuple(sorted([*folder.glob("*trace.json"), *folder.glob("*trace.json.gz")])),
         operators=there("operators.csv", _read_operators),

@@ -9,18 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from torchmodes.report.advice import speed_up, statistics_of
-from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData
-from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import DASH, NOTHING, TIMES, listing, plural, ratio_digits
-from torchmodes.report.words import verdict
+from torchmodes.report.environments import Machine
+from torchmodes.report.formatting import DASH, NOTHING, TIMES, listing, plural, ratio_digits
+from torchmodes.report.recommendation import speed_up, statistics_of
+from torchmodes.report.sentences import verdict
+from torchmodes.report.verdicts import JudgedRecord
 
 _FEWEST_GROUPS = 2
 
 
 @dataclass(frozen=True)
-class Finding:
+class ModeFinding:
     """What one mode did on one device, in one task.
 
     Attributes
@@ -33,8 +33,8 @@ class Finding:
 
     name: str
     mode: str
-    competitors: tuple[Judged, ...]
-    others: tuple[Judged, ...]
+    competitors: tuple[JudgedRecord, ...]
+    others: tuple[JudgedRecord, ...]
 
     @property
     def advice(self) -> str:
@@ -55,7 +55,7 @@ class Finding:
         return "no gain shown"
 
     @property
-    def faster(self) -> tuple[Judged, ...]:
+    def faster(self) -> tuple[JudgedRecord, ...]:
         """The cases in which it is faster."""
         return tuple(judged for judged in self.competitors if judged.verdict == "faster")
 
@@ -105,7 +105,7 @@ class Hardware:
     device: str
     task: str
     groups: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ModeFinding, ...]
 
     @property
     def title(self) -> str:
@@ -137,7 +137,7 @@ class Hardware:
 def advice_by_hardware(data: ReportData) -> list[Hardware]:
     """Return what each mode did on each hardware, where that is over two groups or more."""
 
-    def where(judged: Judged) -> tuple[Machine, str, str]:
+    def where(judged: JudgedRecord) -> tuple[Machine, str, str]:
         return judged.machine, judged.case.device, judged.case.task
 
     found = []
@@ -150,12 +150,12 @@ def advice_by_hardware(data: ReportData) -> list[Hardware]:
     return found
 
 
-def _findings(cases: Iterable[Judged]) -> Iterable[Finding]:
-    def mode(judged: Judged) -> tuple[str, str]:
+def _findings(cases: Iterable[JudgedRecord]) -> Iterable[ModeFinding]:
+    def mode(judged: JudgedRecord) -> tuple[str, str]:
         return judged.case.mode, judged.name
 
     candidates = [judged for judged in cases if not judged.case.is_baseline]
     for (name, shown), members in groupby(sorted(candidates, key=mode), key=mode):
         own = list(members)
         competing = tuple(judged for judged in own if judged.competes)
-        yield Finding(shown, name, competing, tuple(j for j in own if not j.competes))
+        yield ModeFinding(shown, name, competing, tuple(j for j in own if not j.competes))

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchmodes.report import words
-from torchmodes.report.advice import statistics_of
+from torchmodes.report import sentences
 from torchmodes.report.data import CASES_SHOWN, ReportData
+from torchmodes.report.formatting import NOTHING, duration, estimate, ratio_range, size
 from torchmodes.report.hardware import advice_by_hardware
-from torchmodes.report.judging import Judged
 from torchmodes.report.problems import all_well, problems
-from torchmodes.report.quantities import NOTHING, duration, estimate, ratio_range, size
+from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.sections import answers, case_warnings
+from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.writing import write_atomically
 
 _JOINER = "\N{WORD JOINER}"
@@ -47,7 +47,7 @@ def render_summary(data: ReportData) -> str:
     shown = data.excerpt()
     parts = [
         "# Which PyTorch execution mode to ship",
-        f"{words.counts(data.cases, unreadable=len(data.unreadable_cases))}. {_measured_on(data)}",
+        f"{_counts(data)} {_measured_on(data)}",
         ""
         if shown is data
         else f"Shown are {len(shown.cases):,} of them, those of the first models;"
@@ -74,6 +74,10 @@ _CASE_HEAD = (
 )
 
 
+def _counts(data: ReportData) -> str:
+    return f"{sentences.counts(data.cases, unreadable=len(data.unreadable_cases))}."
+
+
 def _measured_on(data: ReportData) -> str:
     machines = [markdown_text(str(machine)) for machine in data.machines]
     if len(machines) == 1:
@@ -89,31 +93,30 @@ def _measured_on(data: ReportData) -> str:
 def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
     several = len(data.machines) > 1
     for found in answers(shown):
-        where = f" on {found.subject.machine}" if several else ""
-        for advice in found.advices:
-            title = f"{words.subject(found.subject)} · batch {advice.group.batch_size:,}{where}"
-            yield f"## {markdown_text(title)}"
-            said = [f"**{words.headline(advice)}.** {words.reason(advice)}"]
-            said += filter(None, [words.still_open(advice)])
+        for recommendation in found.recommendations:
+            yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
+            said = [f"**{sentences.headline(recommendation)}.** {sentences.reason(recommendation)}"]
+            said += filter(None, [sentences.still_open(recommendation)])
             yield markdown_text(" ".join(said))
-            if advice.best is not None:
-                best = advice.best
+            if recommendation.best is not None:
+                best = recommendation.best
                 entries = [
-                    ("Cold start", words.cold_start(best)),
-                    ("Memory", words.memory(best)),
-                    ("Break-even", words.break_even(best)),
-                    ("Numerics", words.numerics(best)),
-                    ("Runner-up", words.runner_up(advice)),
-                    ("Best in fp32", words.best_fp32(advice)),
-                    ("Noise", words.noise(advice.group)),
+                    ("Cold start", sentences.cold_start(best)),
+                    ("Memory", sentences.memory(best)),
+                    ("Break-even", sentences.break_even(best)),
+                    ("Numerics", sentences.numerics(best)),
+                    ("Runner-up", sentences.runner_up(recommendation)),
+                    ("Best in fp32", sentences.best_fp32(recommendation)),
+                    ("Noise", sentences.noise(recommendation.group)),
                 ]
                 yield "\n".join(
                     f"- {name}: {markdown_text(value)}" for name, value in entries if value
                 )
-        if found.picks:
-            picks = [words.pick(pick) for pick in found.picks]
+        if found.best_cases:
+            best_cases = [sentences.best_case(best_case) for best_case in found.best_cases]
             yield "\n".join(
-                f"- {title}: {markdown_text(f'{which}, {value}')}" for title, which, value in picks
+                f"- {title}: {markdown_text(f'{which}, {value}')}"
+                for title, which, value in best_cases
             )
 
 
@@ -124,8 +127,8 @@ def _hardware(data: ReportData) -> Iterable[str]:
         yield "\n".join(f"- {markdown_text(f'{one.title}: {one.said}')}" for one in found)
 
 
-def _case_row(judged: Judged) -> list[str | Code]:
-    result = words.verdict(judged)
+def _case_row(judged: JudgedRecord) -> list[str | Code]:
+    result = sentences.verdict(judged)
     if judged.withdrawn:
         result += f" (alone: {judged.record.verdict})"
     row: list[str | Code] = [Code(str(judged.case)), result]
@@ -139,7 +142,7 @@ def _case_row(judged: Judged) -> list[str | Code]:
         ]
     else:
         row += [NOTHING] * 4
-    return [*row, duration(judged.cold_s), size(judged.memory_bytes), words.break_even(judged)]
+    return [*row, duration(judged.cold_s), size(judged.memory_bytes), sentences.break_even(judged)]
 
 
 def _trainings(data: ReportData) -> Iterable[str]:

@@ -11,14 +11,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from torchmodes.report import style
-from torchmodes.report.advice import group_cases
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.figures.batches import draw_batches, has_batches
 from torchmodes.report.figures.comparison import draw_latency, draw_speed_up, draw_throughput
 from torchmodes.report.figures.cost import costed, draw_break_even, draw_cost, paying
-from torchmodes.report.figures.heat import draw_heat, grids
+from torchmodes.report.figures.heat import draw_heat, heat_maps
 from torchmodes.report.figures.losses import draw_losses, trained
 from torchmodes.report.figures.panels import message_figure
+from torchmodes.report.recommendation import group_cases
 from torchmodes.results.records import Record
 
 
@@ -56,7 +56,7 @@ PLOTS: dict[str, Plot] = {
     "speed_up": Plot("Speed-up over eager", draw_speed_up, _any_measured),
     "latency": Plot("Distribution of latencies", draw_latency, _any_samples),
     "throughput": Plot("Items per second", draw_throughput, _any_measured),
-    "heat_map": Plot("Modes by models", draw_heat, lambda data: bool(grids(data))),
+    "heat_map": Plot("Modes by models", draw_heat, lambda data: bool(heat_maps(data))),
     "batches": Plot("Latency and throughput against batch size", draw_batches, has_batches),
     "cost": Plot(
         "Cold start and memory", draw_cost, lambda data: any(map(costed, group_cases(data.cases)))

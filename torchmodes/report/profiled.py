@@ -13,8 +13,8 @@ from torchmodes.planning.cases import Case
 from torchmodes.profiling.chrome import SPANS
 from torchmodes.profiling.files import TABLES
 from torchmodes.profiling.reading import OverviewFile, SummaryFile, read_content
-from torchmodes.report.conditions import mapping
-from torchmodes.report.particulars import distortion, missing_parts
+from torchmodes.report.environments import mapping
+from torchmodes.report.sentences import distortion, missing_parts
 from torchmodes.results.reading import read_table
 
 OPERATORS = "operators"

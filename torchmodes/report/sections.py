@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from torchmodes.planning.cases import Case
-from torchmodes.report import words
-from torchmodes.report.advice import Advice, Pick, advise, group_cases, picks
-from torchmodes.report.conditions import (
+from torchmodes.report import sentences
+from torchmodes.report.data import CASES_SHOWN, ReportData
+from torchmodes.report.environments import (
     Condition,
     Machine,
     conditions,
@@ -25,15 +25,21 @@ from torchmodes.report.conditions import (
     machine_of,
     short_names,
 )
-from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.hardware import advice_by_hardware
-from torchmodes.report.judging import Judged, Subject
 from torchmodes.report.plots import PLOTS, InlineFigure, inline_svg, render
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
+from torchmodes.report.recommendation import (
+    BestCase,
+    ModeRecommendation,
+    best_cases,
+    group_cases,
+    recommend,
+)
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
+from torchmodes.report.verdicts import Deployment, JudgedRecord
 from torchmodes.report.why import section_why
 
 _FEW_GROUPS = 8
@@ -42,7 +48,7 @@ _CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """One section: its anchor (and template), its title, and what it shows; None: leave it out."""
 
     name: str
@@ -52,11 +58,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Answers:
-    """The advice for every batch size of one subject, and the picks across them."""
+    """The recommendation for every batch size of one deployment, and the best cases across them."""
 
-    subject: Subject
-    advices: tuple[Advice, ...]
-    picks: tuple[Pick, ...]
+    deployment: Deployment
+    recommendations: tuple[ModeRecommendation, ...]
+    best_cases: tuple[BestCase, ...]
 
 
 @dataclass(frozen=True)
@@ -117,12 +123,12 @@ _CAPTIONS = {
 
 
 def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
-    """Show what to ship per group, and the picks per subject."""
+    """Show what to ship per group, and the best cases per deployment."""
     found = answers(data)
     return {
         "answers": found,
-        "detailed": set(data.excerpt().subjects),
-        "many": sum(len(a.advices) for a in found) > _FEW_GROUPS,
+        "detailed": set(data.excerpt().deployments),
+        "many": sum(len(a.recommendations) for a in found) > _FEW_GROUPS,
         "hardware": advice_by_hardware(data),
     }
 
@@ -141,12 +147,12 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
             for name in Facets.of([judged.case for judged in data.cases]).varying
         },
         "machines": sorted(short_names(data.machines).values()),
-        "verdicts": sorted({words.verdict(judged) for judged in shown.cases}),
+        "verdicts": sorted({sentences.verdict(judged) for judged in shown.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
         "heat": inline_figure("heat_map", shown, prefix="heat", cases=shown.cases)
         if PLOTS["heat_map"].has_data(shown)
         else None,
-        "figures": _figures_by_subject(shown, ("speed_up", "batches", "throughput", "latency")),
+        "figures": _figures_by_deployment(shown, ("speed_up", "batches", "throughput", "latency")),
     }
 
 
@@ -156,7 +162,7 @@ def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
     costed = [judged for judged in shown.cases if judged.record.cost is not None]
     if not costed:
         return None
-    return {"cases": costed, "figures": _figures_by_subject(shown, ("cost", "break_even"))}
+    return {"cases": costed, "figures": _figures_by_deployment(shown, ("cost", "break_even"))}
 
 
 def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -209,24 +215,24 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
     }
 
 
-SECTIONS: tuple[Section, ...] = (
-    Section("ship", "Ship this", section_ship),
-    Section("compare", "Compare", section_compare),
-    Section("cost", "Cost", section_cost),
-    Section("right", "Right", section_right),
-    Section("why", "Why", section_why),
-    Section("studies", "Studies", section_studies),
-    Section("missing", "Not measured", section_missing),
-    Section("reproduce", "Reproduce", section_reproduce),
+SECTIONS: tuple[PageSection, ...] = (
+    PageSection("ship", "Ship this", section_ship),
+    PageSection("compare", "Compare", section_compare),
+    PageSection("cost", "Cost", section_cost),
+    PageSection("right", "Right", section_right),
+    PageSection("why", "Why", section_why),
+    PageSection("studies", "Studies", section_studies),
+    PageSection("missing", "Not measured", section_missing),
+    PageSection("reproduce", "Reproduce", section_reproduce),
 )
 
 
 def answers(data: ReportData) -> list[Answers]:
-    """Return the advice and the picks for every subject."""
+    """Return the recommendation and the best cases for every deployment."""
     found = []
-    for subject in data.subjects:
-        advices = tuple(map(advise, group_cases(data.about(subject).cases)))
-        found.append(Answers(subject, advices, tuple(picks(advices))))
+    for deployment in data.deployments:
+        recommendations = tuple(map(recommend, group_cases(data.about(deployment).cases)))
+        found.append(Answers(deployment, recommendations, tuple(best_cases(recommendations))))
     return found
 
 
@@ -254,37 +260,37 @@ def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
     """Return each warning with the cases it is about, the most frequent first."""
     found: dict[str, list[str]] = {}
     for judged in data.cases:
-        for warning in words.warnings(judged):
+        for warning in sentences.warnings(judged):
             found.setdefault(warning, []).append(str(judged.case))
     return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
 
 
 def inline_figure(
-    name: str, data: ReportData, *, prefix: str, cases: Sequence[Judged] = ()
+    name: str, data: ReportData, *, prefix: str, cases: Sequence[JudgedRecord] = ()
 ) -> InlineFigure:
     """Draw a figure to stand in the page."""
-    label = words.figure_label(name, PLOTS[name].title, cases)
+    label = sentences.figure_label(name, PLOTS[name].title, cases)
     svg = inline_svg(render(name, data), prefix=prefix, label=label)
     return InlineFigure(svg, PLOTS[name].title, _CAPTIONS[name])
 
 
-def _figures_by_subject(
+def _figures_by_deployment(
     data: ReportData, names: Sequence[str]
-) -> list[tuple[Subject, list[InlineFigure]]]:
-    """Draw figures for each subject that has data for them.
+) -> list[tuple[Deployment, list[InlineFigure]]]:
+    """Draw figures for each deployment that has data for them.
 
     Where throughput is drawn against batch size, its bars would say the same again.
     """
     shown = []
-    for number, subject in enumerate(data.subjects):
-        part = data.about(subject)
+    for number, deployment in enumerate(data.deployments):
+        part = data.about(deployment)
         figures = [
             inline_figure(name, part, prefix=f"{name}-{number}", cases=part.cases)
             for name in names
             if PLOTS[name].has_data(part) and not (name == "throughput" and has_batches(part))
         ]
         if figures:
-            shown.append((subject, figures))
+            shown.append((deployment, figures))
     return shown
 
 

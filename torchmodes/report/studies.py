@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torchmodes.planning.cases import Case, case_from
-from torchmodes.report.conditions import mapping
 from torchmodes.report.data import ReportData, Study
+from torchmodes.report.environments import mapping
 from torchmodes.report.figures.studies import draw_study
-from torchmodes.report.plots import inline_svg
-from torchmodes.report.quantities import (
+from torchmodes.report.formatting import (
     NOTHING,
     TOO_NOISY,
     duration,
@@ -23,11 +22,12 @@ from torchmodes.report.quantities import (
     ratio,
     ratio_range,
 )
+from torchmodes.report.plots import inline_svg
 from torchmodes.results.records import Interval
 
 
 @dataclass(frozen=True)
-class Finding:
+class StudyFinding:
     """What a study found: a title, a sentence or two, and the figures behind them.
 
     `svg` is its figure as it stands in the page, empty until it is drawn.
@@ -40,7 +40,7 @@ class Finding:
     svg: str = ""
 
 
-def findings(data: ReportData) -> list[Finding]:
+def findings(data: ReportData) -> list[StudyFinding]:
     """Return the findings of every study that the report knows how to tell."""
     return [_drawn(study, data) for study in data.studies if study.name in TOLD]
 
@@ -56,7 +56,7 @@ def _judged(content: Mapping[str, Any], data: ReportData) -> Mapping[str, Any]:
     return {**content, "cases": entries} if entries else content
 
 
-def _drawn(study: Study, data: ReportData) -> Finding:
+def _drawn(study: Study, data: ReportData) -> StudyFinding:
     content = _judged(study.content, data)
     finding = TOLD[study.name](content)
     svg = inline_svg(
@@ -67,7 +67,7 @@ def _drawn(study: Study, data: ReportData) -> Finding:
     return replace(finding, svg=svg)
 
 
-def tell_compile_cost(content: Mapping[str, Any]) -> Finding:
+def tell_compile_cost(content: Mapping[str, Any]) -> StudyFinding:
     """Tell what a second start costs when the first has filled the compile caches."""
     rows, saved = [], []
     for entry in map(mapping, content.get("cases") or []):
@@ -85,7 +85,7 @@ def tell_compile_cost(content: Mapping[str, Any]) -> Finding:
         )
         if known:
             saved.append((_name(case), cold, warm))
-    return Finding(
+    return StudyFinding(
         title="A second start, from a warm compile cache",
         text=_warm_start(saved, len(rows)),
         columns=("Case", "Cold start", "Warm start", "Cold / warm", "Why not"),
@@ -93,7 +93,7 @@ def tell_compile_cost(content: Mapping[str, Any]) -> Finding:
     )
 
 
-def tell_inference_context(content: Mapping[str, Any]) -> Finding:
+def tell_inference_context(content: Mapping[str, Any]) -> StudyFinding:
     """Tell what grad mode and no_grad cost beside inference_mode."""
     rows, costly, free, open_ = [], [], [], []
     for entry in map(mapping, content.get("cases") or []):
@@ -120,7 +120,7 @@ def tell_inference_context(content: Mapping[str, Any]) -> Finding:
         sentences.append(f"It made no difference that matters: {listing(free)}.")
     if open_:
         sentences.append(f"Not resolved: {listing(open_)}.")
-    return Finding(
+    return StudyFinding(
         title="Inference context: grad, no_grad or inference_mode",
         text=" ".join(sentences) or "No context but inference_mode was measured.",
         columns=("Model", "Context", "Latency", "Speed", "95 % interval", "Verdict"),
@@ -128,7 +128,7 @@ def tell_inference_context(content: Mapping[str, Any]) -> Finding:
     )
 
 
-def tell_batch_scaling(content: Mapping[str, Any]) -> Finding:
+def tell_batch_scaling(content: Mapping[str, Any]) -> StudyFinding:
     """Tell from which batch size on more throughput is bought with latency alone."""
     rows, knees, rising = [], [], []
     for series in map(mapping, content.get("series") or []):
@@ -160,7 +160,7 @@ def tell_batch_scaling(content: Mapping[str, Any]) -> Finding:
         sentences.append(
             f"Throughput still rose up to the largest batch measured: {listing(rising)}."
         )
-    return Finding(
+    return StudyFinding(
         title="Batch size: latency against throughput",
         text=" ".join(sentences) or "No case was measured at two batch sizes or more.",
         columns=("Case", "Batch", "Latency", "Throughput", ""),
@@ -168,7 +168,7 @@ def tell_batch_scaling(content: Mapping[str, Any]) -> Finding:
     )
 
 
-def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
+def tell_thread_scaling(content: Mapping[str, Any]) -> StudyFinding:
     """Tell what several threads bring over one."""
     rows, told = [], []
     for entry in map(mapping, content.get("cases") or []):
@@ -197,7 +197,7 @@ def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
                 else f"{name} runs {ratio(gain.estimate)} as fast with {last['threads']} as with"
                 " one"
             )
-    return Finding(
+    return StudyFinding(
         title="Threads: what each further one brings",
         text=f"{listing(told)}." if told else "No case was measured with several threads.",
         columns=("Case", "Threads", "Latency", "Over one thread", "95 % interval"),
@@ -205,7 +205,7 @@ def tell_thread_scaling(content: Mapping[str, Any]) -> Finding:
     )
 
 
-def tell_dynamic_shapes(content: Mapping[str, Any]) -> Finding:
+def tell_dynamic_shapes(content: Mapping[str, Any]) -> StudyFinding:
     """Tell how often a change of the batch size compiled again, and what that cost."""
     rows, told = [], {}
     for entry in map(mapping, content.get("cases") or []):
@@ -229,7 +229,7 @@ def tell_dynamic_shapes(content: Mapping[str, Any]) -> Finding:
                 f" {plural(entry['recompiles'], 'time')} (slowest call after the first"
                 f" {duration(entry['spike_s'])})"
             )
-    return Finding(
+    return StudyFinding(
         title="Changing batch sizes under torch.compile",
         text=" ".join(f"{name}, its batch size changing: {listing(t)}." for name, t in told.items())
         or "No case ran.",
@@ -241,7 +241,7 @@ def tell_dynamic_shapes(content: Mapping[str, Any]) -> Finding:
     )
 
 
-TOLD: dict[str, Callable[[Mapping[str, Any]], Finding]] = {
+TOLD: dict[str, Callable[[Mapping[str, Any]], StudyFinding]] = {
     "batch_scaling": tell_batch_scaling,
     "compile_cost": tell_compile_cost,
     "dynamic_shapes": tell_dynamic_shapes,

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from torchmodes.planning.cases import case_at
-from torchmodes.report.conditions import mapping
-from torchmodes.report.judging import Judged, judge
+from torchmodes.report.environments import mapping
+from torchmodes.report.verdicts import JudgedRecord, judge
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Interval, Latency, Record
 from torchmodes.results.writing import write_atomically
@@ -101,7 +101,9 @@ def summary_table(records: Sequence[Record], unreadable: Sequence[Unreadable] = 
     return judged_table(judge(records), unreadable)
 
 
-def judged_table(cases: Sequence[Judged], unreadable: Sequence[Unreadable] = ()) -> pd.DataFrame:
+def judged_table(
+    cases: Sequence[JudgedRecord], unreadable: Sequence[Unreadable] = ()
+) -> pd.DataFrame:
     """Return the tidy table of cases that are judged already."""
     rows = [*map(_row, cases), *map(_unreadable_row, unreadable)]
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
@@ -130,7 +132,7 @@ def _unreadable_row(one: Unreadable) -> dict[str, Any]:
     return told if case is None else {**case.identity(), **told}
 
 
-def _row(judged: Judged) -> dict[str, Any]:
+def _row(judged: JudgedRecord) -> dict[str, Any]:
     record = judged.record
     row: dict[str, Any] = {
         **record.case.model_dump(),
@@ -191,7 +193,7 @@ def _latency(latency: Latency) -> dict[str, Any]:
     }
 
 
-def _environment(judged: Judged) -> dict[str, Any]:
+def _environment(judged: JudgedRecord) -> dict[str, Any]:
     environment = judged.record.environment
     versions, git = mapping(environment.get("versions")), mapping(environment.get("git"))
     machine = judged.machine

@@ -10,12 +10,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from torchmodes.report import words
-from torchmodes.report.advice import Advice, advise, group_cases, statistics_of
+from torchmodes.report import sentences
 from torchmodes.report.data import ReportData
-from torchmodes.report.judging import Judged
+from torchmodes.report.formatting import duration, estimate, plural, ratio_range
 from torchmodes.report.problems import Problem, bad, problems
-from torchmodes.report.quantities import duration, estimate, plural, ratio_range
+from torchmodes.report.recommendation import (
+    ModeRecommendation,
+    group_cases,
+    recommend,
+    statistics_of,
+)
+from torchmodes.report.verdicts import JudgedRecord
 
 REPORT = Path("reports/report.html")
 
@@ -45,12 +50,12 @@ def print_summary(data: ReportData, console: Console | None = None) -> None:
     groups = group_cases(data.cases)
     for group in groups:
         console.print()
-        console.print(_group_table(advise(group), several=len(data.machines) > 1))
+        console.print(_group_table(recommend(group), several=len(data.machines) > 1))
     if not groups:
         console.print("No case was benchmarked.")
     console.print()
     console.print(_counts(data))
-    if (busy := words.without_verdict(data.cases)) is not None:
+    if (busy := sentences.without_verdict(data.cases)) is not None:
         console.print(Text(busy, "bold yellow"))
     failed = bad(problems(data))
     if failed:
@@ -69,13 +74,15 @@ def _ending(failed: int, *, strict: bool) -> str:
     return f"{plural(failed, 'result')} failed, wrong or unreadable; {ends}."
 
 
-def _group_table(advice: Advice, *, several: bool) -> Table:
-    group = advice.group
-    where = f" on {group.subject.machine}" if several else ""
-    title = Text(f"{words.subject(group.subject)} · batch {group.batch_size:,}{where}", "bold")
+def _group_table(recommendation: ModeRecommendation, *, several: bool) -> Table:
+    group = recommendation.group
+    where = f" on {group.deployment.machine}" if several else ""
+    title = Text(
+        f"{sentences.deployment(group.deployment)} · batch {group.batch_size:,}{where}", "bold"
+    )
     table = Table(
         title=title,
-        caption=Text(f"{words.headline(advice)}. {words.reason(advice)}"),
+        caption=Text(f"{sentences.headline(recommendation)}. {sentences.reason(recommendation)}"),
         caption_style="default",
         caption_justify="left",
         title_justify="left",
@@ -92,9 +99,9 @@ def _group_table(advice: Advice, *, several: bool) -> Table:
     return table
 
 
-def _row(judged: Judged) -> list[Text]:
-    verdict = words.verdict(judged)
-    sign = f"{words.SIGNS[verdict]} " if verdict in words.SIGNS else ""
+def _row(judged: JudgedRecord) -> list[Text]:
+    verdict = sentences.verdict(judged)
+    sign = f"{sentences.SIGNS[verdict]} " if verdict in sentences.SIGNS else ""
     cells = [Text(judged.name), Text(f"{sign}{verdict}", _STYLES.get(verdict, "default"))]
     if not judged.measured:
         return cells
@@ -109,7 +116,7 @@ def _row(judged: Judged) -> list[Text]:
 
 
 def _counts(data: ReportData) -> Text:
-    return Text(f"{words.counts(data.cases, unreadable=len(data.unreadable_cases))}.")
+    return Text(f"{sentences.counts(data.cases, unreadable=len(data.unreadable_cases))}.")
 
 
 def _failures(failed: list[Problem]) -> Panel:

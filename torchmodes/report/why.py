@@ -12,11 +12,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from torchmodes.report import style
-from torchmodes.report.data import Profile, ReportData
+from torchmodes.report.data import CaseProfile, ReportData
 from torchmodes.report.figures.profiles import draw_layers, draw_parts
 from torchmodes.report.figures.roofline import draw_roofline, placed_points
+from torchmodes.report.formatting import duration, percent
 from torchmodes.report.plots import InlineFigure, inline_svg
-from torchmodes.report.quantities import duration, percent
 
 ROWS_OF_A_DIFF = 10
 _FILES = (
@@ -39,7 +39,7 @@ class Explained:
         The icicle, where the mode runs modules.
     """
 
-    profile: Profile
+    profile: CaseProfile
     traces: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     operators: pd.DataFrame | None
@@ -93,7 +93,7 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     }
 
 
-def _explained(profile: Profile, page: Path, number: int) -> Explained:
+def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
     folders = {trace.parent for trace in profile.traces}
     files = [
         (name, _link(folder / name, page))

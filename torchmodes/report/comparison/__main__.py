@@ -19,9 +19,9 @@ from rich.console import Console
 
 from torchmodes.report.comparison.changes import Comparison, compare
 from torchmodes.report.comparison.pages import write_comparison
-from torchmodes.report.comparison.runs import load_run
+from torchmodes.report.comparison.runs import load_compared_run
 from torchmodes.report.comparison.terminal import print_comparison
-from torchmodes.report.quantities import plural
+from torchmodes.report.formatting import plural
 from torchmodes.results.writing import print_anything
 
 CANNOT_COMPARE = 2
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    base, *more = [load_run(path) for path in options.base]
-    this = load_run(options.this)
+    base, *more = [load_compared_run(path) for path in options.base]
+    this = load_compared_run(options.this)
     comparison = compare(base, this, minimum_effect=options.minimum_effect)
     print_comparison(comparison)
     runs = [base, *more, this]

@@ -16,8 +16,8 @@ from torchmodes.planning.cases import Case
 from torchmodes.report import style
 from torchmodes.report.comparison.changes import Change, Comparison
 from torchmodes.report.comparison.effects import as_interval, case_effect
-from torchmodes.report.comparison.runs import Run
-from torchmodes.report.comparison.words import group
+from torchmodes.report.comparison.runs import ComparedRun
+from torchmodes.report.comparison.sentences import group
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
@@ -65,7 +65,7 @@ def draw_changes(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def draw_history(runs: Sequence[Run]) -> Figure | None:
+def draw_history(runs: Sequence[ComparedRun]) -> Figure | None:
     """Draw each mode's speed-up over eager in every run; None where no case stands in two.
 
     Parameters
@@ -126,7 +126,7 @@ def _change_row(ax: Axes, row: int, change: Change) -> None:
     ratio_mark(ax, row, ratio, mode=change.case.mode, outcome=change.outcome)
 
 
-def _series(runs: Sequence[Run]) -> dict[Case, dict[int, Interval]]:
+def _series(runs: Sequence[ComparedRun]) -> dict[Case, dict[int, Interval]]:
     """Return each case's speed-up by the number of its run, of cases that stand in two or more."""
     found: dict[Case, dict[int, Interval]] = {}
     for index, run in enumerate(runs):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torchmodes.report.comparison import words
+from torchmodes.report.comparison import sentences
 from torchmodes.report.comparison.changes import OUTCOMES, Change, Comparison
 from torchmodes.report.comparison.figures import draw_changes, draw_history
-from torchmodes.report.comparison.runs import Run
+from torchmodes.report.comparison.runs import ComparedRun
+from torchmodes.report.formatting import NOTHING, duration, ratio
 from torchmodes.report.html import render_template
 from torchmodes.report.markdown import Code, markdown_table, markdown_text
 from torchmodes.report.plots import inline_svg
-from torchmodes.report.quantities import NOTHING, duration, ratio
 from torchmodes.report.sections import Facets, InlineFigure
 from torchmodes.results.writing import write_atomically
 
@@ -30,19 +30,19 @@ _CAPTIONS = {
 
 
 def write_comparison(
-    comparison: Comparison, *, html: Path, markdown: Path, history: Sequence[Run] = ()
+    comparison: Comparison, *, html: Path, markdown: Path, history: Sequence[ComparedRun] = ()
 ) -> None:
     """Write both; `history` has all runs, in order, where there are more than two."""
     write_atomically(Path(html), render_comparison(comparison, history=history))
     write_atomically(Path(markdown), render_markdown(comparison))
 
 
-def render_comparison(comparison: Comparison, *, history: Sequence[Run] = ()) -> str:
+def render_comparison(comparison: Comparison, *, history: Sequence[ComparedRun] = ()) -> str:
     """Return the comparison as HTML: the same records give the same text."""
     return render_template(
         "comparison.html.j2",
         comparison=comparison,
-        said=words,
+        said=sentences,
         changes=ordered(comparison),
         facets=Facets.of([change.case for change in comparison.changes]),
         figures=list(_figures(comparison, history)),
@@ -56,18 +56,18 @@ def render_markdown(comparison: Comparison) -> str:
         "# Two runs compared",
         *(
             f"**{markdown_text(warning)}**"
-            for warning in filter(None, [words.machines(comparison)])
+            for warning in filter(None, [sentences.machines(comparison)])
         ),
-        f"{words.headline(comparison)}. {words.counts(comparison)}.",
+        f"{sentences.headline(comparison)}. {sentences.counts(comparison)}.",
         markdown_text(f"There: {comparison.base.title}. Here: {comparison.this.title}."),
         "## What is different around them",
         _differences(comparison),
         "## Cases",
-        words.METHOD,
+        sentences.METHOD,
         markdown_table(HEAD, [_row(change) for change in ordered(comparison)]),
         "## Eager itself",
         "\n".join(
-            f"- {markdown_text(words.group(change.case))}: {markdown_text(words.eager(change))}"
+            f"- {markdown_text(f'{sentences.group(change.case)}: {sentences.eager(change)}')}"
             for change in comparison.eager
         )
         or "No case was measured in both runs.",
@@ -83,12 +83,12 @@ def ordered(comparison: Comparison) -> list[Change]:
     return sorted(comparison.changes, key=lambda c: (OUTCOMES.index(c.outcome), c.case))
 
 
-def _figures(comparison: Comparison, history: Sequence[Run]) -> Iterator[InlineFigure]:
+def _figures(comparison: Comparison, history: Sequence[ComparedRun]) -> Iterator[InlineFigure]:
     drawn = {
         "changes": (
             draw_changes(comparison),
             "Change of speed-ups",
-            words.figure_label(comparison),
+            sentences.figure_label(comparison),
         ),
         "history": (
             draw_history(history) if len(history) > 2 else None,
@@ -111,13 +111,13 @@ def _differences(comparison: Comparison) -> str:
 def _row(change: Change) -> list[str | Code]:
     return [
         Code(str(change.case)),
-        words.sign(change),
-        *words.change_text(change),
-        words.margin_text(change),
+        sentences.sign(change),
+        *sentences.change_text(change),
+        sentences.margin_text(change),
         duration(change.base_s),
         duration(change.this_s),
         ratio(change.took),
-        words.notes(change) or NOTHING,
+        sentences.notes(change) or NOTHING,
     ]
 
 

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from torchmodes.planning.cases import Case
-from torchmodes.report.comparison import words
+from torchmodes.report.comparison import sentences
 from torchmodes.report.comparison.changes import Change, Comparison
 from torchmodes.report.comparison.pages import ordered
-from torchmodes.report.quantities import duration, listing, ratio
+from torchmodes.report.formatting import duration, listing, ratio
 
 _STYLES = {"faster": "green", "slower": "bold red", "lost": "bold red", "unresolved": "yellow"}
 _MOST_DIFFERENCES = 12
@@ -24,13 +24,13 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     """Print what differs around the runs, every case, eager itself, and what is not in both."""
     console = console or Console(highlight=False)
     console.print(Text(f"there: {comparison.base.title}\n here: {comparison.this.title}"))
-    if (warning := words.machines(comparison)) is not None:
+    if (warning := sentences.machines(comparison)) is not None:
         console.print(Text(warning, "bold yellow"))
     if comparison.differences:
         console.print(_differences(comparison))
     else:
         console.print("The records tell of no difference in machine, versions and settings.")
-    eager = {change.case: words.eager(change) for change in comparison.eager}
+    eager = {change.case: sentences.eager(change) for change in comparison.eager}
     for baseline, changes in _groups(comparison):
         console.print()
         console.print(_cases(baseline, changes, caption=eager.get(baseline)))
@@ -40,7 +40,9 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
             console.print(Text(f"Only {where}: {listing([str(case) for case in cases])}."))
     for one in comparison.unreadable:
         console.print(Text(f"Not compared: {one}.", "bold yellow"))
-    console.print(Text(f"{words.headline(comparison)}. {words.counts(comparison)}.", "bold"))
+    console.print(
+        Text(f"{sentences.headline(comparison)}. {sentences.counts(comparison)}.", "bold")
+    )
 
 
 def _differences(comparison: Comparison) -> Table:
@@ -62,7 +64,7 @@ def _groups(comparison: Comparison) -> Iterator[tuple[Case, list[Change]]]:
 
 def _cases(baseline: Case, changes: list[Change], *, caption: str | None) -> Table:
     table = Table(
-        title=Text(words.group(baseline), "bold"),
+        title=Text(sentences.group(baseline), "bold"),
         caption=None if caption is None else Text(caption),
         caption_style="default",
         caption_justify="left",
@@ -83,11 +85,11 @@ def _cases(baseline: Case, changes: list[Change], *, caption: str | None) -> Tab
 def _row(change: Change) -> list[Text]:
     cells = [
         Text(change.name),
-        Text(words.sign(change), _STYLES.get(change.outcome, "default")),
+        Text(sentences.sign(change), _STYLES.get(change.outcome, "default")),
     ]
     if change.ratio is None:
         return cells
-    estimate, interval = words.change_text(change)
+    estimate, interval = sentences.change_text(change)
     return [
         *cells,
         Text(estimate),

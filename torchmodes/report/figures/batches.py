@@ -9,25 +9,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from torchmodes.report.advice import statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import Panel, bottom_legend, counted, mode_handle, stack
-from torchmodes.report.judging import Judged, Subject
-from torchmodes.report.quantities import time_unit
+from torchmodes.report.formatting import time_unit
+from torchmodes.report.recommendation import statistics_of
+from torchmodes.report.sentences import deployment as deployment_name
 from torchmodes.report.style import SURFACE, look
-from torchmodes.report.words import subject as subject_name
+from torchmodes.report.verdicts import Deployment, JudgedRecord
 
 _HEIGHT = 1.9
 _COLUMNS = 3
 _MOST_TICKS = 9
 
-Lines = dict[tuple[str, str], list[Judged]]
+Lines = dict[tuple[str, str], list[JudgedRecord]]
 
 
-def lines(data: ReportData, subject: Subject) -> Lines:
+def lines(data: ReportData, deployment: Deployment) -> Lines:
     """Return the measured cases of each mode and precision that ran at two batch sizes or more."""
     found: Lines = {}
-    for judged in data.about(subject).cases:
+    for judged in data.about(deployment).cases:
         if judged.measured and (judged.competes or judged.case.is_baseline):
             found.setdefault((judged.case.mode, judged.case.precision), []).append(judged)
     several = {key: sorted(cases, key=_batch) for key, cases in found.items() if len(cases) > 1}
@@ -35,17 +35,17 @@ def lines(data: ReportData, subject: Subject) -> Lines:
 
 
 def has_batches(data: ReportData) -> bool:
-    """Tell whether a mode of some subject ran at two batch sizes or more."""
-    return any(lines(data, subject) for subject in data.subjects)
+    """Tell whether a mode of some deployment ran at two batch sizes or more."""
+    return any(lines(data, deployment) for deployment in data.deployments)
 
 
 def draw_batches(data: ReportData) -> Figure:
     """Draw median latency and items per second of each mode against the batch size."""
-    drawn = {s: found for s in data.subjects if (found := lines(data, s))}
+    drawn = {s: found for s in data.deployments if (found := lines(data, s))}
     several = len(data.machines) > 1
     panels = [
-        Panel(f"{_named(subject, several)}: {what}", _HEIGHT)
-        for subject in drawn
+        Panel(f"{_named(deployment, several)}: {what}", _HEIGHT)
+        for deployment in drawn
         for what in ("latency", "throughput")
     ]
     keys = list(dict.fromkeys(key for found in drawn.values() for key in found))
@@ -71,7 +71,7 @@ def draw_batches(data: ReportData) -> Figure:
     return figure
 
 
-def _line(ax: Axes, judged: Judged, sizes: list[int], values: list[float]) -> None:
+def _line(ax: Axes, judged: JudgedRecord, sizes: list[int], values: list[float]) -> None:
     seen = look(judged.case.mode)
     ax.plot(
         sizes,
@@ -112,7 +112,7 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:g}"
 
 
-def _batch(judged: Judged) -> int:
+def _batch(judged: JudgedRecord) -> int:
     return judged.case.batch_size
 
 
@@ -120,6 +120,6 @@ def _name(mode: str, precision: str) -> str:
     return mode if precision == "fp32" else f"{mode} {precision}"
 
 
-def _named(subject: Subject, several: bool) -> str:
-    where = f" · {subject.machine.host}" if several and subject.machine.host else ""
-    return f"{subject_name(subject)}{where}"
+def _named(deployment: Deployment, several: bool) -> str:
+    where = f" · {deployment.machine.host}" if several and deployment.machine.host else ""
+    return f"{deployment_name(deployment)}{where}"

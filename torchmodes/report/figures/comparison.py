@@ -16,7 +16,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from torchmodes.measure.latency import median_interval
 from torchmodes.measure.statistics import sides
-from torchmodes.report.advice import Group, group_cases, statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
@@ -30,9 +29,10 @@ from torchmodes.report.figures.panels import (
     value_beside,
 )
 from torchmodes.report.figures.ratios import ratio_limits, ratio_mark, ratio_ticks
-from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import duration, rate, time_unit
+from torchmodes.report.formatting import duration, rate, time_unit
+from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
+from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import Interval
 
 _ROW = 0.33
@@ -162,11 +162,11 @@ def _groups(data: ReportData) -> list[Group]:
     return [group for group in group_cases(data.cases) if _shown(group)]
 
 
-def _shown(group: Group) -> list[Judged]:
+def _shown(group: Group) -> list[JudgedRecord]:
     return in_order(judged for judged in group.cases if judged.measured)
 
 
-def _shade(ax: Axes, cases: Sequence[Judged]) -> None:
+def _shade(ax: Axes, cases: Sequence[JudgedRecord]) -> None:
     """Shade what counts as no effect: the margin, and the noise floor within it."""
     for attribute, colour in (("margin", MARGIN), ("noise_floor", FLOOR)):
         widths = [getattr(statistics_of(judged), attribute) for judged in cases]
@@ -196,7 +196,7 @@ def _intervals(ax: Axes, intervals: Sequence[Interval], modes: Sequence[str]) ->
     )
 
 
-def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
+def _forest_row(ax: Axes, row: int, judged: JudgedRecord) -> None:
     speed_up = statistics_of(judged).speed_up
     ratio_mark(ax, row, speed_up, mode=judged.case.mode, outcome=judged.verdict or "")
 
@@ -221,7 +221,7 @@ def _latency_panel(ax: Axes, group: Group) -> None:
     _medians(ax, [candidate for _, candidate in pairs], factor)
     ax.set_xlim(low / factor, high / factor)
     ax.xaxis.set_major_locator(MaxNLocator(6))
-    per = "step" if group.subject.task == "training" else "call"
+    per = "step" if group.deployment.task == "training" else "call"
     ax.set_xlabel(f"{unit} per {per}" + ("   (→: samples beyond the axis)" if beyond else ""))
 
 
@@ -246,7 +246,7 @@ def _medians(ax: Axes, samples: Sequence[NDArray[np.float64]], factor: float) ->
     )
 
 
-def _samples(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _samples(judged: JudgedRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return every sample of the baseline and of the mode, in seconds per call."""
     samples = judged.record.samples
     assert samples is not None

@@ -19,9 +19,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from torchmodes.report.advice import Group
-from torchmodes.report.judging import Judged
+from torchmodes.report.recommendation import Group
 from torchmodes.report.style import INK, MUTED, SURFACE, WIDTH_INCHES, look
+from torchmodes.report.verdicts import JudgedRecord
 
 TITLE = 0.36
 AXIS = 0.5
@@ -217,14 +217,13 @@ def _points(ax: Axes, points: float) -> float:
 
 def group_title(group: Group, *, several: bool = False) -> str:
     """Name a group, and its machine among several: ``gpt2 · inference · batch 8 · cpu``."""
-    subject = group.subject
-    where = f" · {subject.machine.host}" if several and subject.machine.host else ""
-    return (
-        f"{subject.model} · {subject.task} · batch {group.batch_size:,} · {subject.device}{where}"
-    )
+    deployment = group.deployment
+    where = f" · {deployment.machine.host}" if several and deployment.machine.host else ""
+    named = f"{deployment.model} · {deployment.task} · batch {group.batch_size:,}"
+    return f"{named} · {deployment.device}{where}"
 
 
-def in_order(cases: Iterable[Judged]) -> list[Judged]:
+def in_order(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
     """Order the cases of a group for reading: eager, then by mode and precision."""
     return sorted(cases, key=lambda judged: (not judged.case.is_baseline, judged.case))
 

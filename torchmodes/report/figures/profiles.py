@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from torchmodes.report.data import Profile
+from torchmodes.report.data import CaseProfile
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
@@ -19,7 +19,7 @@ from torchmodes.report.figures.panels import (
     stack,
     text_width,
 )
-from torchmodes.report.quantities import duration, percent, size_unit, time_unit
+from torchmodes.report.formatting import duration, percent, size_unit, time_unit
 from torchmodes.report.style import BASELINE, GRID, INK, MUTED, PALETTE, SURFACE
 
 PARTS = {
@@ -41,7 +41,7 @@ _KINDS_SHOWN = 5
 _WIDEST_NAME = 2.3
 
 
-def draw_parts(profiles: Sequence[Profile]) -> Figure:
+def draw_parts(profiles: Sequence[CaseProfile]) -> Figure:
     """Draw a bar per profiled case: what a step's time is made of, in milliseconds."""
     shown = [profile for profile in profiles if profile.overview.get("wall_s")]
     if not shown:
@@ -150,7 +150,7 @@ def icicle(layers: pd.DataFrame) -> list[Block]:
     return blocks
 
 
-def draw_layers(profile: Profile) -> Figure:
+def draw_layers(profile: CaseProfile) -> Figure:
     """Draw the forward pass as an icicle: the model on top, its modules below, as wide as long."""
     blocks = icicle(profile.layers) if profile.layers is not None else []
     if not blocks:
@@ -188,7 +188,7 @@ def draw_layers(profile: Profile) -> Figure:
     return figure
 
 
-def draw_memory(profile: Profile) -> Figure:
+def draw_memory(profile: CaseProfile) -> Figure:
     """Draw resident memory by phase, and below it what the recorded steps allocate."""
     table = profile.memory
     if table is None or table.empty:
@@ -266,13 +266,13 @@ def _common_kinds(blocks: Sequence[Block]) -> dict[str, str]:
     return dict(zip(kinds, colours, strict=False))
 
 
-def _short(profile: Profile) -> str:
+def _short(profile: CaseProfile) -> str:
     """Name a profiled case in one line."""
     case = profile.case
     return f"{case.model} {case.mode} {case.precision} b{case.batch_size}"
 
 
-def _row_name(profile: Profile) -> str:
+def _row_name(profile: CaseProfile) -> str:
     """Name a profiled case beside its row: of model and mode what there is room for."""
     case = profile.case
     rest = f"{case.precision} b{case.batch_size}"

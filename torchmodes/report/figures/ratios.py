@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from torchmodes.report.figures.panels import value_beside
-from torchmodes.report.quantities import estimate, ratio_range
+from torchmodes.report.formatting import estimate, ratio_range
 from torchmodes.report.style import SURFACE, look
 from torchmodes.results.records import Interval
 

@@ -25,7 +25,7 @@ from torchmodes.report.figures.panels import (
     text_width,
     value_beside,
 )
-from torchmodes.report.quantities import duration, ratio
+from torchmodes.report.formatting import duration, ratio
 from torchmodes.report.style import GRID, INK, MUTED, PALETTE, SURFACE, look
 from torchmodes.results.records import Interval
 

@@ -13,14 +13,14 @@ from functools import cached_property
 from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
 from torchmodes.planning.cases import Case
-from torchmodes.report.conditions import Machine, machine_of
+from torchmodes.report.environments import Machine, machine_of
 from torchmodes.results.records import Record, Verdict
 
 AGAIN = "let nothing else run on this machine; then delete this record and run snakemake again"
 
 
 @dataclass(frozen=True, order=True)
-class Subject:
+class Deployment:
     """What a reader decides about: one model doing one task on one device of one machine."""
 
     machine: Machine
@@ -30,7 +30,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRecord:
     """One record among the others of its run.
 
     Attributes
@@ -57,9 +57,9 @@ class Judged:
         return self.record.identity
 
     @cached_property
-    def subject(self) -> Subject:
+    def deployment(self) -> Deployment:
         """What the case is about."""
-        return Subject(self.machine, self.case.task, self.case.device, self.case.model)
+        return Deployment(self.machine, self.case.task, self.case.device, self.case.model)
 
     @property
     def name(self) -> str:
@@ -118,7 +118,7 @@ class Judged:
         return cost.cuda_allocated_bytes if self.case.device == "cuda" else cost.peak_host_bytes
 
 
-def judge(records: Iterable[Record]) -> tuple[Judged, ...]:
+def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
     """Judge records together, in the order of their machines and cases.
 
     Holm's family is every case of the run that is compared with a baseline; an A/A case is none.
@@ -132,7 +132,7 @@ def judge(records: Iterable[Record]) -> tuple[Judged, ...]:
     p_values = [_p_value(record, slow.get(id(record))) for record in family]
     adjusted = dict(zip(map(id, family), holm(p_values), strict=True))
     return tuple(
-        Judged(
+        JudgedRecord(
             record=record,
             machine=machine,
             verdict=_standing(record, adjusted.get(id(record)), slow.get(id(record))),
