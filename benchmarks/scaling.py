@@ -202,7 +202,7 @@ def summarize(folder: Path) -> None:
 
 def draw(folder: Path) -> None:
     """Draw the figures, as scripts/draw_plots.py does."""
-    from torchmodes.report.data import load_report_data
+    from torchmodes.report.loading import load_report_data
     from torchmodes.report.plots import PLOTS, render, save
 
     data = load_report_data(_records(folder))
@@ -213,7 +213,7 @@ def draw(folder: Path) -> None:
 def report(folder: Path) -> None:
     """Write both reports, as scripts/write_report.py does."""
     from torchmodes.report import html, markdown
-    from torchmodes.report.data import load_report_data
+    from torchmodes.report.loading import load_report_data
 
     data = load_report_data(_records(folder))
     html.write_report(data, folder / "report.html")

@@ -162,7 +162,7 @@ def print_summary():
     """Tell on the terminal how every case came out, once all are there."""
     records, metrics = map(Path, RECORDS), [Path(path) for path in METRICS]
     if all(map(Path.exists, [*map(Path, RECORDS), *metrics])):
-        from torchmodes.report.data import load_report_data
+        from torchmodes.report.loading import load_report_data
         from torchmodes.report.terminal import print_summary
 
         print_anything()

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.processes.joblog import job_log
-from torchmodes.report.data import load_report_data
 from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
 from torchmodes.report.figures.roofline import draw_roofline
+from torchmodes.report.loading import load_report_data
 from torchmodes.report.style import figure_style, save
 
 if TYPE_CHECKING:

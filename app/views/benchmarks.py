@@ -15,8 +15,8 @@ from app.tables import coloured
 from torchmodes.planning.cases import SUMMARY, Case, find_records
 from torchmodes.report import sentences
 from torchmodes.report.data import ReportData
-from torchmodes.report.existing import Existing, load_existing
 from torchmodes.report.formatting import NOTHING
+from torchmodes.report.loading import Existing, load_existing
 from torchmodes.report.markdown import markdown_text
 from torchmodes.report.plots import PLOTS
 from torchmodes.report.problems import problems

@@ -8,8 +8,10 @@ import pytest
 from record_factory import make_record
 
 from torchmodes.report import data as report_data
-from torchmodes.report.data import ReportData, load_report_data, make_report_data
+from torchmodes.report import loading
+from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.html import render_report
+from torchmodes.report.loading import load_report_data
 from torchmodes.report.markdown import render_summary
 from torchmodes.report.plots import render
 from torchmodes.report.tables import summary_table
@@ -100,6 +102,6 @@ def test_only_a_run_that_shows_every_case_keeps_the_samples(
         write_record(record, tmp_path / f"{number}.json")
     files = sorted(tmp_path.iterdir())
     for most, kept in ((18, True), (17, False)):
-        monkeypatch.setattr(report_data, "CASES_SHOWN", most)
+        monkeypatch.setattr(loading, "CASES_SHOWN", most)
         loaded = load_report_data(files).records
         assert all(bool(r.samples and r.samples.quads) is kept for r in loaded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import json
 import re
 import time
 from functools import cache
@@ -16,7 +17,9 @@ import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 from rich.console import Console
 
-from torchmodes.report.data import CaseProfile, ReportData, make_report_data
+from torchmodes.profiling.files import start_empty
+from torchmodes.profiling.reading import read_profile
+from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.html import render_report, write_report
 from torchmodes.report.markdown import markdown_code, markdown_text, render_summary
 from torchmodes.report.terminal import print_summary
@@ -238,12 +241,13 @@ def test_the_csv_of_the_page_is_the_tidy_table() -> None:
 
 def test_profiles_link_their_traces_relative_to_the_page(tmp_path: Path) -> None:
     case = house_price_records()[0].identity
-    trace = tmp_path / "results/profile" / str(case) / "trace.json.gz"
-    operators = pd.DataFrame({"operator": ["aten::addmm"], "calls": [2], "self_cpu_s": [0.002]})
+    folder = tmp_path / case.profile
+    start_empty(folder)
+    operators = "operator,calls,self_cpu_s,lean_self_s\naten::addmm,2,0.002,0.002\n"
+    (folder / "operators.csv").write_text(operators)
     facts = {"status": "ok", "profiled_step_s": 0.012, "unprofiled_step_s": 0.010}
-    data = make_report_data(
-        house_price_records(), profiles=[CaseProfile(case, (trace,), operators, facts)]
-    )
+    (folder / "summary.json").write_text(json.dumps(facts))
+    data = make_report_data(house_price_records(), profiles=[read_profile(folder)])
     write_report(data, tmp_path / "reports/report.html")
     html = (tmp_path / "reports/report.html").read_text(encoding="utf-8")
     assert f'href="../results/profile/{case}/trace.json.gz"' in html

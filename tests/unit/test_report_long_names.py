@@ -9,14 +9,15 @@ from functools import cache
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from profile_factory import ROOFLINE, a_profile, layers
+from profile_factory import MEMORY, ROOFLINE, a_profile, layers
 from record_factory import make_record, make_training
 
 from torchmodes.planning.cases import parse_case
+from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.figures import draw_changes, draw_history
 from torchmodes.report.comparison.runs import ComparedRun
-from torchmodes.report.data import CaseProfile, ReportData, make_report_data
+from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures.panels import row_label, shortened, text_width, wrapped
 from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
 from torchmodes.report.figures.roofline import draw_roofline
@@ -81,7 +82,7 @@ def study(kind: str) -> Callable[[str], Figure]:
 def profile_of(name: str, **changes: object) -> CaseProfile:
     case = parse_case(f"training/cuda/{name}/{name}/fp32-b2048")
     table = layers(("(model)", name, 100), (name, name, 60), ("fc", f"{name}2", 40))
-    return a_profile(case=case, layers=table, **changes)
+    return a_profile(case=case, **{"tables": {"layers": table, "memory": MEMORY}, **changes})
 
 
 def comparison_of(name: str) -> Figure | None:
@@ -112,7 +113,7 @@ FIGURES: dict[str, Callable[[str], Figure | None]] = {
     "parts": lambda name: draw_parts([profile_of(name)]),
     "layers": lambda name: draw_layers(profile_of(name)),
     "memory": lambda name: draw_memory(profile_of(name)),
-    "no memory": lambda name: draw_memory(profile_of(name, memory=None)),
+    "no memory": lambda name: draw_memory(profile_of(name, tables={})),
     "roofline": roofline_of,
     "changes": comparison_of,
     "history": history_of,

@@ -17,10 +17,10 @@ from record_factory import make_record, make_training, write_training
 from rich.console import Console
 
 from torchmodes.planning.cases import SUMMARY, find_records, parse_case
-from torchmodes.report.data import ReportData, load_report_data
-from torchmodes.report.existing import load_existing
+from torchmodes.report.data import ReportData
 from torchmodes.report.figures.losses import trained
 from torchmodes.report.html import render_report
+from torchmodes.report.loading import load_existing, load_report_data
 from torchmodes.report.markdown import render_summary
 from torchmodes.report.plots import PLOTS, render
 from torchmodes.report.problems import problems

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.formatting import (
     NOTHING,
     call_range,
@@ -297,24 +298,22 @@ def figure_label(name: str, title: str, cases: Sequence[JudgedRecord]) -> str:
     return f"{title}. The tables of this page hold its figures."
 
 
-def distortion(told: Mapping[str, Any]) -> str:
-    """Say what a profile's summary tells: how it ended, and how much the profiler slowed it."""
-    if told.get("status", "ok") != "ok":
-        return f"Not profiled: {told['status']}. {told.get('reason') or ''}".strip()
-    profiled, plain = told.get("profiled_step_s"), told.get("unprofiled_step_s")
-    if not profiled or not plain:
-        return ""
-    return (
-        f"A profiled step took {duration(profiled)},"
-        f" {ratio_digits(profiled / plain)} times as long as one without the profiler."
-    )
-
-
-def missing_parts(told: Mapping[str, Any]) -> str:
-    """Say which parts a profile's summary tells to be missing, and why."""
-    faults = told.get("faults") or {}
-    listed = "; ".join(f"{spoken(part)} ({reason})" for part, reason in faults.items())
-    return f"Missing in it: {listed}." if listed else ""
+def profiled(profile: CaseProfile) -> str:
+    """Say how a profile ended, how much the profiler slowed the step, and what is missing."""
+    summary = profile.summary
+    if summary.get("status", "ok") != "ok":
+        return f"Not profiled: {summary['status']}. {summary.get('reason') or ''}".strip()
+    told = []
+    slowed, plain = summary.get("profiled_step_s"), summary.get("unprofiled_step_s")
+    if slowed and plain:
+        told.append(
+            f"A profiled step took {duration(slowed)},"
+            f" {ratio_digits(slowed / plain)} times as long as one without the profiler."
+        )
+    if faults := summary.get("faults"):
+        missing = [f"{spoken(part)} ({reason})" for part, reason in faults.items()]
+        told.append(f"Missing in it: {'; '.join(missing)}.")
+    return " ".join(told)
 
 
 def threshold(tried: Mapping[str, Any]) -> str:

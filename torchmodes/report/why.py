@@ -11,18 +11,19 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from torchmodes.profiling.files import INTERNALS, OVERVIEW, SUMMARY, TABLES
+from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report import style
-from torchmodes.report.data import CaseProfile, ReportData
+from torchmodes.report.data import ReportData
 from torchmodes.report.figures.profiles import draw_layers, draw_parts
 from torchmodes.report.figures.roofline import draw_roofline, placed_points
 from torchmodes.report.formatting import duration, percent
 from torchmodes.report.plots import InlineFigure, inline_svg
 
 ROWS_OF_A_DIFF = 10
-_FILES = (
-    *("overview.json", "operators.csv", "kernels.csv", "layers.csv", "memory.csv", "python.csv"),
-    *("layers.svg", "memory.svg", "internals", "summary.json"),
-)
+OPERATORS_SHOWN = 15
+_FILES = (OVERVIEW, *TABLES, "layers.svg", "memory.svg", INTERNALS, SUMMARY)
+_NOT_SHOWN = ["shapes", "mean_s", "lean_self_s"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Explained:
     profile: CaseProfile
     traces: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
-    operators: pd.DataFrame | None
+    operators: pd.DataFrame
     layers: InlineFigure | None
 
     @property
@@ -94,18 +95,9 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
 
 
 def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
-    folders = {trace.parent for trace in profile.traces}
-    files = [
-        (name, _link(folder / name, page))
-        for folder in folders
-        for name in _FILES
-        if (folder / name).exists()
-    ]
-    operators = profile.operators
-    if operators is not None:
-        operators = operators.drop(columns=["shapes", "mean_s", "lean_self_s"], errors="ignore")
+    there = [profile.folder / name for name in _FILES if (profile.folder / name).exists()]
     layers = None
-    if profile.layers is not None and len(profile.layers):
+    if len(profile.tables.get("layers", ())):
         layers = _figure(
             *(f"layers-{number}", "Layers", draw_layers, profile),
             "The forward pass: a module is as wide as its time, its submodules stand below it.",
@@ -113,8 +105,10 @@ def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
     return Explained(
         profile=profile,
         traces=tuple(_link(trace, page) for trace in profile.traces),
-        files=tuple(files),
-        operators=operators,
+        files=tuple((path.name, _link(path, page)) for path in there),
+        operators=profile.shown("operators")
+        .head(OPERATORS_SHOWN)
+        .drop(columns=_NOT_SHOWN, errors="ignore"),
         layers=layers,
     )
 

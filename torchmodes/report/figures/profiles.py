@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from torchmodes.report.data import CaseProfile
+from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
@@ -152,7 +152,7 @@ def icicle(layers: pd.DataFrame) -> list[Block]:
 
 def draw_layers(profile: CaseProfile) -> Figure:
     """Draw the forward pass as an icicle: the model on top, its modules below, as wide as long."""
-    blocks = icicle(profile.layers) if profile.layers is not None else []
+    blocks = icicle(profile.tables["layers"]) if "layers" in profile.tables else []
     if not blocks:
         return message_figure(f"{_short(profile)}: {profile.summary.get('layers', 'no layers')}")
     levels = 1 + max(block.level for block in blocks)
@@ -190,7 +190,7 @@ def draw_layers(profile: CaseProfile) -> Figure:
 
 def draw_memory(profile: CaseProfile) -> Figure:
     """Draw resident memory by phase, and below it what the recorded steps allocate."""
-    table = profile.memory
+    table = profile.tables.get("memory")
     if table is None or table.empty:
         return message_figure(f"{_short(profile)}: no memory was recorded")
     resident = table[table["rss_bytes"].notna()]
