@@ -16,6 +16,7 @@ from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.planning.provenance import installed
+from torchmodes.report.figures import figure_modules, figures_of
 from torchmodes.processes.supervise import START_LIMIT_S
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults

@@ -15,17 +15,17 @@ from app.tables import coloured
 from torchmodes.planning.cases import SUMMARY, Case, find_records
 from torchmodes.report import sentences
 from torchmodes.report.data import ReportData
+from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.formatting import NOTHING
 from torchmodes.report.loading import Existing, load_existing
 from torchmodes.report.markdown import markdown_text
-from torchmodes.report.plots import PLOTS
+from torchmodes.report.plots import inline_figure
 from torchmodes.report.problems import problems
-from torchmodes.report.sections import Facets, answers, inline_figure
+from torchmodes.report.sections import Facets, answers
 from torchmodes.report.style import variables
 from torchmodes.report.tables import judged_table
 from torchmodes.report.verdicts import JudgedRecord
 
-FIGURES = ("speed_up", "heat_map", "batches", "throughput", "latency", "cost", "break_even")
 NAMES = {"batch_size": "Batch"}
 SPEED_UP = ("speed_up", "speed_up_low", "speed_up_high")
 PUBLISHED = (
@@ -193,18 +193,23 @@ def _result(judged: JudgedRecord) -> str:
 
 
 def _show_figure(data: ReportData) -> None:
-    there = [name for name in FIGURES if PLOTS[name].has_data(data)]
+    there = [entry.name for entry in FIGURES if entry.of != "profile" and entry.is_in(data)]
     if not there:
         return
     name = st.segmented_control(
-        "Figure", there, format_func=lambda n: PLOTS[n].title, default=there[0], key="figure"
+        "Figure",
+        there,
+        format_func=lambda name: figure_named(name).title,
+        default=there[0],
+        key="figure",
     )
     if name is None:
         return
-    whole = name == "heat_map"  # models side by side
-    for part in [data] if whole else [data.about(deployment) for deployment in data.deployments]:
-        if PLOTS[name].has_data(part):
-            figure = inline_figure(name, part, prefix=name, cases=part.cases)
+    entry = figure_named(name)
+    parts = [data] if entry.of == "run" else [data.about(one) for one in data.deployments]
+    for part in parts:
+        if entry.is_in(part):
+            figure = inline_figure(entry, part, prefix=name, cases=part.cases)
             svg = figure.svg
             for variable, colour in variables().items():
                 svg = svg.replace(f"var(--{variable})", colour)

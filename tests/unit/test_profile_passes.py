@@ -30,9 +30,10 @@ from torchmodes.profiling.record import operator_table
 from torchmodes.profiling.roofline import place
 from torchmodes.profiling.trace import OF_THE_TRACE, profile_case
 from torchmodes.profiling.work import TrafficMode
-from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
+from torchmodes.report.figures import figures_of
 from torchmodes.report.html import render_report
 from torchmodes.report.loading import load_report_data
+from torchmodes.report.plots import render
 from torchmodes.report.sentences import profiled
 
 BATCH = 64
@@ -307,9 +308,8 @@ def test_a_part_that_fails_costs_no_more_than_itself(part, eager, tmp_path, monk
     data = load_report_data([], profiles=[directory])
     assert f"no {part} today" in render_report(data)
     assert f"no {part} today" in profiled(data.profiles[0])
-    draw_layers(data.profiles[0])
-    draw_memory(data.profiles[0])
-    draw_parts(data.profiles)
+    for entry in figures_of("profiles"):
+        render(entry, data if entry.of == "run" else data.profiles[0])
     placed = place("x", summary, None, median_s=None)
     assert placed.reason is not None
     compared = diff_profiles(read_profile(directory), read_profile(directory))

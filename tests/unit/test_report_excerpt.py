@@ -10,6 +10,7 @@ from record_factory import make_record
 from torchmodes.report import data as report_data
 from torchmodes.report import loading
 from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.figures import figure_named
 from torchmodes.report.html import render_report
 from torchmodes.report.loading import load_report_data
 from torchmodes.report.markdown import render_summary
@@ -88,7 +89,7 @@ def test_the_figure_of_single_samples_says_why_it_is_empty(records: list[Record]
         return record.model_copy(update={"samples": samples})
 
     def told(records: list[Record]) -> str:
-        (text,) = render("latency", make_report_data(records)).texts
+        (text,) = render(figure_named("latency"), make_report_data(records)).texts
         return " ".join(text.get_text().split())
 
     assert "samples of more than 300 cases are not read" in told([*map(without_quads, records)])

@@ -18,13 +18,13 @@ from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.figures import draw_changes, draw_history
 from torchmodes.report.comparison.runs import ComparedRun
 from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.panels import row_label, shortened, text_width, wrapped
-from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
-from torchmodes.report.figures.roofline import draw_roofline
 from torchmodes.report.figures.studies import DRAWN, draw_study
-from torchmodes.report.plots import PLOTS, render
+from torchmodes.report.plots import render
 from torchmodes.report.style import figure_style
 
+PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 LONGEST = {
     "words": "my-own-vision-transformer-with-registers-distilled-v2-final-2026",
     "wide": "W" * 64,
@@ -50,7 +50,7 @@ def run_with(name: str) -> ReportData:
 
 
 def plot(figure: str) -> Callable[[str], Figure]:
-    return lambda name: render(figure, run_with(name))
+    return lambda name: render(figure_named(figure), run_with(name))
 
 
 def study(kind: str) -> Callable[[str], Figure]:
@@ -104,16 +104,20 @@ def roofline_of(name: str) -> Figure:
         }
         for size, intensity in zip(BATCHES, (1.0, 515.0), strict=True)
     ]
-    return draw_roofline({**ROOFLINE, "points": points})
+    return render(
+        figure_named("roofline"), make_report_data([], roofline={**ROOFLINE, "points": points})
+    )
 
 
 FIGURES: dict[str, Callable[[str], Figure | None]] = {
     **{f"plot {name}": plot(name) for name in PLOTS},
     **{f"study {name}": study(name) for name in DRAWN},
-    "parts": lambda name: draw_parts([profile_of(name)]),
-    "layers": lambda name: draw_layers(profile_of(name)),
-    "memory": lambda name: draw_memory(profile_of(name)),
-    "no memory": lambda name: draw_memory(profile_of(name, tables={})),
+    "parts": lambda name: render(
+        figure_named("step_parts"), make_report_data([], profiles=[profile_of(name)])
+    ),
+    "layers": lambda name: render(figure_named("layers"), profile_of(name)),
+    "memory": lambda name: render(figure_named("memory"), profile_of(name)),
+    "no memory": lambda name: render(figure_named("memory"), profile_of(name, tables={})),
     "roofline": roofline_of,
     "changes": comparison_of,
     "history": history_of,

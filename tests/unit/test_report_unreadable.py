@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -18,11 +19,12 @@ from rich.console import Console
 
 from torchmodes.planning.cases import SUMMARY, find_records, parse_case
 from torchmodes.report.data import ReportData
+from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.losses import trained
 from torchmodes.report.html import render_report
 from torchmodes.report.loading import load_existing, load_report_data
 from torchmodes.report.markdown import render_summary
-from torchmodes.report.plots import PLOTS, render
+from torchmodes.report.plots import render
 from torchmodes.report.problems import problems
 from torchmodes.report.sections import loss_agreement
 from torchmodes.report.tables import summary_table, write_summary
@@ -32,6 +34,7 @@ from torchmodes.results.records import read_whole_records as read_whole
 from torchmodes.studies.batch_scaling import scale_batches
 from torchmodes.studies.inference_context import compare_contexts
 
+PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 CASE = "inference/cpu/m/{}/fp32-b8"
 FAST = parse_case(CASE.format("fx"))
 
@@ -250,7 +253,7 @@ def damaged(draw: st.DrawFn) -> str:
                 break
             node = node[key]
         if draw(st.booleans()):
-            node[key] = draw(ODD)
+            node[key] = copy.deepcopy(draw(ODD))  # it may be changed further
         elif isinstance(node[key], float):
             node[key] *= draw(st.sampled_from([-1, 0, 1e-12, 1e-3, 1e3, 1e20]))
         else:
@@ -286,6 +289,6 @@ def test_whatever_a_file_holds_the_report_is_made(here: Path, text: str) -> None
     assert str(FAST) in render_summary(data)
     assert printed(data)
     for name in PLOTS:
-        render(name, data)
+        render(figure_named(name), data)
     table = summary_table(*read_whole(find_records()))
     assert "fx" in table["mode"].tolist()

@@ -25,10 +25,11 @@ from torchmodes.report.environments import (
     machine_of,
     short_names,
 )
+from torchmodes.report.figures import FIGURES
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.hardware import advice_by_hardware
-from torchmodes.report.plots import PLOTS, InlineFigure, inline_svg, render
+from torchmodes.report.plots import InlineFigure, inline_figure
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
 from torchmodes.report.recommendation import (
     BestCase,
@@ -39,7 +40,7 @@ from torchmodes.report.recommendation import (
 )
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
-from torchmodes.report.verdicts import Deployment, JudgedRecord
+from torchmodes.report.verdicts import Deployment
 from torchmodes.report.why import section_why
 
 _FEW_GROUPS = 8
@@ -54,6 +55,14 @@ class PageSection:
     name: str
     title: str
     content: Callable[[ReportData, Path], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class SectionFigures:
+    """The figures of a section: of the whole run, and of each deployment."""
+
+    of_run: list[InlineFigure]
+    by_deployment: list[tuple[Deployment, list[InlineFigure]]]
 
 
 @dataclass(frozen=True)
@@ -92,36 +101,6 @@ class Facets:
         )
 
 
-_CAPTIONS = {
-    "speed_up": (
-        "Baseline time / candidate time with its 95 % interval. Filled: faster or slower."
-        " Hollow: same or unresolved. A bar that ends at the edge goes on beyond it."
-    ),
-    "latency": (
-        "Every sample, a mode above its line and eager, measured alternately with it, below."
-        " Absolute times wander with the machine; compare modes by their speed-up."
-    ),
-    "heat_map": (
-        "Speed-up over eager of every mode on every model, at one batch size each."
-        " n/a: unsupported; none: without effect."
-    ),
-    "batches": (
-        "Median latency and items per second of each mode as the batch grows; both scales are"
-        " logarithmic. Absolute times: compare modes by their speed-up."
-    ),
-    "throughput": "Items per second at the median latency, joined to eager's in the same process.",
-    "cost": "Preparation and first call with empty compile caches, and the memory at its peak.",
-    "break_even": (
-        "Start and calls added up. Above 0 % a mode has saved time over all;"
-        " a marker shows where one that is faster gets there, its bar the 95 % interval."
-    ),
-    "losses": (
-        "Curves that coincide are drawn one inside the other, the first mode widest."
-        " The last panel shows how far each is from eager."
-    ),
-}
-
-
 def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
     """Show what to ship per group, and the best cases per deployment."""
     found = answers(data)
@@ -149,10 +128,7 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
         "machines": sorted(short_names(data.machines).values()),
         "verdicts": sorted({sentences.verdict(judged) for judged in shown.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
-        "heat": inline_figure("heat_map", shown, prefix="heat", cases=shown.cases)
-        if PLOTS["heat_map"].has_data(shown)
-        else None,
-        "figures": _figures_by_deployment(shown, ("speed_up", "batches", "throughput", "latency")),
+        "figures": _figures(shown, "Speed"),
     }
 
 
@@ -162,7 +138,10 @@ def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
     costed = [judged for judged in shown.cases if judged.record.cost is not None]
     if not costed:
         return None
-    return {"cases": costed, "figures": _figures_by_deployment(shown, ("cost", "break_even"))}
+    return {
+        "cases": costed,
+        "figures": _figures(shown, "Cost"),
+    }
 
 
 def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -177,7 +156,7 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
         ),
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
-        "losses": inline_figure("losses", data, prefix="losses") if trained(data) else None,
+        "figures": _figures(data.excerpt(), "Numerics"),
         "agreement": loss_agreement(data),
     }
 
@@ -265,33 +244,32 @@ def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
     return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
 
 
-def inline_figure(
-    name: str, data: ReportData, *, prefix: str, cases: Sequence[JudgedRecord] = ()
-) -> InlineFigure:
-    """Draw a figure to stand in the page."""
-    label = sentences.figure_label(name, PLOTS[name].title, cases)
-    svg = inline_svg(render(name, data), prefix=prefix, label=label)
-    return InlineFigure(svg, PLOTS[name].title, _CAPTIONS[name])
-
-
-def _figures_by_deployment(
-    data: ReportData, names: Sequence[str]
-) -> list[tuple[Deployment, list[InlineFigure]]]:
-    """Draw figures for each deployment that has data for them.
+def _figures(data: ReportData, category: str) -> SectionFigures:
+    """Draw the figures of a category that there are data for.
 
     Where throughput is drawn against batch size, its bars would say the same again.
     """
-    shown = []
+    entries = [entry for entry in FIGURES if entry.category == category]
+    by_deployment = []
     for number, deployment in enumerate(data.deployments):
         part = data.about(deployment)
         figures = [
-            inline_figure(name, part, prefix=f"{name}-{number}", cases=part.cases)
-            for name in names
-            if PLOTS[name].has_data(part) and not (name == "throughput" and has_batches(part))
+            inline_figure(entry, part, prefix=f"{entry.name}-{number}", cases=part.cases)
+            for entry in entries
+            if entry.of == "deployment"
+            and entry.is_in(part)
+            and not (entry.name == "throughput" and has_batches(part))
         ]
         if figures:
-            shown.append((deployment, figures))
-    return shown
+            by_deployment.append((deployment, figures))
+    return SectionFigures(
+        of_run=[
+            inline_figure(entry, data, prefix=entry.name.replace("_", "-"), cases=data.cases)
+            for entry in entries
+            if entry.of == "run" and entry.is_in(data)
+        ],
+        by_deployment=by_deployment,
+    )
 
 
 def _place(machine: Machine, data: ReportData) -> Place:

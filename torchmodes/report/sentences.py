@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torchmodes.profiling.reading import CaseProfile
+from torchmodes.report.figures import FigureEntry
 from torchmodes.report.formatting import (
     NOTHING,
     call_range,
@@ -283,8 +284,11 @@ def call(task: str) -> str:
     return "step" if task == "training" else "call"
 
 
-def figure_label(name: str, title: str, cases: Sequence[JudgedRecord]) -> str:
+def figure_label(entry: FigureEntry, cases: Sequence[JudgedRecord]) -> str:
     """Describe a figure for those who do not see it."""
+    name, title = entry.name, entry.title
+    if entry.category == "Why":
+        return f"{title}. The files beside each trace hold its figures."
     if name == "speed_up":
         told = "; ".join(f"{c.name} {_speed_up(c)}, {verdict(c)}" for c in cases if c.measured)
         return f"{title}: {told}."

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from torchmodes.profiling.files import INTERNALS, OVERVIEW, SUMMARY, TABLES
 from torchmodes.profiling.reading import CaseProfile
-from torchmodes.report import style
 from torchmodes.report.data import ReportData
-from torchmodes.report.figures.profiles import draw_layers, draw_parts
-from torchmodes.report.figures.roofline import draw_roofline, placed_points
+from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.formatting import duration, percent
-from torchmodes.report.plots import InlineFigure, inline_svg
+from torchmodes.report.plots import InlineFigure, inline_figure
 
 ROWS_OF_A_DIFF = 10
 OPERATORS_SHOWN = 15
@@ -67,22 +64,11 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     """Show what a step is made of, the roofline, what changed, and each profile."""
     if not data.profiles and not data.broken:
         return None
-    figures = []
-    if any(profile.overview.get("wall_s") for profile in data.profiles):
-        figures.append(
-            _figure(
-                *("step-parts", "Parts of a step", draw_parts, data.profiles),
-                "Each moment of a profiled step belongs to the first part that runs in it.",
-            )
-        )
-    if placed_points(data.roofline):
-        figures.append(
-            _figure(
-                *("roofline", "Roofline", draw_roofline, data.roofline),
-                "What each case reaches, under what this machine reached in matrix products and"
-                " in copies. A byte is compulsory if no fusion can spare it.",
-            )
-        )
+    figures = [
+        inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
+        for entry in figures_of("profiles")
+        if entry.of == "run" and entry.is_in(data)
+    ]
     return {
         "broken": data.broken,
         "figures": figures,
@@ -96,12 +82,7 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
 
 def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
     there = [profile.folder / name for name in _FILES if (profile.folder / name).exists()]
-    layers = None
-    if len(profile.tables.get("layers", ())):
-        layers = _figure(
-            *(f"layers-{number}", "Layers", draw_layers, profile),
-            "The forward pass: a module is as wide as its time, its submodules stand below it.",
-        )
+    layers = figure_named("layers")
     return Explained(
         profile=profile,
         traces=tuple(_link(trace, page) for trace in profile.traces),
@@ -109,15 +90,10 @@ def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
         operators=profile.shown("operators")
         .head(OPERATORS_SHOWN)
         .drop(columns=_NOT_SHOWN, errors="ignore"),
-        layers=layers,
+        layers=inline_figure(layers, profile, prefix=f"layers-{number}")
+        if layers.is_in(profile)
+        else None,
     )
-
-
-def _figure(prefix: str, title: str, draw: Any, content: Any, caption: str) -> InlineFigure:
-    with style.figure_style():
-        drawn: Figure = draw(content)
-    label = f"{title}. The files beside each trace hold its figures."
-    return InlineFigure(inline_svg(drawn, prefix=prefix, label=label), title, caption)
 
 
 def _link(path: Path, page: Path) -> str:

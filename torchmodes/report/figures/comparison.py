@@ -41,6 +41,19 @@ _DENSITY_POINTS = 40
 _DENSITY_BINS = 200
 
 
+def any_measured(data: ReportData) -> bool:
+    """Tell whether a case has figures that may be shown."""
+    return any(judged.measured for judged in data.cases)
+
+
+def any_samples(data: ReportData) -> bool:
+    """Tell whether a case has its single samples."""
+    return any(
+        judged.measured and judged.record.samples is not None and judged.record.samples.counted
+        for judged in data.cases
+    )
+
+
 def draw_speed_up(data: ReportData) -> Figure:
     """Draw a forest plot: each case's speed-up over eager with its interval, floors shaded."""
     groups = _groups(data)

@@ -34,6 +34,16 @@ _POINTS = 40
 _SHOWN_LOSS = 50.0
 
 
+def any_costed(data: ReportData) -> bool:
+    """Tell whether the cold start of a measured case is known."""
+    return any(map(costed, group_cases(data.cases)))
+
+
+def any_paying(data: ReportData) -> bool:
+    """Tell whether it can be said of a case when it has paid."""
+    return any(map(paying, group_cases(data.cases)))
+
+
 def draw_cost(data: ReportData) -> Figure:
     """Draw cold seconds (preparation and first call) and peak memory of each case."""
     groups = [group for group in group_cases(data.cases) if costed(group)]

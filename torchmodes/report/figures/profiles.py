@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from torchmodes.profiling.reading import CaseProfile
+from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
-    message_figure,
     shortened,
     stack,
     text_width,
@@ -41,11 +41,24 @@ _KINDS_SHOWN = 5
 _WIDEST_NAME = 2.3
 
 
-def draw_parts(profiles: Sequence[CaseProfile]) -> Figure:
+def with_parts(data: ReportData) -> list[CaseProfile]:
+    """Return the profiles that tell what a step is made of."""
+    return [profile for profile in data.profiles if profile.overview.get("wall_s")]
+
+
+def has_layers(profile: CaseProfile) -> bool:
+    """Tell whether a profile has modules to draw."""
+    return len(profile.tables.get("layers", ())) > 0
+
+
+def has_memory(profile: CaseProfile) -> bool:
+    """Tell whether a profile's memory was recorded."""
+    return len(profile.tables.get("memory", ())) > 0
+
+
+def draw_parts(data: ReportData) -> Figure:
     """Draw a bar per profiled case: what a step's time is made of, in milliseconds."""
-    shown = [profile for profile in profiles if profile.overview.get("wall_s")]
-    if not shown:
-        return message_figure("No case was profiled.")
+    shown = with_parts(data)
     used = [name for name in PARTS if any(profile.overview["parts"].get(name) for profile in shown)]
     names = [_row_name(profile) for profile in shown]
     figure, (ax,) = stack(
@@ -152,9 +165,7 @@ def icicle(layers: pd.DataFrame) -> list[Block]:
 
 def draw_layers(profile: CaseProfile) -> Figure:
     """Draw the forward pass as an icicle: the model on top, its modules below, as wide as long."""
-    blocks = icicle(profile.tables["layers"]) if "layers" in profile.tables else []
-    if not blocks:
-        return message_figure(f"{_short(profile)}: {profile.summary.get('layers', 'no layers')}")
+    blocks = icicle(profile.tables["layers"])
     levels = 1 + max(block.level for block in blocks)
     kinds = _common_kinds(blocks)
     figure, (ax,) = stack(
@@ -190,9 +201,7 @@ def draw_layers(profile: CaseProfile) -> Figure:
 
 def draw_memory(profile: CaseProfile) -> Figure:
     """Draw resident memory by phase, and below it what the recorded steps allocate."""
-    table = profile.tables.get("memory")
-    if table is None or table.empty:
-        return message_figure(f"{_short(profile)}: no memory was recorded")
+    table = profile.tables["memory"]
     resident = table[table["rss_bytes"].notna()]
     steps = table[table["allocated_bytes"].notna()]
     panels = [Panel(f"resident memory by phase · {_short(profile)}", 1.2)]
