@@ -20,6 +20,7 @@ from torchmodes.report.figures import figure_modules, figures_of
 from torchmodes.processes.supervise import START_LIMIT_S
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults
+from torchmodes.studies.catalogue import STUDIES as STUDY_ENTRIES
 from torchmodes.results.writing import print_anything, require_writable, tell
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
@@ -55,8 +56,12 @@ STUDIED = {
 CASES = sorted(
     {
         *expand_grids(CONFIG.benchmark, auto=AUTO_DEVICE),
-        *STUDIED["inference_context"],
-        *STUDIED["batch_scaling"],
+        *(
+            case
+            for name, cases in STUDIED.items()
+            if not STUDY_ENTRIES[name].child
+            for case in cases
+        ),
     }
 )
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
@@ -110,6 +115,8 @@ USING_OPERATORS = {
 USES_TABLE = CONFIG.training.modes or any(case.task == "training" for case in USED)
 USES_OPERATORS = USING_OPERATORS & {*CONFIG.training.modes, *(case.mode for case in USED)}
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
+# Chosen by name: no import shows them.
+PAGE_MODULES = [*figure_modules(), *(entry.page for entry in STUDY_ENTRIES.values())]
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]

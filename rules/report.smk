@@ -70,7 +70,7 @@ rule write_report:
         "../envs/report.yaml"
     params:
         config=CONFIG.about_what_runs().model_dump(),
-        code=code_digest("scripts/write_report.py", *figure_modules(), files=TEMPLATES),
+        code=code_digest("scripts/write_report.py", *PAGE_MODULES, files=TEMPLATES),
     script:
         "../scripts/write_report.py"
 

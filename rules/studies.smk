@@ -1,114 +1,50 @@
-rule study_compile_cost:
-    """What a second start costs when the first one has filled the compile caches."""
+rule measure_study:
+    """A study that runs cases or processes itself."""
     input:
-        table=study_table("compile_cost"),
-        operators=study_operators("compile_cost"),
+        table=study_table,
+        operators=study_operators,
     output:
-        "results/studies/compile_cost.json",
+        "results/studies/{study}.json",
     log:
-        "logs/studies/compile_cost.log",
+        "logs/studies/{study}.log",
+    wildcard_constraints:
+        study="|".join(study for study, entry in STUDY_ENTRIES.items() if entry.child),
     conda:
-        study_conda("compile_cost")
+        study_conda
     threads: MEASURED_THREADS
     resources:
         machine=100,
         mem_mb=6000,
-        runtime=study_minutes("compile_cost", processes=2),
-        gpu=study_gpus("compile_cost"),
+        runtime=study_minutes,
+        gpu=study_gpus,
     params:
-        cases=job_inputs("compile_cost"),
+        cases=study_cases,
         limits=limits_of,
-        code=study_code("compile_cost", "torchmodes.measure.case"),
-        software=study_software("compile_cost"),
+        code=study_code,
+        software=study_software,
     script:
-        "../scripts/study_compile_cost.py"
+        "../scripts/measure_study.py"
 
 
-rule study_dynamic_shapes:
-    """What a compiled model does when the batch size changes under it."""
+rule derive_study:
+    """A study made of the records of its cases."""
     input:
-        table=study_table("dynamic_shapes"),
-        operators=study_operators("dynamic_shapes"),
+        lambda wildcards: [case.record for case in STUDIED[wildcards.study]],
     output:
-        "results/studies/dynamic_shapes.json",
+        "results/studies/{study}.json",
     log:
-        "logs/studies/dynamic_shapes.log",
-    conda:
-        study_conda("dynamic_shapes")
-    threads: MEASURED_THREADS
-    resources:
-        machine=100,
-        mem_mb=6000,
-        runtime=study_minutes("dynamic_shapes", processes=8),
-        gpu=study_gpus("dynamic_shapes"),
-    params:
-        cases=job_inputs("dynamic_shapes"),
-        limits=limits_of,
-        code=study_code("dynamic_shapes", "torchmodes.studies.shapes_job"),
-        software=study_software("dynamic_shapes"),
-    script:
-        "../scripts/study_dynamic_shapes.py"
-
-
-rule study_thread_scaling:
-    """What each further thread brings."""
-    input:
-        table=study_table("thread_scaling"),
-        operators=study_operators("thread_scaling"),
-    output:
-        "results/studies/thread_scaling.json",
-    log:
-        "logs/studies/thread_scaling.log",
-    conda:
-        study_conda("thread_scaling")
-    threads: MEASURED_THREADS
-    resources:
-        machine=100,
-        mem_mb=6000,
-        runtime=study_minutes("thread_scaling", processes=1),
-        gpu=study_gpus("thread_scaling"),
-    params:
-        cases=[case_parameters(CONFIG, case) for case in studied("thread_scaling")],
-        limits=limits_of,
-        code=study_code("thread_scaling", "torchmodes.studies.threads_job"),
-        software=study_software("thread_scaling"),
-    script:
-        "../scripts/study_thread_scaling.py"
-
-
-rule study_inference_context:
-    """What grad mode and no_grad cost beside inference_mode."""
-    input:
-        [case.record for case in STUDIED["inference_context"]],
-    output:
-        "results/studies/inference_context.json",
-    log:
-        "logs/studies/inference_context.log",
+        "logs/studies/{study}.log",
+    wildcard_constraints:
+        study="|".join(study for study, entry in STUDY_ENTRIES.items() if not entry.child),
     conda:
         "../envs/data.yaml"
     params:
-        contexts={
-            case.mode: CONFIG.modes[case.mode].context for case in STUDIED["inference_context"]
-        },
-        code=code_digest("scripts/study_inference_context.py"),
+        modes=study_modes,
+        code=lambda wildcards: code_digest(
+            "scripts/derive_study.py", STUDY_ENTRIES[wildcards.study].module
+        ),
     script:
-        "../scripts/study_inference_context.py"
-
-
-rule study_batch_scaling:
-    """Latency and throughput against batch size."""
-    input:
-        [case.record for case in STUDIED["batch_scaling"]],
-    output:
-        "results/studies/batch_scaling.json",
-    log:
-        "logs/studies/batch_scaling.log",
-    conda:
-        "../envs/data.yaml"
-    params:
-        code=code_digest("scripts/study_batch_scaling.py"),
-    script:
-        "../scripts/study_batch_scaling.py"
+        "../scripts/derive_study.py"
 
 
 rule draw_study:
@@ -127,6 +63,8 @@ rule draw_study:
     conda:
         "../envs/report.yaml"
     params:
-        code=code_digest("scripts/draw_study.py"),
+        code=lambda wildcards: code_digest(
+            "scripts/draw_study.py", STUDY_ENTRIES[wildcards.study].page
+        ),
     script:
         "../scripts/draw_study.py"

@@ -130,9 +130,9 @@ def conda_behind(case):
     return conda_for([parameters_for(case)])
 
 
-def study_conda(study):
+def study_conda(wildcards):
     """Return the conda environment of a study that runs cases itself."""
-    return conda_for([case_parameters(CONFIG, case) for case in studied(study)])
+    return conda_for([case_parameters(CONFIG, case) for case in studied(wildcards)])
 
 
 def conda_for(cases):
@@ -143,35 +143,45 @@ def conda_for(cases):
         refuse(error)
 
 
-def studied(study):
-    """Return the cases of a study that were asked for, without the baselines they imply."""
-    return [case for case in STUDIED[study] if study == "thread_scaling" or not case.is_baseline]
+def studied(wildcards):
+    """Return the cases of a study; the baselines that blocks imply where it takes them."""
+    entry = STUDY_ENTRIES[wildcards.study]
+    return [case for case in STUDIED[entry.name] if entry.baselines or not case.is_baseline]
 
 
-def job_inputs(study):
-    """Return what the jobs of a study's cases depend on."""
-    return [job_parameters(CONFIG, case) for case in studied(study)]
+def study_cases(wildcards):
+    """Return what of the configuration a study's cases depend on."""
+    depends = case_parameters if STUDY_ENTRIES[wildcards.study].samples else job_parameters
+    return [depends(CONFIG, case) for case in studied(wildcards)]
 
 
-def study_code(study, target):
+def study_modes(wildcards):
+    """Return the configuration of the modes that a study made of records compares."""
+    return {case.mode: CONFIG.modes[case.mode].model_dump() for case in STUDIED[wildcards.study]}
+
+
+def study_code(wildcards):
     """Return the digests of all code behind a study that runs cases itself."""
-    script = f"scripts/study_{study}.py"
-    return sorted({code_behind(script, target, case) for case in studied(study)})
+    entry = STUDY_ENTRIES[wildcards.study]
+    behind = {
+        code_behind("scripts/measure_study.py", entry.child, case) for case in studied(wildcards)
+    }
+    return [code_digest("scripts/measure_study.py", entry.module), *sorted(behind)]
 
 
-def study_software(study):
+def study_software(wildcards):
     """Return what each case of a study runs on that runs them itself."""
-    return [software_behind(case) for case in studied(study)]
+    return [software_behind(case) for case in studied(wildcards)]
 
 
-def study_table(study):
+def study_table(wildcards):
     """Return the table for a study with cases that step through it."""
-    return TABLE if any(case.task == "training" for case in studied(study)) else []
+    return TABLE if any(case.task == "training" for case in studied(wildcards)) else []
 
 
-def study_operators(study):
+def study_operators(wildcards):
     """Return the custom operators for a study in which a mode uses them."""
-    return OPERATORS if any(map(needs_operators, studied(study))) else []
+    return OPERATORS if any(map(needs_operators, studied(wildcards))) else []
 
 
 def needs_operators(case):
@@ -218,15 +228,15 @@ def gpus_of(wildcards):
     return 1 if case_of(wildcards).device == "cuda" else None
 
 
-def study_minutes(study, *, processes):
+def study_minutes(wildcards):
     """Return the minutes of a study that starts up to so many processes for a case."""
-    return 5 + PROCESS_MINUTES * processes * len(studied(study))
+    processes = STUDY_ENTRIES[wildcards.study].processes
+    return 5 + PROCESS_MINUTES * processes * len(studied(wildcards))
 
 
-def study_gpus(study):
-    """Return a function of the wildcards: how many GPUs a study occupies, or None."""
-    needed = 1 if any(case.device == "cuda" for case in STUDIED[study]) else None
-    return lambda wildcards: needed
+def study_gpus(wildcards):
+    """Return how many GPUs a study occupies; None asks a scheduler for nothing, unlike 0."""
+    return 1 if any(case.device == "cuda" for case in STUDIED[wildcards.study]) else None
 
 
 def directory_of(run):

@@ -17,12 +17,13 @@ from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.figures import draw_changes, draw_history
 from torchmodes.report.comparison.runs import ComparedRun
-from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.data import ReportData, Study, make_report_data
 from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.panels import row_label, shortened, text_width, wrapped
-from torchmodes.report.figures.studies import DRAWN, draw_study
 from torchmodes.report.plots import render
+from torchmodes.report.studies import draw_study
 from torchmodes.report.style import figure_style
+from torchmodes.studies.catalogue import STUDIES
 
 PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 LONGEST = {
@@ -65,7 +66,9 @@ def study(kind: str) -> Callable[[str], Figure]:
             "context": "no_grad",
             "speed_up": speed_up,
             "verdict": "slower",
-            "points": [{"threads": threads, "speed_up": speed_up} for threads in (1, 2)],
+            "points": [
+                {"threads": threads, "latency_s": 0.1, "speed_up": speed_up} for threads in (1, 2)
+            ],
             "variant": "mark_dynamic",
             "drop_last": None,
             "calls": [{"batch_size": 1, "seconds": 2.0}, {"batch_size": 2, "seconds": 1.0}],
@@ -74,7 +77,8 @@ def study(kind: str) -> Callable[[str], Figure]:
             {"batch_size": size, "latency_s": size / 9, "throughput_per_s": 9.0} for size in BATCHES
         ]
         series = {**case, "item": name[:32], "knee": 1, "points": points}
-        return draw_study(kind, {"cases": [row], "series": [series]})
+        content = {"cases": [row], "series": [series]}
+        return draw_study(Study(kind, STUDIES[kind].result.model_validate(content)))
 
     return draw
 
@@ -111,7 +115,7 @@ def roofline_of(name: str) -> Figure:
 
 FIGURES: dict[str, Callable[[str], Figure | None]] = {
     **{f"plot {name}": plot(name) for name in PLOTS},
-    **{f"study {name}": study(name) for name in DRAWN},
+    **{f"study {name}": study(name) for name in STUDIES},
     "parts": lambda name: render(
         figure_named("step_parts"), make_report_data([], profiles=[profile_of(name)])
     ),

@@ -14,6 +14,7 @@ from torchmodes.report.sections import loss_agreement
 from torchmodes.report.studies import findings
 from torchmodes.report.verdicts import judge
 from torchmodes.results.records import Interval, Record
+from torchmodes.studies.catalogue import CompileCost
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 
@@ -166,7 +167,9 @@ def test_a_study_becomes_a_finding_of_its_own_figures() -> None:
         "batch_size": 1,
     }
     entry = {"case": case, "status": "ok", "reason": None, "cold_s": 24.0, "warm_s": 4.0}
-    data = make_report_data([], studies=[Study("compile_cost", {"cases": [entry]})])
+    data = make_report_data(
+        [], studies=[Study("compile_cost", CompileCost.model_validate({"cases": [entry]}))]
+    )
     (finding,) = findings(data)
     assert (
         "4.00\N{NARROW NO-BREAK SPACE}s instead of 24.0\N{NARROW NO-BREAK SPACE}s" in finding.text

@@ -31,8 +31,7 @@ from torchmodes.report.tables import summary_table, write_summary
 from torchmodes.report.terminal import print_summary
 from torchmodes.results.records import CorruptRecord, as_json, read_record, write_record
 from torchmodes.results.records import read_whole_records as read_whole
-from torchmodes.studies.batch_scaling import scale_batches
-from torchmodes.studies.inference_context import compare_contexts
+from torchmodes.studies import batch_scaling, inference_context
 
 PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 CASE = "inference/cpu/m/{}/fp32-b8"
@@ -110,12 +109,14 @@ def test_the_tidy_table_has_a_row_for_a_case_that_cannot_be_read(here: Path) -> 
 def test_studies_of_records_say_which_they_could_not_read(here: Path) -> None:
     Path(FAST.record).write_text("{")
     records, unreadable = read_whole(find_records())
-    contexts = compare_contexts(records, {"eager": "a", "inductor": "b", "fx": "c"}, unreadable)
-    assert [row["status"] for row in contexts["cases"]] == ["ok", "ok", "unreadable"]
-    series = {one["mode"]: one for one in scale_batches(records, unreadable)["series"]}
-    (point,) = series["fx"]["points"]
-    assert point["status"] == "unreadable"
-    assert point["reason"].startswith(FAST.record)
+    modes = {mode: {"context": "grad"} for mode in ("eager", "inductor", "fx")}
+    contexts = inference_context.study(records, unreadable, modes)
+    assert [case.status for case in contexts.cases] == ["ok", "ok", "unreadable"]
+    series = {one.mode: one for one in batch_scaling.study(records, unreadable).series}
+    (point,) = series["fx"].points
+    assert point.status == "unreadable"
+    assert point.reason is not None
+    assert point.reason.startswith(FAST.record)
 
 
 # --- Other results ----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from torchmodes.report.environments import Machine, machine_of
 from torchmodes.report.verdicts import Deployment, JudgedRecord, judge
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Record
+from torchmodes.studies.catalogue import StudyResult
 from torchmodes.workloads.training.metrics import Metrics
 
 CASES_SHOWN = 300
@@ -57,7 +58,7 @@ class Study:
     """One study of the run: its name and what its file holds."""
 
     name: str
-    content: Mapping[str, Any]
+    result: StudyResult
 
 
 @dataclass(frozen=True)

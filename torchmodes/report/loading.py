@@ -15,7 +15,7 @@ from torchmodes.profiling.reading import DiffFile, RooflineFile, read_content, r
 from torchmodes.report.data import CASES_SHOWN, ReportData, Study, TrainingRun, make_report_data
 from torchmodes.results.reading import CorruptFile, Unreadable, read_table
 from torchmodes.results.records import read_whole_records
-from torchmodes.studies.results import read_study
+from torchmodes.studies.catalogue import read_study
 from torchmodes.workloads.training.metrics import HISTORY, read_history, read_metrics
 
 T = TypeVar("T")

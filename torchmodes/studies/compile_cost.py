@@ -3,83 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torchmodes.machine.environment import describe_environment
 from torchmodes.processes.folders import private_folder
-from torchmodes.processes.jobs import caches_in, run_job
-from torchmodes.workloads.modes import uses_custom_operators
+from torchmodes.processes.jobs import caches_in
+from torchmodes.studies.catalogue import CompileCost, Start
+from torchmodes.studies.jobs import CaseRunner
 
 STARTS = ("cold", "warm")
 
 
-def study_compile_cost(
-    cases: Sequence[Mapping[str, Any]],
-    *,
-    threads: int,
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
-) -> dict[str, Any]:
-    """Start each case twice, in two processes that share one compile cache, empty at first.
-
-    Parameters
-    ----------
-    cases
-        For each case what `torchmodes.planning.cases.case_parameters` returns.
-    threads
-        Threads to compute with.
-    table
-        Paths of the table and its statistics; training cases need them.
-    operators
-        Path of the custom operators, or None when no case uses them.
-    log
-        File for everything the processes print.
-
-    Returns
-    -------
-    dict
-        ``cases``: for each its identity, ``status``, ``reason``, and in seconds ``cold_s`` and
-        ``warm_s`` (preparation and first call; null where it did not start); ``environment``.
-    """
+def study(cases: Sequence[Mapping[str, Any]], runner: CaseRunner) -> CompileCost:
+    """Start each case twice, in two processes that share one compile cache, empty at first."""
     environment = describe_environment()
-    rows = [
-        _start_twice(parameters, threads=threads, table=table, operators=operators, log=log)
-        for parameters in cases
-    ]
-    return {"cases": rows, "environment": environment}
+    starts = [_start_twice(parameters, runner) for parameters in cases]
+    return CompileCost(cases=starts, environment=environment)
 
 
-def _start_twice(
-    parameters: Mapping[str, Any],
-    *,
-    threads: int,
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "case": parameters["case"],
-        "status": "ok",
-        "reason": None,
-        "cold_s": None,
-        "warm_s": None,
-    }
+def _start_twice(parameters: Mapping[str, Any], runner: CaseRunner) -> Start:
+    started: dict[str, Any] = {"case": parameters["case"]}
     with private_folder("cache-") as cache:
         for start in STARTS:
-            parts, _ = run_job(
-                "torchmodes.measure.case:start",
-                {
-                    "parameters": dict(parameters),
-                    "threads": threads,
-                    "table": list(table),
-                    "operators": operators if uses_custom_operators(parameters["mode"]) else None,
-                },
-                log=log,
-                environment=caches_in(cache),
+            parts = runner.run(
+                "torchmodes.measure.case:start", parameters, environment=caches_in(cache)
             )
             if parts["status"] != "ok":
-                return row | {"status": parts["status"], "reason": parts["reason"]}
-            row[f"{start}_s"] = parts["prepare_s"] + parts["first_call_s"]
-    return row
+                started |= {"status": parts["status"], "reason": parts["reason"]}
+                break
+            started[f"{start}_s"] = parts["prepare_s"] + parts["first_call_s"]
+    return Start.model_validate(started)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torchmodes.machine.environment import describe_environment
-from torchmodes.processes.jobs import run_job
-from torchmodes.workloads.modes import uses_custom_operators
+from torchmodes.studies.catalogue import DynamicShapes, Shapes
+from torchmodes.studies.jobs import CaseRunner
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "automatic": {"dynamic": None, "mark": False},
@@ -19,37 +18,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """``torch.compile(dynamic=…)``, and whether `torch._dynamo.mark_dynamic` names the batch."""
 
 
-def study_dynamic_shapes(
-    cases: Sequence[Mapping[str, Any]],
-    *,
-    threads: int,
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
-) -> dict[str, Any]:
+def study(cases: Sequence[Mapping[str, Any]], runner: CaseRunner) -> DynamicShapes:
     """Call each case with changing batch sizes, once per variant, each in a process of its own.
 
     An inference case is called with every batch size up to its own, as a server would be; a
     training case runs two epochs whose last batch is kept although it is smaller
-    (``drop_last=False``), and two without it.
-
-    Parameters
-    ----------
-    cases
-        For each case what `torchmodes.planning.cases.case_parameters` returns; its mode's engine
-        is compile.
-    threads
-        Threads to compute with.
-    table, operators, log
-        As in `torchmodes.studies.compile_cost.study_compile_cost`.
-
-    Returns
-    -------
-    dict
-        ``cases``: for each identity and variant ``variant``, ``drop_last`` (null: inference),
-        ``status``, ``reason``, ``calls`` (``batch_size`` and ``seconds`` in order), ``graphs``,
-        ``recompiles``, ``usual_s`` (median of the second half) and ``spike_s`` (the slowest call
-        after the first); ``environment``.
+    (``drop_last=False``), and two without it. Every mode's engine is compile.
     """
     environment = describe_environment()
     rows = []
@@ -59,29 +33,13 @@ def study_dynamic_shapes(
             for variant, options in VARIANTS.items():
                 if drop_last and variant != "automatic":
                     continue  # one size alone: nothing for the variants to differ in
-                argument = {
-                    "parameters": {
-                        **parameters,
-                        "mode": {**parameters["mode"], "dynamic": options["dynamic"]},
-                    },
-                    "threads": threads,
-                    "table": list(table),
-                    "operators": operators if uses_custom_operators(parameters["mode"]) else None,
-                    "mark": options["mark"],
-                    "drop_last": drop_last,
-                }
-                parts, _ = run_job("torchmodes.studies.shapes_job:change_shapes", argument, log=log)
-                rows.append(
-                    {
-                        "case": parameters["case"],
-                        "variant": variant,
-                        "drop_last": drop_last,
-                        "status": parts["status"],
-                        "reason": parts.get("reason"),
-                        **{
-                            name: parts.get(name)
-                            for name in ("calls", "graphs", "recompiles", "usual_s", "spike_s")
-                        },
-                    }
+                mode = {**parameters["mode"], "dynamic": options["dynamic"]}
+                parts = runner.run(
+                    "torchmodes.studies.shapes_job:change_shapes",
+                    {**parameters, "mode": mode},
+                    mark=options["mark"],
+                    drop_last=drop_last,
                 )
-    return {"cases": rows, "environment": environment}
+                row = {"case": parameters["case"], "variant": variant, "drop_last": drop_last}
+                rows.append(Shapes.model_validate({**parts, **row}))
+    return DynamicShapes(cases=rows, environment=environment)

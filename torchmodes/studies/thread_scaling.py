@@ -3,72 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torchmodes.machine.environment import describe_environment
-from torchmodes.processes.jobs import run_job
-from torchmodes.workloads.modes import uses_custom_operators
+from torchmodes.studies.catalogue import Threads, ThreadScaling
+from torchmodes.studies.jobs import CaseRunner
 
 THREADS_AT_CALL = ("eager", "fx", "torchscript", "export", "quantize")
 """Engines that ask for PyTorch's number of threads at each call. Others fix it when they compile
 or open a session, so that one process cannot compare two numbers."""
 
 
-def study_thread_scaling(
-    cases: Sequence[Mapping[str, Any]],
-    *,
-    threads: Sequence[int],
-    table: Sequence[str],
-    operators: str | None,
-    log: Path,
-) -> dict[str, Any]:
-    """Measure each case with one thread against several, in one process per case.
-
-    Parameters
-    ----------
-    cases
-        For each case what `torchmodes.planning.cases.case_parameters` returns.
-    threads
-        Numbers of threads to compare with one.
-    table, operators, log
-        As in `torchmodes.studies.compile_cost.study_compile_cost`.
-
-    Returns
-    -------
-    dict
-        ``cases``: for each its identity, ``status``, ``reason`` and ``points``: ``threads``,
-        ``latency_s`` (median), ``speed_up`` over one thread (estimate, low, high); ``environment``.
-    """
+def study(cases: Sequence[Mapping[str, Any]], runner: CaseRunner) -> ThreadScaling:
+    """Measure each case with one thread against several, in one process per case."""
     environment = describe_environment()
-    rows = []
-    for parameters in cases:
-        engine = parameters["mode"]["engine"]
-        row: dict[str, Any] = {"case": parameters["case"], "points": []}
-        if engine not in THREADS_AT_CALL:
-            reason = f"the engine {engine} fixes its number of threads when it prepares the model"
-            rows.append(row | {"status": "unsupported", "reason": reason})
-            continue
-        parts, _ = run_job(
-            "torchmodes.studies.threads_job:measure_threads",
-            {
-                "parameters": dict(parameters),
-                "threads": max(threads),
-                "counts": list(threads),
-                "table": list(table),
-                "operators": operators if uses_custom_operators(parameters["mode"]) else None,
-            },
-            log=log,
-        )
-        rows.append(
-            row
-            | {
-                "status": parts["status"],
-                "reason": parts.get("reason"),
-                "points": parts.get("points", []),
-            }
-        )
-    return {"cases": rows, "environment": environment}
+    rows = [_with_several(parameters, runner) for parameters in cases]
+    return ThreadScaling(cases=rows, environment=environment)
+
+
+def _with_several(parameters: Mapping[str, Any], runner: CaseRunner) -> Threads:
+    engine = parameters["mode"]["engine"]
+    if engine not in THREADS_AT_CALL:
+        reason = f"the engine {engine} fixes its number of threads when it prepares the model"
+        return Threads(case=parameters["case"], status="unsupported", reason=reason)
+    parts = runner.run(
+        "torchmodes.studies.threads_job:measure_threads",
+        parameters,
+        counts=thread_counts(runner.threads),
+    )
+    return Threads.model_validate({**parts, "case": parameters["case"]})
 
 
 def thread_counts(cores: int) -> list[int]:

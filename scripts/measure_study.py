@@ -1,6 +1,5 @@
-"""Measure cases with one thread against several; write results/studies/."""
+"""Run the cases of a study; write results/studies/."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,17 +7,19 @@ from torchmodes.planning.cases import within_limits
 from torchmodes.processes.joblog import job_log
 from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.results.writing import write_atomically
-from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
+from torchmodes.studies.catalogue import STUDIES
+from torchmodes.studies.jobs import CaseRunner
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]), alone_on_machine():
-    study = study_thread_scaling(
-        [within_limits(case, snakemake.params.limits) for case in snakemake.params.cases],
-        threads=thread_counts(snakemake.threads),
+    runner = CaseRunner(
+        threads=snakemake.threads,
         table=list(snakemake.input.get("table", [])),
         operators=next(iter(snakemake.input.get("operators", [])), None),
         log=Path(snakemake.log[0]),
     )
-    write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")
+    cases = [within_limits(case, snakemake.params.limits) for case in snakemake.params.cases]
+    result = STUDIES[snakemake.wildcards["study"]].study(cases, runner)
+    write_atomically(Path(snakemake.output[0]), result.model_dump_json(indent=1) + "\n")
