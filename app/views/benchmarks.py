@@ -185,11 +185,8 @@ def _megabytes(count: int | None) -> float | None:
 
 
 def _result(judged: JudgedRecord) -> str:
-    word = sentences.verdict(judged)
-    told = f"{sentences.SIGNS[word]} {word}" if word in sentences.SIGNS else word
-    if judged.case.is_baseline and judged.measured:
-        told += " (A/A)"
-    return f"{told} (alone: {judged.record.verdict})" if judged.withdrawn else told
+    aa = " (A/A)" if judged.case.is_baseline and judged.measured else ""
+    return f"{sentences.result(judged)}{aa}"
 
 
 def _show_figure(data: ReportData) -> None:

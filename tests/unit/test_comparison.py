@@ -21,10 +21,10 @@ from torchmodes.report.comparison.__main__ import exit_code, main
 from torchmodes.report.comparison.changes import Comparison, compare
 from torchmodes.report.comparison.effects import as_interval, case_effect, difference, floor_of_two
 from torchmodes.report.comparison.figures import draw_history
-from torchmodes.report.comparison.pages import render_comparison, render_markdown
+from torchmodes.report.comparison.pages import render_brief, render_comparison, render_markdown
 from torchmodes.report.comparison.runs import ComparedRun, load_compared_run
-from torchmodes.report.comparison.terminal import print_comparison
 from torchmodes.report.formatting import ratio_range
+from torchmodes.report.terminal import TerminalMarkdown
 from torchmodes.results.records import Interval, Quad, Record, write_record
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def outcomes(comparison: Comparison) -> dict[str, str]:
 
 def printed(comparison: Comparison) -> str:
     console = Console(file=io.StringIO(), width=100)
-    print_comparison(comparison, console)
+    console.print(TerminalMarkdown(render_brief(comparison)))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -444,7 +444,7 @@ def test_an_error_that_nobody_thought_of_does_not_end_as_a_slower_case_does(
         raise ZeroDivisionError("odd")
 
     there = str(write_run(tmp_path / "there", house_price_records()[:2]))
-    monkeypatch.setattr("torchmodes.report.comparison.__main__.print_comparison", fail)
+    monkeypatch.setattr("torchmodes.report.comparison.__main__.render_brief", fail)
     assert main([there, "--this", there]) == 2
     assert "ZeroDivisionError: odd" in capsys.readouterr().err
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from torchmodes.report import sentences
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.formatting import NOTHING, duration, estimate, ratio_range, size
 from torchmodes.report.hardware import advice_by_hardware
-from torchmodes.report.problems import all_well, problems
-from torchmodes.report.recommendation import statistics_of
+from torchmodes.report.problems import Problem, all_well, problems
+from torchmodes.report.recommendation import ModeRecommendation, statistics_of
 from torchmodes.report.sections import answers, case_warnings
 from torchmodes.report.verdicts import JudgedRecord
+from torchmodes.results.records import Statistics
 from torchmodes.results.writing import write_atomically
 
 _JOINER = "\N{WORD JOINER}"
@@ -30,6 +31,7 @@ _SPECIAL = re.compile(
     rf"|:(?={_JOINER}?[a-zA-Z])"  # directives
     r"|^[#>+=-]"  # blocks
 )
+_BREAK = "\\\n"
 _NUMBERED = re.compile(r"^(\d+)([.)])")
 _HOW_TO_OPEN = (
     "The whole report is `reports/report.html`: one file, no network needed. Open it with"
@@ -55,9 +57,7 @@ def render_summary(data: ReportData) -> str:
         *_answers(data, shown),
         *_hardware(data),
         "## All cases",
-        markdown_table(_CASE_HEAD, [_case_row(judged) for judged in shown.cases])
-        if shown.cases
-        else "No case was benchmarked.",
+        _case_table(shown.cases, _ALL_COLUMNS) if shown.cases else "No case was benchmarked.",
         *_trainings(data),
         "## Not measured",
         _problems(data),
@@ -68,10 +68,28 @@ def render_summary(data: ReportData) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_CASE_HEAD = (
-    *("case", "result", "speed-up", "95 % interval", "latency", "eager beside it"),
-    *("cold start", "memory", "break-even"),
-)
+def render_brief(data: ReportData) -> str:
+    """Return the answers as Markdown for a terminal: every group, what it rests on, the counts."""
+    parts = []
+    for found in answers(data):
+        for recommendation in found.recommendations:
+            group, several = recommendation.group, len(data.machines) > 1
+            parts += [
+                f"**{markdown_text(sentences.group(group, several=several))}**",
+                _case_table(group.cases, _BRIEF_COLUMNS),
+                _said(recommendation),
+            ]
+    busy = sentences.without_verdict(data.cases)
+    return "\n\n".join([*parts, _counts(data), *([f"**{markdown_text(busy)}**"] if busy else [])])
+
+
+def render_failures(found: Sequence[Problem]) -> str:
+    """Return what failed, as Markdown for a terminal."""
+    return "\n\n".join(
+        f"**{markdown_text(problem.case)}**{_BREAK}{problem.kind}: {markdown_text(problem.reason)}"
+        + (f"{_BREAK}{markdown_text(problem.remedy)}" if problem.remedy else "")
+        for problem in found
+    )
 
 
 def _counts(data: ReportData) -> str:
@@ -95,9 +113,8 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
     for found in answers(shown):
         for recommendation in found.recommendations:
             yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
-            said = [f"**{sentences.headline(recommendation)}.** {sentences.reason(recommendation)}"]
-            said += filter(None, [sentences.still_open(recommendation)])
-            yield markdown_text(" ".join(said))
+            still_open = sentences.still_open(recommendation)
+            yield _said(recommendation) + (f" {markdown_text(still_open)}" if still_open else "")
             if recommendation.best is not None:
                 best = recommendation.best
                 entries = [
@@ -127,22 +144,34 @@ def _hardware(data: ReportData) -> Iterable[str]:
         yield "\n".join(f"- {markdown_text(f'{one.title}: {one.said}')}" for one in found)
 
 
-def _case_row(judged: JudgedRecord) -> list[str | Code]:
-    result = sentences.verdict(judged)
-    if judged.withdrawn:
-        result += f" (alone: {judged.record.verdict})"
-    row: list[str | Code] = [Code(str(judged.case)), result]
-    if judged.measured:
-        statistics = statistics_of(judged)
-        row += [
-            estimate(statistics.speed_up),
-            ratio_range(statistics.speed_up),
-            duration(statistics.candidate.median_s),
-            duration(statistics.baseline.median_s),
-        ]
-    else:
-        row += [NOTHING] * 4
-    return [*row, duration(judged.cold_s), size(judged.memory_bytes), sentences.break_even(judged)]
+def _said(recommendation: ModeRecommendation) -> str:
+    headline = markdown_text(sentences.headline(recommendation))
+    return f"**{headline}.** {markdown_text(sentences.reason(recommendation))}"
+
+
+def _of_measured(write: Callable[[Statistics], str]) -> Callable[[JudgedRecord], str]:
+    """Return what writes a figure of a measured case, and a dash of any other."""
+    return lambda judged: write(statistics_of(judged)) if judged.measured else NOTHING
+
+
+_COLUMNS: Mapping[str, Callable[[JudgedRecord], str | Code]] = {
+    "case": lambda judged: Code(str(judged.case)),
+    "mode": lambda judged: judged.name,
+    "result": sentences.result,
+    "speed-up": _of_measured(lambda statistics: estimate(statistics.speed_up)),
+    "95 % interval": _of_measured(lambda statistics: ratio_range(statistics.speed_up)),
+    "latency": _of_measured(lambda statistics: duration(statistics.candidate.median_s)),
+    "eager beside it": _of_measured(lambda statistics: duration(statistics.baseline.median_s)),
+    "cold start": lambda judged: duration(judged.cold_s),
+    "memory": lambda judged: size(judged.memory_bytes),
+    "break-even": sentences.break_even,
+}
+_ALL_COLUMNS = [name for name in _COLUMNS if name != "mode"]
+_BRIEF_COLUMNS = ["mode", "result", "speed-up", "95 % interval", "latency", "cold start"]
+
+
+def _case_table(cases: Iterable[JudgedRecord], columns: Sequence[str]) -> str:
+    return markdown_table(columns, [[_COLUMNS[name](case) for name in columns] for case in cases])
 
 
 def _trainings(data: ReportData) -> Iterable[str]:

@@ -227,6 +227,13 @@ def verdict(judged: JudgedRecord) -> str:
     return judged.verdict or "no verdict"
 
 
+def result(judged: JudgedRecord) -> str:
+    """Return how a case came out with its sign, and its own verdict where that does not stand."""
+    how = verdict(judged)
+    said = f"{SIGNS[how]} {how}" if how in SIGNS else how
+    return f"{said} (alone: {judged.record.verdict})" if judged.withdrawn else said
+
+
 def best_case(found: BestCase) -> tuple[str, str, str]:
     """Return the title, the case and the value of a best case."""
     judged = found.case

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from torchmodes.report.comparison import sentences
 from torchmodes.report.comparison.changes import OUTCOMES, Change, Comparison
 from torchmodes.report.comparison.figures import draw_changes, draw_history
-from torchmodes.report.comparison.runs import ComparedRun
-from torchmodes.report.formatting import NOTHING, duration, ratio
+from torchmodes.report.comparison.runs import ComparedRun, Difference
+from torchmodes.report.formatting import NOTHING, duration, listing, ratio
 from torchmodes.report.html import render_template
-from torchmodes.report.markdown import Code, markdown_table, markdown_text
+from torchmodes.report.markdown import Code, markdown_code, markdown_table, markdown_text
 from torchmodes.report.plots import inline_svg
 from torchmodes.report.sections import Facets, InlineFigure
 from torchmodes.results.writing import write_atomically
@@ -20,6 +21,8 @@ HEAD = (
     *("case", "change", "speed-up here / there", "95 % interval", "counts as none"),
     *("latency there", "here", "took", "note"),
 )
+_BRIEF_HEAD = ("mode", "change", "here / there", "95 % interval", "latency", "took")
+_MOST_DIFFERENCES = 12
 _CAPTIONS = {
     "changes": (
         "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower."
@@ -50,6 +53,34 @@ def render_comparison(comparison: Comparison, *, history: Sequence[ComparedRun] 
     )
 
 
+def render_brief(comparison: Comparison) -> str:
+    """Return the comparison as Markdown for a terminal: group by group, the verdict at the end."""
+    warning = sentences.machines(comparison)
+    eager = {change.case: sentences.eager(change) for change in comparison.eager}
+    parts = [
+        markdown_text(f"There: {comparison.base.title}. Here: {comparison.this.title}."),
+        f"**{markdown_text(warning)}**" if warning else "",
+        _differences(comparison.differences[:_MOST_DIFFERENCES]),
+    ]
+    if (more := len(comparison.differences) - _MOST_DIFFERENCES) > 0:
+        parts.append(f"And {more} more.")
+    for baseline, changes in groupby(
+        sorted(ordered(comparison), key=lambda change: change.case.baseline),
+        key=lambda change: change.case.baseline,
+    ):
+        parts += [
+            f"**{markdown_text(sentences.group(baseline))}**",
+            markdown_table(_BRIEF_HEAD, [_brief_row(change) for change in changes]),
+            markdown_text(eager.get(baseline, "")),
+        ]
+    for where, cases in (("there", comparison.only_base), ("here", comparison.only_this)):
+        if cases:
+            parts.append(f"Only {where}: {listing([markdown_code(str(case)) for case in cases])}.")
+    parts += [f"**{markdown_text(f'Not compared: {one}.')}**" for one in comparison.unreadable]
+    parts.append(f"**{sentences.headline(comparison)}. {sentences.counts(comparison)}.**")
+    return "\n\n".join(filter(None, parts))
+
+
 def render_markdown(comparison: Comparison) -> str:
     """Return the comparison as Markdown: the same records give the same text."""
     parts = [
@@ -61,7 +92,7 @@ def render_markdown(comparison: Comparison) -> str:
         f"{sentences.headline(comparison)}. {sentences.counts(comparison)}.",
         markdown_text(f"There: {comparison.base.title}. Here: {comparison.this.title}."),
         "## What is different around them",
-        _differences(comparison),
+        _differences(comparison.differences),
         "## Cases",
         sentences.METHOD,
         markdown_table(HEAD, [_row(change) for change in ordered(comparison)]),
@@ -101,11 +132,22 @@ def _figures(comparison: Comparison, history: Sequence[ComparedRun]) -> Iterator
             yield InlineFigure(inline_svg(figure, prefix=name, label=label), title, _CAPTIONS[name])
 
 
-def _differences(comparison: Comparison) -> str:
-    if not comparison.differences:
-        return "Nothing that the records tell of."
-    rows = [[d.title, d.base, d.this] for d in comparison.differences]
+def _differences(found: Sequence[Difference]) -> str:
+    if not found:
+        return "Nothing that the records tell of: machine, versions and settings are the same."
+    rows = [[one.title, one.base, one.this] for one in found]
     return markdown_table(("what", "there", "here"), rows)
+
+
+def _brief_row(change: Change) -> list[str | Code]:
+    ratios = sentences.change_text(change)
+    return [
+        change.name,
+        sentences.sign(change),
+        *ratios,
+        duration(change.this_s),
+        ratio(change.took),
+    ]
 
 
 def _row(change: Change) -> list[str | Code]:

@@ -77,7 +77,7 @@ def draw_speed_up(data: ReportData) -> Figure:
         ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
         ax.set_xlabel("times as fast as eager (log scale; 95 % interval)")
     settled = Line2D([], [], color=INK, marker="o", markersize=5.5, label="faster or slower")
-    open_case = Line2D(*([], []), color=INK, marker="o", markersize=5.5, markerfacecolor=SURFACE)
+    open_case = Line2D([], [], color=INK, marker="o", markersize=5.5, markerfacecolor=SURFACE)
     open_case.set_label("same or unresolved")
     bottom_legend(
         figure,
@@ -139,7 +139,8 @@ def draw_throughput(data: ReportData) -> Figure:
         for row, (judged, own) in enumerate(zip(cases, own_rates, strict=True)):
             seen = look(judged.case.mode)
             ax.plot(
-                *([own], [row]),
+                [own],
+                [row],
                 marker=seen.marker,
                 color=seen.colour,
                 markersize=7,
@@ -156,7 +157,8 @@ def draw_throughput(data: ReportData) -> Figure:
         figure,
         [
             Line2D(
-                *([], []),
+                [],
+                [],
                 color=BASELINE,
                 marker="|",
                 linestyle="none",

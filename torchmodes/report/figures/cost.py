@@ -211,7 +211,8 @@ def _mark_break_even(ax: Axes, judged: JudgedRecord, last: float) -> None:
     low, high = max(1, even.low or 1), last if even.high is None else max(1, even.high)
     ax.plot([low, high], [0, 0], color=colour, linewidth=4, alpha=0.6)
     ax.plot(
-        *([max(1, even.estimate)], [0]),
+        [max(1, even.estimate)],
+        [0],
         marker=look(judged.case.mode).marker,
         color=colour,
         markersize=7,

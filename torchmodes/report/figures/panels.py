@@ -129,7 +129,9 @@ def label_rows(ax: Axes, cases: Sequence[Named]) -> None:
     beside = ax.get_yaxis_transform()
     for row, case in enumerate(cases):
         ax.text(
-            *(-_points(ax, 7), row, row_label(case)),
+            -_points(ax, 7),
+            row,
+            row_label(case),
             transform=beside,
             ha="right",
             va="center",
@@ -200,7 +202,9 @@ def value_beside(
 ) -> None:
     """Write a row's value at the right of the plotting area."""
     ax.text(
-        *(1 + _points(ax, 7), row, text),
+        1 + _points(ax, 7),
+        row,
+        text,
         transform=ax.get_yaxis_transform(),
         va="center",
         ha="left",

@@ -75,13 +75,17 @@ def draw_parts(data: ReportData) -> Figure:
             ax.barh(row, width, left=start, height=0.62, color=PARTS[name][1], linewidth=0)
             start += width
         ax.text(
-            *(start, row, f" {duration(profile.overview['wall_s'])}"),
+            start,
+            row,
+            f" {duration(profile.overview['wall_s'])}",
             va="center",
             size=8,
             color=MUTED,
         )
         ax.text(
-            *(-0.02, row, label),
+            -0.02,
+            row,
+            label,
             transform=ax.get_yaxis_transform(),
             ha="right",
             va="center",
@@ -180,7 +184,8 @@ def draw_layers(profile: CaseProfile) -> Figure:
         ax.add_patch(
             Rectangle(
                 (block.start, block.level),
-                *(block.width, 1.0),
+                block.width,
+                1.0,
                 facecolor=kinds.get(block.kind, GRID),
                 edgecolor=SURFACE,
                 linewidth=0.6,
@@ -251,7 +256,9 @@ def _label(ax: Axes, block: Block, *, on_grid: bool) -> None:
     text = block.layer.rpartition(".")[2]
     if len(text) * _CHARACTER_SHARE < block.width:
         ax.text(
-            *(block.start + block.width / 2, block.level + 0.5, text),
+            block.start + block.width / 2,
+            block.level + 0.5,
+            text,
             ha="center",
             va="center",
             size=7.5,

@@ -65,7 +65,8 @@ def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str
     """Mark a ratio in its mode's look, filled where it is faster or slower, and write it out."""
     seen, settled = look(mode), outcome in ("faster", "slower")
     ax.plot(
-        *([ratio.estimate], [row]),
+        [ratio.estimate],
+        [row],
         marker=seen.marker,
         color=seen.colour,
         markersize=5.5,
