@@ -57,7 +57,7 @@ class SummaryFile(BaseModel):
     flops: Size | None = None
     flops_fault: str | None = None
     compulsory_bytes: Size | None = None
-    operator_bytes: Size | None = None
+    memory_peak_bytes: dict[str, Size] | None = None
     work_fault: str | None = None
     layers: str | None = None
     faults: dict[str, str] = {}
@@ -110,6 +110,7 @@ class PointFile(BaseModel):
     case: str
     flops: Size | None = None
     compulsory_bytes: Size | None = None
+    operator_bytes: Size | None = None
     intensity: Size | None = None
     flops_per_s: Size | None = None
     attainable_flops_per_s: Size | None = None

@@ -16,6 +16,7 @@ NO_INTERVAL = "no interval"
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+_ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _ABSURD = 1e5
 _COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
@@ -57,6 +58,14 @@ def size(count: int | float | None) -> str:
 def size_unit(count: float) -> tuple[float, str]:
     """Return the unit that suits a number of bytes, as its bytes and its symbol."""
     return _unit(count, _SIZE_UNITS)
+
+
+def energy(joules: float | None) -> str:
+    """Write an energy, such as ``4.2 mJ``."""
+    if joules is None:
+        return NOTHING
+    factor, unit = _unit(joules, _ENERGY_UNITS)
+    return f"{digits(joules / factor)}{_SPACE}{unit}"
 
 
 def ratio(value: float | None) -> str:

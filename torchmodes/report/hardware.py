@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
+from torchmodes.profiling.roofline import roof_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.environments import Machine
 from torchmodes.report.formatting import DASH, NOTHING, TIMES, listing, plural, ratio_digits
@@ -132,6 +133,21 @@ class Hardware:
         return (
             f"{over}, {'; '.join(known)}." if known else f"{over}, no mode is shown to be faster."
         )
+
+
+def peak_share(judged: JudgedRecord, data: ReportData) -> float | None:
+    """Return the share of the device's measured peak that an inference case reaches.
+
+    None where its operations are not counted (of training, those of a forward pass alone are), the
+    peak is not measured, or it may be another machine's.
+    """
+    statistics, flops = judged.record.statistics, judged.record.flops
+    machine = data.roofline.get("machines", {}).get(judged.case.device, {})
+    roof = roof_of(machine, judged.case.precision)
+    comparable = judged.measured and judged.case.task == "inference" and len(data.machines) == 1
+    if not comparable or statistics is None or not flops or roof is None:
+        return None
+    return flops / statistics.candidate.median_s / roof.flops_per_s
 
 
 def advice_by_hardware(data: ReportData) -> list[Hardware]:

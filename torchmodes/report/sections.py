@@ -28,7 +28,7 @@ from torchmodes.report.environments import (
 from torchmodes.report.figures import FIGURES
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
-from torchmodes.report.hardware import advice_by_hardware
+from torchmodes.report.hardware import advice_by_hardware, peak_share
 from torchmodes.report.plots import InlineFigure, inline_figure
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
 from torchmodes.report.recommendation import (
@@ -138,8 +138,12 @@ def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
     costed = [judged for judged in shown.cases if judged.record.cost is not None]
     if not costed:
         return None
+    shares = [peak_share(judged, data) for judged in costed]
+    joules = [e.joules_per_item if (e := judged.record.energy) else None for judged in costed]
     return {
-        "cases": costed,
+        "cases": list(zip(costed, shares, joules, strict=True)),
+        "has_shares": any(share is not None for share in shares),
+        "has_joules": any(one is not None for one in joules),
         "figures": _figures(shown, "Cost"),
     }
 

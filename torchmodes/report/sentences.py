@@ -327,6 +327,15 @@ def profiled(profile: CaseProfile) -> str:
     return " ".join(told)
 
 
+def peak_memory(profile: CaseProfile) -> str:
+    """Say what the operators of a step hold at their peak, and what that is made of."""
+    peak = profile.summary.get("memory_peak_bytes")
+    if not peak:
+        return ""
+    held = [f"{size(count)} of {spoken(name)}" for name, count in peak.items()]
+    return f"At its peak a step holds {size(sum(peak.values()))}: {listing(held)}."
+
+
 def threshold(tried: Mapping[str, Any]) -> str:
     """Write the bound that a recommendation's figure crosses: a share, or a duration."""
     bound = tried["threshold"]
