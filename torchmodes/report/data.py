@@ -83,8 +83,6 @@ class ReportData:
     diffs: tuple[Mapping[str, Any], ...] = ()
     unreadable_cases: tuple[Unreadable, ...] = ()
     unreadable_files: tuple[Unreadable, ...] = ()
-    broken: tuple[str, ...] = ()
-    """What is wrong with the roofline or a diff that could not be read; each names its file."""
 
     @property
     def records(self) -> list[Record]:
@@ -137,7 +135,6 @@ def make_report_data(
     diffs: Iterable[Mapping[str, Any]] = (),
     unreadable_cases: Iterable[Unreadable] = (),
     unreadable_files: Iterable[Unreadable] = (),
-    broken: Iterable[str] = (),
 ) -> ReportData:
     """Judge records and put them together with what else there is."""
     return ReportData(
@@ -151,5 +148,4 @@ def make_report_data(
         diffs=tuple(diffs),
         unreadable_cases=tuple(unreadable_cases),
         unreadable_files=tuple(unreadable_files),
-        broken=tuple(broken),
     )

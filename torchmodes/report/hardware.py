@@ -121,18 +121,15 @@ class Hardware:
     def said(self) -> str:
         """What was found, in a sentence or two."""
         over = f"Over {plural(self.groups, 'model and batch size', 'models and batch sizes')}"
-        always = [f.name for f in self.findings if f.advice.startswith("use it")]
-        slow = [f.name for f in self.findings if f.advice == "avoid it"]
-        some = [f.name for f in self.findings if f.advice.startswith("measure")]
-        told = [
-            (always, f"faster wherever it ran: {listing(always)}" if always else ""),
-            (some, f"faster on some: {listing(some)}" if some else ""),
-            (slow, f"slower wherever it ran: {listing(slow)}" if slow else ""),
-        ]
-        known = [text for names, text in told if names]
-        return (
-            f"{over}, {'; '.join(known)}." if known else f"{over}, no mode is shown to be faster."
-        )
+        told = []
+        for start, what in (
+            ("use it", "faster wherever it ran"),
+            ("measure", "faster on some"),
+            ("avoid it", "slower wherever it ran"),
+        ):
+            if names := [f.name for f in self.findings if f.advice.startswith(start)]:
+                told.append(f"{what}: {listing(names)}")
+        return f"{over}, {'; '.join(told) or 'no mode is shown to be faster'}."
 
 
 def peak_share(judged: JudgedRecord, data: ReportData) -> float | None:

@@ -61,10 +61,9 @@ def load_report_data(
     # Only the figure of single samples needs them, and it shows no more cases than that.
     whole, unreadable = read_whole_records(records, quads=len(records) <= CASES_SHOWN)
     missed: list[Unreadable] = []
-    broken: list[str] = []
-    placed = None if roofline is None else _or_broken(_read_roofline, roofline, broken)
+    placed = None if roofline is None else _or_missed(_read_roofline, roofline, missed)
     changes = [
-        _or_broken(lambda file: read_content(file, DiffFile), path, broken)
+        _or_missed(lambda file: read_content(file, DiffFile), path, missed)
         for path in sorted(diffs)
     ]
     return make_report_data(
@@ -76,7 +75,6 @@ def load_report_data(
         data_digest=None if table is None else _digest(table, missed),
         roofline=placed,
         diffs=[change for change in changes if change is not None],
-        broken=broken,
         unreadable_cases=unreadable,
         unreadable_files=missed,
     )
@@ -145,28 +143,18 @@ def _read_trainings(folders: Iterable[Path], missed: list[Unreadable]) -> list[T
     """Read trainings; one without its history still has its figures."""
     found = []
     for folder in folders:
-        try:
-            metrics = read_metrics(folder / "metrics.json")
-        except CorruptFile as error:
-            missed.append(error.unreadable)
-            continue
-        try:
-            history = read_history(folder / "history.csv")
-        except CorruptFile as error:
-            missed.append(error.unreadable)
-            history = pd.DataFrame(columns=list(HISTORY), dtype=float)
-        found.append(TrainingRun(metrics, history))
+        metrics = _or_missed(read_metrics, folder / "metrics.json", missed)
+        if metrics is not None:
+            history = _or_missed(read_history, folder / "history.csv", missed)
+            if history is None:
+                history = pd.DataFrame(columns=list(HISTORY), dtype=float)
+            found.append(TrainingRun(metrics, history))
     return found
 
 
 def _read_studies(paths: Iterable[Path], missed: list[Unreadable]) -> list[Study]:
-    found = []
-    for path in paths:
-        try:
-            found.append(Study(path.stem, read_study(path)))
-        except CorruptFile as error:
-            missed.append(error.unreadable)
-    return found
+    found = [(path.stem, _or_missed(read_study, path, missed)) for path in paths]
+    return [Study(name, result) for name, result in found if result is not None]
 
 
 def _digest(table: Path, missed: list[Unreadable]) -> str | None:
@@ -189,11 +177,11 @@ def _read_roofline(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _or_broken(read: Callable[[Path], T], path: Path, broken: list[str]) -> T | None:
+def _or_missed(read: Callable[[Path], T], path: Path, missed: list[Unreadable]) -> T | None:
     try:
         return read(path)
-    except ValueError as error:
-        broken.append(str(error))
+    except CorruptFile as error:
+        missed.append(error.unreadable)
         return None
 
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Literal
 
 from torchmodes.report.verdicts import Deployment, JudgedRecord
-from torchmodes.results.records import Statistics, Verdict
+from torchmodes.results.records import Interval, Statistics, Verdict
 
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none is, and that is certain; none is shown to be; only eager ran; none ran."""
@@ -156,13 +156,11 @@ def statistics_of(judged: JudgedRecord) -> Statistics:
 def distinguishable(one: JudgedRecord, other: JudgedRecord) -> bool:
     """Tell whether the intervals of two speed-ups lie apart."""
     first, second = statistics_of(one).speed_up, statistics_of(other).speed_up
-    if None in (first.low, first.high, second.low, second.high):
-        return False
-    assert first.low is not None
-    assert second.low is not None
-    assert first.high is not None
-    assert second.high is not None
-    return first.low > second.high or second.low > first.high
+    return _above(first, second) or _above(second, first)
+
+
+def _above(one: Interval, other: Interval) -> bool:
+    return one.low is not None and other.high is not None and one.low > other.high
 
 
 def _answer(group: Group) -> Answer:

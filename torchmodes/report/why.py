@@ -62,7 +62,7 @@ class Explained:
 
 def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     """Show what a step is made of, the roofline, what changed, and each profile."""
-    if not data.profiles and not data.broken:
+    if not data.profiles:
         return None
     figures = [
         inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
@@ -70,7 +70,6 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
         if entry.of == "run" and entry.is_in(data)
     ]
     return {
-        "broken": data.broken,
         "figures": figures,
         "points": data.roofline.get("points", []),
         "diffs": [(found, found.get("account", [])[:ROWS_OF_A_DIFF]) for found in data.diffs],

@@ -55,9 +55,7 @@ def draw_cost(data: ReportData) -> Figure:
         for group in groups
         for what in ("cold start", "peak memory")
     ]
-    figure, axes = stack(
-        panels, left=label_width(c for g in groups for c in costed(g)), right=0.8, legend_rows=2
-    )
+    figure, axes = stack(panels, left=label_width(c for g in groups for c in costed(g)), right=0.8)
     for index, group in enumerate(groups):
         _cold_panel(axes[2 * index], costed(group))
         _memory_panel(axes[2 * index + 1], costed(group))
@@ -89,7 +87,7 @@ def draw_break_even(data: ReportData) -> Figure:
         {c.case.mode for g in groups for c in (*paying(g), *_eager(g))}, key=_eager_first
     )
     columns = 3
-    figure, axes = stack(panels, left=0.72, right=0.2, legend_rows=math.ceil(len(modes) / columns))
+    figure, axes = stack(panels, left=0.72, right=0.2)
     for index, group in enumerate(groups):
         _break_even_panels(axes[2 * index], axes[2 * index + 1], group)
     bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=columns)

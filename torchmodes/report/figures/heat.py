@@ -80,7 +80,7 @@ def draw_heat(data: ReportData) -> Figure:
     several = len(data.machines) > 1
     panels = [Panel(_title(heat, several), 0.3 + _ROW * len(heat.rows)) for heat in found]
     left = label_width(row for heat in found for row in heat.rows)
-    figure, axes = stack(panels, left=left, right=0.08, legend_rows=2, axis=0.12)
+    figure, axes = stack(panels, left=left, right=0.08, axis=0.12)
     for ax, heat in zip(axes, found, strict=True):
         _heat_map_panel(ax, heat)
     bottom_legend(

@@ -60,10 +60,9 @@ def stack(
     *,
     left: float,
     right: float,
-    legend_rows: int = 0,
     axis: float = AXIS,
 ) -> tuple[Figure, list[Axes]]:
-    """Stack panels with room for their titles, axes and a legend at the bottom.
+    """Stack panels with room for their titles and axes.
 
     Parameters
     ----------
@@ -71,18 +70,15 @@ def stack(
         From the top.
     left, right
         Inches beside the plotting area, for labels and values.
-    legend_rows
-        Rows of the legend below everything.
     axis
         Inches below each plotting area, for its axis.
     """
-    legend = 0.02 + legend_rows * LEGEND_ROW if legend_rows else 0.0
     titles = [
         wrapped(panel.title, WIDTH_INCHES - 2 * _MARGIN, size=TITLE_SIZE, bold=True)
         for panel in panels
     ]
     heights = [TITLE + (len(lines) - 1) * TITLE_SIZE * _LINE / 72 for lines in titles]
-    total = sum(panel.height + axis for panel in panels) + sum(heights) + legend
+    total = sum(panel.height + axis for panel in panels) + sum(heights)
     figure = Figure(figsize=(WIDTH_INCHES, total))
     axes, top = [], total
     for panel, lines, height in zip(panels, titles, heights, strict=True):
@@ -233,19 +229,15 @@ def in_order(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
 
 
 def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
-    """Put a legend below all panels.
-
-    Where the names are too long for so many columns, there are fewer, and the figure grows by the
-    rows that were not reserved.
+    """Put a legend below all panels; the figure grows by its rows.
 
     Parameters
     ----------
     figure
-        From `stack`, with the rows reserved that so many columns need.
+        From `stack`.
     handles, columns
-        The entries, and side by side how many at the most.
+        The entries, and side by side how many at the most: fewer where their names are long.
     """
-    reserved = math.ceil(len(handles) / columns)
     labels = [str(handle.get_label()) for handle in handles]
     while columns > 1 and _legend_width(labels, columns) > WIDTH_INCHES:
         columns -= 1
@@ -253,8 +245,7 @@ def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> No
     for handle, broken in zip(handles, lines, strict=True):
         handle.set_label("\n".join(broken))
     rows = math.ceil(len(handles) / columns) if columns > 1 else sum(map(len, lines))
-    if rows > reserved:
-        _grow(figure, (rows - reserved) * LEGEND_ROW)
+    _grow(figure, 0.02 + rows * LEGEND_ROW)
     figure.legend(
         handles=handles,
         loc="lower left",

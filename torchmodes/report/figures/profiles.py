@@ -65,7 +65,6 @@ def draw_parts(data: ReportData) -> Figure:
         [Panel("time of a profiled step, by what runs", ROW * len(shown))],
         left=0.16 + max(text_width(name, size=8) for name in names),
         right=0.55,
-        legend_rows=-(-len(used) // 2),
     )
     factor, unit = time_unit(max(profile.overview["wall_s"] for profile in shown))
     for row, (profile, label) in enumerate(zip(shown, names, strict=True)):
@@ -176,7 +175,6 @@ def draw_layers(profile: CaseProfile) -> Figure:
         [Panel(f"forward pass by module · {_short(profile)}", LEVEL * levels)],
         left=0.25,
         right=0.3,
-        legend_rows=-(-(len(kinds) + 1) // 3),
     )
     for block in blocks:
         if block.width < _THINNEST:

@@ -42,7 +42,6 @@ def draw_roofline(data: ReportData) -> Figure:
         [Panel(f"roofline · {device}", _HEIGHT) for device in devices],
         left=0.8,
         right=0.3,
-        legend_rows=-(-len(modes) // _COLUMNS),
     )
     for ax, device in zip(axes, devices, strict=True):
         here = [point for point in points if parse_case(point["case"]).device == device]

@@ -5,9 +5,16 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from torchmodes.report.figures.panels import Panel, bottom_legend, stack, value_beside
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    label_rows,
+    label_width,
+    stack,
+    value_beside,
+)
 from torchmodes.report.formatting import NOTHING, duration, listing, plural, ratio
-from torchmodes.report.studies.rows import ROW, Told, label_rows, label_width, row_label
+from torchmodes.report.studies.rows import ROW, RowName, Told, case_name
 from torchmodes.report.style import MUTED, look
 from torchmodes.studies.catalogue import CompileCost, Start
 
@@ -38,12 +45,11 @@ def draw(result: CompileCost) -> Figure | None:
     starts = [start for start in result.cases if start.cold_s and start.warm_s]
     if not starts:
         return None
-    labels = [row_label(start.identity) for start in starts]
+    labels = [RowName(case_name(start.identity)) for start in starts]
     figure, (ax,) = stack(
         [Panel("seconds until the first result", ROW * len(starts))],
         left=label_width(labels),
         right=0.95,
-        legend_rows=1,
     )
     for y, start in enumerate(starts):
         colour = look(start.case.mode).colour

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from torchmodes.report.figures.panels import Panel, bottom_legend, stack
 from torchmodes.report.formatting import NOTHING, duration, listing, plural
-from torchmodes.report.studies.rows import Told, full_name
+from torchmodes.report.studies.rows import Told, case_name
 from torchmodes.report.style import GRID, PALETTE
 from torchmodes.studies.catalogue import DynamicShapes, Shapes
 
@@ -62,10 +62,9 @@ def draw(result: DynamicShapes) -> Figure | None:
         return None
     cases = sorted({one.identity for one in lines})
     figure, axes = stack(
-        [Panel(full_name(case), 2.0) for case in cases],
+        [Panel(case_name(case), 2.0) for case in cases],
         left=0.85,
         right=0.2,
-        legend_rows=1,
     )
     for ax, case in zip(axes, cases, strict=True):
         for one in (line for line in lines if line.identity == case):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from torchmodes.report.figures.panels import Panel, stack, value_beside
+from torchmodes.report.figures.panels import Panel, label_rows, label_width, stack, value_beside
 from torchmodes.report.formatting import (
     NOTHING,
     TOO_NOISY,
@@ -14,14 +14,7 @@ from torchmodes.report.formatting import (
     ratio,
     ratio_range,
 )
-from torchmodes.report.studies.rows import (
-    ROW,
-    Told,
-    label_rows,
-    label_width,
-    model_label,
-    says_something,
-)
+from torchmodes.report.studies.rows import ROW, RowName, Told, case_name, says_something
 from torchmodes.report.style import INK, SURFACE, look
 from torchmodes.studies.catalogue import InContext, InferenceContext
 
@@ -65,7 +58,7 @@ def draw(result: InferenceContext) -> Figure | None:
     cases = [one for one in result.cases if says_something(one.speed_up)]
     if not cases:
         return None
-    labels = [f"{model_label(one.identity)}\n{one.context}" for one in cases]
+    labels = [RowName(case_name(one.identity, mode=one.context)) for one in cases]
     figure, (ax,) = stack(
         [Panel("speed against inference_mode (below 1: slower)", ROW * len(cases))],
         left=label_width(labels),

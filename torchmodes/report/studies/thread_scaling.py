@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -17,7 +15,7 @@ from torchmodes.report.formatting import (
     ratio,
     ratio_range,
 )
-from torchmodes.report.studies.rows import Told, full_name, says_something
+from torchmodes.report.studies.rows import Told, case_name, says_something
 from torchmodes.report.style import MUTED, PALETTE
 from torchmodes.studies.catalogue import Threads, ThreadScaling
 
@@ -60,7 +58,7 @@ def _gain(one: Threads) -> str:
 def draw(result: ThreadScaling) -> Figure | None:
     """Draw the speed-up over one thread against the number of threads."""
     lines = {
-        full_name(one.identity): points
+        case_name(one.identity): points
         for one in result.cases
         if (points := [point for point in one.points if says_something(point.speed_up)])
     }
@@ -71,7 +69,6 @@ def draw(result: ThreadScaling) -> Figure | None:
         [Panel("speed-up over one thread", 2.2)],
         left=0.7,
         right=0.2,
-        legend_rows=math.ceil((len(lines) + 1) / 2),
     )
     handles = [Line2D([], [], color=MUTED, linestyle=(0, (3, 2)), label="ideal")]
     ax.plot(counts, counts, color=MUTED, linestyle=(0, (3, 2)), linewidth=1)
