@@ -52,7 +52,7 @@ def draw_changes(comparison: Comparison) -> Figure | None:
     groups = [list(members) for _, members in groupby(found, key=lambda c: c.case.baseline)]
     panels = [Panel(group(members[0].case), _ROW * len(members)) for members in groups]
     with style.figure_style():
-        figure, axes = stack(panels, left=label_width(found), right=1.5)
+        figure, axes = stack(panels, left=label_width(found), right=1.6)
         limits = ratio_limits([change.ratio for change in found if change.ratio is not None])
         for ax, members in zip(axes, groups, strict=True):
             label_rows(ax, members)

@@ -65,7 +65,7 @@ def draw_speed_up(data: ReportData) -> Figure:
     panels = [
         Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
     ]
-    figure, axes = stack(panels, left=label_width(c for g in groups for c in _shown(g)), right=1.5)
+    figure, axes = stack(panels, left=label_width(c for g in groups for c in _shown(g)), right=1.6)
     limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
