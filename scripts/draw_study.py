@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.report.studies import draw_study
-
 from torchmodes.processes.joblog import job_log
 from torchmodes.report.data import Study
 from torchmodes.report.figures.panels import message_figure
 from torchmodes.report.plots import save
+from torchmodes.report.studies import draw_study
 from torchmodes.results.reading import CorruptFile
 from torchmodes.studies.catalogue import read_study
 

@@ -68,9 +68,9 @@ def draw_lines(panels: Mapping[str, list[BatchLine]], item: str) -> Figure:
     """Draw a pair of panels, latency and throughput, for each title."""
     names = {line.name: line.mode for found in panels.values() for line in found}
     ringed = any(line.knee is not None for found in panels.values() for line in found)
-    whats = ("latency", "throughput (the knee is ringed)" if ringed else "throughput")
+    shown = ("latency", "throughput (the knee is ringed)" if ringed else "throughput")
     figure, axes = stack(
-        [Panel(f"{title}: {what}", _HEIGHT) for title in panels for what in whats],
+        [Panel(f"{title}: {what}", _HEIGHT) for title in panels for what in shown],
         left=0.85,
         right=0.15,
     )
