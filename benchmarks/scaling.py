@@ -202,18 +202,19 @@ def summarize(folder: Path) -> None:
 
 def draw(folder: Path) -> None:
     """Draw the figures, as scripts/draw_plots.py does."""
-    from torchmodes.report.data import load_report_data
-    from torchmodes.report.plots import PLOTS, render, save
+    from torchmodes.report.figures import figures_of
+    from torchmodes.report.loading import load_report_data
+    from torchmodes.report.plots import render, save
 
     data = load_report_data(_records(folder))
-    for name in PLOTS:
-        save(render(name, data), folder / f"{name}.svg")
+    for entry in figures_of("records", "trainings"):
+        save(render(entry, data), folder / f"{entry.name}.svg")
 
 
 def report(folder: Path) -> None:
     """Write both reports, as scripts/write_report.py does."""
     from torchmodes.report import html, markdown
-    from torchmodes.report.data import load_report_data
+    from torchmodes.report.loading import load_report_data
 
     data = load_report_data(_records(folder))
     html.write_report(data, folder / "report.html")

@@ -16,10 +16,12 @@ from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.planning.plan import BASE_PACKAGES
+from torchmodes.report.figures import figure_modules, figures_of
 from torchmodes.planning.provenance import code_digest, compilers, installed
 from torchmodes.processes.supervise import START_LIMIT_S
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults
+from torchmodes.studies.catalogue import STUDIES as STUDY_ENTRIES
 from torchmodes.results.writing import print_anything, require_writable, tell
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
@@ -55,8 +57,12 @@ STUDIED = {
 CASES = sorted(
     {
         *expand_grids(CONFIG.benchmark, auto=AUTO_DEVICE),
-        *STUDIED["inference_context"],
-        *STUDIED["batch_scaling"],
+        *(
+            case
+            for name, cases in STUDIED.items()
+            if not STUDY_ENTRIES[name].child
+            for case in cases
+        ),
     }
 )
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
@@ -108,6 +114,8 @@ USES_OPERATORS = any(
     for mode in {*CONFIG.training.modes, *(case.mode for case in USED)}
 )
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
+# Chosen by name: no import shows them.
+PAGE_MODULES = [*figure_modules(), *(entry.page for entry in STUDY_ENTRIES.values())]
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]
@@ -161,7 +169,7 @@ def print_summary():
     """Tell on the terminal how every case came out, once all are there."""
     records, metrics = map(Path, RECORDS), [Path(path) for path in METRICS]
     if all(map(Path.exists, [*map(Path, RECORDS), *metrics])):
-        from torchmodes.report.data import load_report_data
+        from torchmodes.report.loading import load_report_data
         from torchmodes.report.terminal import print_summary
 
         print_anything()

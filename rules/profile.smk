@@ -113,50 +113,39 @@ rule compute_roofline:
 
 
 rule draw_profiles:
-    """Figures of the profiles: layers and memory of each, parts and roofline of all."""
+    """Figures of the profiles: those of each, and those of all together."""
     input:
         profiles=PROFILES,
         roofline="results/roofline.json",
     output:
-        layers=[
+        [
             report(
-                f"{case.profile}/layers.svg",
-                category="Why",
-                subcategory="Layers",
-                labels={"figure": f"Forward pass by module, {case.run}"},
-                caption="captions/layers.rst",
+                f"{case.profile}/{figure.name}.svg",
+                category=figure.category,
+                subcategory=figure.subcategory,
+                labels={"figure": f"{figure.title}, {case.run}"},
+                caption=f"captions/{figure.name}.rst",
             )
+            for figure in figures_of("profiles")
+            if figure.of == "profile"
             for case in PROFILED
         ],
-        memory=[
-            report(
-                f"{case.profile}/memory.svg",
-                category="Why",
-                subcategory="Memory",
-                labels={"figure": f"Memory over time, {case.run}"},
-                caption="captions/memory.rst",
+        **{
+            figure.name: report(
+                f"results/plots/{figure.name}.svg",
+                category=figure.category,
+                subcategory=figure.subcategory,
+                labels={"figure": figure.title},
+                caption=f"captions/{figure.name}.rst",
             )
-            for case in PROFILED
-        ],
-        parts=report(
-            "results/plots/step_parts.svg",
-            category="Why",
-            subcategory="Overview",
-            labels={"figure": "Parts of a step"},
-            caption="captions/step_parts.rst",
-        ),
-        roofline=report(
-            "results/plots/roofline.svg",
-            category="Why",
-            subcategory="Overview",
-            labels={"figure": "Roofline"},
-            caption="captions/roofline.rst",
-        ),
+            for figure in figures_of("profiles")
+            if figure.of == "run"
+        },
     log:
         "logs/report/draw_profiles.log",
     conda:
         "../envs/report.yaml"
     params:
-        code=code_digest("scripts/draw_profiles.py"),
+        code=code_digest("scripts/draw_profiles.py", *figure_modules()),
     script:
         "../scripts/draw_profiles.py"

@@ -30,72 +30,22 @@ rule draw_plots:
         metrics=METRICS,
         histories=HISTORIES,
     output:
-        speed_up=report(
-            "results/plots/speed_up.svg",
-            category="Speed",
-            subcategory="Against eager",
-            labels={"figure": "Speed-up over eager"},
-            caption="captions/speed_up.rst",
-        ),
-        heat_map=report(
-            "results/plots/heat_map.svg",
-            category="Speed",
-            subcategory="Against eager",
-            labels={"figure": "Modes by models"},
-            caption="captions/heat_map.rst",
-        ),
-        latency=report(
-            "results/plots/latency.svg",
-            category="Speed",
-            subcategory="Absolute times",
-            labels={"figure": "Distribution of latencies"},
-            caption="captions/latency.rst",
-        ),
-        batches=report(
-            "results/plots/batches.svg",
-            category="Speed",
-            subcategory="Absolute times",
-            labels={"figure": "Latency and throughput against batch size"},
-            caption="captions/batches.rst",
-        ),
-        throughput=report(
-            "results/plots/throughput.svg",
-            category="Speed",
-            subcategory="Absolute times",
-            labels={"figure": "Items per second"},
-            caption="captions/throughput.rst",
-        ),
-        cost=report(
-            "results/plots/cost.svg",
-            category="Cost",
-            subcategory="Before the first result",
-            labels={"figure": "Cold start and memory"},
-            caption="captions/cost.rst",
-        ),
-        break_even=report(
-            "results/plots/break_even.svg",
-            category="Cost",
-            subcategory="Until it has paid",
-            labels={"figure": "Break-even"},
-            caption="captions/break_even.rst",
-        ),
-        losses=(
-            report(
-                "results/plots/losses.svg",
-                category="Numerics",
-                subcategory="Training",
-                labels={"figure": "Loss curves"},
-                caption="captions/losses.rst",
+        **{
+            figure.name: report(
+                f"results/plots/{figure.name}.svg",
+                category=figure.category,
+                subcategory=figure.subcategory,
+                labels={"figure": figure.title},
+                caption=f"captions/{figure.name}.rst",
             )
-            if METRICS
-            else []
-        ),
+            for figure in figures_of("records", *(["trainings"] if METRICS else []))
+        },
     log:
         "logs/report/draw_plots.log",
     conda:
         "../envs/report.yaml"
     params:
-        code=code_digest("scripts/draw_plots.py"),
+        code=code_digest("scripts/draw_plots.py", *figure_modules()),
     script:
         "../scripts/draw_plots.py"
 
@@ -120,7 +70,7 @@ rule write_report:
         "../envs/report.yaml"
     params:
         config=CONFIG.about_what_runs().model_dump(),
-        code=code_digest("scripts/write_report.py", files=TEMPLATES),
+        code=code_digest("scripts/write_report.py", *PAGE_MODULES, files=TEMPLATES),
     script:
         "../scripts/write_report.py"
 

@@ -26,13 +26,37 @@ def plan(wildcards):
     return plan_for(case_of(wildcards))
 
 
+def study_of(wildcards):
+    """Return the plan of a study that runs cases itself."""
+    return study_plan(wildcards.study)
+
+
 @cache
-def study(name):
-    """Return the plan of a study that runs cases itself: without the baselines they imply."""
+def study_plan(name):
+    """Return the plan of a study; the baselines that blocks imply are cases where it takes them."""
     cases = STUDIED[name]
-    if name != "thread_scaling":
+    if not STUDY_ENTRIES[name].baselines:
         cases = [case for case in cases if not case.is_baseline]
     return StudyPlan(tuple(map(plan_for, cases)))
+
+
+def study_cases(wildcards):
+    """Return what of the configuration a study's cases depend on."""
+    if STUDY_ENTRIES[wildcards.study].samples:
+        return [each.parameters for each in study_of(wildcards).plans]
+    return [each.unsampled_parameters for each in study_of(wildcards).plans]
+
+
+def study_code(wildcards):
+    """Return the digests of all code behind a study that runs cases itself."""
+    entry = STUDY_ENTRIES[wildcards.study]
+    script = "scripts/measure_study.py"
+    return [code_digest(script, entry.module), *study_of(wildcards).code(script, entry.child)]
+
+
+def study_modes(wildcards):
+    """Return the configuration of the modes that a study made of records compares."""
+    return {case.mode: CONFIG.modes[case.mode].model_dump() for case in STUDIED[wildcards.study]}
 
 
 def limits_of(wildcards, output):
@@ -51,9 +75,10 @@ def conda_of(planned):
         refuse(error)
 
 
-def study_minutes(name, *, processes):
+def study_minutes(wildcards):
     """Return the minutes of a study that starts up to so many processes for a case."""
-    return 5 + PROCESS_MINUTES * processes * len(study(name).plans)
+    processes = STUDY_ENTRIES[wildcards.study].processes
+    return 5 + PROCESS_MINUTES * processes * len(study_of(wildcards).plans)
 
 
 def base_records(wildcards):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.processes.joblog import job_log
-from torchmodes.report.data import load_report_data
+from torchmodes.report.loading import load_report_data
 from torchmodes.report.problems import bad, problems
 from torchmodes.results.writing import write_atomically
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from torchmodes.processes.joblog import job_log
 from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.pages import write_comparison
-from torchmodes.report.comparison.runs import read_run
+from torchmodes.report.comparison.runs import read_compared_run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    base = read_run(map(Path, snakemake.input.base), name=snakemake.params.base)
-    this = read_run(map(Path, snakemake.input.this), name="results")
+    base = read_compared_run(map(Path, snakemake.input.base), name=snakemake.params.base)
+    this = read_compared_run(map(Path, snakemake.input.this), name="results")
     write_comparison(
         compare(base, this),
         html=Path(snakemake.output.html),

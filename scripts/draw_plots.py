@@ -1,10 +1,11 @@
-"""Draw each figure of the report into a file of its own."""
+"""Draw each figure of records and trainings into a file of its own."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmodes.processes.joblog import job_log
-from torchmodes.report.data import load_report_data
+from torchmodes.report.figures import figure_named
+from torchmodes.report.loading import load_report_data
 from torchmodes.report.plots import render, save
 
 if TYPE_CHECKING:
@@ -16,5 +17,4 @@ with job_log(snakemake.log[0]):
         trainings=[Path(path) for path in snakemake.input.metrics],
     )
     for name, path in snakemake.output.items():
-        if path:  # no loss curves where nothing is trained
-            save(render(name, data), Path(path))
+        save(render(figure_named(name), data), Path(path))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torchmodes.processes.joblog import job_log
 from torchmodes.report import html, markdown
-from torchmodes.report.data import load_report_data
+from torchmodes.report.loading import load_report_data
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
 from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.files import LAYER_COLUMNS, MEMORY_COLUMNS
 from torchmodes.profiling.overview import PARTS
-from torchmodes.report.data import Profile
+from torchmodes.profiling.reading import CaseProfile
 
 EAGER = parse_case("training/cpu/house_price/eager/fp32-b2048")
 
@@ -70,7 +71,7 @@ ROOFLINE = {
 }
 
 
-def a_profile(**told: object) -> Profile:
+def a_profile(**told: object) -> CaseProfile:
     overview = {
         "wall_s": 0.010,
         "parts": dict.fromkeys(PARTS, 0.0) | {"operator": 0.007, "other": 0.003},
@@ -85,9 +86,8 @@ def a_profile(**told: object) -> Profile:
         ],
     }
     summary = {"lean": {"uncovered_share": 0.25, "uncovered_s": 0.002, "step_s": 0.008}}
-    whole = Profile(
-        EAGER, (), None, {}, summary=summary, overview=overview, layers=RESNET, memory=MEMORY
-    )
+    tables = {"layers": RESNET, "memory": MEMORY}
+    whole = CaseProfile(EAGER, Path(EAGER.profile), summary, overview, tables)
     return replace(whole, **told)
 
 

@@ -13,19 +13,19 @@ import streamlit as st
 from app.messages import show_missing, show_problem
 from app.tables import coloured
 from torchmodes.planning.cases import SUMMARY, Case, find_records
-from torchmodes.report import words
+from torchmodes.report import sentences
 from torchmodes.report.data import ReportData
-from torchmodes.report.existing import Existing, load_existing
-from torchmodes.report.judging import Judged
+from torchmodes.report.figures import FIGURES, figure_named
+from torchmodes.report.formatting import NOTHING
+from torchmodes.report.loading import Existing, load_existing
 from torchmodes.report.markdown import markdown_text
-from torchmodes.report.plots import PLOTS
+from torchmodes.report.plots import inline_figure
 from torchmodes.report.problems import problems
-from torchmodes.report.quantities import NOTHING
-from torchmodes.report.sections import Facets, answers, inline_figure
+from torchmodes.report.sections import Facets, answers
 from torchmodes.report.style import variables
 from torchmodes.report.tables import judged_table
+from torchmodes.report.verdicts import JudgedRecord
 
-FIGURES = ("speed_up", "heat_map", "batches", "throughput", "latency", "cost", "break_even")
 NAMES = {"batch_size": "Batch"}
 SPEED_UP = ("speed_up", "speed_up_low", "speed_up_high")
 PUBLISHED = (
@@ -40,7 +40,7 @@ MEGABYTES = 1e-6
 
 
 def show() -> None:
-    """Show the advice, the table of cases and a figure, filtered as the reader likes."""
+    """Show the recommendation, the table of cases and a figure, filtered as the reader likes."""
     st.title("Benchmarks")
     paths = find_records()
     if not paths:
@@ -58,7 +58,7 @@ def show() -> None:
         return
     _show_advice(data)
     cases = _filtered(data)
-    st.caption(f"{words.counts(cases)}.")
+    st.caption(f"{sentences.counts(cases)}.")
     if cases:
         _show_table(cases, _varying(data))
         _show_figure(replace(data, cases=cases))
@@ -95,22 +95,28 @@ def _chosen_run(existing: Existing) -> ReportData:
 
 
 def _show_advice(data: ReportData) -> None:
-    found = [(answer.subject, advice) for answer in answers(data) for advice in answer.advices]
+    found = [
+        (answer.deployment, recommendation)
+        for answer in answers(data)
+        for recommendation in answer.recommendations
+    ]
     place = (
         st.container() if len(found) <= FEW_ANSWERS else st.expander(f"Ship this ({len(found)})")
     )
-    for subject, advice in found:
+    for deployment, recommendation in found:
         with place.container(border=True):
-            title = f"{words.subject(subject)} · batch {advice.group.batch_size:,}"
-            st.caption(markdown_text(f"{title} · on {subject.machine}"))
-            answer, why = words.headline(advice), words.reason(advice)
+            title = (
+                f"{sentences.deployment(deployment)} · batch {recommendation.group.batch_size:,}"
+            )
+            st.caption(markdown_text(f"{title} · on {deployment.machine}"))
+            answer, why = sentences.headline(recommendation), sentences.reason(recommendation)
             st.markdown(f"**{markdown_text(answer)}.** {markdown_text(why)}")
 
 
-def _filtered(data: ReportData) -> tuple[Judged, ...]:
+def _filtered(data: ReportData) -> tuple[JudgedRecord, ...]:
     """Return the cases that the reader's filters leave; a field all cases share gets none."""
     choices = {n: sorted({getattr(j.case, n) for j in data.cases}) for n in _varying(data)}
-    verdicts = sorted({words.verdict(judged) for judged in data.cases})
+    verdicts = sorted({sentences.verdict(judged) for judged in data.cases})
     places = st.columns(len(choices) + 1)
     wanted = {
         name: place.multiselect(_title(name), found, key=f"filter {name}", placeholder="all")
@@ -120,7 +126,7 @@ def _filtered(data: ReportData) -> tuple[Judged, ...]:
     return tuple(
         judged
         for judged in data.cases
-        if _wanted(judged.case, wanted) and (not results or words.verdict(judged) in results)
+        if _wanted(judged.case, wanted) and (not results or sentences.verdict(judged) in results)
     )
 
 
@@ -133,7 +139,7 @@ def _wanted(case: Case, wanted: dict[str, list[object]]) -> bool:
     return all(not values or getattr(case, name) in values for name, values in wanted.items())
 
 
-def _show_table(cases: Sequence[Judged], varying: Sequence[str]) -> None:
+def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
     tidy = judged_table(cases)
     published = pd.Series([judged.measured for judged in cases])
     tidy.loc[~published, list(PUBLISHED)] = pd.NA
@@ -169,7 +175,7 @@ def _show_table(cases: Sequence[Judged], varying: Sequence[str]) -> None:
     )
 
 
-def _says_nothing(judged: Judged) -> bool:
+def _says_nothing(judged: JudgedRecord) -> bool:
     statistics = judged.record.statistics
     return statistics is not None and statistics.speed_up.says_nothing
 
@@ -178,27 +184,29 @@ def _megabytes(count: int | None) -> float | None:
     return None if count is None else count * MEGABYTES
 
 
-def _result(judged: Judged) -> str:
-    word = words.verdict(judged)
-    told = f"{words.SIGNS[word]} {word}" if word in words.SIGNS else word
-    if judged.case.is_baseline and judged.measured:
-        told += " (A/A)"
-    return f"{told} (alone: {judged.record.verdict})" if judged.withdrawn else told
+def _result(judged: JudgedRecord) -> str:
+    aa = " (A/A)" if judged.case.is_baseline and judged.measured else ""
+    return f"{sentences.result(judged)}{aa}"
 
 
 def _show_figure(data: ReportData) -> None:
-    there = [name for name in FIGURES if PLOTS[name].has_data(data)]
+    there = [entry.name for entry in FIGURES if entry.of != "profile" and entry.is_in(data)]
     if not there:
         return
     name = st.segmented_control(
-        "Figure", there, format_func=lambda n: PLOTS[n].title, default=there[0], key="figure"
+        "Figure",
+        there,
+        format_func=lambda name: figure_named(name).title,
+        default=there[0],
+        key="figure",
     )
     if name is None:
         return
-    whole = name == "heat_map"  # models side by side
-    for part in [data] if whole else [data.about(subject) for subject in data.subjects]:
-        if PLOTS[name].has_data(part):
-            figure = inline_figure(name, part, prefix=name, cases=part.cases)
+    entry = figure_named(name)
+    parts = [data] if entry.of == "run" else [data.about(one) for one in data.deployments]
+    for part in parts:
+        if entry.is_in(part):
+            figure = inline_figure(entry, part, prefix=name, cases=part.cases)
             svg = figure.svg
             for variable, colour in variables().items():
                 svg = svg.replace(f"var(--{variable})", colour)

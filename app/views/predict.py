@@ -22,8 +22,8 @@ from torchmodes.prediction.artefacts import (
     train_first,
 )
 from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
+from torchmodes.report.formatting import duration
 from torchmodes.report.markdown import markdown_code, markdown_text
-from torchmodes.report.quantities import duration
 from torchmodes.workloads.training.dataset import TableStatistics
 
 ALLOWED = "archives to run although nobody vouches for them"

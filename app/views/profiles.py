@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +12,15 @@ from app.charts import sideways
 from app.messages import show_missing, show_problem
 from app.texts import show_text
 from torchmodes.planning.cases import Case, find_profiles
-from torchmodes.report import particulars
+from torchmodes.profiling.diff import compare_times
+from torchmodes.profiling.reading import CaseProfile, read_profile
+from torchmodes.report import formatting, sentences
+from torchmodes.report.formatting import duration
 from torchmodes.report.markdown import markdown_code, markdown_text
-from torchmodes.report.profiled import OPERATORS, Profiled, compare_operators, read_profile
-from torchmodes.report.quantities import duration
 from torchmodes.report.style import look
 
 MILLISECONDS = 1e3
+OPERATORS = "operators"
 SHOWN_AS_BARS = 12
 FORMATS = {
     "flops": st.column_config.NumberColumn(format="compact"),
@@ -52,24 +55,25 @@ def show() -> None:
         _show_difference(profiled, _read(second))
 
 
-def _read(case: Case) -> Profiled:
-    profiled = read_profile(case)
-    for message in profiled.broken:
+def _read(case: Case) -> CaseProfile:
+    profiled = read_profile(Path(case.profile))
+    for message in profiled.broken.values():
         show_problem(message)
     if profiled.broken:
         st.code(f"snakemake --cores 4 --force {case.profile}/summary.json", language="bash")
     return profiled
 
 
-def _show_profile(profiled: Profiled) -> None:
-    if profiled.said:
-        st.markdown(markdown_text(profiled.said))
+def _show_profile(profiled: CaseProfile) -> None:
+    if said := sentences.profiled(profiled):
+        st.markdown(markdown_text(said))
     colour = look(profiled.case.mode).colour
     if profiled.parts:
         st.subheader("A step, by what its time goes to")
         parts = pd.Series(dict(profiled.parts)).sort_values(ascending=False) * MILLISECONDS
         _show_bars(parts, "ms in a step", colour)
-    tables = {name: table for name, table in profiled.tables.items() if not table.empty}
+    found = {name: profiled.shown(name) for name in profiled.tables}
+    tables = {name: found[name] for name in sorted(found, key=_operators_first) if len(found[name])}
     if not tables:
         st.info("The profile holds no operator.")
         return
@@ -78,7 +82,7 @@ def _show_profile(profiled: Profiled) -> None:
     for name, tab in zip(names, tabs, strict=True):
         with tab:
             if name == OPERATORS:
-                _show_own_times(profiled.operators, colour)
+                _show_own_times(tables[name], colour)
             if name in tables:
                 _show_table(tables[name])
             else:
@@ -95,16 +99,16 @@ def _show_own_times(operators: pd.DataFrame, colour: str) -> None:
         _show_bars(own * MILLISECONDS, "ms of its own in a step", colour)
 
 
-def _show_difference(first: Profiled, second: Profiled) -> None:
+def _show_difference(first: CaseProfile, second: CaseProfile) -> None:
     for profiled in (first, second):
-        if profiled.said:
-            case = markdown_code(str(profiled.case))
-            st.markdown(f"{case} — {markdown_text(profiled.said)}")
-    if first.operators.empty or second.operators.empty:
+        if said := sentences.profiled(profiled):
+            st.markdown(f"{markdown_code(str(profiled.case))} — {markdown_text(said)}")
+    if not all(len(profiled.tables.get(OPERATORS, ())) for profiled in (first, second)):
         st.info("One of the two has no operators, so there is nothing to compare.")
         return
-    both = compare_operators(first, second)
-    more = both["difference_s"].sum()
+    both = compare_times(first, second)
+    both["more_s"] = -both["gained_s"]
+    more = both["more_s"].sum()
     names = first.case.mode, second.case.mode
     if names[0] == names[1]:
         names = str(first.case), str(second.case)
@@ -113,21 +117,20 @@ def _show_difference(first: Profiled, second: Profiled) -> None:
         f" {duration(abs(more))} {'more' if more > 0 else 'less'} than those of"
         f" **{markdown_text(names[0])}**."
     )
-    bars = both.head(SHOWN_AS_BARS).set_index("operator")["difference_s"] * MILLISECONDS
+    bars = both.head(SHOWN_AS_BARS).set_index("name")["more_s"] * MILLISECONDS
     _show_bars(bars, f"ms more in a step of {names[1]}", look(second.case.mode).colour)
-    shown = _in_milliseconds(both).rename(
-        columns={
-            "first_s": f"{names[0]}, ms",
-            "second_s": f"{names[1]}, ms",
-            "difference_s": "difference, ms",
-            "first_calls": f"{names[0]}, calls",
-            "second_calls": f"{names[1]}, calls",
-        }
-    )
-    st.dataframe(shown, hide_index=True)
+    titles = {
+        "name": both["kind"].iloc[0],
+        "a_s": f"{names[0]}, ms",
+        "b_s": f"{names[1]}, ms",
+        "more_s": "difference, ms",
+        "calls_a": f"{names[0]}, calls",
+        "calls_b": f"{names[1]}, calls",
+    }
+    st.dataframe(_in_milliseconds(both)[list(titles)].rename(columns=titles), hide_index=True)
     st.caption(
         "Time that an operator itself takes, without those it calls, recorded without stacks; on a"
-        " GPU, the time of its kernels."
+        " GPU, the time of each kernel."
     )
 
 
@@ -142,9 +145,13 @@ def _show_table(table: pd.DataFrame) -> None:
     )
 
 
-def _show_texts(texts: tuple[Path, ...]) -> None:
+def _show_texts(texts: Sequence[Path]) -> None:
     chosen = st.selectbox("File", texts, format_func=lambda path: path.name, key="text")
     show_text(chosen)
+
+
+def _operators_first(name: str) -> tuple[bool, str]:
+    return name != OPERATORS, name
 
 
 def _in_milliseconds(table: pd.DataFrame) -> pd.DataFrame:
@@ -154,4 +161,4 @@ def _in_milliseconds(table: pd.DataFrame) -> pd.DataFrame:
 
 def _titled(name: str) -> str:
     """Write a column's name with the unit it is shown in."""
-    return f"{particulars.column(name)}{', ms' if name.endswith('_s') else ''}"
+    return f"{formatting.column(name)}{', ms' if name.endswith('_s') else ''}"

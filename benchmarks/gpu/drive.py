@@ -51,7 +51,7 @@ from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.profiling.files import write_profile
 from torchmodes.profiling.roofline import roofline
 from torchmodes.report import html, markdown
-from torchmodes.report.data import load_report_data
+from torchmodes.report.loading import load_report_data
 from torchmodes.results.records import Record, read_record, read_records, write_record
 from torchmodes.results.writing import write_atomically
 from torchmodes.workloads.operators.build import build_or_tell

@@ -20,10 +20,10 @@ from workflow.conftest import copy_repository
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 MODELS = {
-    "torch": {"build_operators", "measure_machine", "study_compile_cost", "train_model"},
+    "torch": {"build_operators", "measure_machine", "measure_study", "train_model"},
     "vision": set[str](),
-    "language": {"study_dynamic_shapes"},
-    "onnx": {"study_thread_scaling"},
+    "language": {"measure_study"},
+    "onnx": {"measure_study"},
 }
 """The rules that run a model, by environment, beside benchmark_case and profile_case."""
 

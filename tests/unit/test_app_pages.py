@@ -20,15 +20,15 @@ from torchmodes.planning.cases import (
     SUMMARY,
     TABLE_STATISTICS,
     find_records,
-    parse_case,
     trained_model,
     training_metrics,
 )
 from torchmodes.prediction.artefacts import find_artefacts
 from torchmodes.prediction.predict import in_words, predict
-from torchmodes.report import words
-from torchmodes.report.data import load_report_data
-from torchmodes.report.profiled import compare_operators, read_profile
+from torchmodes.profiling.diff import compare_times
+from torchmodes.profiling.reading import read_profile
+from torchmodes.report import sentences
+from torchmodes.report.loading import load_report_data
 from torchmodes.report.style import INK, PALETTE, SURFACE
 from torchmodes.report.tables import summary_table
 from torchmodes.results.records import write_record
@@ -261,9 +261,9 @@ def test_the_comparison_has_the_reports_verdicts_and_words(measured: Path) -> No
     found = results_of(app)
     assert len(found) == len(data.cases) == 9
     for judged in data.cases:
-        assert words.verdict(judged) in found[judged.case.model, judged.name]
-    advice = [one.value for one in app.markdown]
-    assert any(one.startswith("**Ship inductor-step.**") for one in advice)
+        assert sentences.verdict(judged) in found[judged.case.model, judged.name]
+    recommendation = [one.value for one in app.markdown]
+    assert any(one.startswith("**Ship inductor-step.**") for one in recommendation)
     wrong = app.dataframe[0].value.set_index("Result").loc["wrong"]
     assert wrong[["Speed-up", "Low", "High", "Latency, ms"]].isna().all(), "nothing is published"
 
@@ -396,13 +396,13 @@ def test_a_profile_without_operators_is_not_called_faster(profiled: Path) -> Non
 
 def test_spans_of_python_and_waiting_for_a_gpu_are_no_operators_time(here: Path) -> None:
     write_profile("eager", {"aten::mm": (5, 0.006), "model_inference": (1, 0.050)})
-    one = read_profile(parse_case(PROFILED.format("eager")))
-    assert compare_operators(one, one)["operator"].tolist() == ["aten::mm"]
+    one = read_profile(Path(PROFILED.format("eager")))
+    assert compare_times(one, one)["name"].tolist() == ["aten::mm"]
 
 
 def test_the_difference_of_a_profile_to_itself_is_zero(profiled: Path) -> None:
-    one = read_profile(parse_case(PROFILED.format("eager")))
-    assert compare_operators(one, one)["difference_s"].tolist() == [0.0, 0.0]
+    one = read_profile(Path(PROFILED.format("eager")))
+    assert compare_times(one, one)["gained_s"].tolist() == [0.0, 0.0]
 
 
 def test_a_case_that_was_not_profiled_says_why(profiled: Path) -> None:
@@ -413,10 +413,8 @@ def test_a_case_that_was_not_profiled_says_why(profiled: Path) -> None:
 
 
 def test_what_was_not_profiled_differs_by_all_of_the_other(profiled: Path) -> None:
-    sides = [read_profile(parse_case(PROFILED.format(mode))) for mode in ("eager", "fx")]
-    assert compare_operators(*sides)["difference_s"].tolist() == pytest.approx(
-        [-LEAN * 0.006, -LEAN * 0.001]
-    )
+    sides = [read_profile(Path(PROFILED.format(mode))) for mode in ("eager", "fx")]
+    assert compare_times(*sides)["gained_s"].tolist() == pytest.approx([LEAN * 0.006, LEAN * 0.001])
 
 
 @pytest.mark.parametrize(
@@ -442,7 +440,9 @@ def test_a_corrupt_profile_is_named_and_the_rest_is_shown(
 
 def test_whatever_else_a_profile_holds_is_shown(profiled: Path) -> None:
     folder = profiled / PROFILED.format("eager")
-    (folder / "layers.csv").write_text("layer,kind,self_s\nlayers.0,Linear,0.004\n")
+    (folder / "layers.csv").write_text(
+        "layer,kind,order,total_s,self_s\nlayers.0,Linear,0,0.004,0.004\n"
+    )
     parts = {"operator": 0.008, "other": 0.002, "kernel": 0.0}
     (folder / "overview.json").write_text(json.dumps({"parts": parts}))
     (folder / "internals").mkdir()
@@ -455,7 +455,7 @@ def test_whatever_else_a_profile_holds_is_shown(profiled: Path) -> None:
     assert app.dataframe[1].value["self, ms"].tolist() == [4.0]
     assert app.selectbox(key="text").options == ["output_code.py"]
     assert "def call" in app.code[0].value
-    assert read_profile(parse_case(PROFILED.format("eager"))).parts == {
+    assert read_profile(Path(PROFILED.format("eager"))).parts == {
         "operator": 0.008,
         "other": 0.002,
     }

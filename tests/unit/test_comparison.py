@@ -16,26 +16,26 @@ from record_factory import ENVIRONMENT, house_price_records, make_record
 from rich.console import Console
 
 from torchmodes.measure.statistics import effect
-from torchmodes.report.comparison import words
+from torchmodes.report.comparison import sentences
 from torchmodes.report.comparison.__main__ import exit_code, main
 from torchmodes.report.comparison.changes import Comparison, compare
 from torchmodes.report.comparison.effects import as_interval, case_effect, difference, floor_of_two
 from torchmodes.report.comparison.figures import draw_history
-from torchmodes.report.comparison.pages import render_comparison, render_markdown
-from torchmodes.report.comparison.runs import Run, load_run
-from torchmodes.report.comparison.terminal import print_comparison
-from torchmodes.report.quantities import ratio_range
+from torchmodes.report.comparison.pages import render_brief, render_comparison, render_markdown
+from torchmodes.report.comparison.runs import ComparedRun, load_compared_run
+from torchmodes.report.formatting import ratio_range
+from torchmodes.report.terminal import TerminalMarkdown
 from torchmodes.results.records import Block, Interval, Record, write_record
 
 ROOT = Path(__file__).parents[2]
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 
 
-def run_of(records: Iterable[Record], name: str = "run") -> Run:
-    return Run(name, {record.identity: record for record in records})
+def run_of(records: Iterable[Record], name: str = "run") -> ComparedRun:
+    return ComparedRun(name, {record.identity: record for record in records})
 
 
-def again(seed: int, **speed_ups: float) -> Run:
+def again(seed: int, **speed_ups: float) -> ComparedRun:
     """Another run of the same cases: other samples, and these true speed-ups."""
     truth = {"eager": 1.0, "inductor": 1.2, "fx": 1.0} | speed_ups
     return run_of(
@@ -83,7 +83,7 @@ def outcomes(comparison: Comparison) -> dict[str, str]:
 
 def printed(comparison: Comparison) -> str:
     console = Console(file=io.StringIO(), width=100)
-    print_comparison(comparison, console)
+    console.print(TerminalMarkdown(render_brief(comparison)))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -93,7 +93,7 @@ def test_a_run_against_itself_changed_nowhere() -> None:
     comparison = compare(run, run)
     assert set(outcomes(comparison).values()) == {"same"}
     assert exit_code(comparison) == 0
-    assert words.headline(comparison) == "Nothing changed"
+    assert sentences.headline(comparison) == "Nothing changed"
     assert "one measurement" in render_markdown(comparison)
 
 
@@ -115,7 +115,7 @@ def test_a_job_in_which_eager_was_slowed_as_well_is_no_slower_mode() -> None:
     changed = [slowed(r, sides="AB") if r.case.mode == "fx" else r for r in records]
     comparison = compare(run_of(records), run_of(changed))
     assert set(outcomes(comparison).values()) == {"same"}
-    told = {change.name: words.notes(change) for change in comparison.changes}
+    told = {change.name: sentences.notes(change) for change in comparison.changes}
     assert "took 1.200× as long, but so did eager beside it (1.200×)" in told["fx"]
     assert "as long" not in told["inductor"]
 
@@ -144,7 +144,7 @@ def test_a_slower_machine_makes_no_mode_slower_but_eagers_own_line_tells() -> No
     (eager,) = comparison.eager
     assert eager.verdict == "slower"
     assert eager.speed.estimate == pytest.approx(0.5, rel=0.1)
-    assert "which two runs cannot tell apart" in words.eager(eager)
+    assert "which two runs cannot tell apart" in sentences.eager(eager)
     assert exit_code(comparison) == 0
     assert exit_code(comparison, count_eager=True) == 1
 
@@ -214,7 +214,7 @@ def test_a_floor_that_a_run_refused_is_none() -> None:
 
 
 def test_a_change_that_stands_alone_is_withdrawn_among_many() -> None:
-    def run(day: int, *, among: int, speed_up: float) -> Run:
+    def run(day: int, *, among: int, speed_up: float) -> ComparedRun:
         modes = {"eager": 1.0, "fx": speed_up} | {f"same-{i}": 1.0 for i in range(among)}
         return run_of(
             later(make_record(CASE.format(m), speed_up=s, noise=0.028, seed=100 * day + i), day)
@@ -293,7 +293,7 @@ def test_a_run_beside_other_programs_is_no_evidence_of_a_change() -> None:
     comparison = compare(there, here)
     assert set(outcomes(comparison).values()) == {"unresolved"}
     assert comparison.eager == ()
-    assert "no verdict here: other programs kept" in words.notes(comparison.changes[0])
+    assert "no verdict here: other programs kept" in sentences.notes(comparison.changes[0])
     assert exit_code(comparison, count_eager=True) == 0
 
 
@@ -310,7 +310,7 @@ def test_other_parameters_are_told() -> None:
     changed = record.model_copy(update={"parameters": parameters})
     (change,) = compare(run_of([record]), run_of([changed])).changes
     assert change.parameters == ("seed",)
-    assert "configured differently: seed" in words.notes(change)
+    assert "configured differently: seed" in sentences.notes(change)
 
 
 def test_the_smallest_effect_can_be_given() -> None:
@@ -386,7 +386,7 @@ def test_what_cannot_be_compared_ends_with_2_and_says_why(
     ):
         assert main([str(tmp_path / base), "--this", good]) == 2
         assert why in " ".join(capsys.readouterr().err.split())
-    assert load_run(other).title == f"{other} (01234567, 2026-03-01)"
+    assert load_compared_run(other).title == f"{other} (01234567, 2026-03-01)"
 
 
 def put_folder(path: Path) -> None:
@@ -446,7 +446,7 @@ def test_an_error_that_nobody_thought_of_does_not_end_as_a_slower_case_does(
         raise ZeroDivisionError("odd")
 
     there = str(write_run(tmp_path / "there", house_price_records()[:2]))
-    monkeypatch.setattr("torchmodes.report.comparison.__main__.print_comparison", fail)
+    monkeypatch.setattr("torchmodes.report.comparison.__main__.render_brief", fail)
     assert main([there, "--this", there]) == 2
     assert "ZeroDivisionError: odd" in capsys.readouterr().err
 
@@ -454,9 +454,9 @@ def test_an_error_that_nobody_thought_of_does_not_end_as_a_slower_case_does(
 def test_records_are_looked_for_where_they_lie_and_nowhere_else(tmp_path: Path) -> None:
     run = write_run(tmp_path / "somebody's/old run", house_price_records()[:2])
     for folder in (run, run / "results", run / "results/benchmark"):
-        assert len(load_run(folder).records) == 2
+        assert len(load_compared_run(folder).records) == 2
     with pytest.raises(ValueError, match="is no results folder") as raised:
-        load_run(tmp_path)
+        load_compared_run(tmp_path)
     assert "\n" not in str(raised.value)
 
 

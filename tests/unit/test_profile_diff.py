@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from torchmodes.profiling.diff import UNCOVERED, Side, diff, read_side
+from torchmodes.planning.cases import parse_case
+from torchmodes.profiling.diff import UNCOVERED, diff
 from torchmodes.profiling.files import KERNEL_COLUMNS, OPERATOR_COLUMNS, start_empty
 from torchmodes.profiling.overview import PARTS
+from torchmodes.profiling.reading import CaseProfile, read_profile
 
 CASE = {
     "task": "inference",
@@ -27,7 +30,7 @@ def side(
     operators: dict[str, tuple[float, float]],
     kernels: dict[str, tuple[float, float]] | None = None,
     **told: Any,
-) -> Side:
+) -> CaseProfile:
     """A profile: operators and kernels by name as (calls, milliseconds)."""
     ops = pd.DataFrame(columns=list(OPERATOR_COLUMNS))
     ops["operator"], ops["calls"] = list(operators), [c for c, _ in operators.values()]
@@ -49,7 +52,9 @@ def side(
     overview = {
         "launches": {"launches": 2.0, "kernels": float(len(gpu))} if kernels else None,
     }
-    return Side(f"inference/cpu/resnet50/{mode}/fp32-b1", summary, overview, ops, gpu)
+    case = parse_case(f"inference/cpu/resnet50/{mode}/fp32-b1")
+    tables = {"operators": ops, "kernels": gpu}
+    return CaseProfile(case, Path(case.profile), summary, overview, tables)
 
 
 EAGER = side(
@@ -146,7 +151,8 @@ def test_fewer_calls_are_told():
     fewer = side(
         "fx",
         60,
-        EAGER.operators.set_index("operator")["lean_self_s"]
+        EAGER.tables["operators"]
+        .set_index("operator")["lean_self_s"]
         .map(lambda s: (1.0, s * 600))
         .to_dict(),
     )
@@ -154,9 +160,10 @@ def test_fewer_calls_are_told():
 
 
 def test_a_profile_that_did_not_run_is_no_comparison(tmp_path):
-    start_empty(tmp_path)
+    folder = tmp_path / parse_case("inference/cpu/resnet50/trt/fp32-b1").profile
+    start_empty(folder)
     told = {"case": CASE | {"mode": "trt"}, "status": "unsupported", "reason": "no GPU"}
-    (tmp_path / "summary.json").write_text(json.dumps(told))
-    found = diff(EAGER, read_side(tmp_path))
+    (folder / "summary.json").write_text(json.dumps(told))
+    found = diff(EAGER, read_profile(folder))
     assert found["status"] == "unsupported"
     assert found["reason"] == "inference/cpu/resnet50/trt/fp32-b1: no GPU"

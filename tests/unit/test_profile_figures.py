@@ -11,14 +11,20 @@ from matplotlib.figure import Figure
 from profile_factory import CHANGE, EAGER, RESNET, ROOFLINE, a_profile, layers
 from record_factory import house_price_records
 
-from torchmodes.profiling.diff import diff_directories
-from torchmodes.profiling.reading import machine_or_reason, summary_or_reason
+from torchmodes.profiling.diff import diff_profiles
+from torchmodes.profiling.reading import (
+    CaseProfile,
+    machine_or_reason,
+    read_profile,
+    summary_or_reason,
+)
 from torchmodes.profiling.roofline import roof_of, roofline
-from torchmodes.report.data import load_report_data, make_report_data
-from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts, icicle
-from torchmodes.report.figures.roofline import draw_roofline
+from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.figures import figure_named
+from torchmodes.report.figures.profiles import icicle
 from torchmodes.report.html import render_report
-from torchmodes.report.profiled import read_profile
+from torchmodes.report.loading import load_report_data
+from torchmodes.report.plots import render
 from torchmodes.report.style import figure_style
 
 UNSUPPORTED = {"status": "unsupported", "reason": "no GPU", "a": CHANGE["a"], "b": CHANGE["b"]}
@@ -49,20 +55,24 @@ def test_an_icicle_without_its_root_is_as_wide_as_its_modules():
     assert icicle(layers()) == []
 
 
+def drawn(name: str, content: ReportData | CaseProfile) -> str:
+    return texts(render(figure_named(name), content))
+
+
 def test_figures_show_what_there_is_and_say_when_there_is_nothing():
-    with figure_style():
-        assert "operators on the CPU" in texts(draw_parts([a_profile()]))
-        assert "kernels" not in texts(draw_parts([a_profile()]))
-        assert "conv1" in texts(draw_layers(a_profile()))
-        assert "first call" in texts(draw_memory(a_profile()))
-        assert "house_price b2048" in texts(draw_roofline(ROOFLINE))
-        empty = a_profile(
-            layers=layers(), memory=None, overview={}, summary={"layers": "none: compiled"}
-        )
-        assert "No case was profiled" in texts(draw_parts([empty]))
-        assert "none: compiled" in texts(draw_layers(empty))
-        assert "no memory was recorded" in texts(draw_memory(empty))
-        assert "No profiled case" in texts(draw_roofline({"machines": {}, "points": []}))
+    data = make_report_data([], profiles=[a_profile()], roofline=ROOFLINE)
+    assert "operators on the CPU" in drawn("step_parts", data)
+    assert "kernels" not in drawn("step_parts", data)
+    assert "conv1" in drawn("layers", a_profile())
+    assert "first call" in drawn("memory", a_profile())
+    assert "house_price b2048" in drawn("roofline", data)
+    empty = a_profile(
+        tables={"layers": layers()}, overview={}, summary={"layers": "none: compiled"}
+    )
+    assert "none: compiled" in drawn("layers", empty)
+    assert "nothing to show" in drawn("memory", empty)
+    for name in ("step_parts", "roofline"):
+        assert "nothing to show" in drawn(name, make_report_data([], profiles=[empty]))
 
 
 def test_the_report_explains_a_profile(tmp_path: Path):
@@ -71,7 +81,7 @@ def test_the_report_explains_a_profile(tmp_path: Path):
     (folder / "kernels.csv").write_text("")
     data = make_report_data(
         house_price_records(),
-        profiles=[a_profile(traces=(folder / "trace.json.gz",))],
+        profiles=[a_profile(folder=folder)],
         roofline=ROOFLINE,
         diffs=[CHANGE, UNSUPPORTED],
     )
@@ -125,7 +135,6 @@ MISSHAPEN = {
         *('{"status": "ok", "unprofiled_step_s": "1"}', '{"status": "ok", "case": {}}', "[" * 9999),
     ],
 }
-READ_BY_THE_REPORT = sorted(set(MISSHAPEN) - {"kernels.csv"})
 
 
 @pytest.fixture
@@ -148,19 +157,17 @@ def test_a_broken_file_of_a_profile_is_named_and_the_rest_stands(lying, name, co
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     data = load_report_data([], profiles=[lying])
     (profile,) = data.profiles
-    with figure_style():
-        for figure in (draw_layers(profile), draw_memory(profile), draw_parts([profile])):
-            texts(figure)
+    for figure, shown in (("layers", profile), ("memory", profile), ("step_parts", data)):
+        drawn(figure, shown)
     page = render_report(data)
-    assert (f"{path} " in page) == (name in READ_BY_THE_REPORT)
-    assert [str(path) in told for told in read_profile(EAGER).broken] in ([True], [])
-    changed = diff_directories(lying, lying)
+    assert f"{path} " in page
+    assert [str(path) in told for told in profile.broken.values()] == [True]
+    changed = diff_profiles(read_profile(lying), read_profile(lying))
     if name in ("layers.csv", "memory.csv"):
         assert changed["status"] == "ok"
-    elif changed["status"] == "unreadable":
-        assert f"{path} " in changed["reason"]
     else:
-        assert changed["status"] == "unsupported"
+        assert changed["status"] == "unreadable"
+        assert f"{path} " in changed["reason"]
     placed = roofline([summary_or_reason(lying / "summary.json")], {}, {})["points"]
     assert [point["case"] for point in placed] == [str(EAGER)]
     assert (f"{path} " in placed[0]["reason"]) == (name == "summary.json")
@@ -184,7 +191,7 @@ def test_a_broken_roofline_or_diff_is_named_and_the_report_stands(lying, content
     assert f"{placed} " in page
     assert f"{changed} " in page
     assert "aten::mm" in page
-    draw_roofline(data.roofline)
+    drawn("roofline", data)
 
 
 def test_a_machine_that_cannot_be_read_has_no_ceilings(tmp_path):

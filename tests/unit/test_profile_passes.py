@@ -20,20 +20,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trace_factory import event, operator, step, trace_of
 
 from torchmodes.profiling.chrome import parse_trace, read_trace
-from torchmodes.profiling.diff import diff_directories
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TABLES, TRACE, start_empty
+from torchmodes.profiling.diff import diff_profiles
+from torchmodes.profiling.files import OVERVIEW, TABLES, TRACE, start_empty
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import overview
 from torchmodes.profiling.python_time import python_functions
+from torchmodes.profiling.reading import read_profile
 from torchmodes.profiling.record import operator_table
 from torchmodes.profiling.roofline import place
 from torchmodes.profiling.trace import OF_THE_TRACE, profile_case
 from torchmodes.profiling.work import TrafficMode
-from torchmodes.report.data import load_report_data
-from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
+from torchmodes.report.figures import figures_of
 from torchmodes.report.html import render_report
-from torchmodes.report.profiled import read_profile
+from torchmodes.report.loading import load_report_data
+from torchmodes.report.plots import render
+from torchmodes.report.sentences import profiled
 from torchmodes.workloads.workload import carry_out
 
 BATCH = 64
@@ -284,13 +286,12 @@ def test_a_part_that_fails_costs_no_more_than_itself(part, eager, tmp_path, monk
 
     data = load_report_data([], profiles=[directory])
     assert f"no {part} today" in render_report(data)
-    assert f"no {part} today" in read_profile(data.profiles[0].case).said
-    draw_layers(data.profiles[0])
-    draw_memory(data.profiles[0])
-    draw_parts(data.profiles)
+    assert f"no {part} today" in profiled(data.profiles[0])
+    for entry in figures_of("profiles"):
+        render(entry, data if entry.of == "run" else data.profiles[0])
     placed = place("x", summary, None, median_s=None)
     assert placed.reason is not None
-    compared = diff_directories(directory, directory)
+    compared = diff_profiles(read_profile(directory), read_profile(directory))
     assert (compared["status"] == "ok") == (not {"lean", "operators", "kernels"} & lost)
 
 

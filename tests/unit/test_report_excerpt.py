@@ -8,8 +8,11 @@ import pytest
 from record_factory import make_record
 
 from torchmodes.report import data as report_data
-from torchmodes.report.data import ReportData, load_report_data, make_report_data
+from torchmodes.report import loading
+from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.figures import figure_named
 from torchmodes.report.html import render_report
+from torchmodes.report.loading import load_report_data
 from torchmodes.report.markdown import render_summary
 from torchmodes.report.plots import render
 from torchmodes.report.tables import summary_table
@@ -86,7 +89,7 @@ def test_the_figure_of_single_samples_says_why_it_is_empty(records: list[Record]
         return record.model_copy(update={"samples": samples})
 
     def told(records: list[Record]) -> str:
-        (text,) = render("latency", make_report_data(records)).texts
+        (text,) = render(figure_named("latency"), make_report_data(records)).texts
         return " ".join(text.get_text().split())
 
     assert "samples of more than 300 cases are not read" in told([*map(without_blocks, records)])
@@ -100,6 +103,6 @@ def test_only_a_run_that_shows_every_case_keeps_the_samples(
         write_record(record, tmp_path / f"{number}.json")
     files = sorted(tmp_path.iterdir())
     for most, kept in ((18, True), (17, False)):
-        monkeypatch.setattr(report_data, "CASES_SHOWN", most)
+        monkeypatch.setattr(loading, "CASES_SHOWN", most)
         loaded = load_report_data(files).records
         assert all(bool(r.samples and r.samples.blocks) is kept for r in loaded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import json
 import re
 import time
 from functools import cache
@@ -13,15 +14,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from profile_factory import ROOFLINE, a_profile
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 from rich.console import Console
 
-from torchmodes.report.data import Profile, ReportData, make_report_data
+from torchmodes.profiling.files import start_empty
+from torchmodes.profiling.reading import read_profile
+from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.html import render_report, write_report
 from torchmodes.report.markdown import markdown_code, markdown_text, render_summary
 from torchmodes.report.terminal import print_summary
 from torchmodes.results.reading import Unreadable
-from torchmodes.results.records import Failure
+from torchmodes.results.records import Energy, Failure
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 HOSTILE = "<script>alert('x')</script> | **bold** [red]not rich[/red]\nsecond line"
@@ -238,12 +242,13 @@ def test_the_csv_of_the_page_is_the_tidy_table() -> None:
 
 def test_profiles_link_their_traces_relative_to_the_page(tmp_path: Path) -> None:
     case = house_price_records()[0].identity
-    trace = tmp_path / "results/profile" / str(case) / "trace.json.gz"
-    operators = pd.DataFrame({"operator": ["aten::addmm"], "calls": [2], "self_cpu_s": [0.002]})
+    folder = tmp_path / case.profile
+    start_empty(folder)
+    operators = "operator,calls,self_cpu_s,lean_self_s\naten::addmm,2,0.002,0.002\n"
+    (folder / "operators.csv").write_text(operators)
     facts = {"status": "ok", "profiled_step_s": 0.012, "unprofiled_step_s": 0.010}
-    data = make_report_data(
-        house_price_records(), profiles=[Profile(case, (trace,), operators, facts)]
-    )
+    (folder / "summary.json").write_text(json.dumps(facts))
+    data = make_report_data(house_price_records(), profiles=[read_profile(folder)])
     write_report(data, tmp_path / "reports/report.html")
     html = (tmp_path / "reports/report.html").read_text(encoding="utf-8")
     assert f'href="../results/profile/{case}/trace.json.gz"' in html
@@ -359,3 +364,25 @@ def test_a_report_of_three_hundred_cases_would_stay_small_and_quick() -> None:
     # Twice the 20 s that it may take on a machine of its own; small runs cost more for each case.
     assert time.process_time() - began < 40 * share + 5
     assert len(html.encode()) < 5_000_000 * share + 200_000
+
+
+def test_the_cost_table_tells_energy_and_the_share_of_the_peak_where_they_are_known() -> None:
+    record = make_record("inference/cpu/resnet50/fx/fp32-b8", baseline_s=0.1, speed_up=1.0)
+    energy = Energy(
+        joules=8.0, seconds=1.0, source="RAPL", reason=None, calls=10, items=80, joules_per_item=0.1
+    )
+    counted = record.model_copy(update={"flops": 3 * 10**9, "energy": energy})
+    html = render_report(make_report_data([counted], roofline=ROOFLINE))
+    cost = html[html.index('<section id="cost"') : html.index('<section id="right"')]
+    assert "100\N{NARROW NO-BREAK SPACE}mJ" in cost
+    assert "Of the peak" in cost
+    assert "10\N{NARROW NO-BREAK SPACE}%" in cost  # 3 GFLOP in 0.1 s, of 300 GFLOP/s
+    assert "Of the peak" not in page_of("default")
+    assert "Energy an item" not in page_of("default")
+
+
+def test_a_profile_tells_what_its_memory_holds_at_the_peak() -> None:
+    held = {"weights": 2 * 10**6, "activations": 10**6, "workspace": 0}
+    profile = a_profile(summary={"memory_peak_bytes": held})
+    html = render_report(make_report_data(house_price_records(), profiles=[profile]))
+    assert "At its peak a step holds 3.00\N{NARROW NO-BREAK SPACE}MB: 2.00" in html

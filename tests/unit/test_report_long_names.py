@@ -9,21 +9,23 @@ from functools import cache
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from profile_factory import ROOFLINE, a_profile, layers
+from profile_factory import MEMORY, ROOFLINE, a_profile, layers
 from record_factory import make_record, make_training
 
 from torchmodes.planning.cases import parse_case
+from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.figures import draw_changes, draw_history
-from torchmodes.report.comparison.runs import Run
-from torchmodes.report.data import Profile, ReportData, make_report_data
+from torchmodes.report.comparison.runs import ComparedRun
+from torchmodes.report.data import ReportData, Study, make_report_data
+from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.panels import row_label, shortened, text_width, wrapped
-from torchmodes.report.figures.profiles import draw_layers, draw_memory, draw_parts
-from torchmodes.report.figures.roofline import draw_roofline
-from torchmodes.report.figures.studies import DRAWN, draw_study
-from torchmodes.report.plots import PLOTS, render
+from torchmodes.report.plots import render
+from torchmodes.report.studies import draw_study
 from torchmodes.report.style import figure_style
+from torchmodes.studies.catalogue import STUDIES
 
+PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 LONGEST = {
     "words": "my-own-vision-transformer-with-registers-distilled-v2-final-2026",
     "wide": "W" * 64,
@@ -49,7 +51,7 @@ def run_with(name: str) -> ReportData:
 
 
 def plot(figure: str) -> Callable[[str], Figure]:
-    return lambda name: render(figure, run_with(name))
+    return lambda name: render(figure_named(figure), run_with(name))
 
 
 def study(kind: str) -> Callable[[str], Figure]:
@@ -64,7 +66,9 @@ def study(kind: str) -> Callable[[str], Figure]:
             "context": "no_grad",
             "speed_up": speed_up,
             "verdict": "slower",
-            "points": [{"threads": threads, "speed_up": speed_up} for threads in (1, 2)],
+            "points": [
+                {"threads": threads, "latency_s": 0.1, "speed_up": speed_up} for threads in (1, 2)
+            ],
             "variant": "mark_dynamic",
             "drop_last": None,
             "calls": [{"batch_size": 1, "seconds": 2.0}, {"batch_size": 2, "seconds": 1.0}],
@@ -73,24 +77,25 @@ def study(kind: str) -> Callable[[str], Figure]:
             {"batch_size": size, "latency_s": size / 9, "throughput_per_s": 9.0} for size in BATCHES
         ]
         series = {**case, "item": name[:32], "knee": 1, "points": points}
-        return draw_study(kind, {"cases": [row], "series": [series]})
+        content = {"cases": [row], "series": [series]}
+        return draw_study(Study(kind, STUDIES[kind].result.model_validate(content)))
 
     return draw
 
 
-def profile_of(name: str, **changes: object) -> Profile:
+def profile_of(name: str, **changes: object) -> CaseProfile:
     case = parse_case(f"training/cuda/{name}/{name}/fp32-b2048")
     table = layers(("(model)", name, 100), (name, name, 60), ("fc", f"{name}2", 40))
-    return a_profile(case=case, layers=table, **changes)
+    return a_profile(case=case, **{"tables": {"layers": table, "memory": MEMORY}, **changes})
 
 
 def comparison_of(name: str) -> Figure | None:
-    run = Run("base", {record.identity: record for record in run_with(name).records})
+    run = ComparedRun("base", {record.identity: record for record in run_with(name).records})
     return draw_changes(compare(run, run))
 
 
 def history_of(name: str) -> Figure | None:
-    run = Run("base", {record.identity: record for record in run_with(name).records})
+    run = ComparedRun("base", {record.identity: record for record in run_with(name).records})
     return draw_history([run, run, run])
 
 
@@ -103,16 +108,20 @@ def roofline_of(name: str) -> Figure:
         }
         for size, intensity in zip(BATCHES, (1.0, 515.0), strict=True)
     ]
-    return draw_roofline({**ROOFLINE, "points": points})
+    return render(
+        figure_named("roofline"), make_report_data([], roofline={**ROOFLINE, "points": points})
+    )
 
 
 FIGURES: dict[str, Callable[[str], Figure | None]] = {
     **{f"plot {name}": plot(name) for name in PLOTS},
-    **{f"study {name}": study(name) for name in DRAWN},
-    "parts": lambda name: draw_parts([profile_of(name)]),
-    "layers": lambda name: draw_layers(profile_of(name)),
-    "memory": lambda name: draw_memory(profile_of(name)),
-    "no memory": lambda name: draw_memory(profile_of(name, memory=None)),
+    **{f"study {name}": study(name) for name in STUDIES},
+    "parts": lambda name: render(
+        figure_named("step_parts"), make_report_data([], profiles=[profile_of(name)])
+    ),
+    "layers": lambda name: render(figure_named("layers"), profile_of(name)),
+    "memory": lambda name: render(figure_named("memory"), profile_of(name)),
+    "no memory": lambda name: render(figure_named("memory"), profile_of(name, tables={})),
     "roofline": roofline_of,
     "changes": comparison_of,
     "history": history_of,

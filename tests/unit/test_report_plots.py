@@ -12,12 +12,14 @@ from record_factory import ENVIRONMENT, house_price_records, make_record, make_t
 
 from torchmodes.report import style
 from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.batches import lines
-from torchmodes.report.figures.heat import FASTER, SLOWER, grids, shade
+from torchmodes.report.figures.heat import FASTER, SLOWER, heat_maps, shade
 from torchmodes.report.figures.ratios import ratio_limits
-from torchmodes.report.plots import PLOTS, inline_svg, render, save
+from torchmodes.report.plots import inline_svg, render, save
 from torchmodes.results.records import Interval
 
+PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 SEVERAL = "inference/cpu/{}/{}/fp32-b{}"
 
@@ -67,15 +69,15 @@ def texts(path: Path) -> list[str]:
 @pytest.mark.parametrize("name", PLOTS)
 def test_every_figure_can_be_drawn_of_every_run(tmp_path: Path, run: str, name: str) -> None:
     data = RUNS[run]()
-    save(render(name, data), tmp_path / "figure.svg")
+    save(render(figure_named(name), data), tmp_path / "figure.svg")
     told = " ".join(texts(tmp_path / "figure.svg"))
-    assert ("nothing to show" in told) != PLOTS[name].has_data(data)
+    assert ("nothing to show" in told) != bool(figure_named(name).is_in(data))
 
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_the_same_data_give_the_same_bytes(tmp_path: Path, default: ReportData, name: str) -> None:
     for file in ("one.svg", "two.svg"):
-        save(render(name, default), tmp_path / file)
+        save(render(figure_named(name), default), tmp_path / file)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert b"<dc:date>" not in (tmp_path / "one.svg").read_bytes()
 
@@ -92,17 +94,17 @@ def test_text_is_text_and_every_axis_has_a_unit(tmp_path: Path, default: ReportD
         "batches": "rows per second",
     }
     several = several_models(fx=1.2)
-    assert units.keys() == PLOTS.keys()
+    assert units.keys() == set(PLOTS)
     for name, unit in units.items():
-        data = default if PLOTS[name].has_data(default) else several
-        save(render(name, data), tmp_path / f"{name}.svg")
+        data = default if figure_named(name).is_in(default) else several
+        save(render(figure_named(name), data), tmp_path / f"{name}.svg")
         assert any(unit in text for text in texts(tmp_path / f"{name}.svg")), name
 
 
 def test_the_forest_plot_writes_each_speed_up_and_verdict(
     tmp_path: Path, default: ReportData
 ) -> None:
-    save(render("speed_up", default), tmp_path / "figure.svg")
+    save(render(figure_named("speed_up"), default), tmp_path / "figure.svg")
     written = " ".join(texts(tmp_path / "figure.svg"))
     for judged in default.cases:
         assert judged.record.statistics is not None
@@ -112,7 +114,7 @@ def test_the_forest_plot_writes_each_speed_up_and_verdict(
 
 def test_the_heat_map_writes_every_speed_up_and_shades_by_verdict(tmp_path: Path) -> None:
     data = several_models(inductor=1.5, fx=0.7, same=1.0)
-    save(render("heat_map", data), tmp_path / "figure.svg")
+    save(render(figure_named("heat_map"), data), tmp_path / "figure.svg")
     written = texts(tmp_path / "figure.svg")
     competing = [judged for judged in data.cases if judged.competes]
     assert len(competing) == 12
@@ -135,23 +137,23 @@ def test_the_heat_map_never_mixes_machines_and_needs_two_models() -> None:
     elsewhere["machine"]["host"] = "bench-2"
     one = make_record(SEVERAL.format("gpt2", "fx", 1))
     other = make_record(SEVERAL.format("resnet50", "fx", 1), environment=elsewhere)
-    assert grids(make_report_data([one, other])) == []
+    assert heat_maps(make_report_data([one, other])) == []
     together = make_record(SEVERAL.format("resnet50", "fx", 1))
-    assert len(grids(make_report_data([one, together]))) == 1
+    assert len(heat_maps(make_report_data([one, together]))) == 1
 
 
 def test_lines_over_batch_sizes_need_two_of_them() -> None:
     data = several_models(fx=1.2)
-    for subject in data.subjects:
-        assert list(lines(data, subject)) == [("eager", "fp32"), ("fx", "fp32")]
-    assert not PLOTS["batches"].has_data(make_report_data(house_price_records()))
+    for deployment in data.deployments:
+        assert list(lines(data, deployment)) == [("eager", "fp32"), ("fx", "fp32")]
+    assert not figure_named("batches").is_in(make_report_data(house_price_records()))
 
 
 def test_figures_of_several_machines_name_them(tmp_path: Path) -> None:
     elsewhere = copy.deepcopy(ENVIRONMENT)
     elsewhere["machine"]["host"] = "bench-2"
     records = [make_record(CASE.format("fx"), environment=e) for e in (ENVIRONMENT, elsewhere)]
-    save(render("speed_up", make_report_data(records)), tmp_path / "figure.svg")
+    save(render(figure_named("speed_up"), make_report_data(records)), tmp_path / "figure.svg")
     written = " ".join(texts(tmp_path / "figure.svg"))
     assert "bench-1" in written
     assert "bench-2" in written
@@ -173,9 +175,9 @@ def test_one_hopeless_interval_does_not_squeeze_the_others() -> None:
     assert high > 41
 
 
-def test_an_unknown_figure_is_refused_with_the_known_names(default: ReportData) -> None:
+def test_an_unknown_figure_is_refused_with_the_known_names() -> None:
     with pytest.raises(ValueError, match="speed_up"):
-        render("speedup", default)
+        figure_named("speedup")
 
 
 def test_a_mode_looks_the_same_everywhere_and_unlike_its_neighbours() -> None:
@@ -212,7 +214,7 @@ def test_colours_stand_out_on_paper_and_in_the_dark() -> None:
 
 
 def test_an_inlined_figure_follows_the_theme_and_keeps_its_ids_apart(default: ReportData) -> None:
-    svg = inline_svg(render("cost", default), prefix="cost-7", label='a "label" <b>')
+    svg = inline_svg(render(figure_named("cost"), default), prefix="cost-7", label='a "label" <b>')
     root = ElementTree.fromstring(svg)
     assert root.attrib["aria-label"] == 'a "label" <b>'
     assert re.search(r"#[0-9a-f]{6}\b", svg) is None
@@ -227,5 +229,5 @@ def test_figures_leave_the_settings_of_matplotlib_alone(default: ReportData) -> 
     import matplotlib as mpl
 
     before = mpl.rcParams["svg.fonttype"], mpl.rcParams["font.size"]
-    render("speed_up", default)
+    render(figure_named("speed_up"), default)
     assert (mpl.rcParams["svg.fonttype"], mpl.rcParams["font.size"]) == before

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from record_factory import house_price_records, make_record, make_training, write_training
 
-from torchmodes.report.data import load_report_data
+from torchmodes.report.loading import load_report_data
 from torchmodes.report.tables import COLUMNS, summary_table, write_summary
 from torchmodes.results.records import write_record
 
@@ -61,7 +61,7 @@ def test_loading_reads_records_trainings_and_profiles(tmp_path: Path) -> None:
     profile = tmp_path / "results/profile" / CASE.format("fx")
     profile.mkdir(parents=True)
     (profile / "trace.json.gz").write_bytes(b"")
-    (profile / "operators.csv").write_text("operator,calls,self_device_s\naten::addmm,3,0.0\n")
+    (profile / "operators.csv").write_text("operator,calls,lean_self_s,self_device_s\nmm,3,1,0.0\n")
     (profile / "summary.json").write_text('{"status": "ok", "profiled_step_s": 0.01}')
     data = load_report_data(
         paths, [metrics, metrics.with_name("history.csv")], [*profile.iterdir()], {"seed": 1}
@@ -71,8 +71,7 @@ def test_loading_reads_records_trainings_and_profiles(tmp_path: Path) -> None:
     (found,) = data.profiles
     assert str(found.case) == CASE.format("fx")
     assert [trace.name for trace in found.traces] == ["trace.json.gz"]
-    assert found.operators is not None
-    assert list(found.operators.columns) == ["operator", "calls"]
+    assert list(found.shown("operators").columns) == ["operator", "calls", "lean_self_s"]
 
 
 def test_making_a_report_imports_no_pytorch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -17,21 +18,22 @@ from record_factory import make_record, make_training, write_training
 from rich.console import Console
 
 from torchmodes.planning.cases import SUMMARY, find_records, parse_case
-from torchmodes.report.data import ReportData, load_report_data
-from torchmodes.report.existing import load_existing
+from torchmodes.report.data import ReportData
+from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.losses import trained
 from torchmodes.report.html import render_report
+from torchmodes.report.loading import load_existing, load_report_data
 from torchmodes.report.markdown import render_summary
-from torchmodes.report.plots import PLOTS, render
+from torchmodes.report.plots import render
 from torchmodes.report.problems import problems
 from torchmodes.report.sections import loss_agreement
 from torchmodes.report.tables import summary_table, write_summary
 from torchmodes.report.terminal import print_summary
 from torchmodes.results.records import CorruptRecord, as_json, read_record, write_record
 from torchmodes.results.records import read_whole_records as read_whole
-from torchmodes.studies.batch_scaling import scale_batches
-from torchmodes.studies.inference_context import compare_contexts
+from torchmodes.studies import batch_scaling, inference_context
 
+PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 CASE = "inference/cpu/m/{}/fp32-b8"
 FAST = parse_case(CASE.format("fx"))
 
@@ -107,12 +109,14 @@ def test_the_tidy_table_has_a_row_for_a_case_that_cannot_be_read(here: Path) -> 
 def test_studies_of_records_say_which_they_could_not_read(here: Path) -> None:
     Path(FAST.record).write_text("{")
     records, unreadable = read_whole(find_records())
-    contexts = compare_contexts(records, {"eager": "a", "inductor": "b", "fx": "c"}, unreadable)
-    assert [row["status"] for row in contexts["cases"]] == ["ok", "ok", "unreadable"]
-    series = {one["mode"]: one for one in scale_batches(records, unreadable)["series"]}
-    (point,) = series["fx"]["points"]
-    assert point["status"] == "unreadable"
-    assert point["reason"].startswith(FAST.record)
+    modes = {mode: {"context": "grad"} for mode in ("eager", "inductor", "fx")}
+    contexts = inference_context.study(records, unreadable, modes)
+    assert [case.status for case in contexts.cases] == ["ok", "ok", "unreadable"]
+    series = {one.mode: one for one in batch_scaling.study(records, unreadable).series}
+    (point,) = series["fx"].points
+    assert point.status == "unreadable"
+    assert point.reason is not None
+    assert point.reason.startswith(FAST.record)
 
 
 # --- Other results ----------------------------------------------------------------------------
@@ -250,7 +254,7 @@ def damaged(draw: st.DrawFn) -> str:
                 break
             node = node[key]
         if draw(st.booleans()):
-            node[key] = draw(ODD)
+            node[key] = copy.deepcopy(draw(ODD))  # it may be changed further
         elif isinstance(node[key], float):
             node[key] *= draw(st.sampled_from([-1, 0, 1e-12, 1e-3, 1e3, 1e20]))
         else:
@@ -286,6 +290,6 @@ def test_whatever_a_file_holds_the_report_is_made(here: Path, text: str) -> None
     assert str(FAST) in render_summary(data)
     assert printed(data)
     for name in PLOTS:
-        render(name, data)
+        render(figure_named(name), data)
     table = summary_table(*read_whole(find_records()))
     assert "fx" in table["mode"].tolist()

@@ -164,7 +164,9 @@ def test_a_stop_is_told_with_its_length_and_what_it_cost() -> None:
     assert parts["verdict"] == "faster"
     (told,) = (warning for warning in parts["warnings"] if "stopped for" in warning)
     assert told.startswith("the process was stopped for 20 s (a suspended machine, a stop signal)")
-    assert told.endswith(f"of {len(stopped.quads)} quads 1 in which it was are not counted")
+    assert told.endswith(
+        f"of {len(stopped.samples.blocks)} blocks 1 in which it was are not counted"
+    )
 
 
 STOPPED = """

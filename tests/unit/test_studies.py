@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,13 @@ from torchmodes.planning.cases import parse_case
 from torchmodes.planning.job import Job
 from torchmodes.processes.outcome import Outcome
 from torchmodes.report.data import Study, make_report_data
-from torchmodes.report.figures.studies import DRAWN, draw_study
-from torchmodes.report.studies import TOLD, findings
+from torchmodes.report.studies import draw_study, findings
 from torchmodes.results.records import Record
-from torchmodes.studies.batch_scaling import knee, scale_batches
-from torchmodes.studies.compile_cost import study_compile_cost
-from torchmodes.studies.dynamic_shapes import study_dynamic_shapes
-from torchmodes.studies.inference_context import compare_contexts
+from torchmodes.studies import batch_scaling, inference_context
+from torchmodes.studies.batch_scaling import knee
+from torchmodes.studies.catalogue import STUDIES, StudyResult
 from torchmodes.studies.shapes_job import change_shapes, first_items
-from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
+from torchmodes.studies.thread_scaling import thread_counts
 from torchmodes.studies.threads_job import measure_threads
 from torchmodes.workloads.workload import carry_out
 
@@ -57,17 +55,16 @@ def job(mode: EagerMode | CompileMode | FxMode, batch_size: int) -> Job:
 
 
 def test_contexts_are_compared_by_their_records() -> None:
-    study = compare_contexts(
-        [
-            make_record(INFERENCE.format("eager-grad", 8), speed_up=0.8),
-            make_record(INFERENCE.format("eager-no-grad", 8), status="failed"),
-        ],
-        {"eager-grad": "grad", "eager-no-grad": "no_grad"},
-    )
-    grad, no_grad = study["cases"]
-    assert (grad["context"], grad["verdict"]) == ("grad", "slower")
-    assert grad["speed_up"]["estimate"] == pytest.approx(0.8, rel=0.05)
-    assert (no_grad["status"], no_grad["speed_up"]) == ("failed", None)
+    records = [
+        make_record(INFERENCE.format("eager-grad", 8), speed_up=0.8),
+        make_record(INFERENCE.format("eager-no-grad", 8), status="failed"),
+    ]
+    modes = {"eager-grad": {"context": "grad"}, "eager-no-grad": {"context": "no_grad"}}
+    grad, no_grad = inference_context.study(records, [], modes).cases
+    assert (grad.context, grad.verdict) == ("grad", "slower")
+    assert grad.speed_up is not None
+    assert grad.speed_up.estimate == pytest.approx(0.8, rel=0.05)
+    assert (no_grad.status, no_grad.speed_up) == ("failed", None)
 
 
 def test_the_knee_is_the_smallest_batch_with_nearly_the_best_throughput() -> None:
@@ -81,11 +78,11 @@ def test_batch_sizes_of_one_mode_make_a_series() -> None:
         make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), blocks=20)
         for size in (16, 1, 4)
     ] + [make_record(INFERENCE.format("fx", 1), status="unsupported")]
-    eager, fx = scale_batches(records)["series"]
-    assert [point["batch_size"] for point in eager["points"]] == [1, 4, 16]
-    assert eager["knee"] == 4
-    assert fx["points"][0]["latency_s"] is None
-    assert fx["knee"] is None
+    eager, fx = batch_scaling.study(records).series
+    assert [point.batch_size for point in eager.points] == [1, 4, 16]
+    assert eager.knee == 4
+    assert fx.points[0].latency_s is None
+    assert fx.knee is None
 
 
 @pytest.mark.parametrize(
@@ -132,9 +129,9 @@ def test_items_are_taken_from_every_tensor_that_holds_a_batch() -> None:
     assert kwargs["name"] == "x"
 
 
-@pytest.mark.parametrize("study", [study_compile_cost, study_dynamic_shapes, study_thread_scaling])
+@pytest.mark.parametrize("name", [name for name, entry in STUDIES.items() if entry.child])
 def test_only_a_case_that_uses_the_operators_is_refused_without_them(
-    study: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given = {}
 
@@ -142,12 +139,12 @@ def test_only_a_case_that_uses_the_operators_is_refused_without_them(
         given[job.mode["engine"]] = job.operators
         return {"status": "unsupported", "reason": "not run"}, None
 
-    monkeypatch.setattr(f"{study.__module__}.run_job", run_job)
+    monkeypatch.setattr(f"torchmodes.studies.{name}.run_job", run_job)
     modes = (EagerMode(engine="eager"), FxMode(engine="fx", passes=["custom-operators"]))
     inputs = {"operators": ["operators.so", "build.json"]}
     jobs = [Job.planned(job(mode, 4).parameters, {}, inputs, threads=2) for mode in modes]
-    more = {"counts": [1, 2]} if study is study_thread_scaling else {}
-    study(jobs, log=tmp_path / "log", **more)
+    found = STUDIES[name].study(jobs, log=tmp_path / "log")
+    assert {case.reason for case in found.cases} == {"not run"}
     assert given == {"eager": None, "fx": Path("operators.so")}
 
 
@@ -155,19 +152,21 @@ def test_only_a_case_that_uses_the_operators_is_refused_without_them(
 
 SPEED = {"estimate": 1.6, "low": 1.5, "high": 1.7}
 CASE = parse_case(INFERENCE.format("eager", 8)).identity()
-FOUND: dict[str, tuple[dict[str, Any], str]] = {
+FOUND: dict[str, tuple[StudyResult | dict[str, Any], str]] = {
     "compile_cost": (
         {"cases": [{"case": CASE, "cold_s": 9.0, "warm_s": 3.0, "reason": None}]},
         "3.00 s instead of 9.00 s",
     ),
     "inference_context": (
-        compare_contexts(
-            [make_record(INFERENCE.format("eager-grad", 8), speed_up=0.5)], {"eager-grad": "grad"}
+        inference_context.study(
+            [make_record(INFERENCE.format("eager-grad", 8), speed_up=0.5)],
+            [],
+            {"eager-grad": {"context": "grad"}},
         ),
         "the speed changed: grad on house_price 0.",
     ),
     "batch_scaling": (
-        scale_batches(
+        batch_scaling.study(
             [make_record(INFERENCE.format("eager", size), baseline_s=1e-3) for size in (1, 8)]
         ),
         "rose up to the largest batch measured: eager of house_price (fp32) at batch 8",
@@ -207,17 +206,21 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(TOLD))
+def study_of(name: str, content: StudyResult | dict[str, Any]) -> Study:
+    return Study(name, STUDIES[name].result.model_validate(content))
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_its_finding_and_its_figure(name: str) -> None:
     content, words = FOUND[name]
-    (finding,) = findings(make_report_data([], studies=[Study(name, content)]))
+    (finding,) = findings(make_report_data([], studies=[study_of(name, content)]))
     assert words in finding.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert all(len(row) == len(finding.columns) for row in finding.rows)
     assert finding.svg.startswith("<svg")
 
 
-def told(name: str, content: dict[str, Any], records: Sequence[Record] = ()) -> str:
-    (finding,) = findings(make_report_data(list(records), studies=[Study(name, content)]))
+def told(name: str, content: StudyResult | dict[str, Any], records: Sequence[Record] = ()) -> str:
+    (finding,) = findings(make_report_data(list(records), studies=[study_of(name, content)]))
     return finding.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
@@ -226,8 +229,10 @@ def test_beyond_the_knee_a_larger_batch_is_said_to_bring_little() -> None:
         make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), blocks=20)
         for size in (1, 4, 16)
     ]
-    assert "of its best throughput at batch 4" in told("batch_scaling", scale_batches(records))
-    assert "larger batch adds latency" in told("batch_scaling", scale_batches(records))
+    assert "of its best throughput at batch 4" in told(
+        "batch_scaling", batch_scaling.study(records)
+    )
+    assert "larger batch adds latency" in told("batch_scaling", batch_scaling.study(records))
 
 
 def test_one_core_is_not_compared_with_itself() -> None:
@@ -239,7 +244,9 @@ def test_one_core_is_not_compared_with_itself() -> None:
 
 
 def test_changing_shapes_of_two_cases_are_told_apart() -> None:
-    (entry,) = FOUND["dynamic_shapes"][0]["cases"]
+    content, _ = FOUND["dynamic_shapes"]
+    assert isinstance(content, dict)
+    (entry,) = content["cases"]
     training = entry | {"case": CASE | {"task": "training"}}
     text = told("dynamic_shapes", {"cases": [entry, training]})
     assert "house_price (inference), its batch size changing: static compiled" in text
@@ -255,12 +262,12 @@ def test_a_context_is_judged_among_all_cases_of_the_run() -> None:
     others = [
         make_record(INFERENCE.format(f"mode-{number}", 8), speed_up=1.0) for number in range(99)
     ]
-    content = compare_contexts([weak], {"eager-grad": "grad"})
+    content = inference_context.study([weak], [], {"eager-grad": {"context": "grad"}})
     assert weak.verdict == "slower"
     assert "Not resolved: grad" in told("inference_context", content, [weak, *others])
 
 
-@pytest.mark.parametrize("name", sorted(DRAWN))
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_study_in_which_nothing_ran_says_so(name: str) -> None:
-    (text,) = draw_study(name, {}).texts
+    (text,) = draw_study(study_of(name, {"cases": [], "series": []})).texts
     assert "No case of this study ran" in text.get_text()

@@ -23,7 +23,7 @@ DELETED = {
     "results/machine/cpu.json": "measure_machine",
     "results/data/statistics.json": "compute_statistics",
     "results/operators/build.json": "build_operators",
-    "results/studies/compile_cost.json": "study_compile_cost",
+    "results/studies/compile_cost.json": "measure_study",
     "results/plots/losses.svg": "draw_plots",
     "results/summary.parquet": "summarize_records",
     "reports/summary.md": "write_report",

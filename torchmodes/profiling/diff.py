@@ -7,84 +7,41 @@ more than others. Kernels are those of the full trace: stacks slow the host, not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from torchmodes.profiling.chrome import SPANS, short_name
 from torchmodes.profiling.files import OVERVIEW, SUMMARY
-from torchmodes.profiling.reading import CaseFile, OverviewFile, SummaryFile, read_content
-from torchmodes.results.reading import read_table
+from torchmodes.profiling.reading import CaseProfile
 
 UNCOVERED = "(Python and gaps)"
 """The row of the account for time in which no operator or kernel runs."""
 NAMED = 3
 _WORTH_NAMING = 0.02
+_FILES = (SUMMARY, OVERVIEW, "operators.csv", "kernels.csv")
 _COMPARED = ("lean", "operators", "kernels")
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two profiles.
-
-    Attributes
-    ----------
-    name
-        The case's path.
-    summary, overview
-        As their files.
-    operators, kernels
-        As their files, per step.
-    """
-
-    name: str
-    summary: Mapping[str, Any]
-    overview: Mapping[str, Any]
-    operators: pd.DataFrame
-    kernels: pd.DataFrame
-
-    @property
-    def wall_s(self) -> float:
-        """Seconds of a profiled step, recorded without stacks, shapes and memory."""
-        return self.summary["lean"]["step_s"]
-
-
-def read_side(directory: Path) -> Side:
-    """Read a profile's directory.
-
-    Raises
-    ------
-    ValueError
-        When a file is not what it should be; the message names it.
-    """
-    summary = read_content(directory / SUMMARY, SummaryFile)
-    case = summary.get("case")
-    return Side(
-        name=str(CaseFile(**case)) if case else _name(directory),
-        summary=summary,
-        overview=read_content(directory / OVERVIEW, OverviewFile),
-        operators=read_table(
-            directory / "operators.csv", texts=["operator"], numbers=["calls", "lean_self_s"]
-        ),
-        kernels=read_table(
-            directory / "kernels.csv", texts=["kernel"], numbers=["calls", "total_s"]
-        ),
-    )
-
-
-def diff_directories(a: Path, b: Path) -> dict[str, Any]:
+def diff_profiles(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
     """Compare two profiles as `diff` does; where one cannot be read, say why."""
-    try:
-        return diff(read_side(a), read_side(b))
-    except ValueError as error:
-        sides = {"a": {"case": _name(a)}, "b": {"case": _name(b)}}
-        return {"status": "unreadable", "reason": str(error), **sides}
+    if unread := [reason for profile in (a, b) for reason in _unread(profile)]:
+        sides = {"a": {"case": str(a.case)}, "b": {"case": str(b.case)}}
+        return {"status": "unreadable", "reason": "; ".join(dict.fromkeys(unread)), **sides}
+    return diff(a, b)
 
 
-def diff(a: Side, b: Side) -> dict[str, Any]:
+def _unread(profile: CaseProfile) -> Iterator[str]:
+    """Say which of the files that are compared cannot be read."""
+    for name in _FILES:
+        if name in profile.broken:
+            yield profile.broken[name]
+        elif not (profile.folder / name).exists():
+            yield f"{profile.folder / name} is missing"
+
+
+def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
     """Compare two profiles.
 
     Parameters
@@ -102,7 +59,7 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
         the steps without the profiler differ the other way round.
     """
     sides = {"a": _described(a), "b": _described(b)}
-    lacking = [f"{side.name}: {why}" for side in (a, b) if (why := _lacks(side))]
+    lacking = [f"{side.case}: {why}" for side in (a, b) if (why := _lacks(side))]
     if lacking:
         return {"status": "unsupported", "reason": "; ".join(lacking), **sides}
     account = account_of(a, b)
@@ -110,7 +67,7 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
         "status": "ok",
         **sides,
         "gained_s": {
-            "profiled": a.wall_s - b.wall_s,
+            "profiled": _wall_s(a) - _wall_s(b),
             "unprofiled": a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"],
         },
         "parts": {
@@ -124,9 +81,9 @@ def diff(a: Side, b: Side) -> dict[str, Any]:
     }
 
 
-def _lacks(side: Side) -> str | None:
+def _lacks(profile: CaseProfile) -> str | None:
     """Say what a profile lacks for being compared, or None."""
-    summary = side.summary
+    summary = profile.summary
     if summary["status"] != "ok":
         return str(summary.get("reason"))
     faults = summary.get("faults", {})
@@ -136,46 +93,57 @@ def _lacks(side: Side) -> str | None:
     return ", ".join(missing) or None
 
 
-def account_of(a: Side, b: Side) -> pd.DataFrame:
-    """Join what two steps ran, by name.
+def compare_times(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
+    """Join what two steps ran, by name, the largest change first.
 
-    Columns: name, kind (``kernel``, ``operator`` or ``uncovered``), calls_a, calls_b, a_s, b_s,
-    gained_s, per step. Times are the operators' own on the CPU, or the kernels' on a GPU. What is
-    left of the step to either side is the row `UNCOVERED`; with streams that overlap it can be
-    negative.
+    Columns: name, kind (``kernel`` or ``operator``), calls_a, calls_b, a_s, b_s, gained_s, per
+    step. Times are the operators' own on the CPU, or the kernels' where both ran on a GPU.
     """
-    on_gpu = len(a.kernels) > 0 and len(b.kernels) > 0
+    on_gpu = all(len(profile.tables.get("kernels", ())) for profile in (a, b))
     times = _kernel_times if on_gpu else _operator_times
     joined = times(a).merge(times(b), how="outer", on="name", suffixes=("_a", "_b")).fillna(0.0)
-    joined = joined.rename(columns={"seconds_a": "a_s", "seconds_b": "b_s"})
+    joined = joined.rename(columns={"seconds_a": "a_s", "seconds_b": "b_s"}).reset_index()
     joined["kind"] = "kernel" if on_gpu else "operator"
-    left = {"a_s": a.wall_s - joined["a_s"].sum(), "b_s": b.wall_s - joined["b_s"].sum()}
-    joined.loc[UNCOVERED] = {"kind": "uncovered", "calls_a": 0.0, "calls_b": 0.0, **left}
-    joined["gained_s"] = joined["a_s"] - joined["b_s"]
-    order = joined["gained_s"].abs().sort_values(ascending=False, kind="stable").index
-    table = joined.loc[order].rename_axis("name").reset_index()
-    return table[["name", "kind", "calls_a", "calls_b", "a_s", "b_s", "gained_s"]]
+    return _by_change(joined)
 
 
-def sentence(a: Side, b: Side, account: pd.DataFrame) -> str:
+def account_of(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
+    """Return `compare_times` with what is left of the step to either side, the row `UNCOVERED`.
+
+    With streams that overlap it can be negative.
+    """
+    joined = compare_times(a, b)
+    left = {"a_s": _wall_s(a) - joined["a_s"].sum(), "b_s": _wall_s(b) - joined["b_s"].sum()}
+    rest = {"name": UNCOVERED, "kind": "uncovered", "calls_a": 0.0, "calls_b": 0.0, **left}
+    return _by_change(pd.concat([joined, pd.DataFrame([rest])], ignore_index=True))
+
+
+def _by_change(table: pd.DataFrame) -> pd.DataFrame:
+    table["gained_s"] = table["a_s"] - table["b_s"]
+    order = table["gained_s"].abs().sort_values(ascending=False, kind="stable").index
+    columns = ["name", "kind", "calls_a", "calls_b", "a_s", "b_s", "gained_s"]
+    return table.loc[order, columns].reset_index(drop=True)
+
+
+def sentence(a: CaseProfile, b: CaseProfile, account: pd.DataFrame) -> str:
     """Say in one sentence what changed from one profile to the other."""
     change = (
-        f"A profiled step of {b.name} takes {_ms(b.wall_s)},"
-        f" {_ms(abs(a.wall_s - b.wall_s))} {'less' if b.wall_s < a.wall_s else 'more'}"
-        f" than one of {a.name} ({_ms(a.wall_s)})"
+        f"A profiled step of {b.case} takes {_ms(_wall_s(b))},"
+        f" {_ms(abs(_wall_s(a) - _wall_s(b)))} {'less' if _wall_s(b) < _wall_s(a) else 'more'}"
+        f" than one of {a.case} ({_ms(_wall_s(a))})"
     )
     uncovered = account[account["kind"] == "uncovered"].iloc[0]
     # A GPU whose kernels fill little of a step waits for its host: they show all the same.
     on_gpu = (account["kind"] == "kernel").any()
     sides = () if on_gpu else ((a, "a_s"), (b, "b_s"))
-    blind = [side.name for side, key in sides if uncovered[key] > 0.95 * side.wall_s]
+    blind = [str(side.case) for side, key in sides if uncovered[key] > 0.95 * _wall_s(side)]
     if blind:
         run = "runs" if len(blind) == 1 else "run"
         return f"{change}; {' and '.join(blind)} {run} outside PyTorch, where no operator shows."
     ran = account[account["kind"] != "uncovered"]
     gone, new = ran[ran["calls_b"] == 0], ran[ran["calls_a"] == 0]
     both = ran[(ran["calls_a"] > 0) & (ran["calls_b"] > 0)]
-    worth = _WORTH_NAMING * max(a.wall_s, b.wall_s)
+    worth = _WORTH_NAMING * max(_wall_s(a), _wall_s(b))
     changes = []
     if gone["a_s"].sum() > worth:
         changes.append(f"{_listed(gone, 'a_s')} ({_ms(gone['a_s'].sum())}) no longer run")
@@ -196,47 +164,46 @@ def sentence(a: Side, b: Side, account: pd.DataFrame) -> str:
     return f"{change}: {'; '.join(changes) or 'no operator changes by 2 % of a step'}."
 
 
-def _contradiction(a: Side, b: Side) -> str | None:
+def _contradiction(a: CaseProfile, b: CaseProfile) -> str | None:
     plain = a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"]
-    if (a.wall_s - b.wall_s) * plain >= 0:
+    if (_wall_s(a) - _wall_s(b)) * plain >= 0:
         return None
     return (
-        f"Without the profiler it is the other way round: {b.name} takes {_ms(abs(plain))}"
+        f"Without the profiler it is the other way round: {b.case} takes {_ms(abs(plain))}"
         f" {'less' if plain > 0 else 'more'}. The profiler slowed the two differently, or the"
         " machine changed between them; trust the shares, not the difference."
     )
 
 
-def _name(directory: Path) -> str:
-    """Name the case of a profile's directory: its path below ``results/profile``."""
-    return "/".join(directory.parts[-5:])
+def _wall_s(profile: CaseProfile) -> float:
+    """Return the seconds of a profiled step, recorded without stacks, shapes and memory."""
+    return profile.summary["lean"]["step_s"]
 
 
-def _described(side: Side) -> dict[str, Any]:
-    launches = side.overview.get("launches") or {}
-    lean = side.summary.get("lean") or {}
+def _described(profile: CaseProfile) -> dict[str, Any]:
+    launches = profile.overview.get("launches") or {}
+    lean = profile.summary.get("lean") or {}
     return {
-        "case": side.name,
+        "case": str(profile.case),
         "profiled_step_s": lean.get("step_s"),
-        "unprofiled_step_s": side.summary.get("unprofiled_step_s"),
+        "unprofiled_step_s": profile.summary.get("unprofiled_step_s"),
         "distortion": lean.get("distortion"),
         "launches": launches.get("launches"),
         "kernels": launches.get("kernels"),
     }
 
 
-def _operator_times(side: Side) -> pd.DataFrame:
-    table = side.operators
+def _operator_times(profile: CaseProfile) -> pd.DataFrame:
+    table = profile.tables["operators"]
     # Spans of Python hold no work of their own: it is counted as what is left of the step.
     table = table[~table["operator"].str.startswith(SPANS)]
-    named = table.assign(
-        name=table["operator"].map(short_name), seconds=table["lean_self_s"], calls=table["calls"]
-    )
+    named = table.assign(name=table["operator"].map(short_name), seconds=table["lean_self_s"])
     return named.groupby("name")[["calls", "seconds"]].sum()
 
 
-def _kernel_times(side: Side) -> pd.DataFrame:
-    named = side.kernels.assign(name=side.kernels["kernel"], seconds=side.kernels["total_s"])
+def _kernel_times(profile: CaseProfile) -> pd.DataFrame:
+    table = profile.tables["kernels"]
+    named = table.assign(name=table["kernel"], seconds=table["total_s"])
     return named.groupby("name")[["calls", "seconds"]].sum()
 
 

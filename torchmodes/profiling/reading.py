@@ -8,31 +8,32 @@ file. Nothing here imports PyTorch.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
-from torchmodes.results.reading import CorruptFile, read_json
+from torchmodes.planning.cases import Case, parse_case
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES, TRACE
+from torchmodes.results.reading import CorruptFile, read_json, read_table
+from torchmodes.results.records import Identity
+
+_TEXTS = frozenset({".txt", ".py", ".cpp", ".cu", ".h", ".json", ".csv", ".md"})
+"""Endings of the files of what a mode made that are there to be read."""
+_NEEDED = {
+    "operators.csv": (["operator"], ["calls", "lean_self_s"]),
+    "kernels.csv": (["kernel"], ["calls", "total_s"]),
+    "layers.csv": (["layer", "kind"], ["order", "total_s"]),
+    "memory.csv": (["phase"], ["time_s", "rss_bytes", "allocated_bytes", "reserved_bytes"]),
+}
+"""The columns, of text and of numbers, without which a table is of no use."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class CaseFile(BaseModel):
-    """Which case a profile is of."""
-
-    task: str
-    device: str
-    model: str
-    mode: str
-    precision: str
-    batch_size: int
-
-    def __str__(self) -> str:
-        last = f"{self.precision}-b{self.batch_size}"
-        return f"{self.task}/{self.device}/{self.model}/{self.mode}/{last}"
 
 
 class LeanFile(BaseModel):
@@ -49,14 +50,14 @@ class SummaryFile(BaseModel):
 
     status: str
     reason: str | None = None
-    case: CaseFile | None = None
+    case: Identity | None = None
     profiled_step_s: Size | None = None
     unprofiled_step_s: Size | None = None
     lean: LeanFile | None = None
     flops: Size | None = None
     flops_fault: str | None = None
     compulsory_bytes: Size | None = None
-    operator_bytes: Size | None = None
+    memory_peak_bytes: dict[str, Size] | None = None
     work_fault: str | None = None
     layers: str | None = None
     faults: dict[str, str] = {}
@@ -109,6 +110,7 @@ class PointFile(BaseModel):
     case: str
     flops: Size | None = None
     compulsory_bytes: Size | None = None
+    operator_bytes: Size | None = None
     intensity: Size | None = None
     flops_per_s: Size | None = None
     attainable_flops_per_s: Size | None = None
@@ -171,10 +173,7 @@ def summary_or_reason(path: Path) -> dict[str, Any]:
     try:
         return read_content(path, SummaryFile)
     except CorruptFile as error:
-        task, device, model, mode, last = path.parent.parts[-5:]
-        precision, _, batch_size = last.rpartition("-b")
-        case = {"task": task, "device": device, "model": model, "mode": mode}
-        case |= {"precision": precision, "batch_size": batch_size}
+        case = parse_case(path.as_posix()).identity()
         return {"case": case, "status": "unreadable", "reason": str(error)}
 
 
@@ -184,3 +183,87 @@ def machine_or_reason(path: Path) -> dict[str, Any]:
         return read_content(path, MachineFile)
     except CorruptFile as error:
         return {"status": "unreadable", "reason": str(error)}
+
+
+@dataclass(frozen=True, eq=False)
+class CaseProfile:
+    """What can be read of a case's profile.
+
+    Attributes
+    ----------
+    folder
+        Where its files lie.
+    summary, overview
+        ``summary.json`` and ``overview.json`` as they are; empty where they are missing.
+    tables
+        Its tables, by the name of their file without ``.csv``.
+    broken
+        By the name of a file that could not be read, what is wrong with it; each names the file.
+    """
+
+    case: Case
+    folder: Path
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    overview: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Seconds of a step by what they went to; empty where the profile does not tell."""
+        return {name: s for name, s in (self.overview.get("parts") or {}).items() if s > 0}
+
+    @property
+    def traces(self) -> list[Path]:
+        """Chrome's trace, for Perfetto, where there is one."""
+        return [path for path in [self.folder / TRACE] if path.exists()]
+
+    @property
+    def texts(self) -> list[Path]:
+        """What the mode made of the model: files to be read."""
+        return sorted(p for p in self.folder.glob(f"{GENERATED_CODE}/**/*") if p.suffix in _TEXTS)
+
+    def shown(self, name: str) -> pd.DataFrame:
+        """Return a table without the columns of zeros: on a CPU, all times of a GPU are."""
+        table = self.tables.get(name, pd.DataFrame())
+        return table.loc[:, ((table != 0) & table.notna()).any()]
+
+
+def read_profile(folder: Path) -> CaseProfile:
+    """Read what there is of a profile; a broken file costs no more than itself.
+
+    Raises
+    ------
+    ValueError
+        When the folder is not where a case's profile lies.
+    """
+    broken: dict[str, str] = {}
+
+    def there(path: Path, read: Callable[[Path], Any]) -> Any:
+        try:
+            return read(path) if path.exists() else None
+        except CorruptFile as error:
+            broken[path.name] = str(error)
+            return None
+
+    summary = there(folder / SUMMARY, lambda path: read_content(path, SummaryFile))
+    overview = there(folder / OVERVIEW, lambda path: read_content(path, OverviewFile))
+    tables = {path.stem: there(path, _read_table) for path in sorted(folder.glob("*.csv"))}
+    return CaseProfile(
+        case=parse_case(folder.as_posix()),
+        folder=folder,
+        summary=summary or {},
+        overview=overview or {},
+        tables={name: table for name, table in tables.items() if table is not None},
+        broken=broken,
+    )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table whose times and counts are numbers."""
+    texts, numbers = _NEEDED.get(path.name, ([], []))
+    figures = [name for name in TABLES.get(path.name, ()) if name == "calls" or name.endswith("_s")]
+    there = read_table(path, texts=texts, numbers=numbers).columns
+    return read_table(
+        path, texts=texts, numbers=[*numbers, *(name for name in figures if name in there)]
+    )

@@ -9,18 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from torchmodes.report.advice import speed_up, statistics_of
-from torchmodes.report.conditions import Machine
+from torchmodes.profiling.roofline import roof_of
 from torchmodes.report.data import ReportData
-from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import DASH, NOTHING, TIMES, listing, plural, ratio_digits
-from torchmodes.report.words import verdict
+from torchmodes.report.environments import Machine
+from torchmodes.report.formatting import DASH, NOTHING, TIMES, listing, plural, ratio_digits
+from torchmodes.report.recommendation import speed_up, statistics_of
+from torchmodes.report.sentences import verdict
+from torchmodes.report.verdicts import JudgedRecord
 
 _FEWEST_GROUPS = 2
 
 
 @dataclass(frozen=True)
-class Finding:
+class ModeFinding:
     """What one mode did on one device, in one task.
 
     Attributes
@@ -33,8 +34,8 @@ class Finding:
 
     name: str
     mode: str
-    competitors: tuple[Judged, ...]
-    others: tuple[Judged, ...]
+    competitors: tuple[JudgedRecord, ...]
+    others: tuple[JudgedRecord, ...]
 
     @property
     def advice(self) -> str:
@@ -55,7 +56,7 @@ class Finding:
         return "no gain shown"
 
     @property
-    def faster(self) -> tuple[Judged, ...]:
+    def faster(self) -> tuple[JudgedRecord, ...]:
         """The cases in which it is faster."""
         return tuple(judged for judged in self.competitors if judged.verdict == "faster")
 
@@ -105,7 +106,7 @@ class Hardware:
     device: str
     task: str
     groups: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ModeFinding, ...]
 
     @property
     def title(self) -> str:
@@ -120,24 +121,36 @@ class Hardware:
     def said(self) -> str:
         """What was found, in a sentence or two."""
         over = f"Over {plural(self.groups, 'model and batch size', 'models and batch sizes')}"
-        always = [f.name for f in self.findings if f.advice.startswith("use it")]
-        slow = [f.name for f in self.findings if f.advice == "avoid it"]
-        some = [f.name for f in self.findings if f.advice.startswith("measure")]
-        told = [
-            (always, f"faster wherever it ran: {listing(always)}" if always else ""),
-            (some, f"faster on some: {listing(some)}" if some else ""),
-            (slow, f"slower wherever it ran: {listing(slow)}" if slow else ""),
-        ]
-        known = [text for names, text in told if names]
-        return (
-            f"{over}, {'; '.join(known)}." if known else f"{over}, no mode is shown to be faster."
-        )
+        told = []
+        for start, what in (
+            ("use it", "faster wherever it ran"),
+            ("measure", "faster on some"),
+            ("avoid it", "slower wherever it ran"),
+        ):
+            if names := [f.name for f in self.findings if f.advice.startswith(start)]:
+                told.append(f"{what}: {listing(names)}")
+        return f"{over}, {'; '.join(told) or 'no mode is shown to be faster'}."
+
+
+def peak_share(judged: JudgedRecord, data: ReportData) -> float | None:
+    """Return the share of the device's measured peak that an inference case reaches.
+
+    None where its operations are not counted (of training, those of a forward pass alone are), the
+    peak is not measured, or it may be another machine's.
+    """
+    statistics, flops = judged.record.statistics, judged.record.flops
+    machine = data.roofline.get("machines", {}).get(judged.case.device, {})
+    roof = roof_of(machine, judged.case.precision)
+    comparable = judged.measured and judged.case.task == "inference" and len(data.machines) == 1
+    if not comparable or statistics is None or not flops or roof is None:
+        return None
+    return flops / statistics.candidate.median_s / roof.flops_per_s
 
 
 def advice_by_hardware(data: ReportData) -> list[Hardware]:
     """Return what each mode did on each hardware, where that is over two groups or more."""
 
-    def where(judged: Judged) -> tuple[Machine, str, str]:
+    def where(judged: JudgedRecord) -> tuple[Machine, str, str]:
         return judged.machine, judged.case.device, judged.case.task
 
     found = []
@@ -150,12 +163,12 @@ def advice_by_hardware(data: ReportData) -> list[Hardware]:
     return found
 
 
-def _findings(cases: Iterable[Judged]) -> Iterable[Finding]:
-    def mode(judged: Judged) -> tuple[str, str]:
+def _findings(cases: Iterable[JudgedRecord]) -> Iterable[ModeFinding]:
+    def mode(judged: JudgedRecord) -> tuple[str, str]:
         return judged.case.mode, judged.name
 
     candidates = [judged for judged in cases if not judged.case.is_baseline]
     for (name, shown), members in groupby(sorted(candidates, key=mode), key=mode):
         own = list(members)
         competing = tuple(judged for judged in own if judged.competes)
-        yield Finding(shown, name, competing, tuple(j for j in own if not j.competes))
+        yield ModeFinding(shown, name, competing, tuple(j for j in own if not j.competes))

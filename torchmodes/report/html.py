@@ -9,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmodes.report import particulars, quantities, style, words
-from torchmodes.report.conditions import short_names
+from torchmodes.report import formatting, sentences, style
 from torchmodes.report.data import ReportData
+from torchmodes.report.environments import short_names
 from torchmodes.report.sections import SECTIONS, Facets
 from torchmodes.results.writing import write_atomically
 
@@ -55,8 +55,8 @@ def render_template(name: str, **content: Any) -> str:
         _templates()
         .get_template(name)
         .render(
-            words=words,
-            particulars=particulars,
+            sentences=sentences,
+            formatting=formatting,
             colour_of=_colour_of,
             svg=Markup,
             slash=Markup("/<wbr>"),
@@ -80,12 +80,12 @@ def _templates() -> Environment:
 
 
 def _filters() -> Mapping[str, Any]:
-    """Return the quantities' writers, by the names they have."""
+    """Return the writers of figures, by the names they have."""
     names = (
         *("duration", "size", "estimate", "ratio", "ratio_range", "percent", "calls", "rate"),
-        *("deviation", "figure", "plural", "signed_duration"),
+        *("deviation", "energy", "figure", "plural", "signed_duration"),
     )
-    return {name: getattr(quantities, name) for name in names}
+    return {name: getattr(formatting, name) for name in names}
 
 
 def _colour_of(mode: str) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchmodes.report import words
-from torchmodes.report.advice import statistics_of
+from torchmodes.report import sentences
 from torchmodes.report.data import CASES_SHOWN, ReportData
+from torchmodes.report.formatting import NOTHING, duration, estimate, ratio_range, size
 from torchmodes.report.hardware import advice_by_hardware
-from torchmodes.report.judging import Judged
-from torchmodes.report.problems import all_well, problems
-from torchmodes.report.quantities import NOTHING, duration, estimate, ratio_range, size
+from torchmodes.report.problems import Problem, all_well, problems
+from torchmodes.report.recommendation import ModeRecommendation, statistics_of
 from torchmodes.report.sections import answers, case_warnings
+from torchmodes.report.verdicts import JudgedRecord
+from torchmodes.results.records import Statistics
 from torchmodes.results.writing import write_atomically
 
 _JOINER = "\N{WORD JOINER}"
@@ -30,6 +31,7 @@ _SPECIAL = re.compile(
     rf"|:(?={_JOINER}?[a-zA-Z])"  # directives
     r"|^[#>+=-]"  # blocks
 )
+_BREAK = "\\\n"
 _NUMBERED = re.compile(r"^(\d+)([.)])")
 _HOW_TO_OPEN = (
     "The whole report is `reports/report.html`: one file, no network needed. Open it with"
@@ -47,7 +49,7 @@ def render_summary(data: ReportData) -> str:
     shown = data.excerpt()
     parts = [
         "# Which PyTorch execution mode to ship",
-        f"{words.counts(data.cases, unreadable=len(data.unreadable_cases))}. {_measured_on(data)}",
+        f"{_counts(data)} {_measured_on(data)}",
         ""
         if shown is data
         else f"Shown are {len(shown.cases):,} of them, those of the first models;"
@@ -55,9 +57,7 @@ def render_summary(data: ReportData) -> str:
         *_answers(data, shown),
         *_hardware(data),
         "## All cases",
-        markdown_table(_CASE_HEAD, [_case_row(judged) for judged in shown.cases])
-        if shown.cases
-        else "No case was benchmarked.",
+        _case_table(shown.cases, _ALL_COLUMNS) if shown.cases else "No case was benchmarked.",
         *_trainings(data),
         "## Not measured",
         _problems(data),
@@ -68,10 +68,32 @@ def render_summary(data: ReportData) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_CASE_HEAD = (
-    *("case", "result", "speed-up", "95 % interval", "latency", "eager beside it"),
-    *("cold start", "memory", "break-even"),
-)
+def render_brief(data: ReportData) -> str:
+    """Return the answers as Markdown for a terminal: every group, what it rests on, the counts."""
+    parts = []
+    for found in answers(data):
+        for recommendation in found.recommendations:
+            group, several = recommendation.group, len(data.machines) > 1
+            parts += [
+                f"**{markdown_text(sentences.group(group, several=several))}**",
+                _case_table(group.cases, _BRIEF_COLUMNS),
+                _said(recommendation),
+            ]
+    busy = sentences.without_verdict(data.cases)
+    return "\n\n".join([*parts, _counts(data), *([f"**{markdown_text(busy)}**"] if busy else [])])
+
+
+def render_failures(found: Sequence[Problem]) -> str:
+    """Return what failed, as Markdown for a terminal."""
+    return "\n\n".join(
+        f"**{markdown_text(problem.case)}**{_BREAK}{problem.kind}: {markdown_text(problem.reason)}"
+        + (f"{_BREAK}{markdown_text(problem.remedy)}" if problem.remedy else "")
+        for problem in found
+    )
+
+
+def _counts(data: ReportData) -> str:
+    return f"{sentences.counts(data.cases, unreadable=len(data.unreadable_cases))}."
 
 
 def _measured_on(data: ReportData) -> str:
@@ -89,31 +111,29 @@ def _measured_on(data: ReportData) -> str:
 def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
     several = len(data.machines) > 1
     for found in answers(shown):
-        where = f" on {found.subject.machine}" if several else ""
-        for advice in found.advices:
-            title = f"{words.subject(found.subject)} · batch {advice.group.batch_size:,}{where}"
-            yield f"## {markdown_text(title)}"
-            said = [f"**{words.headline(advice)}.** {words.reason(advice)}"]
-            said += filter(None, [words.still_open(advice)])
-            yield markdown_text(" ".join(said))
-            if advice.best is not None:
-                best = advice.best
+        for recommendation in found.recommendations:
+            yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
+            still_open = sentences.still_open(recommendation)
+            yield _said(recommendation) + (f" {markdown_text(still_open)}" if still_open else "")
+            if recommendation.best is not None:
+                best = recommendation.best
                 entries = [
-                    ("Cold start", words.cold_start(best)),
-                    ("Memory", words.memory(best)),
-                    ("Break-even", words.break_even(best)),
-                    ("Numerics", words.numerics(best)),
-                    ("Runner-up", words.runner_up(advice)),
-                    ("Best in fp32", words.best_fp32(advice)),
-                    ("Noise", words.noise(advice.group)),
+                    ("Cold start", sentences.cold_start(best)),
+                    ("Memory", sentences.memory(best)),
+                    ("Break-even", sentences.break_even(best)),
+                    ("Numerics", sentences.numerics(best)),
+                    ("Runner-up", sentences.runner_up(recommendation)),
+                    ("Best in fp32", sentences.best_fp32(recommendation)),
+                    ("Noise", sentences.noise(recommendation.group)),
                 ]
                 yield "\n".join(
                     f"- {name}: {markdown_text(value)}" for name, value in entries if value
                 )
-        if found.picks:
-            picks = [words.pick(pick) for pick in found.picks]
+        if found.best_cases:
+            best_cases = [sentences.best_case(best_case) for best_case in found.best_cases]
             yield "\n".join(
-                f"- {title}: {markdown_text(f'{which}, {value}')}" for title, which, value in picks
+                f"- {title}: {markdown_text(f'{which}, {value}')}"
+                for title, which, value in best_cases
             )
 
 
@@ -124,22 +144,34 @@ def _hardware(data: ReportData) -> Iterable[str]:
         yield "\n".join(f"- {markdown_text(f'{one.title}: {one.said}')}" for one in found)
 
 
-def _case_row(judged: Judged) -> list[str | Code]:
-    result = words.verdict(judged)
-    if judged.withdrawn:
-        result += f" (alone: {judged.record.verdict})"
-    row: list[str | Code] = [Code(str(judged.case)), result]
-    if judged.measured:
-        statistics = statistics_of(judged)
-        row += [
-            estimate(statistics.speed_up),
-            ratio_range(statistics.speed_up),
-            duration(statistics.candidate.median_s),
-            duration(statistics.baseline.median_s),
-        ]
-    else:
-        row += [NOTHING] * 4
-    return [*row, duration(judged.cold_s), size(judged.memory_bytes), words.break_even(judged)]
+def _said(recommendation: ModeRecommendation) -> str:
+    headline = markdown_text(sentences.headline(recommendation))
+    return f"**{headline}.** {markdown_text(sentences.reason(recommendation))}"
+
+
+def _of_measured(write: Callable[[Statistics], str]) -> Callable[[JudgedRecord], str]:
+    """Return what writes a figure of a measured case, and a dash of any other."""
+    return lambda judged: write(statistics_of(judged)) if judged.measured else NOTHING
+
+
+_COLUMNS: Mapping[str, Callable[[JudgedRecord], str | Code]] = {
+    "case": lambda judged: Code(str(judged.case)),
+    "mode": lambda judged: judged.name,
+    "result": sentences.result,
+    "speed-up": _of_measured(lambda statistics: estimate(statistics.speed_up)),
+    "95 % interval": _of_measured(lambda statistics: ratio_range(statistics.speed_up)),
+    "latency": _of_measured(lambda statistics: duration(statistics.candidate.median_s)),
+    "eager beside it": _of_measured(lambda statistics: duration(statistics.baseline.median_s)),
+    "cold start": lambda judged: duration(judged.cold_s),
+    "memory": lambda judged: size(judged.memory_bytes),
+    "break-even": sentences.break_even,
+}
+_ALL_COLUMNS = [name for name in _COLUMNS if name != "mode"]
+_BRIEF_COLUMNS = ["mode", "result", "speed-up", "95 % interval", "latency", "cold start"]
+
+
+def _case_table(cases: Iterable[JudgedRecord], columns: Sequence[str]) -> str:
+    return markdown_table(columns, [[_COLUMNS[name](case) for name in columns] for case in cases])
 
 
 def _trainings(data: ReportData) -> Iterable[str]:

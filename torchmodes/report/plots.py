@@ -1,34 +1,21 @@
-"""The figures by name, drawn alone or inlined in a page."""
+"""Figures drawn alone, as files, or inlined in a page."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from torchmodes.report import style
-from torchmodes.report.advice import group_cases
+from torchmodes.report import sentences, style
 from torchmodes.report.data import CASES_SHOWN, ReportData
-from torchmodes.report.figures.batches import draw_batches, has_batches
-from torchmodes.report.figures.comparison import draw_latency, draw_speed_up, draw_throughput
-from torchmodes.report.figures.cost import costed, draw_break_even, draw_cost, paying
-from torchmodes.report.figures.heat import draw_heat, grids
-from torchmodes.report.figures.losses import draw_losses, trained
+from torchmodes.report.figures import FigureEntry
 from torchmodes.report.figures.panels import message_figure
-from torchmodes.results.records import Record
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One figure: its title, how it is drawn, and whether the data hold anything to draw."""
-
-    title: str
-    draw: Callable[[ReportData], Figure]
-    has_data: Callable[[ReportData], bool]
+from torchmodes.report.verdicts import JudgedRecord
 
 
 @dataclass(frozen=True)
@@ -40,57 +27,43 @@ class InlineFigure:
     caption: str
 
 
-def _any_measured(data: ReportData) -> bool:
-    return any(judged.measured for judged in data.cases)
-
-
-def _any_samples(data: ReportData) -> bool:
-    return any(judged.measured and _blocks(judged.record) for judged in data.cases)
-
-
-def _blocks(record: Record) -> int:
-    return 0 if record.samples is None else len(record.samples.counted)
-
-
-PLOTS: dict[str, Plot] = {
-    "speed_up": Plot("Speed-up over eager", draw_speed_up, _any_measured),
-    "latency": Plot("Distribution of latencies", draw_latency, _any_samples),
-    "throughput": Plot("Items per second", draw_throughput, _any_measured),
-    "heat_map": Plot("Modes by models", draw_heat, lambda data: bool(grids(data))),
-    "batches": Plot("Latency and throughput against batch size", draw_batches, has_batches),
-    "cost": Plot(
-        "Cold start and memory", draw_cost, lambda data: any(map(costed, group_cases(data.cases)))
-    ),
-    "break_even": Plot(
-        "Break-even", draw_break_even, lambda data: any(map(paying, group_cases(data.cases)))
-    ),
-    "losses": Plot("Loss curves", draw_losses, lambda data: bool(trained(data))),
-}
-
-
-def render(name: str, data: ReportData) -> Figure:
+def render(entry: FigureEntry, content: Any) -> Figure:
     """Draw a figure; one that has nothing to show, or not all there is, says so.
 
-    Raises
-    ------
-    ValueError
-        When no figure has that name.
+    Parameters
+    ----------
+    entry
+        Which figure.
+    content
+        `ReportData`; of a figure of one profile, that profile.
     """
-    if name not in PLOTS:
-        raise ValueError(f"no figure is called {name!r}; there are {', '.join(PLOTS)}")
-    plot = PLOTS[name]
     with style.figure_style():
-        if not plot.has_data(data):
-            why = "no result holds it"
-            if plot.has_data is _any_samples and _any_measured(data):
-                why = f"single samples of more than {CASES_SHOWN} cases are not read"
-            return message_figure(f"{plot.title}: nothing to show, because {why}.")
-        excerpt = data.excerpt()
-        figure = plot.draw(excerpt)
-        if excerpt is not data:
-            note = f"{len(excerpt.cases):,} of {len(data.cases):,} cases"
-            style.note(figure, note)
+        if not entry.is_in(content):
+            return message_figure(
+                f"{entry.title}: nothing to show, because {_why_not(entry, content)}."
+            )
+        excerpt = content.excerpt() if isinstance(content, ReportData) else content
+        figure = entry.draw(excerpt)
+        if excerpt is not content:
+            style.note(figure, f"{len(excerpt.cases):,} of {len(content.cases):,} cases")
         return figure
+
+
+def inline_figure(
+    entry: FigureEntry, content: Any, *, prefix: str, cases: Sequence[JudgedRecord] = ()
+) -> InlineFigure:
+    """Draw a figure to stand in the page, described by its cases for those who do not see it."""
+    label = sentences.figure_label(entry, cases)
+    svg = inline_svg(render(entry, content), prefix=prefix, label=label)
+    return InlineFigure(svg, entry.title, entry.caption)
+
+
+def _why_not(entry: FigureEntry, content: Any) -> str:
+    if entry.name == "latency" and any(judged.measured for judged in content.cases):
+        return f"single samples of more than {CASES_SHOWN} cases are not read"
+    if entry.name == "layers":
+        return str(content.summary.get("layers", "no module was recorded"))
+    return "no result holds it"
 
 
 def save(figure: Figure, path: Path) -> None:

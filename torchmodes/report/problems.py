@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from torchmodes.planning.cases import Case, case_at
-from torchmodes.report.advice import statistics_of
-from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData, TrainingRun
-from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import percent, ratio_digits, ratio_range
+from torchmodes.report.environments import Machine
+from torchmodes.report.formatting import percent, ratio_digits, ratio_range
+from torchmodes.report.recommendation import statistics_of
+from torchmodes.report.verdicts import JudgedRecord
 
 Kind = Literal[
     "unreadable", "failed", "wrong", "unsupported", "no effect", "unresolved", "unconverged"
@@ -85,14 +85,14 @@ def _named(path: Path) -> str:
     return str(path) if case is None else str(case)
 
 
-def _blame(judged: Judged) -> tuple[Machine, Case, str] | None:
+def _blame(judged: JudgedRecord) -> tuple[Machine, Case, str] | None:
     """Return what makes two wrong cases of a group the same problem; None where it is not wrong."""
     if judged.record.status != "wrong" or judged.record.reason is None:
         return None
     return judged.machine, judged.case.baseline, judged.record.reason
 
 
-def _of_case(judged: Judged) -> Iterator[Problem]:
+def _of_case(judged: JudgedRecord) -> Iterator[Problem]:
     record, name = judged.record, str(judged.case)
     if record.status != "ok":
         failure = record.failure
@@ -123,7 +123,7 @@ def _of_training(run: TrainingRun) -> Iterator[Problem]:
             yield Problem(kind, name, reason, run.metrics.remedy or "")
 
 
-def _unresolved(judged: Judged) -> str:
+def _unresolved(judged: JudgedRecord) -> str:
     statistics = statistics_of(judged)
     if judged.withdrawn and judged.adjusted_p is not None:
         return (
@@ -141,7 +141,7 @@ def _unresolved(judged: Judged) -> str:
     )
 
 
-def _settle(judged: Judged) -> str:
+def _settle(judged: JudgedRecord) -> str:
     statistics = statistics_of(judged)
     if statistics.noise_floor is None:
         return "measure the group's A/A case again, so that it gives one"
@@ -156,7 +156,7 @@ def _more_time() -> str:
     return "raise measurement.budget_s, or measure on a quieter machine"
 
 
-def _width(judged: Judged) -> str:
+def _width(judged: JudgedRecord) -> str:
     half_width = statistics_of(judged).half_width
     if half_width is None:
         return "too few blocks for an interval"

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from torchmodes.planning.cases import Case
-from torchmodes.report import words
-from torchmodes.report.advice import Advice, Pick, advise, group_cases, picks
-from torchmodes.report.conditions import (
+from torchmodes.report import sentences
+from torchmodes.report.data import CASES_SHOWN, ReportData
+from torchmodes.report.environments import (
     Condition,
     Machine,
     conditions,
@@ -25,15 +25,22 @@ from torchmodes.report.conditions import (
     machine_of,
     short_names,
 )
-from torchmodes.report.data import CASES_SHOWN, ReportData
+from torchmodes.report.figures import FIGURES
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
-from torchmodes.report.hardware import advice_by_hardware
-from torchmodes.report.judging import Judged, Subject
-from torchmodes.report.plots import PLOTS, InlineFigure, inline_svg, render
+from torchmodes.report.hardware import advice_by_hardware, peak_share
+from torchmodes.report.plots import InlineFigure, inline_figure
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
+from torchmodes.report.recommendation import (
+    BestCase,
+    ModeRecommendation,
+    best_cases,
+    group_cases,
+    recommend,
+)
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
+from torchmodes.report.verdicts import Deployment
 from torchmodes.report.why import section_why
 
 _FEW_GROUPS = 8
@@ -42,7 +49,7 @@ _CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """One section: its anchor (and template), its title, and what it shows; None: leave it out."""
 
     name: str
@@ -51,12 +58,20 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The advice for every batch size of one subject, and the picks across them."""
+class SectionFigures:
+    """The figures of a section: of the whole run, and of each deployment."""
 
-    subject: Subject
-    advices: tuple[Advice, ...]
-    picks: tuple[Pick, ...]
+    of_run: list[InlineFigure]
+    by_deployment: list[tuple[Deployment, list[InlineFigure]]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The recommendation for every batch size of one deployment, and the best cases across them."""
+
+    deployment: Deployment
+    recommendations: tuple[ModeRecommendation, ...]
+    best_cases: tuple[BestCase, ...]
 
 
 @dataclass(frozen=True)
@@ -86,43 +101,13 @@ class Facets:
         )
 
 
-_CAPTIONS = {
-    "speed_up": (
-        "Baseline time / candidate time with its 95 % interval. Filled: faster or slower."
-        " Hollow: same or unresolved. A bar that ends at the edge goes on beyond it."
-    ),
-    "latency": (
-        "Every sample, a mode above its line and eager, measured alternately with it, below."
-        " Absolute times wander with the machine; compare modes by their speed-up."
-    ),
-    "heat_map": (
-        "Speed-up over eager of every mode on every model, at one batch size each."
-        " n/a: unsupported; none: without effect."
-    ),
-    "batches": (
-        "Median latency and items per second of each mode as the batch grows; both scales are"
-        " logarithmic. Absolute times: compare modes by their speed-up."
-    ),
-    "throughput": "Items per second at the median latency, joined to eager's in the same process.",
-    "cost": "Preparation and first call with empty compile caches, and the memory at its peak.",
-    "break_even": (
-        "Start and calls added up. Above 0 % a mode has saved time over all;"
-        " a marker shows where one that is faster gets there, its bar the 95 % interval."
-    ),
-    "losses": (
-        "Curves that coincide are drawn one inside the other, the first mode widest."
-        " The last panel shows how far each is from eager."
-    ),
-}
-
-
 def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
-    """Show what to ship per group, and the picks per subject."""
+    """Show what to ship per group, and the best cases per deployment."""
     found = answers(data)
     return {
         "answers": found,
-        "detailed": set(data.excerpt().subjects),
-        "many": sum(len(a.advices) for a in found) > _FEW_GROUPS,
+        "detailed": set(data.excerpt().deployments),
+        "many": sum(len(a.recommendations) for a in found) > _FEW_GROUPS,
         "hardware": advice_by_hardware(data),
     }
 
@@ -141,12 +126,9 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
             for name in Facets.of([judged.case for judged in data.cases]).varying
         },
         "machines": sorted(short_names(data.machines).values()),
-        "verdicts": sorted({words.verdict(judged) for judged in shown.cases}),
+        "verdicts": sorted({sentences.verdict(judged) for judged in shown.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
-        "heat": inline_figure("heat_map", shown, prefix="heat", cases=shown.cases)
-        if PLOTS["heat_map"].has_data(shown)
-        else None,
-        "figures": _figures_by_subject(shown, ("speed_up", "batches", "throughput", "latency")),
+        "figures": _figures(shown, "Speed"),
     }
 
 
@@ -156,7 +138,14 @@ def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
     costed = [judged for judged in shown.cases if judged.record.cost is not None]
     if not costed:
         return None
-    return {"cases": costed, "figures": _figures_by_subject(shown, ("cost", "break_even"))}
+    shares = [peak_share(judged, data) for judged in costed]
+    joules = [e.joules_per_item if (e := judged.record.energy) else None for judged in costed]
+    return {
+        "cases": list(zip(costed, shares, joules, strict=True)),
+        "has_shares": any(share is not None for share in shares),
+        "has_joules": any(one is not None for one in joules),
+        "figures": _figures(shown, "Cost"),
+    }
 
 
 def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -171,7 +160,7 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
         ),
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
-        "losses": inline_figure("losses", data, prefix="losses") if trained(data) else None,
+        "figures": _figures(data.excerpt(), "Numerics"),
         "agreement": loss_agreement(data),
     }
 
@@ -209,24 +198,24 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
     }
 
 
-SECTIONS: tuple[Section, ...] = (
-    Section("ship", "Ship this", section_ship),
-    Section("compare", "Compare", section_compare),
-    Section("cost", "Cost", section_cost),
-    Section("right", "Right", section_right),
-    Section("why", "Why", section_why),
-    Section("studies", "Studies", section_studies),
-    Section("missing", "Not measured", section_missing),
-    Section("reproduce", "Reproduce", section_reproduce),
+SECTIONS: tuple[PageSection, ...] = (
+    PageSection("ship", "Ship this", section_ship),
+    PageSection("compare", "Compare", section_compare),
+    PageSection("cost", "Cost", section_cost),
+    PageSection("right", "Right", section_right),
+    PageSection("why", "Why", section_why),
+    PageSection("studies", "Studies", section_studies),
+    PageSection("missing", "Not measured", section_missing),
+    PageSection("reproduce", "Reproduce", section_reproduce),
 )
 
 
 def answers(data: ReportData) -> list[Answers]:
-    """Return the advice and the picks for every subject."""
+    """Return the recommendation and the best cases for every deployment."""
     found = []
-    for subject in data.subjects:
-        advices = tuple(map(advise, group_cases(data.about(subject).cases)))
-        found.append(Answers(subject, advices, tuple(picks(advices))))
+    for deployment in data.deployments:
+        recommendations = tuple(map(recommend, group_cases(data.about(deployment).cases)))
+        found.append(Answers(deployment, recommendations, tuple(best_cases(recommendations))))
     return found
 
 
@@ -254,38 +243,37 @@ def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
     """Return each warning with the cases it is about, the most frequent first."""
     found: dict[str, list[str]] = {}
     for judged in data.cases:
-        for warning in words.warnings(judged):
+        for warning in sentences.warnings(judged):
             found.setdefault(warning, []).append(str(judged.case))
     return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
 
 
-def inline_figure(
-    name: str, data: ReportData, *, prefix: str, cases: Sequence[Judged] = ()
-) -> InlineFigure:
-    """Draw a figure to stand in the page."""
-    label = words.figure_label(name, PLOTS[name].title, cases)
-    svg = inline_svg(render(name, data), prefix=prefix, label=label)
-    return InlineFigure(svg, PLOTS[name].title, _CAPTIONS[name])
-
-
-def _figures_by_subject(
-    data: ReportData, names: Sequence[str]
-) -> list[tuple[Subject, list[InlineFigure]]]:
-    """Draw figures for each subject that has data for them.
+def _figures(data: ReportData, category: str) -> SectionFigures:
+    """Draw the figures of a category that there are data for.
 
     Where throughput is drawn against batch size, its bars would say the same again.
     """
-    shown = []
-    for number, subject in enumerate(data.subjects):
-        part = data.about(subject)
+    entries = [entry for entry in FIGURES if entry.category == category]
+    by_deployment = []
+    for number, deployment in enumerate(data.deployments):
+        part = data.about(deployment)
         figures = [
-            inline_figure(name, part, prefix=f"{name}-{number}", cases=part.cases)
-            for name in names
-            if PLOTS[name].has_data(part) and not (name == "throughput" and has_batches(part))
+            inline_figure(entry, part, prefix=f"{entry.name}-{number}", cases=part.cases)
+            for entry in entries
+            if entry.of == "deployment"
+            and entry.is_in(part)
+            and not (entry.name == "throughput" and has_batches(part))
         ]
         if figures:
-            shown.append((subject, figures))
-    return shown
+            by_deployment.append((deployment, figures))
+    return SectionFigures(
+        of_run=[
+            inline_figure(entry, data, prefix=entry.name.replace("_", "-"), cases=data.cases)
+            for entry in entries
+            if entry.of == "run" and entry.is_in(data)
+        ],
+        by_deployment=by_deployment,
+    )
 
 
 def _place(machine: Machine, data: ReportData) -> Place:

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pandas as pd
 
 from torchmodes.planning.cases import case_at
-from torchmodes.report.conditions import mapping
-from torchmodes.report.judging import Judged, judge
+from torchmodes.report.environments import mapping
+from torchmodes.report.verdicts import JudgedRecord, judge
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import (
     Cost,
@@ -43,7 +43,7 @@ class TableColumn:
 
     name: str
     dtype: str
-    value: Callable[[Judged], Any]
+    value: Callable[[JudgedRecord], Any]
 
 
 def _fields(
@@ -95,10 +95,10 @@ def _types(annotation: Any) -> set[Any]:
             return {annotation}
 
 
-def _getter(find: Callable[[Record], Part | None], *fields: str) -> Callable[[Judged], Any]:
+def _getter(find: Callable[[Record], Part | None], *fields: str) -> Callable[[JudgedRecord], Any]:
     """Return what gets a field of a part of a case's record, or of what that field holds."""
 
-    def value(judged: Judged) -> Any:
+    def value(judged: JudgedRecord) -> Any:
         found: Any = find(judged.record)
         for field in fields:
             if found is None:
@@ -109,8 +109,8 @@ def _getter(find: Callable[[Record], Part | None], *fields: str) -> Callable[[Ju
     return value
 
 
-def _environment(name: str, *keys: str) -> Callable[[Judged], str | None]:
-    def value(judged: Judged) -> str | None:
+def _environment(name: str, *keys: str) -> Callable[[JudgedRecord], str | None]:
+    def value(judged: JudgedRecord) -> str | None:
         found = judged.record.environment
         for key in keys:
             found = mapping(found.get(key))
@@ -119,7 +119,7 @@ def _environment(name: str, *keys: str) -> Callable[[Judged], str | None]:
     return value
 
 
-def _git_dirty(judged: Judged) -> bool | None:
+def _git_dirty(judged: JudgedRecord) -> bool | None:
     dirty = mapping(judged.record.environment.get("git")).get("dirty")
     return dirty if isinstance(dirty, bool) else None
 
@@ -199,7 +199,9 @@ def summary_table(records: Sequence[Record], unreadable: Sequence[Unreadable] = 
     return judged_table(judge(records), unreadable)
 
 
-def judged_table(cases: Sequence[Judged], unreadable: Sequence[Unreadable] = ()) -> pd.DataFrame:
+def judged_table(
+    cases: Sequence[JudgedRecord], unreadable: Sequence[Unreadable] = ()
+) -> pd.DataFrame:
     """Return the tidy table of cases that are judged already."""
     rows = [{column.name: column.value(judged) for column in COLUMNS} for judged in cases]
     rows += map(_unreadable_row, unreadable)

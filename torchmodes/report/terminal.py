@@ -3,58 +3,59 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
-from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Markdown, TableElement
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
-from torchmodes.report import words
-from torchmodes.report.advice import Advice, advise, group_cases, statistics_of
 from torchmodes.report.data import ReportData
-from torchmodes.report.judging import Judged
-from torchmodes.report.problems import Problem, bad, problems
-from torchmodes.report.quantities import duration, estimate, plural, ratio_range
+from torchmodes.report.formatting import plural
+from torchmodes.report.markdown import render_brief, render_failures
+from torchmodes.report.problems import bad, problems
 
 REPORT = Path("reports/report.html")
 
-_STYLES = {
-    "faster": "green",
-    "slower": "dark_orange",
-    "same": "default",
-    "unresolved": "yellow",
-    "no effect": "yellow",
-    "unsupported": "dim",
-    "failed": "bold red",
-    "wrong": "bold red",
-}
+
+class _WholeNames(TableElement):
+    """A table whose long names go on in the next line: they often differ at their ends alone."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for part in super().__rich_console__(console, options):
+            if isinstance(part, Table):
+                for column in part.columns:
+                    column.overflow = "fold"
+            yield part
+
+
+class TerminalMarkdown(Markdown):
+    """Markdown as a terminal shows it, nothing of it cut."""
+
+    elements: ClassVar = {**Markdown.elements, "table_open": _WholeNames}
 
 
 def print_summary(data: ReportData, console: Console | None = None) -> None:
-    """Print the answer and a table for each group, then failures, then how the run ends.
+    """Print the summary's Markdown in brief, then failures, then how the run ends.
 
     Parameters
     ----------
     data
-        What `torchmodes.report.data.load_report_data` returns.
+        What `torchmodes.report.loading.load_report_data` returns.
     console
         Where to print; by default standard output.
     """
     console = console or Console(highlight=False)
-    groups = group_cases(data.cases)
-    for group in groups:
-        console.print()
-        console.print(_group_table(advise(group), several=len(data.machines) > 1))
-    if not groups:
-        console.print("No case was benchmarked.")
     console.print()
-    console.print(_counts(data))
-    if (busy := words.without_verdict(data.cases)) is not None:
-        console.print(Text(busy, "bold yellow"))
-    failed = bad(problems(data))
-    if failed:
-        console.print(_failures(failed))
+    console.print(TerminalMarkdown(render_brief(data)))
+    if failed := bad(problems(data)):
+        console.print(
+            Panel(
+                TerminalMarkdown(render_failures(failed)),
+                title=f"{len(failed)} failed, wrong or unreadable",
+                border_style="bold red",
+            )
+        )
         console.print(_ending(len(failed), strict=bool(data.config.get("strict"))))
     if REPORT.exists():  # a run that was asked for other files makes none
         console.print(f"The report: {REPORT}")
@@ -67,59 +68,3 @@ def _ending(failed: int, *, strict: bool) -> str:
         else "with strict: true rule all would end with exit code 1"
     )
     return f"{plural(failed, 'result')} failed, wrong or unreadable; {ends}."
-
-
-def _group_table(advice: Advice, *, several: bool) -> Table:
-    group = advice.group
-    where = f" on {group.subject.machine}" if several else ""
-    title = Text(f"{words.subject(group.subject)} · batch {group.batch_size:,}{where}", "bold")
-    table = Table(
-        title=title,
-        caption=Text(f"{words.headline(advice)}. {words.reason(advice)}"),
-        caption_style="default",
-        caption_justify="left",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
-    table.add_column("mode", overflow="fold", min_width=14)
-    table.add_column("result", no_wrap=True)
-    for name in ("speed-up", "95 % interval", "latency", "cold start"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for judged in group.cases:
-        table.add_row(*_row(judged))
-    return table
-
-
-def _row(judged: Judged) -> list[Text]:
-    verdict = words.verdict(judged)
-    sign = f"{words.SIGNS[verdict]} " if verdict in words.SIGNS else ""
-    cells = [Text(judged.name), Text(f"{sign}{verdict}", _STYLES.get(verdict, "default"))]
-    if not judged.measured:
-        return cells
-    statistics = statistics_of(judged)
-    return [
-        *cells,
-        Text(estimate(statistics.speed_up)),
-        Text(ratio_range(statistics.speed_up)),
-        Text(duration(statistics.candidate.median_s)),
-        Text(duration(judged.cold_s)),
-    ]
-
-
-def _counts(data: ReportData) -> Text:
-    return Text(f"{words.counts(data.cases, unreadable=len(data.unreadable_cases))}.")
-
-
-def _failures(failed: list[Problem]) -> Panel:
-    told = Text("\n\n").join(_failure(problem) for problem in failed)
-    return Panel(told, title=f"{len(failed)} failed, wrong or unreadable", border_style="bold red")
-
-
-def _failure(problem: Problem) -> Text:
-    told = Text(problem.case, "bold")
-    told.append(f"\n  {problem.kind}: {problem.reason}", "default")
-    if problem.remedy:
-        told.append(f"\n  {problem.remedy}", "default")
-    return told

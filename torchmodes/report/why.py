@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from torchmodes.report import style
-from torchmodes.report.data import Profile, ReportData
-from torchmodes.report.figures.profiles import draw_layers, draw_parts
-from torchmodes.report.figures.roofline import draw_roofline, placed_points
-from torchmodes.report.plots import InlineFigure, inline_svg
-from torchmodes.report.quantities import duration, percent
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES
+from torchmodes.profiling.reading import CaseProfile
+from torchmodes.report.data import ReportData
+from torchmodes.report.figures import figure_named, figures_of
+from torchmodes.report.formatting import duration, percent
+from torchmodes.report.plots import InlineFigure, inline_figure
 
 ROWS_OF_A_DIFF = 10
-_FILES = (
-    *("overview.json", "operators.csv", "kernels.csv", "layers.csv", "memory.csv", "python.csv"),
-    *("layers.svg", "memory.svg", "internals", "summary.json"),
-)
+OPERATORS_SHOWN = 15
+_FILES = (OVERVIEW, *TABLES, "layers.svg", "memory.svg", GENERATED_CODE, SUMMARY)
+_NOT_SHOWN = ["shapes", "mean_s", "lean_self_s"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,10 @@ class Explained:
         The icicle, where the mode runs modules.
     """
 
-    profile: Profile
+    profile: CaseProfile
     traces: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
-    operators: pd.DataFrame | None
+    operators: pd.DataFrame
     layers: InlineFigure | None
 
     @property
@@ -64,26 +62,14 @@ class Explained:
 
 def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     """Show what a step is made of, the roofline, what changed, and each profile."""
-    if not data.profiles and not data.broken:
+    if not data.profiles:
         return None
-    figures = []
-    if any(profile.overview.get("wall_s") for profile in data.profiles):
-        figures.append(
-            _figure(
-                *("step-parts", "Parts of a step", draw_parts, data.profiles),
-                "Each moment of a profiled step belongs to the first part that runs in it.",
-            )
-        )
-    if placed_points(data.roofline):
-        figures.append(
-            _figure(
-                *("roofline", "Roofline", draw_roofline, data.roofline),
-                "What each case reaches, under what this machine reached in matrix products and"
-                " in copies. A byte is compulsory if no fusion can spare it.",
-            )
-        )
+    figures = [
+        inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
+        for entry in figures_of("profiles")
+        if entry.of == "run" and entry.is_in(data)
+    ]
     return {
-        "broken": data.broken,
         "figures": figures,
         "points": data.roofline.get("points", []),
         "diffs": [(found, found.get("account", [])[:ROWS_OF_A_DIFF]) for found in data.diffs],
@@ -93,37 +79,20 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     }
 
 
-def _explained(profile: Profile, page: Path, number: int) -> Explained:
-    folders = {trace.parent for trace in profile.traces}
-    files = [
-        (name, _link(folder / name, page))
-        for folder in folders
-        for name in _FILES
-        if (folder / name).exists()
-    ]
-    operators = profile.operators
-    if operators is not None:
-        operators = operators.drop(columns=["shapes", "mean_s", "lean_self_s"], errors="ignore")
-    layers = None
-    if profile.layers is not None and len(profile.layers):
-        layers = _figure(
-            *(f"layers-{number}", "Layers", draw_layers, profile),
-            "The forward pass: a module is as wide as its time, its submodules stand below it.",
-        )
+def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
+    there = [profile.folder / name for name in _FILES if (profile.folder / name).exists()]
+    layers = figure_named("layers")
     return Explained(
         profile=profile,
         traces=tuple(_link(trace, page) for trace in profile.traces),
-        files=tuple(files),
-        operators=operators,
-        layers=layers,
+        files=tuple((path.name, _link(path, page)) for path in there),
+        operators=profile.shown("operators")
+        .head(OPERATORS_SHOWN)
+        .drop(columns=_NOT_SHOWN, errors="ignore"),
+        layers=inline_figure(layers, profile, prefix=f"layers-{number}")
+        if layers.is_in(profile)
+        else None,
     )
-
-
-def _figure(prefix: str, title: str, draw: Any, content: Any, caption: str) -> InlineFigure:
-    with style.figure_style():
-        drawn: Figure = draw(content)
-    label = f"{title}. The files beside each trace hold its figures."
-    return InlineFigure(inline_svg(drawn, prefix=prefix, label=label), title, caption)
 
 
 def _link(path: Path, page: Path) -> str:

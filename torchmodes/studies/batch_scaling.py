@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from torchmodes.planning.cases import Case, case_at
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Record
+from torchmodes.studies.catalogue import BatchPoint, BatchScaling, Series
 
 _SERIES = ("task", "device", "model", "mode", "precision")
 KNEE_SHARE = 0.9
@@ -16,22 +17,19 @@ KNEE_SHARE = 0.9
 paid for little."""
 
 
-def scale_batches(
-    records: Iterable[Record], unreadable: Iterable[Unreadable] = ()
-) -> dict[str, Any]:
+def study(
+    records: Iterable[Record],
+    unreadable: Iterable[Unreadable] = (),
+    modes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> BatchScaling:
     """Put the records of one mode at several batch sizes in order.
 
     Parameters
     ----------
     records, unreadable
         As `torchmodes.results.records.read_whole_records` returns them.
-
-    Returns
-    -------
-    dict
-        ``series``, one for each model, mode, precision and device: these, ``item``, ``points``
-        (``batch_size``, ``latency_s`` and ``throughput_per_s`` at the median; null where the case
-        was not measured, with its ``status`` and ``reason``) and ``knee``, a batch size or null.
+    modes
+        Of no use here.
     """
     points, items = {}, {}
     for record in records:
@@ -39,13 +37,19 @@ def scale_batches(
         items[_series_of(record.identity)] = record.item
     for one in unreadable:
         if (case := case_at(one.path)) is not None:
-            points[case] = _no_point(case, one)
-    return {
-        "series": [
+            points[case] = BatchPoint(
+                batch_size=case.batch_size,
+                status="unreadable",
+                reason=f"{one.path} {one.reason}",
+                latency_s=None,
+                throughput_per_s=None,
+            )
+    return BatchScaling(
+        series=[
             _series(series, [points[case] for case in cases], items.get(series, "item"))
             for series, cases in groupby(sorted(points, key=_in_order), key=_series_of)
         ]
-    }
+    )
 
 
 def knee(points: Sequence[tuple[int, float]]) -> int | None:
@@ -70,35 +74,22 @@ def _in_order(case: Case) -> tuple[tuple[str, ...], int]:
     return _series_of(case), case.batch_size
 
 
-def _point(record: Record) -> dict[str, Any]:
-    return {
-        "batch_size": record.case.batch_size,
-        "status": record.status,
-        "reason": record.reason,
-        "latency_s": record.statistics and record.statistics.candidate.median_s,
-        "throughput_per_s": record.statistics and record.statistics.throughput_per_s,
-    }
+def _point(record: Record) -> BatchPoint:
+    statistics = record.statistics
+    return BatchPoint(
+        batch_size=record.case.batch_size,
+        status=record.status,
+        reason=record.reason,
+        latency_s=None if statistics is None else statistics.candidate.median_s,
+        throughput_per_s=None if statistics is None else statistics.throughput_per_s,
+    )
 
 
-def _no_point(case: Case, one: Unreadable) -> dict[str, Any]:
-    return {
-        "batch_size": case.batch_size,
-        "status": "unreadable",
-        "reason": f"{one.path} {one.reason}",
-        "latency_s": None,
-        "throughput_per_s": None,
-    }
-
-
-def _series(series: tuple[str, ...], points: list[dict[str, Any]], item: str) -> dict[str, Any]:
+def _series(series: tuple[str, ...], points: list[BatchPoint], item: str) -> Series:
     measured = [
-        (point["batch_size"], point["throughput_per_s"])
+        (point.batch_size, point.throughput_per_s)
         for point in points
-        if point["throughput_per_s"] is not None
+        if point.throughput_per_s is not None
     ]
-    return {
-        **dict(zip(_SERIES, series, strict=True)),
-        "item": item,
-        "points": points,
-        "knee": knee(measured),
-    }
+    named = dict(zip(_SERIES, series, strict=True))
+    return Series.model_validate({**named, "item": item, "points": points, "knee": knee(measured)})

@@ -10,6 +10,7 @@ from typing import Any
 from torchmodes.machine.environment import describe_environment
 from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_job
+from torchmodes.studies.catalogue import DynamicShapes, Shapes
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "automatic": {"dynamic": None, "mark": False},
@@ -20,27 +21,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """``torch.compile(dynamic=…)``, and whether `torch._dynamo.mark_dynamic` names the batch."""
 
 
-def study_dynamic_shapes(jobs: Sequence[Job], *, log: Path) -> dict[str, Any]:
+def study(jobs: Sequence[Job], *, log: Path) -> DynamicShapes:
     """Call each case with changing batch sizes, once per variant, each in a process of its own.
 
     An inference case is called with every batch size up to its own, as a server would be; a
     training case runs two epochs whose last batch is kept although it is smaller
-    (``drop_last=False``), and two without it.
-
-    Parameters
-    ----------
-    jobs
-        The cases; the engine of each mode is compile.
-    log
-        File for everything the processes print.
-
-    Returns
-    -------
-    dict
-        ``cases``: for each identity and variant ``variant``, ``drop_last`` (null: inference),
-        ``status``, ``reason``, ``calls`` (``batch_size`` and ``seconds`` in order), ``graphs``,
-        ``recompiles``, ``usual_s`` (median of the second half) and ``spike_s`` (the slowest call
-        after the first); ``environment``.
+    (``drop_last=False``), and two without it. Every mode's engine is compile.
     """
     environment = describe_environment()
     rows = []
@@ -56,17 +42,6 @@ def study_dynamic_shapes(jobs: Sequence[Job], *, log: Path) -> dict[str, Any]:
                     mark=options["mark"],
                     drop_last=drop_last,
                 )
-                rows.append(
-                    {
-                        "case": job.case.identity(),
-                        "variant": variant,
-                        "drop_last": drop_last,
-                        "status": parts["status"],
-                        "reason": parts.get("reason"),
-                        **{
-                            name: parts.get(name)
-                            for name in ("calls", "graphs", "recompiles", "usual_s", "spike_s")
-                        },
-                    }
-                )
-    return {"cases": rows, "environment": environment}
+                row = {"case": job.case.identity(), "variant": variant, "drop_last": drop_last}
+                rows.append(Shapes.model_validate({**parts, **row}))
+    return DynamicShapes(cases=rows, environment=environment)

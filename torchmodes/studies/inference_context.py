@@ -7,58 +7,52 @@ from typing import Any
 
 from torchmodes.planning.cases import case_at
 from torchmodes.results.reading import Unreadable
-from torchmodes.results.records import Record
+from torchmodes.results.records import Identity, Record
+from torchmodes.studies.catalogue import InContext, InferenceContext
 
 
-def compare_contexts(
+def study(
     records: Iterable[Record],
-    contexts: Mapping[str, str],
-    unreadable: Iterable[Unreadable] = (),
-) -> dict[str, Any]:
+    unreadable: Iterable[Unreadable],
+    modes: Mapping[str, Mapping[str, Any]],
+) -> InferenceContext:
     """Put the records of eager modes that differ in their context side by side.
 
     The baseline of each is eager in ``inference_mode``, so its speed-up is the comparison.
 
     Parameters
     ----------
-    records
-        Inference records of eager modes.
-    contexts
-        For each mode its ``context``: ``grad``, ``no_grad`` or ``inference_mode``.
-    unreadable
-        Files that should be such records.
-
-    Returns
-    -------
-    dict
-        ``cases``: for each its identity, ``context``, ``status``, ``reason``, ``verdict``,
-        ``speed_up`` (estimate, low, high: below 1 the context costs time; null where it was not
-        measured) and ``latency_s`` (median, seconds).
+    records, unreadable
+        As `torchmodes.results.records.read_whole_records` returns them, of inference.
+    modes
+        The configuration of each mode, by its name.
     """
-    return {
-        "cases": [
-            {
-                "case": record.case.model_dump(),
-                "context": contexts[record.case.mode],
-                "status": record.status,
-                "reason": record.reason,
-                "verdict": record.verdict,
-                "speed_up": record.statistics and record.statistics.speed_up.model_dump(),
-                "latency_s": record.statistics and record.statistics.candidate.median_s,
-            }
-            for record in records
-        ]
-        + [
-            {
-                "case": case.identity(),
-                "context": contexts[case.mode],
-                "status": "unreadable",
-                "reason": f"{one.path} {one.reason}",
-                "verdict": None,
-                "speed_up": None,
-                "latency_s": None,
-            }
-            for one in unreadable
-            if (case := case_at(one.path)) is not None
-        ]
-    }
+    found = [
+        *(_in_context(record, modes) for record in records),
+        *(_unknown(one, modes) for one in unreadable if case_at(one.path)),
+    ]
+    return InferenceContext(cases=found)
+
+
+def _in_context(record: Record, modes: Mapping[str, Mapping[str, Any]]) -> InContext:
+    statistics = record.statistics
+    return InContext(
+        case=record.case,
+        context=modes[record.case.mode]["context"],
+        status=record.status,
+        reason=record.reason,
+        verdict=record.verdict,
+        speed_up=None if statistics is None else statistics.speed_up,
+        latency_s=None if statistics is None else statistics.candidate.median_s,
+    )
+
+
+def _unknown(one: Unreadable, modes: Mapping[str, Mapping[str, Any]]) -> InContext:
+    case = case_at(one.path)
+    assert case is not None
+    return InContext(
+        case=Identity(**case.identity()),
+        context=modes[case.mode]["context"],
+        status="unreadable",
+        reason=f"{one.path} {one.reason}",
+    )

@@ -18,10 +18,10 @@ from pathlib import Path
 from rich.console import Console
 
 from torchmodes.report.comparison.changes import Comparison, compare
-from torchmodes.report.comparison.pages import write_comparison
-from torchmodes.report.comparison.runs import load_run
-from torchmodes.report.comparison.terminal import print_comparison
-from torchmodes.report.quantities import plural
+from torchmodes.report.comparison.pages import render_brief, write_comparison
+from torchmodes.report.comparison.runs import load_compared_run
+from torchmodes.report.formatting import plural
+from torchmodes.report.terminal import TerminalMarkdown
 from torchmodes.results.writing import print_anything
 
 CANNOT_COMPARE = 2
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    base, *more = [load_run(path) for path in options.base]
-    this = load_run(options.this)
+    base, *more = [load_compared_run(path) for path in options.base]
+    this = load_compared_run(options.this)
     comparison = compare(base, this, minimum_effect=options.minimum_effect)
-    print_comparison(comparison)
+    Console(highlight=False).print(TerminalMarkdown(render_brief(comparison)))
     runs = [base, *more, this]
     history = sorted(runs, key=lambda run: run.finished_at)
     try:

@@ -37,7 +37,7 @@ from torchmodes.report.comparison.effects import (
     is_same_measurement,
     seconds,
 )
-from torchmodes.report.comparison.runs import Difference, Run, differences
+from torchmodes.report.comparison.runs import ComparedRun, Difference, differences
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Interval, Record
 
@@ -136,8 +136,8 @@ class EagerChange:
 class Comparison:
     """Two runs, compared."""
 
-    base: Run
-    this: Run
+    base: ComparedRun
+    this: ComparedRun
     changes: tuple[Change, ...]
     eager: tuple[EagerChange, ...]
     differences: tuple[Difference, ...]
@@ -159,7 +159,9 @@ class Comparison:
         return tuple(change for change in self.changes if change.outcome in outcomes)
 
 
-def compare(base: Run, this: Run, *, minimum_effect: float | None = None) -> Comparison:
+def compare(
+    base: ComparedRun, this: ComparedRun, *, minimum_effect: float | None = None
+) -> Comparison:
     """Compare the cases that two runs have in common.
 
     Parameters
@@ -193,7 +195,7 @@ def compare(base: Run, this: Run, *, minimum_effect: float | None = None) -> Com
     )
 
 
-def _only_in(run: Run, other: Run) -> tuple[Case, ...]:
+def _only_in(run: ComparedRun, other: ComparedRun) -> tuple[Case, ...]:
     """Return the cases of a run that the other does not have, as far as it can be read."""
     return tuple(sorted(run.records.keys() - other.records.keys() - other.unreadable_cases))
 

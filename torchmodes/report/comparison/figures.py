@@ -7,17 +7,16 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from torchmodes.measure.statistics import says_nothing
 from torchmodes.planning.cases import Case
 from torchmodes.report import style
-from torchmodes.report.comparison.changes import Change, Comparison
+from torchmodes.report.comparison.changes import Comparison
 from torchmodes.report.comparison.effects import as_interval, case_effect
-from torchmodes.report.comparison.runs import Run
-from torchmodes.report.comparison.words import group
+from torchmodes.report.comparison.runs import ComparedRun
+from torchmodes.report.comparison.sentences import group
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
@@ -26,7 +25,14 @@ from torchmodes.report.figures.panels import (
     mode_handle,
     stack,
 )
-from torchmodes.report.figures.ratios import ratio_limits, ratio_mark, ratio_ticks
+from torchmodes.report.figures.ratios import (
+    ratio_bars,
+    ratio_limits,
+    ratio_mark,
+    ratio_ticks,
+    settled_handles,
+    shade_rows,
+)
 from torchmodes.report.style import INK, MARGIN, SURFACE, look
 from torchmodes.results.records import Interval
 
@@ -46,26 +52,26 @@ def draw_changes(comparison: Comparison) -> Figure | None:
     groups = [list(members) for _, members in groupby(found, key=lambda c: c.case.baseline)]
     panels = [Panel(group(members[0].case), _ROW * len(members)) for members in groups]
     with style.figure_style():
-        figure, axes = stack(panels, left=label_width(found), right=1.5, legend_rows=2)
+        figure, axes = stack(panels, left=label_width(found), right=1.6)
         limits = ratio_limits([change.ratio for change in found if change.ratio is not None])
         for ax, members in zip(axes, groups, strict=True):
             label_rows(ax, members)
             ax.set_xscale("log")
             ax.set_xlim(*limits)
             ratio_ticks(ax.xaxis, limits)
-            for row, change in enumerate(members):
-                _change_row(ax, row, change)
+            shade_rows(ax, [change.margin for change in members], MARGIN)
+            ratios = [change.ratio for change in members if change.ratio is not None]
+            ratio_bars(ax, ratios, [change.case.mode for change in members])
+            for row, (change, ratio) in enumerate(zip(members, ratios, strict=True)):
+                ratio_mark(ax, row, ratio, mode=change.case.mode, outcome=change.outcome)
             ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
             ax.set_xlabel("speed-up here / speed-up there (log scale; 95 % interval)")
-        settled = Line2D([], [], color=INK, marker="o", markersize=5.5, label="faster or slower")
-        rest = Line2D([], [], color=INK, marker="o", markersize=5.5, markerfacecolor=SURFACE)
-        rest.set_label("same or unresolved")
         shade = Patch(facecolor=MARGIN, label="counts as no change: both noise floors")
-        bottom_legend(figure, [settled, rest, shade], columns=2)
+        bottom_legend(figure, [*settled_handles(), shade], columns=2)
     return figure
 
 
-def draw_history(runs: Sequence[Run]) -> Figure | None:
+def draw_history(runs: Sequence[ComparedRun]) -> Figure | None:
     """Draw each mode's speed-up over eager in every run; None where no case stands in two.
 
     Parameters
@@ -83,8 +89,7 @@ def draw_history(runs: Sequence[Run]) -> Figure | None:
     modes = list(dict.fromkeys(case.mode for case in series))
     panels = [Panel(group(baseline), _HISTORY_HEIGHT) for baseline, _ in groups]
     with style.figure_style():
-        rows = -(-len(modes) // _LEGEND_COLUMNS)
-        figure, axes = stack(panels, left=0.6, right=0.2, legend_rows=rows)
+        figure, axes = stack(panels, left=0.6, right=0.2)
         for ax, (_, members) in zip(axes, groups, strict=True):
             limits = ratio_limits(i for _, points in members for i in points.values())
             ax.set_yscale("log")
@@ -103,30 +108,7 @@ def draw_history(runs: Sequence[Run]) -> Figure | None:
     return figure
 
 
-def _change_row(ax: Axes, row: int, change: Change) -> None:
-    ratio, seen = change.ratio, look(change.case.mode)
-    assert ratio is not None
-    low, high = ax.get_xlim()
-    if change.margin:
-        left, right = 1 / (1 + change.margin), 1 + change.margin
-        ax.fill(
-            [left, right, right, left],
-            [row - 0.5, row - 0.5, row + 0.5, row + 0.5],
-            color=MARGIN,
-            linewidth=0,
-        )
-    ax.plot(
-        [ratio.low or low, ratio.high or high],
-        [row, row],
-        color=seen.colour,
-        linewidth=12,
-        alpha=0.4,
-        solid_capstyle="butt",
-    )
-    ratio_mark(ax, row, ratio, mode=change.case.mode, outcome=change.outcome)
-
-
-def _series(runs: Sequence[Run]) -> dict[Case, dict[int, Interval]]:
+def _series(runs: Sequence[ComparedRun]) -> dict[Case, dict[int, Interval]]:
     """Return each case's speed-up by the number of its run, of cases that stand in two or more."""
     found: dict[Case, dict[int, Interval]] = {}
     for index, run in enumerate(runs):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
-from torchmodes.report.comparison import words
+from torchmodes.report.comparison import sentences
 from torchmodes.report.comparison.changes import OUTCOMES, Change, Comparison
 from torchmodes.report.comparison.figures import draw_changes, draw_history
-from torchmodes.report.comparison.runs import Run
+from torchmodes.report.comparison.runs import ComparedRun, Difference
+from torchmodes.report.formatting import NOTHING, duration, listing, ratio
 from torchmodes.report.html import render_template
-from torchmodes.report.markdown import Code, markdown_table, markdown_text
+from torchmodes.report.markdown import Code, markdown_code, markdown_table, markdown_text
 from torchmodes.report.plots import inline_svg
-from torchmodes.report.quantities import NOTHING, duration, ratio
 from torchmodes.report.sections import Facets, InlineFigure
 from torchmodes.results.writing import write_atomically
 
@@ -20,6 +21,8 @@ HEAD = (
     *("case", "change", "speed-up here / there", "95 % interval", "counts as none"),
     *("latency there", "here", "took", "note"),
 )
+_BRIEF_HEAD = ("mode", "change", "here / there", "95 % interval", "latency", "took")
+_MOST_DIFFERENCES = 12
 _CAPTIONS = {
     "changes": (
         "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower."
@@ -30,24 +33,52 @@ _CAPTIONS = {
 
 
 def write_comparison(
-    comparison: Comparison, *, html: Path, markdown: Path, history: Sequence[Run] = ()
+    comparison: Comparison, *, html: Path, markdown: Path, history: Sequence[ComparedRun] = ()
 ) -> None:
     """Write both; `history` has all runs, in order, where there are more than two."""
     write_atomically(Path(html), render_comparison(comparison, history=history))
     write_atomically(Path(markdown), render_markdown(comparison))
 
 
-def render_comparison(comparison: Comparison, *, history: Sequence[Run] = ()) -> str:
+def render_comparison(comparison: Comparison, *, history: Sequence[ComparedRun] = ()) -> str:
     """Return the comparison as HTML: the same records give the same text."""
     return render_template(
         "comparison.html.j2",
         comparison=comparison,
-        said=words,
+        said=sentences,
         changes=ordered(comparison),
         facets=Facets.of([change.case for change in comparison.changes]),
         figures=list(_figures(comparison, history)),
         history=history,
     )
+
+
+def render_brief(comparison: Comparison) -> str:
+    """Return the comparison as Markdown for a terminal: group by group, the verdict at the end."""
+    warning = sentences.machines(comparison)
+    eager = {change.case: sentences.eager(change) for change in comparison.eager}
+    parts = [
+        markdown_text(f"There: {comparison.base.title}. Here: {comparison.this.title}."),
+        f"**{markdown_text(warning)}**" if warning else "",
+        _differences(comparison.differences[:_MOST_DIFFERENCES]),
+    ]
+    if (more := len(comparison.differences) - _MOST_DIFFERENCES) > 0:
+        parts.append(f"And {more} more.")
+    for baseline, changes in groupby(
+        sorted(ordered(comparison), key=lambda change: change.case.baseline),
+        key=lambda change: change.case.baseline,
+    ):
+        parts += [
+            f"**{markdown_text(sentences.group(baseline))}**",
+            markdown_table(_BRIEF_HEAD, [_brief_row(change) for change in changes]),
+            markdown_text(eager.get(baseline, "")),
+        ]
+    for where, cases in (("there", comparison.only_base), ("here", comparison.only_this)):
+        if cases:
+            parts.append(f"Only {where}: {listing([markdown_code(str(case)) for case in cases])}.")
+    parts += [f"**{markdown_text(f'Not compared: {one}.')}**" for one in comparison.unreadable]
+    parts.append(f"**{sentences.headline(comparison)}. {sentences.counts(comparison)}.**")
+    return "\n\n".join(filter(None, parts))
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -56,18 +87,18 @@ def render_markdown(comparison: Comparison) -> str:
         "# Two runs compared",
         *(
             f"**{markdown_text(warning)}**"
-            for warning in filter(None, [words.machines(comparison)])
+            for warning in filter(None, [sentences.machines(comparison)])
         ),
-        f"{words.headline(comparison)}. {words.counts(comparison)}.",
+        f"{sentences.headline(comparison)}. {sentences.counts(comparison)}.",
         markdown_text(f"There: {comparison.base.title}. Here: {comparison.this.title}."),
         "## What is different around them",
-        _differences(comparison),
+        _differences(comparison.differences),
         "## Cases",
-        words.METHOD,
+        sentences.METHOD,
         markdown_table(HEAD, [_row(change) for change in ordered(comparison)]),
         "## Eager itself",
         "\n".join(
-            f"- {markdown_text(words.group(change.case))}: {markdown_text(words.eager(change))}"
+            f"- {markdown_text(f'{sentences.group(change.case)}: {sentences.eager(change)}')}"
             for change in comparison.eager
         )
         or "No case was measured in both runs.",
@@ -83,12 +114,12 @@ def ordered(comparison: Comparison) -> list[Change]:
     return sorted(comparison.changes, key=lambda c: (OUTCOMES.index(c.outcome), c.case))
 
 
-def _figures(comparison: Comparison, history: Sequence[Run]) -> Iterator[InlineFigure]:
+def _figures(comparison: Comparison, history: Sequence[ComparedRun]) -> Iterator[InlineFigure]:
     drawn = {
         "changes": (
             draw_changes(comparison),
             "Change of speed-ups",
-            words.figure_label(comparison),
+            sentences.figure_label(comparison),
         ),
         "history": (
             draw_history(history) if len(history) > 2 else None,
@@ -101,23 +132,34 @@ def _figures(comparison: Comparison, history: Sequence[Run]) -> Iterator[InlineF
             yield InlineFigure(inline_svg(figure, prefix=name, label=label), title, _CAPTIONS[name])
 
 
-def _differences(comparison: Comparison) -> str:
-    if not comparison.differences:
-        return "Nothing that the records tell of."
-    rows = [[d.title, d.base, d.this] for d in comparison.differences]
+def _differences(found: Sequence[Difference]) -> str:
+    if not found:
+        return "Nothing that the records tell of: machine, versions and settings are the same."
+    rows = [[one.title, one.base, one.this] for one in found]
     return markdown_table(("what", "there", "here"), rows)
+
+
+def _brief_row(change: Change) -> list[str | Code]:
+    ratios = sentences.change_text(change)
+    return [
+        change.name,
+        sentences.sign(change),
+        *ratios,
+        duration(change.this_s),
+        ratio(change.took),
+    ]
 
 
 def _row(change: Change) -> list[str | Code]:
     return [
         Code(str(change.case)),
-        words.sign(change),
-        *words.change_text(change),
-        words.margin_text(change),
+        sentences.sign(change),
+        *sentences.change_text(change),
+        sentences.margin_text(change),
         duration(change.base_s),
         duration(change.this_s),
         ratio(change.took),
-        words.notes(change) or NOTHING,
+        sentences.notes(change) or NOTHING,
     ]
 
 

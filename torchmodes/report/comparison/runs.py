@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes.planning.cases import Case, case_at, find_records
-from torchmodes.report.conditions import Condition, Machine, conditions, machine_of, mapping
+from torchmodes.report.environments import Condition, Machine, conditions, machine_of, mapping
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Record, read_whole_records
 
@@ -18,7 +18,7 @@ _PASSING = ("fingerprint", "machine.load_at_start", "gpu.uuid")
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """The records of one run.
 
     Attributes
@@ -80,7 +80,7 @@ class Difference:
     of_machine: bool
 
 
-def load_run(path: Path, *, name: str | None = None) -> Run:
+def load_compared_run(path: Path, *, name: str | None = None) -> ComparedRun:
     """Read the records of a run.
 
     Parameters
@@ -96,11 +96,11 @@ def load_run(path: Path, *, name: str | None = None) -> Run:
         When there is no such folder, or no record in it that can be read; the message names the
         path.
     """
-    return read_run(record_files(path), name=name or str(path))
+    return read_compared_run(record_files(path), name=name or str(path))
 
 
 def record_files(path: Path) -> list[Path]:
-    """Return the files of a run's records; raises as `load_run` does."""
+    """Return the files of a run's records; raises as `load_compared_run` does."""
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path}: there is no such folder")
@@ -113,15 +113,15 @@ def record_files(path: Path) -> list[Path]:
     )
 
 
-def read_run(files: Iterable[Path], *, name: str) -> Run:
-    """Read the records of a run from their files; raises as `load_run` does."""
+def read_compared_run(files: Iterable[Path], *, name: str) -> ComparedRun:
+    """Read the records of a run from their files; raises as `load_compared_run` does."""
     records, unreadable = read_whole_records(files)
     if unreadable and not records:
         raise ValueError(str(unreadable[0]))
-    return Run(name, {record.identity: record for record in records}, tuple(unreadable))
+    return ComparedRun(name, {record.identity: record for record in records}, tuple(unreadable))
 
 
-def differences(base: Run, this: Run) -> list[Difference]:
+def differences(base: ComparedRun, this: ComparedRun) -> list[Difference]:
     """Return the conditions that differ between two runs: the machine's first, then the others.
 
     A condition differs when the sets of its values do; a reading such as the load is none.
@@ -140,7 +140,7 @@ def differences(base: Run, this: Run) -> list[Difference]:
     return sorted(found, key=lambda difference: not difference.of_machine)
 
 
-def _conditions(run: Run) -> dict[str, Condition]:
+def _conditions(run: ComparedRun) -> dict[str, Condition]:
     environments: list[Mapping[str, Any]] = [
         {**record.environment, "threads": record.run.threads} for record in run.records.values()
     ]

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from torchmodes.report.advice import statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import Panel, bottom_legend, counted, mode_handle, stack
-from torchmodes.report.judging import Judged, Subject
-from torchmodes.report.quantities import time_unit
+from torchmodes.report.formatting import time_unit
+from torchmodes.report.recommendation import statistics_of
+from torchmodes.report.sentences import deployment as deployment_name
 from torchmodes.report.style import SURFACE, look
-from torchmodes.report.words import subject as subject_name
+from torchmodes.report.verdicts import Deployment, JudgedRecord
 
 _HEIGHT = 1.9
 _COLUMNS = 3
 _MOST_TICKS = 9
 
-Lines = dict[tuple[str, str], list[Judged]]
+Lines = dict[tuple[str, str], list[JudgedRecord]]
 
 
-def lines(data: ReportData, subject: Subject) -> Lines:
+def lines(data: ReportData, deployment: Deployment) -> Lines:
     """Return the measured cases of each mode and precision that ran at two batch sizes or more."""
     found: Lines = {}
-    for judged in data.about(subject).cases:
+    for judged in data.about(deployment).cases:
         if judged.measured and (judged.competes or judged.case.is_baseline):
             found.setdefault((judged.case.mode, judged.case.precision), []).append(judged)
     several = {key: sorted(cases, key=_batch) for key, cases in found.items() if len(cases) > 1}
@@ -35,44 +36,75 @@ def lines(data: ReportData, subject: Subject) -> Lines:
 
 
 def has_batches(data: ReportData) -> bool:
-    """Tell whether a mode of some subject ran at two batch sizes or more."""
-    return any(lines(data, subject) for subject in data.subjects)
+    """Tell whether a mode of some deployment ran at two batch sizes or more."""
+    return any(lines(data, deployment) for deployment in data.deployments)
+
+
+@dataclass(frozen=True)
+class BatchLine:
+    """A mode over batch sizes: seconds of a call and items per second, both medians."""
+
+    mode: str
+    name: str
+    sizes: list[int]
+    latencies_s: list[float]
+    rates: list[float]
+    knee: int | None = None
+    """The batch size whose throughput is ringed."""
 
 
 def draw_batches(data: ReportData) -> Figure:
     """Draw median latency and items per second of each mode against the batch size."""
-    drawn = {s: found for s in data.subjects if (found := lines(data, s))}
     several = len(data.machines) > 1
-    panels = [
-        Panel(f"{_named(subject, several)}: {what}", _HEIGHT)
-        for subject in drawn
-        for what in ("latency", "throughput")
-    ]
-    keys = list(dict.fromkeys(key for found in drawn.values() for key in found))
-    rows = math.ceil(len(keys) / _COLUMNS)
-    figure, axes = stack(panels, left=0.85, right=0.15, legend_rows=rows)
-    for index, found in enumerate(drawn.values()):
-        latency, throughput = axes[2 * index], axes[2 * index + 1]
-        for cases in found.values():
-            sizes = [_batch(judged) for judged in cases]
-            statistics = [statistics_of(judged) for judged in cases]
-            _line(latency, cases[0], sizes, [s.candidate.median_s for s in statistics])
-            _line(throughput, cases[0], sizes, [s.throughput_per_s for s in statistics])
-        everything = [judged for cases in found.values() for judged in cases]
-        items = counted(everything[0].record.item)
-        for ax, write in ((latency, _seconds), (throughput, _count)):
-            _axes(ax, sorted({_batch(judged) for judged in everything}), write)
-            ax.set_xlabel(f"{items} a {'step' if cases[0].case.task == 'training' else 'call'}")
-        throughput.set_ylabel(f"{items} per second", labelpad=1)
-        latency.set_ylabel("median latency", labelpad=1)
-    bottom_legend(
-        figure, [mode_handle(mode, name=_name(mode, p)) for mode, p in keys], columns=_COLUMNS
+    panels, item = {}, "item"
+    for deployment in data.deployments:
+        if found := lines(data, deployment):
+            panels[_named(deployment, several)] = [_line(cases) for cases in found.values()]
+            item = next(iter(found.values()))[0].record.item
+    return draw_lines(panels, item)
+
+
+def draw_lines(panels: Mapping[str, list[BatchLine]], item: str) -> Figure:
+    """Draw a pair of panels, latency and throughput, for each title."""
+    names = {line.name: line.mode for found in panels.values() for line in found}
+    ringed = any(line.knee is not None for found in panels.values() for line in found)
+    shown = ("latency", "throughput (the knee is ringed)" if ringed else "throughput")
+    figure, axes = stack(
+        [Panel(f"{title}: {what}", _HEIGHT) for title in panels for what in shown],
+        left=0.85,
+        right=0.15,
     )
+    for index, found in enumerate(panels.values()):
+        latency, throughput = axes[2 * index], axes[2 * index + 1]
+        for line in found:
+            _plot(latency, line.mode, line.sizes, line.latencies_s)
+            _plot(throughput, line.mode, line.sizes, line.rates)
+            if line.knee is not None:
+                _ring(throughput, line, line.knee)
+        sizes = sorted({size for line in found for size in line.sizes})
+        for ax, write in ((latency, _seconds), (throughput, _count)):
+            _axes(ax, sizes, write)
+            ax.set_xlabel(f"batch size, {counted(item)}")
+        throughput.set_ylabel(f"{counted(item)} per second", labelpad=1)
+        latency.set_ylabel("median latency", labelpad=1)
+    handles = [mode_handle(mode, name=name) for name, mode in names.items()]
+    bottom_legend(figure, handles, columns=_COLUMNS)
     return figure
 
 
-def _line(ax: Axes, judged: Judged, sizes: list[int], values: list[float]) -> None:
-    seen = look(judged.case.mode)
+def _line(cases: list[JudgedRecord]) -> BatchLine:
+    statistics = [statistics_of(judged) for judged in cases]
+    return BatchLine(
+        mode=cases[0].case.mode,
+        name=cases[0].name,
+        sizes=[_batch(judged) for judged in cases],
+        latencies_s=[one.candidate.median_s for one in statistics],
+        rates=[one.throughput_per_s for one in statistics],
+    )
+
+
+def _plot(ax: Axes, mode: str, sizes: list[int], values: list[float]) -> None:
+    seen = look(mode)
     ax.plot(
         sizes,
         values,
@@ -82,6 +114,17 @@ def _line(ax: Axes, judged: Judged, sizes: list[int], values: list[float]) -> No
         markersize=5,
         markeredgecolor=SURFACE,
         markeredgewidth=0.6,
+    )
+
+
+def _ring(ax: Axes, line: BatchLine, knee: int) -> None:
+    ax.plot(
+        knee,
+        line.rates[line.sizes.index(knee)],
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgecolor=look(line.mode).colour,
     )
 
 
@@ -112,14 +155,10 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:g}"
 
 
-def _batch(judged: Judged) -> int:
+def _batch(judged: JudgedRecord) -> int:
     return judged.case.batch_size
 
 
-def _name(mode: str, precision: str) -> str:
-    return mode if precision == "fp32" else f"{mode} {precision}"
-
-
-def _named(subject: Subject, several: bool) -> str:
-    where = f" · {subject.machine.host}" if several and subject.machine.host else ""
-    return f"{subject_name(subject)}{where}"
+def _named(deployment: Deployment, several: bool) -> str:
+    where = f" · {deployment.machine.host}" if several and deployment.machine.host else ""
+    return f"{deployment_name(deployment)}{where}"

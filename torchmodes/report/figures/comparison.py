@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +15,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from torchmodes.measure.latency import median_interval
 from torchmodes.measure.statistics import sides
-from torchmodes.report.advice import Group, group_cases, statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
@@ -29,16 +27,36 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
-from torchmodes.report.figures.ratios import ratio_limits, ratio_mark, ratio_ticks
-from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import duration, rate, time_unit
+from torchmodes.report.figures.ratios import (
+    ratio_bars,
+    ratio_limits,
+    ratio_mark,
+    ratio_ticks,
+    settled_handles,
+    shade_rows,
+)
+from torchmodes.report.formatting import duration, rate, time_unit
+from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
-from torchmodes.results.records import Interval
+from torchmodes.report.verdicts import JudgedRecord
 
 _ROW = 0.33
 _TALL_ROW = 0.5
 _DENSITY_POINTS = 40
 _DENSITY_BINS = 200
+
+
+def any_measured(data: ReportData) -> bool:
+    """Tell whether a case has figures that may be shown."""
+    return any(judged.measured for judged in data.cases)
+
+
+def any_samples(data: ReportData) -> bool:
+    """Tell whether a case has its single samples."""
+    return any(
+        judged.measured and judged.record.samples is not None and judged.record.samples.counted
+        for judged in data.cases
+    )
 
 
 def draw_speed_up(data: ReportData) -> Figure:
@@ -47,9 +65,7 @@ def draw_speed_up(data: ReportData) -> Figure:
     panels = [
         Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
     ]
-    figure, axes = stack(
-        panels, left=label_width(c for g in groups for c in _shown(g)), right=1.5, legend_rows=2
-    )
+    figure, axes = stack(panels, left=label_width(c for g in groups for c in _shown(g)), right=1.6)
     limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
@@ -57,20 +73,17 @@ def draw_speed_up(data: ReportData) -> Figure:
         ax.set_xscale("log")
         ax.set_xlim(*limits)
         ratio_ticks(ax.xaxis, limits)
-        _shade(ax, cases)
-        _intervals(ax, [statistics_of(c).speed_up for c in cases], [c.case.mode for c in cases])
+        shade_rows(ax, [statistics_of(c).margin for c in cases], MARGIN)
+        shade_rows(ax, [statistics_of(c).noise_floor for c in cases], FLOOR)
+        ratio_bars(ax, [statistics_of(c).speed_up for c in cases], [c.case.mode for c in cases])
         for row, judged in enumerate(cases):
             _forest_row(ax, row, judged)
         ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
         ax.set_xlabel("times as fast as eager (log scale; 95 % interval)")
-    settled = Line2D([], [], color=INK, marker="o", markersize=5.5, label="faster or slower")
-    open_case = Line2D(*([], []), color=INK, marker="o", markersize=5.5, markerfacecolor=SURFACE)
-    open_case.set_label("same or unresolved")
     bottom_legend(
         figure,
         [
-            settled,
-            open_case,
+            *settled_handles(),
             Patch(facecolor=FLOOR, label="noise floor of this machine"),
             Patch(facecolor=MARGIN, label="smallest effect that counts"),
         ],
@@ -86,9 +99,7 @@ def draw_latency(data: ReportData) -> Figure:
         Panel(group_title(g, several=len(data.machines) > 1), _TALL_ROW * len(_shown(g)))
         for g in groups
     ]
-    figure, axes = stack(
-        panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=2
-    )
+    figure, axes = stack(panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86)
     for ax, group in zip(axes, groups, strict=True):
         _latency_panel(ax, group)
     grey = Patch(facecolor=BASELINE, alpha=0.35, label="eager, measured alternately")
@@ -111,9 +122,7 @@ def draw_throughput(data: ReportData) -> Figure:
     panels = [
         Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
     ]
-    figure, axes = stack(
-        panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86, legend_rows=1
-    )
+    figure, axes = stack(panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86)
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
         label_rows(ax, cases)
@@ -126,7 +135,8 @@ def draw_throughput(data: ReportData) -> Figure:
         for row, (judged, own) in enumerate(zip(cases, own_rates, strict=True)):
             seen = look(judged.case.mode)
             ax.plot(
-                *([own], [row]),
+                [own],
+                [row],
                 marker=seen.marker,
                 color=seen.colour,
                 markersize=7,
@@ -143,7 +153,8 @@ def draw_throughput(data: ReportData) -> Figure:
         figure,
         [
             Line2D(
-                *([], []),
+                [],
+                [],
                 color=BASELINE,
                 marker="|",
                 linestyle="none",
@@ -162,41 +173,11 @@ def _groups(data: ReportData) -> list[Group]:
     return [group for group in group_cases(data.cases) if _shown(group)]
 
 
-def _shown(group: Group) -> list[Judged]:
+def _shown(group: Group) -> list[JudgedRecord]:
     return in_order(judged for judged in group.cases if judged.measured)
 
 
-def _shade(ax: Axes, cases: Sequence[Judged]) -> None:
-    """Shade what counts as no effect: the margin, and the noise floor within it."""
-    for attribute, colour in (("margin", MARGIN), ("noise_floor", FLOOR)):
-        widths = [getattr(statistics_of(judged), attribute) for judged in cases]
-        for width, rows in groupby(range(len(cases)), key=widths.__getitem__):
-            if width:
-                alike = list(rows)
-                first, last = alike[0], alike[-1]
-                left, right = 1 / (1 + width), 1 + width
-                ax.fill(
-                    [left, right, right, left],
-                    [first - 0.5, first - 0.5, last + 0.5, last + 0.5],
-                    color=colour,
-                    linewidth=0,
-                )
-
-
-def _intervals(ax: Axes, intervals: Sequence[Interval], modes: Sequence[str]) -> None:
-    """Draw every row's interval as a bar; one that is open ends at the axis."""
-    low, high = ax.get_xlim()
-    ax.hlines(
-        range(len(intervals)),
-        [interval.low or low for interval in intervals],
-        [interval.high or high for interval in intervals],
-        colors=[look(mode).colour for mode in modes],
-        linewidth=12,
-        alpha=0.4,
-    )
-
-
-def _forest_row(ax: Axes, row: int, judged: Judged) -> None:
+def _forest_row(ax: Axes, row: int, judged: JudgedRecord) -> None:
     speed_up = statistics_of(judged).speed_up
     ratio_mark(ax, row, speed_up, mode=judged.case.mode, outcome=judged.verdict or "")
 
@@ -221,7 +202,7 @@ def _latency_panel(ax: Axes, group: Group) -> None:
     _medians(ax, [candidate for _, candidate in pairs], factor)
     ax.set_xlim(low / factor, high / factor)
     ax.xaxis.set_major_locator(MaxNLocator(6))
-    per = "step" if group.subject.task == "training" else "call"
+    per = "step" if group.deployment.task == "training" else "call"
     ax.set_xlabel(f"{unit} per {per}" + ("   (→: samples beyond the axis)" if beyond else ""))
 
 
@@ -246,7 +227,7 @@ def _medians(ax: Axes, samples: Sequence[NDArray[np.float64]], factor: float) ->
     )
 
 
-def _samples(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _samples(judged: JudgedRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return every sample of the baseline and of the mode, in seconds per call."""
     samples = judged.record.samples
     assert samples is not None

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from torchmodes.report.advice import Group, group_cases, statistics_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
@@ -23,15 +22,26 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
-from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import duration, size, size_unit, time_unit
+from torchmodes.report.formatting import duration, size, size_unit, time_unit
+from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import INK, MUTED, SURFACE, look
+from torchmodes.report.verdicts import JudgedRecord
 
 _ROW = 0.3
 _FEWEST_CALLS = 1e4
 _MOST_CALLS = 1e9
 _POINTS = 40
 _SHOWN_LOSS = 50.0
+
+
+def any_costed(data: ReportData) -> bool:
+    """Tell whether the cold start of a measured case is known."""
+    return any(map(costed, group_cases(data.cases)))
+
+
+def any_paying(data: ReportData) -> bool:
+    """Tell whether it can be said of a case when it has paid."""
+    return any(map(paying, group_cases(data.cases)))
 
 
 def draw_cost(data: ReportData) -> Figure:
@@ -45,9 +55,7 @@ def draw_cost(data: ReportData) -> Figure:
         for group in groups
         for what in ("cold start", "peak memory")
     ]
-    figure, axes = stack(
-        panels, left=label_width(c for g in groups for c in costed(g)), right=0.8, legend_rows=2
-    )
+    figure, axes = stack(panels, left=label_width(c for g in groups for c in costed(g)), right=0.8)
     for index, group in enumerate(groups):
         _cold_panel(axes[2 * index], costed(group))
         _memory_panel(axes[2 * index + 1], costed(group))
@@ -79,19 +87,19 @@ def draw_break_even(data: ReportData) -> Figure:
         {c.case.mode for g in groups for c in (*paying(g), *_eager(g))}, key=_eager_first
     )
     columns = 3
-    figure, axes = stack(panels, left=0.72, right=0.2, legend_rows=math.ceil(len(modes) / columns))
+    figure, axes = stack(panels, left=0.72, right=0.2)
     for index, group in enumerate(groups):
         _break_even_panels(axes[2 * index], axes[2 * index + 1], group)
     bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=columns)
     return figure
 
 
-def costed(group: Group) -> list[Judged]:
+def costed(group: Group) -> list[JudgedRecord]:
     """Return the measured cases whose cold seconds are known."""
     return in_order(c for c in group.cases if c.measured and c.cold_s is not None)
 
 
-def paying(group: Group) -> list[Judged]:
+def paying(group: Group) -> list[JudgedRecord]:
     """Return the cases whose cold seconds and eager's are known, and whose gain is."""
     return [
         c
@@ -103,7 +111,7 @@ def paying(group: Group) -> list[Judged]:
     ]
 
 
-def _eager(group: Group) -> list[Judged]:
+def _eager(group: Group) -> list[JudgedRecord]:
     return [group.baseline] if group.baseline else []
 
 
@@ -111,7 +119,7 @@ def _eager_first(mode: str) -> tuple[bool, str]:
     return mode != "eager", mode
 
 
-def _cold_panel(ax: Axes, cases: list[Judged]) -> None:
+def _cold_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
     label_rows(ax, cases)
     longest = max(judged.cold_s or 0 for judged in cases)
     factor, unit = time_unit(longest)
@@ -127,7 +135,7 @@ def _cold_panel(ax: Axes, cases: list[Judged]) -> None:
     ax.set_xlabel(f"cold start in {unit} (one start each)")
 
 
-def _memory_panel(ax: Axes, cases: list[Judged]) -> None:
+def _memory_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
     label_rows(ax, cases)
     children = [(c.record.cost.peak_children_bytes or 0) if c.record.cost else 0 for c in cases]
     largest = max([*(judged.memory_bytes or 0 for judged in cases), *children])
@@ -180,7 +188,7 @@ def _break_even_panels(total: Axes, saved: Axes, group: Group) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.grid()
-        ax.set_xlabel("steps" if group.subject.task == "training" else "calls")
+        ax.set_xlabel("steps" if group.deployment.task == "training" else "calls")
     total.set_yscale("log")
     total.yaxis.set_major_locator(LogLocator(10, numticks=6))
     total.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _seconds(value)))
@@ -192,7 +200,7 @@ def _break_even_panels(total: Axes, saved: Axes, group: Group) -> None:
     saved.set_ylabel("time saved", labelpad=1)
 
 
-def _mark_break_even(ax: Axes, judged: Judged, last: float) -> None:
+def _mark_break_even(ax: Axes, judged: JudgedRecord, last: float) -> None:
     """Mark where a mode that is faster has paid its start back, with the interval."""
     cost = judged.record.cost
     if judged.verdict != "faster" or cost is None or cost.break_even_calls is None:
@@ -201,7 +209,8 @@ def _mark_break_even(ax: Axes, judged: Judged, last: float) -> None:
     low, high = max(1, even.low or 1), last if even.high is None else max(1, even.high)
     ax.plot([low, high], [0, 0], color=colour, linewidth=4, alpha=0.6)
     ax.plot(
-        *([max(1, even.estimate)], [0]),
+        [max(1, even.estimate)],
+        [0],
         marker=look(judged.case.mode).marker,
         color=colour,
         markersize=7,
@@ -211,7 +220,7 @@ def _mark_break_even(ax: Axes, judged: Judged, last: float) -> None:
     )
 
 
-def _last_call(cases: list[Judged]) -> float:
+def _last_call(cases: list[JudgedRecord]) -> float:
     """Return how far the axis of calls goes: ten times beyond the last break-even."""
     evens = [
         c.record.cost.break_even_calls.estimate

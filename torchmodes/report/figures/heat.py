@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from torchmodes.report.advice import statistics_of
-from torchmodes.report.conditions import Machine
 from torchmodes.report.data import ReportData
+from torchmodes.report.environments import Machine
 from torchmodes.report.figures.panels import (
     LABEL_SIZE,
     Panel,
@@ -22,9 +21,10 @@ from torchmodes.report.figures.panels import (
     shortened,
     stack,
 )
-from torchmodes.report.judging import Judged
-from torchmodes.report.quantities import estimate
+from torchmodes.report.formatting import estimate
+from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.style import INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
+from torchmodes.report.verdicts import JudgedRecord
 
 FASTER, SLOWER = PALETTE["blue"], PALETTE["vermilion"]
 _ROW = 0.34
@@ -37,14 +37,14 @@ _SIGNS = {"failed": "failed", "wrong": "wrong", "unsupported": "n/a", "no effect
 
 
 @dataclass(frozen=True)
-class Grid:
+class HeatMap:
     """The cases of several models that may stand side by side: one machine, task, device, batch."""
 
     machine: Machine
     task: str
     device: str
     batch_size: int
-    cases: tuple[Judged, ...]
+    cases: tuple[JudgedRecord, ...]
 
     @property
     def models(self) -> list[str]:
@@ -52,22 +52,22 @@ class Grid:
         return sorted({judged.case.model for judged in self.cases})
 
     @property
-    def rows(self) -> list[Judged]:
+    def rows(self) -> list[JudgedRecord]:
         """One case of each mode and precision, for the rows' names."""
         named = {(judged.case.mode, judged.case.precision): judged for judged in self.cases}
         return [named[key] for key in sorted(named)]
 
 
-def grids(data: ReportData) -> list[Grid]:
+def heat_maps(data: ReportData) -> list[HeatMap]:
     """Return what can be drawn: where two models or more ran at one batch size."""
-    found: dict[tuple[Machine, str, str, int], list[Judged]] = {}
+    found: dict[tuple[Machine, str, str, int], list[JudgedRecord]] = {}
     for judged in data.cases:
         case = judged.case
         if not case.is_baseline:
             key = (judged.machine, case.task, case.device, case.batch_size)
             found.setdefault(key, []).append(judged)
-    made = [Grid(*key, tuple(cases)) for key, cases in sorted(found.items())]
-    return [grid for grid in made if len(grid.models) >= _FEWEST_MODELS and _any(grid.cases)]
+    made = [HeatMap(*key, tuple(cases)) for key, cases in sorted(found.items())]
+    return [heat for heat in made if len(heat.models) >= _FEWEST_MODELS and _any(heat.cases)]
 
 
 def draw_heat(data: ReportData) -> Figure:
@@ -76,13 +76,13 @@ def draw_heat(data: ReportData) -> Figure:
     Blue is faster than eager and orange slower, the stronger the more; what is the same or
     unresolved stays grey, and what has no figure says why.
     """
-    found = grids(data)
+    found = heat_maps(data)
     several = len(data.machines) > 1
-    panels = [Panel(_title(grid, several), 0.3 + _ROW * len(grid.rows)) for grid in found]
-    left = label_width(row for grid in found for row in grid.rows)
-    figure, axes = stack(panels, left=left, right=0.08, legend_rows=2, axis=0.12)
-    for ax, grid in zip(axes, found, strict=True):
-        _grid_panel(ax, grid)
+    panels = [Panel(_title(heat, several), 0.3 + _ROW * len(heat.rows)) for heat in found]
+    left = label_width(row for heat in found for row in heat.rows)
+    figure, axes = stack(panels, left=left, right=0.08, axis=0.12)
+    for ax, heat in zip(axes, found, strict=True):
+        _heat_map_panel(ax, heat)
     bottom_legend(
         figure,
         [
@@ -96,7 +96,7 @@ def draw_heat(data: ReportData) -> Figure:
     return figure
 
 
-def shade(judged: Judged) -> tuple[str, float]:
+def shade(judged: JudgedRecord) -> tuple[str, float]:
     """Return the colour of a measured case and how strong it is, from 0 to 1."""
     if judged.verdict not in ("faster", "slower"):
         return MARGIN, 1.0
@@ -105,14 +105,14 @@ def shade(judged: Judged) -> tuple[str, float]:
     return (FASTER if judged.verdict == "faster" else SLOWER), depth
 
 
-def _grid_panel(ax: Axes, grid: Grid) -> None:
-    models, rows = grid.models, grid.rows
+def _heat_map_panel(ax: Axes, heat: HeatMap) -> None:
+    models, rows = heat.models, heat.rows
     label_rows(ax, rows)
     ax.set_ylim(len(rows) - 0.5, -0.5 - 0.3 / _ROW)  # the models' names stand above the cells
     ax.set_xlim(-0.5, len(models) - 0.5)
     ax.xaxis.set_visible(False)
     ax.spines["bottom"].set_visible(False)
-    cells = {(j.case.model, j.case.mode, j.case.precision): j for j in grid.cases}
+    cells = {(j.case.model, j.case.mode, j.case.precision): j for j in heat.cases}
     inches = 0.92 * ax.get_position().width * WIDTH_INCHES / len(models)
     for column, model in enumerate(models):
         name = shortened(model, inches, size=LABEL_SIZE)
@@ -122,7 +122,7 @@ def _grid_panel(ax: Axes, grid: Grid) -> None:
             _cell(ax, column, row, judged)
 
 
-def _cell(ax: Axes, column: int, row: int, judged: Judged | None) -> None:
+def _cell(ax: Axes, column: int, row: int, judged: JudgedRecord | None) -> None:
     if judged is None:
         return
     if not judged.competes:
@@ -152,10 +152,10 @@ def _cell(ax: Axes, column: int, row: int, judged: Judged | None) -> None:
     )
 
 
-def _any(cases: Iterable[Judged]) -> bool:
+def _any(cases: Iterable[JudgedRecord]) -> bool:
     return any(judged.competes for judged in cases)
 
 
-def _title(grid: Grid, several: bool) -> str:
-    where = f" · {grid.machine.host}" if several and grid.machine.host else ""
-    return f"{grid.task} · batch {grid.batch_size:,} · {grid.device}{where}"
+def _title(heat: HeatMap, several: bool) -> str:
+    where = f" · {heat.machine.host}" if several and heat.machine.host else ""
+    return f"{heat.task} · batch {heat.batch_size:,} · {heat.device}{where}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -31,7 +29,7 @@ def draw_losses(data: ReportData) -> Figure:
     if compared:
         panels.append(Panel("training loss: relative difference from eager", 1.4))
     columns = 3
-    figure, axes = stack(panels, left=0.78, right=0.2, legend_rows=math.ceil(len(runs) / columns))
+    figure, axes = stack(panels, left=0.78, right=0.2)
     for ax, column in zip(axes, ("train_loss", "validation_loss"), strict=False):
         _loss_panel(ax, runs, column)
     if reference is not None and compared:

@@ -19,9 +19,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from torchmodes.report.advice import Group
-from torchmodes.report.judging import Judged
+from torchmodes.report.recommendation import Group
 from torchmodes.report.style import INK, MUTED, SURFACE, WIDTH_INCHES, look
+from torchmodes.report.verdicts import JudgedRecord
 
 TITLE = 0.36
 AXIS = 0.5
@@ -60,10 +60,9 @@ def stack(
     *,
     left: float,
     right: float,
-    legend_rows: int = 0,
     axis: float = AXIS,
 ) -> tuple[Figure, list[Axes]]:
-    """Stack panels with room for their titles, axes and a legend at the bottom.
+    """Stack panels with room for their titles and axes.
 
     Parameters
     ----------
@@ -71,18 +70,15 @@ def stack(
         From the top.
     left, right
         Inches beside the plotting area, for labels and values.
-    legend_rows
-        Rows of the legend below everything.
     axis
         Inches below each plotting area, for its axis.
     """
-    legend = 0.02 + legend_rows * LEGEND_ROW if legend_rows else 0.0
     titles = [
         wrapped(panel.title, WIDTH_INCHES - 2 * _MARGIN, size=TITLE_SIZE, bold=True)
         for panel in panels
     ]
     heights = [TITLE + (len(lines) - 1) * TITLE_SIZE * _LINE / 72 for lines in titles]
-    total = sum(panel.height + axis for panel in panels) + sum(heights) + legend
+    total = sum(panel.height + axis for panel in panels) + sum(heights)
     figure = Figure(figsize=(WIDTH_INCHES, total))
     axes, top = [], total
     for panel, lines, height in zip(panels, titles, heights, strict=True):
@@ -129,7 +125,9 @@ def label_rows(ax: Axes, cases: Sequence[Named]) -> None:
     beside = ax.get_yaxis_transform()
     for row, case in enumerate(cases):
         ax.text(
-            *(-_points(ax, 7), row, row_label(case)),
+            -_points(ax, 7),
+            row,
+            row_label(case),
             transform=beside,
             ha="right",
             va="center",
@@ -200,7 +198,9 @@ def value_beside(
 ) -> None:
     """Write a row's value at the right of the plotting area."""
     ax.text(
-        *(1 + _points(ax, 7), row, text),
+        1 + _points(ax, 7),
+        row,
+        text,
         transform=ax.get_yaxis_transform(),
         va="center",
         ha="left",
@@ -217,32 +217,27 @@ def _points(ax: Axes, points: float) -> float:
 
 def group_title(group: Group, *, several: bool = False) -> str:
     """Name a group, and its machine among several: ``gpt2 · inference · batch 8 · cpu``."""
-    subject = group.subject
-    where = f" · {subject.machine.host}" if several and subject.machine.host else ""
-    return (
-        f"{subject.model} · {subject.task} · batch {group.batch_size:,} · {subject.device}{where}"
-    )
+    deployment = group.deployment
+    where = f" · {deployment.machine.host}" if several and deployment.machine.host else ""
+    named = f"{deployment.model} · {deployment.task} · batch {group.batch_size:,}"
+    return f"{named} · {deployment.device}{where}"
 
 
-def in_order(cases: Iterable[Judged]) -> list[Judged]:
+def in_order(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
     """Order the cases of a group for reading: eager, then by mode and precision."""
     return sorted(cases, key=lambda judged: (not judged.case.is_baseline, judged.case))
 
 
 def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
-    """Put a legend below all panels.
-
-    Where the names are too long for so many columns, there are fewer, and the figure grows by the
-    rows that were not reserved.
+    """Put a legend below all panels; the figure grows by its rows.
 
     Parameters
     ----------
     figure
-        From `stack`, with the rows reserved that so many columns need.
+        From `stack`.
     handles, columns
-        The entries, and side by side how many at the most.
+        The entries, and side by side how many at the most: fewer where their names are long.
     """
-    reserved = math.ceil(len(handles) / columns)
     labels = [str(handle.get_label()) for handle in handles]
     while columns > 1 and _legend_width(labels, columns) > WIDTH_INCHES:
         columns -= 1
@@ -250,8 +245,7 @@ def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> No
     for handle, broken in zip(handles, lines, strict=True):
         handle.set_label("\n".join(broken))
     rows = math.ceil(len(handles) / columns) if columns > 1 else sum(map(len, lines))
-    if rows > reserved:
-        _grow(figure, (rows - reserved) * LEGEND_ROW)
+    _grow(figure, 0.02 + rows * LEGEND_ROW)
     figure.legend(
         handles=handles,
         loc="lower left",

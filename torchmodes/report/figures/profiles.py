@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from torchmodes.report.data import Profile
+from torchmodes.profiling.reading import CaseProfile
+from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
-    message_figure,
     shortened,
     stack,
     text_width,
 )
-from torchmodes.report.quantities import duration, percent, size_unit, time_unit
+from torchmodes.report.formatting import duration, percent, size_unit, time_unit
 from torchmodes.report.style import BASELINE, GRID, INK, MUTED, PALETTE, SURFACE
 
 PARTS = {
@@ -41,18 +41,30 @@ _KINDS_SHOWN = 5
 _WIDEST_NAME = 2.3
 
 
-def draw_parts(profiles: Sequence[Profile]) -> Figure:
+def with_parts(data: ReportData) -> list[CaseProfile]:
+    """Return the profiles that tell what a step is made of."""
+    return [profile for profile in data.profiles if profile.overview.get("wall_s")]
+
+
+def has_layers(profile: CaseProfile) -> bool:
+    """Tell whether a profile has modules to draw."""
+    return len(profile.tables.get("layers", ())) > 0
+
+
+def has_memory(profile: CaseProfile) -> bool:
+    """Tell whether a profile's memory was recorded."""
+    return len(profile.tables.get("memory", ())) > 0
+
+
+def draw_parts(data: ReportData) -> Figure:
     """Draw a bar per profiled case: what a step's time is made of, in milliseconds."""
-    shown = [profile for profile in profiles if profile.overview.get("wall_s")]
-    if not shown:
-        return message_figure("No case was profiled.")
+    shown = with_parts(data)
     used = [name for name in PARTS if any(profile.overview["parts"].get(name) for profile in shown)]
     names = [_row_name(profile) for profile in shown]
     figure, (ax,) = stack(
         [Panel("time of a profiled step, by what runs", ROW * len(shown))],
         left=0.16 + max(text_width(name, size=8) for name in names),
         right=0.55,
-        legend_rows=-(-len(used) // 2),
     )
     factor, unit = time_unit(max(profile.overview["wall_s"] for profile in shown))
     for row, (profile, label) in enumerate(zip(shown, names, strict=True)):
@@ -62,13 +74,17 @@ def draw_parts(profiles: Sequence[Profile]) -> Figure:
             ax.barh(row, width, left=start, height=0.62, color=PARTS[name][1], linewidth=0)
             start += width
         ax.text(
-            *(start, row, f" {duration(profile.overview['wall_s'])}"),
+            start,
+            row,
+            f" {duration(profile.overview['wall_s'])}",
             va="center",
             size=8,
             color=MUTED,
         )
         ax.text(
-            *(-0.02, row, label),
+            -0.02,
+            row,
+            label,
             transform=ax.get_yaxis_transform(),
             ha="right",
             va="center",
@@ -150,18 +166,15 @@ def icicle(layers: pd.DataFrame) -> list[IcicleCell]:
     return blocks
 
 
-def draw_layers(profile: Profile) -> Figure:
+def draw_layers(profile: CaseProfile) -> Figure:
     """Draw the forward pass as an icicle: the model on top, its modules below, as wide as long."""
-    blocks = icicle(profile.layers) if profile.layers is not None else []
-    if not blocks:
-        return message_figure(f"{_short(profile)}: {profile.summary.get('layers', 'no layers')}")
+    blocks = icicle(profile.tables["layers"])
     levels = 1 + max(block.level for block in blocks)
     kinds = _common_kinds(blocks)
     figure, (ax,) = stack(
         [Panel(f"forward pass by module · {_short(profile)}", LEVEL * levels)],
         left=0.25,
         right=0.3,
-        legend_rows=-(-(len(kinds) + 1) // 3),
     )
     for block in blocks:
         if block.width < _THINNEST:
@@ -169,7 +182,8 @@ def draw_layers(profile: Profile) -> Figure:
         ax.add_patch(
             Rectangle(
                 (block.start, block.level),
-                *(block.width, 1.0),
+                block.width,
+                1.0,
                 facecolor=kinds.get(block.kind, GRID),
                 edgecolor=SURFACE,
                 linewidth=0.6,
@@ -188,11 +202,9 @@ def draw_layers(profile: Profile) -> Figure:
     return figure
 
 
-def draw_memory(profile: Profile) -> Figure:
+def draw_memory(profile: CaseProfile) -> Figure:
     """Draw resident memory by phase, and below it what the recorded steps allocate."""
-    table = profile.memory
-    if table is None or table.empty:
-        return message_figure(f"{_short(profile)}: no memory was recorded")
+    table = profile.tables["memory"]
     resident = table[table["rss_bytes"].notna()]
     steps = table[table["allocated_bytes"].notna()]
     panels = [Panel(f"resident memory by phase · {_short(profile)}", 1.2)]
@@ -242,7 +254,9 @@ def _label(ax: Axes, block: IcicleCell, *, on_grid: bool) -> None:
     text = block.layer.rpartition(".")[2]
     if len(text) * _CHARACTER_SHARE < block.width:
         ax.text(
-            *(block.start + block.width / 2, block.level + 0.5, text),
+            block.start + block.width / 2,
+            block.level + 0.5,
+            text,
             ha="center",
             va="center",
             size=7.5,
@@ -266,13 +280,13 @@ def _common_kinds(blocks: Sequence[IcicleCell]) -> dict[str, str]:
     return dict(zip(kinds, colours, strict=False))
 
 
-def _short(profile: Profile) -> str:
+def _short(profile: CaseProfile) -> str:
     """Name a profiled case in one line."""
     case = profile.case
     return f"{case.model} {case.mode} {case.precision} b{case.batch_size}"
 
 
-def _row_name(profile: Profile) -> str:
+def _row_name(profile: CaseProfile) -> str:
     """Name a profiled case beside its row: of model and mode what there is room for."""
     case = profile.case
     rest = f"{case.precision} b{case.batch_size}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from torchmodes.report.figures.panels import value_beside
-from torchmodes.report.quantities import estimate, ratio_range
-from torchmodes.report.style import SURFACE, look
+from torchmodes.report.formatting import estimate, ratio_range
+from torchmodes.report.style import INK, SURFACE, look
 from torchmodes.results.records import Interval
 
 _RATIO_STEPS: tuple[tuple[float, ...], ...] = (
@@ -65,7 +67,8 @@ def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str
     """Mark a ratio in its mode's look, filled where it is faster or slower, and write it out."""
     seen, settled = look(mode), outcome in ("faster", "slower")
     ax.plot(
-        *([ratio.estimate], [row]),
+        [ratio.estimate],
+        [row],
         marker=seen.marker,
         color=seen.colour,
         markersize=5.5,
@@ -75,3 +78,39 @@ def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str
     )
     value_beside(ax, row - 0.2, estimate(ratio), strong=settled)
     value_beside(ax, row + 0.22, f"{ratio_range(ratio)} {outcome}", size=7.5)
+
+
+def ratio_bars(ax: Axes, ratios: Sequence[Interval], modes: Sequence[str]) -> None:
+    """Draw every row's interval as a bar; one that is open ends at the axis."""
+    low, high = ax.get_xlim()
+    ax.hlines(
+        range(len(ratios)),
+        [ratio.low or low for ratio in ratios],
+        [ratio.high or high for ratio in ratios],
+        colors=[look(mode).colour for mode in modes],
+        linewidth=12,
+        alpha=0.4,
+    )
+
+
+def shade_rows(ax: Axes, widths: Sequence[float | None], colour: str) -> None:
+    """Shade each row's relative effect to either side of 1: rows that are alike as one."""
+    for width, rows in groupby(range(len(widths)), key=widths.__getitem__):
+        if width:
+            alike = list(rows)
+            top, bottom = alike[0] - 0.5, alike[-1] + 0.5
+            left, right = 1 / (1 + width), 1 + width
+            ax.fill(
+                [left, right, right, left],
+                [top, top, bottom, bottom],
+                color=colour,
+                linewidth=0,
+            )
+
+
+def settled_handles() -> list[Line2D]:
+    """Return the legend entries of what is settled and what is open."""
+    return [
+        Line2D([], [], color=INK, marker="o", markersize=5.5, markerfacecolor=face, label=label)
+        for face, label in ((INK, "faster or slower"), (SURFACE, "same or unresolved"))
+    ]

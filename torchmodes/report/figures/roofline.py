@@ -13,10 +13,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.roofline import Roof, roof_of
+from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
     bottom_legend,
-    message_figure,
     mode_handle,
     shortened,
     stack,
@@ -28,33 +28,24 @@ _HEIGHT = 2.6
 _WIDEST_NAME = 0.8
 
 
-def placed_points(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def placed_points(data: ReportData) -> list[Mapping[str, Any]]:
     """Return the points that have a place in the figure."""
-    return [point for point in content.get("points", []) if point["share"] is not None]
+    return [point for point in data.roofline.get("points", []) if point["share"] is not None]
 
 
-def draw_roofline(content: Mapping[str, Any]) -> Figure:
-    """Draw the roofs of each device and the cases under them.
-
-    Parameters
-    ----------
-    content
-        ``results/roofline.json``.
-    """
-    points = placed_points(content)
-    if not points:
-        return message_figure("No profiled case has both its work counted and a ceiling measured.")
+def draw_roofline(data: ReportData) -> Figure:
+    """Draw the roofs of each device and the cases under them."""
+    points = placed_points(data)
     devices = sorted({parse_case(point["case"]).device for point in points})
     modes = list(dict.fromkeys(parse_case(point["case"]).mode for point in points))
     figure, axes = stack(
         [Panel(f"roofline · {device}", _HEIGHT) for device in devices],
         left=0.8,
         right=0.3,
-        legend_rows=-(-len(modes) // _COLUMNS),
     )
     for ax, device in zip(axes, devices, strict=True):
         here = [point for point in points if parse_case(point["case"]).device == device]
-        _panel(ax, here, content["machines"][device])
+        _panel(ax, here, data.roofline["machines"][device])
     handles: list[Line2D] = [mode_handle(mode, line=False) for mode in modes]
     bottom_legend(figure, handles, columns=_COLUMNS)
     return figure

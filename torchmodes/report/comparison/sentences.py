@@ -6,7 +6,7 @@ from collections import Counter
 
 from torchmodes.planning.cases import Case
 from torchmodes.report.comparison.changes import OUTCOMES, Change, Comparison, EagerChange
-from torchmodes.report.quantities import (
+from torchmodes.report.formatting import (
     NOTHING,
     TOO_NOISY,
     estimate,
@@ -16,7 +16,7 @@ from torchmodes.report.quantities import (
     ratio_digits,
     ratio_range,
 )
-from torchmodes.report.words import SIGNS
+from torchmodes.report.sentences import SIGNS
 
 MEANINGS = {
     "lost": "measured there, not here",

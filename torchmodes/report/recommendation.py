@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from torchmodes.report.judging import Judged, Subject
-from torchmodes.results.records import Statistics, Verdict
+from torchmodes.report.verdicts import Deployment, JudgedRecord
+from torchmodes.results.records import Interval, Statistics, Verdict
 
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none is, and that is certain; none is shown to be; only eager ran; none ran."""
@@ -23,21 +23,21 @@ Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 class Group:
     """The cases that share a baseline."""
 
-    subject: Subject
+    deployment: Deployment
     batch_size: int
-    cases: tuple[Judged, ...]
+    cases: tuple[JudgedRecord, ...]
 
     @property
-    def baseline(self) -> Judged | None:
+    def baseline(self) -> JudgedRecord | None:
         """The A/A case, where it was measured."""
         return next((c for c in self.cases if c.case.is_baseline and c.measured), None)
 
     @property
-    def competitors(self) -> tuple[Judged, ...]:
+    def competitors(self) -> tuple[JudgedRecord, ...]:
         """Every case that competes, the fastest first."""
         return tuple(sorted((c for c in self.cases if c.competes), key=speed_up, reverse=True))
 
-    def with_verdict(self, verdict: Verdict) -> tuple[Judged, ...]:
+    def with_verdict(self, verdict: Verdict) -> tuple[JudgedRecord, ...]:
         """Return the competitors with a verdict, the fastest first."""
         return tuple(c for c in self.competitors if c.verdict == verdict)
 
@@ -54,7 +54,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Advice:
+class ModeRecommendation:
     """What to ship in one group.
 
     Attributes
@@ -69,45 +69,45 @@ class Advice:
 
     group: Group
     answer: Answer
-    best: Judged | None
-    runner_up: Judged | None
-    best_fp32: Judged | None
-    open_cases: tuple[Judged, ...]
+    best: JudgedRecord | None
+    runner_up: JudgedRecord | None
+    best_fp32: JudgedRecord | None
+    open_cases: tuple[JudgedRecord, ...]
 
     @property
-    def shipped(self) -> Judged | None:
+    def shipped(self) -> JudgedRecord | None:
         """The case to ship: the best, or eager's own."""
         return self.best or self.group.baseline
 
 
 @dataclass(frozen=True)
-class Pick:
-    """The best case of a subject by one measure, across modes and batch sizes."""
+class BestCase:
+    """The best case of a deployment by one measure, across modes and batch sizes."""
 
     aim: Literal["latency", "throughput", "start", "memory"]
-    case: Judged
+    case: JudgedRecord
     value: float
 
 
-def group_cases(cases: Iterable[Judged]) -> list[Group]:
+def group_cases(cases: Iterable[JudgedRecord]) -> list[Group]:
     """Part judged cases into groups, in order."""
 
-    def key(judged: Judged) -> tuple[Subject, int]:
-        return judged.subject, judged.case.batch_size
+    def key(judged: JudgedRecord) -> tuple[Deployment, int]:
+        return judged.deployment, judged.case.batch_size
 
     ordered = sorted(cases, key=lambda judged: (*key(judged), judged.case))
     return [
-        Group(subject, batch_size, tuple(members))
-        for (subject, batch_size), members in groupby(ordered, key=key)
+        Group(deployment, batch_size, tuple(members))
+        for (deployment, batch_size), members in groupby(ordered, key=key)
     ]
 
 
-def advise(group: Group) -> Advice:
+def recommend(group: Group) -> ModeRecommendation:
     """Decide what to ship in a group."""
     faster = group.with_verdict("faster")
     best = faster[0] if faster else None
     fp32 = next((c for c in faster if c.case.precision == "fp32"), None)
-    return Advice(
+    return ModeRecommendation(
         group=group,
         answer=_answer(group),
         best=best,
@@ -117,48 +117,50 @@ def advise(group: Group) -> Advice:
     )
 
 
-def picks(advices: Sequence[Advice]) -> list[Pick]:
-    """Return the best cases of one subject by latency, throughput, start and memory.
+def best_cases(recommendations: Sequence[ModeRecommendation]) -> list[BestCase]:
+    """Return the best cases of one deployment by latency, throughput, start and memory.
 
-    Latency and throughput are looked for among what the advice ships at each batch size; start and
+    Latency and throughput are looked for among what is recommended at each batch size; start and
     memory among everything that was measured and does something. No time is picked that was taken
     beside other programs.
     """
     shipped = [
-        s for advice in advices if (s := advice.shipped) is not None and s.no_verdict is None
+        s
+        for recommendation in recommendations
+        if (s := recommendation.shipped) is not None and s.no_verdict is None
     ]
-    measured = [c for advice in advices if (c := advice.group.baseline) is not None]
-    measured += [c for advice in advices for c in advice.group.competitors]
+    measured = [
+        c for recommendation in recommendations if (c := recommendation.group.baseline) is not None
+    ]
+    measured += [c for recommendation in recommendations for c in recommendation.group.competitors]
     found = [
-        _pick("latency", shipped, lambda c: statistics_of(c).candidate.median_s),
-        _pick("throughput", shipped, lambda c: -statistics_of(c).throughput_per_s),
-        _pick("start", [c for c in measured if c.no_verdict is None], lambda c: c.cold_s),
-        _pick("memory", measured, lambda c: c.memory_bytes),
+        _best_case("latency", shipped, lambda c: statistics_of(c).candidate.median_s),
+        _best_case("throughput", shipped, lambda c: -statistics_of(c).throughput_per_s),
+        _best_case("start", [c for c in measured if c.no_verdict is None], lambda c: c.cold_s),
+        _best_case("memory", measured, lambda c: c.memory_bytes),
     ]
-    return [pick for pick in found if pick is not None]
+    return [best_case for best_case in found if best_case is not None]
 
 
-def speed_up(judged: Judged) -> float:
+def speed_up(judged: JudgedRecord) -> float:
     """Return the estimated speed-up of a measured case."""
     return statistics_of(judged).speed_up.estimate
 
 
-def statistics_of(judged: Judged) -> Statistics:
+def statistics_of(judged: JudgedRecord) -> Statistics:
     """Return the statistics of a measured case."""
     assert judged.record.statistics is not None
     return judged.record.statistics
 
 
-def distinguishable(one: Judged, other: Judged) -> bool:
+def distinguishable(one: JudgedRecord, other: JudgedRecord) -> bool:
     """Tell whether the intervals of two speed-ups lie apart."""
     first, second = statistics_of(one).speed_up, statistics_of(other).speed_up
-    if None in (first.low, first.high, second.low, second.high):
-        return False
-    assert first.low is not None
-    assert second.low is not None
-    assert first.high is not None
-    assert second.high is not None
-    return first.low > second.high or second.low > first.high
+    return _above(first, second) or _above(second, first)
+
+
+def _above(one: Interval, other: Interval) -> bool:
+    return one.low is not None and other.high is not None and one.low > other.high
 
 
 def _answer(group: Group) -> Answer:
@@ -171,7 +173,7 @@ def _answer(group: Group) -> Answer:
     return "alone" if group.baseline else "nothing"
 
 
-def _open_cases(group: Group, best: Judged | None) -> tuple[Judged, ...]:
+def _open_cases(group: Group, best: JudgedRecord | None) -> tuple[JudgedRecord, ...]:
     """Return the unresolved cases whose interval reaches beyond what is advised."""
     reach = 1.0 if best is None else statistics_of(best).speed_up.low or 0.0
     return tuple(
@@ -181,12 +183,12 @@ def _open_cases(group: Group, best: Judged | None) -> tuple[Judged, ...]:
     )
 
 
-def _floor(judged: Judged) -> float | None:
+def _floor(judged: JudgedRecord) -> float | None:
     statistics = judged.record.statistics
     return None if statistics is None else statistics.noise_floor
 
 
-def _floor_shown(baseline: Judged | None) -> float | None:
+def _floor_shown(baseline: JudgedRecord | None) -> float | None:
     """Return the largest relative effect that an A/A case leaves possible."""
     if baseline is None:
         return None
@@ -196,14 +198,14 @@ def _floor_shown(baseline: Judged | None) -> float | None:
     return max(interval.high, 1 / interval.low) - 1
 
 
-def _pick(
+def _best_case(
     aim: Literal["latency", "throughput", "start", "memory"],
-    cases: Sequence[Judged],
-    cost: Callable[[Judged], float | None],
-) -> Pick | None:
+    cases: Sequence[JudgedRecord],
+    cost: Callable[[JudgedRecord], float | None],
+) -> BestCase | None:
     """Return the case with the smallest cost, the first of equals, if any case has one."""
     costs = [(value, case) for case in cases if (value := cost(case)) is not None]
     if not costs:
         return None
     value, case = min(costs, key=lambda pair: pair[0])
-    return Pick(aim, case, abs(value))
+    return BestCase(aim, case, abs(value))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from torchmodes.results.records import Interval
 
@@ -14,6 +16,7 @@ NO_INTERVAL = "no interval"
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+_ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _ABSURD = 1e5
 _COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
@@ -55,6 +58,14 @@ def size(count: int | float | None) -> str:
 def size_unit(count: float) -> tuple[float, str]:
     """Return the unit that suits a number of bytes, as its bytes and its symbol."""
     return _unit(count, _SIZE_UNITS)
+
+
+def energy(joules: float | None) -> str:
+    """Write an energy, such as ``4.2 mJ``."""
+    if joules is None:
+        return NOTHING
+    factor, unit = _unit(joules, _ENERGY_UNITS)
+    return f"{digits(joules / factor)}{_SPACE}{unit}"
 
 
 def ratio(value: float | None) -> str:
@@ -155,9 +166,48 @@ def digits(value: float, *, significant: int = 3) -> str:
     return f"{rounded:.{significant}g}" if decimals > 6 else f"{rounded:,.{decimals}f}"
 
 
+_UNITS = {"_s": duration, "_bytes": size}
+
+
+def facts(told: Mapping[str, Any]) -> str:
+    """Write an engine's facts in one line: ``graphs 1; graph breaks none; recompiles 0``."""
+    return "; ".join(f"{spoken(key)} {_value(value)}" for key, value in told.items()) or NOTHING
+
+
+def column(name: str) -> str:
+    """Write the name of a column without its unit: ``self cpu``."""
+    return spoken(next((name.removesuffix(u) for u in _UNITS if name.endswith(u)), name))
+
+
+def cell(name: str, value: Any) -> str:
+    """Write a value with the unit that its column's name ends in."""
+    if not isinstance(value, int | float):
+        return str(value)
+    if math.isnan(value):
+        return NOTHING
+    return next(
+        (write(value) for unit, write in _UNITS.items() if name.endswith(unit)), figure(value)
+    )
+
+
 def _significant(value: float, count: int) -> float:
     return 0.0 if value == 0 else round(value, count - 1 - math.floor(math.log10(abs(value))))
 
 
 def _unit(value: float, units: tuple[tuple[float, str], ...]) -> tuple[float, str]:
     return next((unit for unit in units if abs(value) >= unit[0]), units[-1])
+
+
+def spoken(name: str) -> str:
+    """Write the name of a field as words."""
+    return name.replace("_", " ")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} ({item})" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return NOTHING if value is None else str(value)

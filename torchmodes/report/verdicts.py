@@ -13,14 +13,14 @@ from functools import cached_property
 from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
 from torchmodes.planning.cases import Case
-from torchmodes.report.conditions import Machine, machine_of
+from torchmodes.report.environments import Machine, machine_of
 from torchmodes.results.records import Record, Verdict
 
 AGAIN = "let nothing else run on this machine; then delete this record and run snakemake again"
 
 
 @dataclass(frozen=True, order=True)
-class Subject:
+class Deployment:
     """What a reader decides about: one model doing one task on one device of one machine."""
 
     machine: Machine
@@ -30,7 +30,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRecord:
     """One record among the others of its run.
 
     Attributes
@@ -57,9 +57,9 @@ class Judged:
         return self.record.identity
 
     @cached_property
-    def subject(self) -> Subject:
+    def deployment(self) -> Deployment:
         """What the case is about."""
-        return Subject(self.machine, self.case.task, self.case.device, self.case.model)
+        return Deployment(self.machine, self.case.task, self.case.device, self.case.model)
 
     @property
     def name(self) -> str:
@@ -118,7 +118,7 @@ class Judged:
         return cost.cuda_allocated_bytes if self.case.device == "cuda" else cost.peak_host_bytes
 
 
-def judge(records: Iterable[Record]) -> tuple[Judged, ...]:
+def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
     """Judge records together, in the order of their machines and cases.
 
     Holm's family is every case of the run that is compared with a baseline; an A/A case is none.
@@ -127,19 +127,19 @@ def judge(records: Iterable[Record]) -> tuple[Judged, ...]:
         ((machine_of(record.environment), record) for record in records),
         key=lambda pair: (pair[0], pair[1].identity),
     )
-    family = [record for _, record in pairs if _is_claim(record)]
     slow = _slowed(pairs)
-    p_values = [_p_value(record, slow.get(id(record))) for record in family]
-    adjusted = dict(zip(map(id, family), holm(p_values), strict=True))
+    claims = [number for number, (_, record) in enumerate(pairs) if _is_claim(record)]
+    p_values = holm([_p_value(pairs[number][1], slow[number]) for number in claims])
+    adjusted = dict(zip(claims, p_values, strict=True))
     return tuple(
-        Judged(
+        JudgedRecord(
             record=record,
             machine=machine,
-            verdict=_standing(record, adjusted.get(id(record)), slow.get(id(record))),
-            adjusted_p=adjusted.get(id(record)),
-            slowed_by=slow.get(id(record)),
+            verdict=_standing(record, adjusted.get(number), slow[number]),
+            adjusted_p=adjusted.get(number),
+            slowed_by=slow[number],
         )
-        for machine, record in pairs
+        for number, (machine, record) in enumerate(pairs)
     )
 
 
@@ -173,17 +173,16 @@ def _standing(record: Record, adjusted_p: float | None, slowed: float | None) ->
     return survivor(record.verdict, adjusted_p=adjusted_p)
 
 
-def _slowed(pairs: list[tuple[Machine, Record]]) -> dict[int, float]:
-    """Find the records whose baseline took much longer than in the rest of their group."""
-    groups: dict[tuple[Machine, Case], list[tuple[Record, float]]] = defaultdict(list)
-    for machine, record in pairs:
+def _slowed(pairs: list[tuple[Machine, Record]]) -> list[float | None]:
+    """Return, for each record, by how much its baseline took longer than in its group."""
+    groups: dict[tuple[Machine, Case], list[tuple[int, float]]] = defaultdict(list)
+    for number, (machine, record) in enumerate(pairs):
         if record.statistics is not None:
             took = record.statistics.baseline.median_s
-            groups[machine, record.identity.baseline].append((record, took))
-    found = {}
+            groups[machine, record.identity.baseline].append((number, took))
+    found: list[float | None] = [None] * len(pairs)
     for members in groups.values():
         factors = slowed_by([took for _, took in members])
-        for (record, _), factor in zip(members, factors, strict=True):
-            if factor is not None:
-                found[id(record)] = factor
+        for (number, _), factor in zip(members, factors, strict=True):
+            found[number] = factor
     return found

@@ -1,6 +1,5 @@
-"""Measure cases with one thread against several; write results/studies/."""
+"""Run the cases of a study; write results/studies/."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ from torchmodes.planning.job import Job
 from torchmodes.processes.joblog import job_log
 from torchmodes.processes.machine_lock import alone_on_machine
 from torchmodes.results.writing import write_atomically
-from torchmodes.studies.thread_scaling import study_thread_scaling, thread_counts
+from torchmodes.studies.catalogue import STUDIES
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -18,7 +17,6 @@ with job_log(snakemake.log[0]), alone_on_machine():
         Job.planned(case, snakemake.params.limits, snakemake.input, threads=snakemake.threads)
         for case in snakemake.params.cases
     ]
-    study = study_thread_scaling(
-        jobs, counts=thread_counts(snakemake.threads), log=Path(snakemake.log[0])
-    )
-    write_atomically(Path(snakemake.output[0]), json.dumps(study, indent=1) + "\n")
+    entry = STUDIES[snakemake.wildcards["study"]]
+    result = entry.study(jobs, log=Path(snakemake.log[0]))
+    write_atomically(Path(snakemake.output[0]), result.model_dump_json(indent=1) + "\n")

@@ -5,22 +5,23 @@ from __future__ import annotations
 import pytest
 from record_factory import house_price_records, make_record, make_training
 
-from torchmodes.report import particulars, words
-from torchmodes.report import quantities as q
-from torchmodes.report.advice import advise, group_cases
+from torchmodes.report import formatting, sentences
+from torchmodes.report import formatting as q
 from torchmodes.report.data import Study, make_report_data
-from torchmodes.report.judging import judge
 from torchmodes.report.problems import problems
+from torchmodes.report.recommendation import group_cases, recommend
 from torchmodes.report.sections import loss_agreement
 from torchmodes.report.studies import findings
+from torchmodes.report.verdicts import judge
 from torchmodes.results.records import Interval, Record
+from torchmodes.studies.catalogue import CompileCost
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 
 
-def advice_of(records: list[Record]):
+def recommendation_of(records: list[Record]):
     (group,) = group_cases(judge(records))
-    return advise(group)
+    return recommend(group)
 
 
 def swapped(records: list[Record], one: str, other: str) -> list[Record]:
@@ -39,8 +40,14 @@ def swapped(records: list[Record], one: str, other: str) -> list[Record]:
 
 
 def said(records: list[Record]) -> str:
-    advice = advice_of(records)
-    return " | ".join([words.headline(advice), words.reason(advice), words.runner_up(advice) or ""])
+    recommendation = recommendation_of(records)
+    return " | ".join(
+        [
+            sentences.headline(recommendation),
+            sentences.reason(recommendation),
+            sentences.runner_up(recommendation) or "",
+        ]
+    )
 
 
 def test_swapped_records_swap_the_words() -> None:
@@ -62,14 +69,14 @@ def test_swapped_records_swap_the_words() -> None:
 )
 def test_each_verdict_has_its_own_words(speed_up, noise, blocks, headline, word) -> None:
     mode = make_record(CASE.format("mode"), speed_up=speed_up, noise=noise, blocks=blocks)
-    advice = advice_of([make_record(CASE.format("eager")), mode])
-    assert words.headline(advice) == headline
-    assert word in words.reason(advice)
-    assert ("faster" in words.reason(advice)) == (headline != "Ship mode")
+    recommendation = recommendation_of([make_record(CASE.format("eager")), mode])
+    assert sentences.headline(recommendation) == headline
+    assert word in sentences.reason(recommendation)
+    assert ("faster" in sentences.reason(recommendation)) == (headline != "Ship mode")
 
 
 def test_break_even_is_promised_only_where_something_is_gained() -> None:
-    told = {judged.name: words.break_even(judged) for judged in judge(house_price_records())}
+    told = {judged.name: sentences.break_even(judged) for judged in judge(house_price_records())}
     assert "steps (" in told["inductor"]
     assert told["fx-custom-op"] == "never"
     assert told["fx"] == told["torchscript"] == "not established"
@@ -85,7 +92,7 @@ def test_overlapping_intervals_are_not_ranked() -> None:
         make_record(CASE.format(mode), speed_up=1.2, seed=seed)
         for seed, mode in enumerate(["one", "two"])
     ]
-    assert "does not rank" in (words.runner_up(advice_of(records)) or "")
+    assert "does not rank" in (sentences.runner_up(recommendation_of(records)) or "")
 
 
 def test_a_faster_mode_is_not_said_to_be_alone_when_another_is_open() -> None:
@@ -93,7 +100,7 @@ def test_a_faster_mode_is_not_said_to_be_alone_when_another_is_open() -> None:
         make_record(CASE.format("sure"), speed_up=1.1, blocks=150),
         make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, blocks=12),
     ]
-    assert "wide" in (words.still_open(advice_of(records)) or "")
+    assert "wide" in (sentences.still_open(recommendation_of(records)) or "")
 
 
 @pytest.mark.parametrize(
@@ -110,15 +117,15 @@ def test_groups_without_a_comparison_read_well(statuses, headline, text) -> None
         make_record(CASE.format("eager" if i == 0 else f"m{i}"), status=status)
         for i, status in enumerate(statuses)
     ]
-    advice = advice_of(records)
-    assert words.headline(advice) == headline
-    assert text in words.reason(advice)
+    recommendation = recommendation_of(records)
+    assert sentences.headline(recommendation) == headline
+    assert text in sentences.reason(recommendation)
 
 
 def test_without_a_noise_floor_the_words_say_that_there_is_none() -> None:
     record = make_record(CASE.format("fx"), speed_up=1.3, noise_floor=None)
     (group,) = group_cases(judge([record]))
-    assert "No noise floor" in words.noise(group)
+    assert "No noise floor" in sentences.noise(group)
     (problem,) = problems(make_report_data([record]))
     assert problem.kind == "unresolved"
     assert "no noise floor" in problem.reason
@@ -160,7 +167,9 @@ def test_a_study_becomes_a_finding_of_its_own_figures() -> None:
         "batch_size": 1,
     }
     entry = {"case": case, "status": "ok", "reason": None, "cold_s": 24.0, "warm_s": 4.0}
-    data = make_report_data([], studies=[Study("compile_cost", {"cases": [entry]})])
+    data = make_report_data(
+        [], studies=[Study("compile_cost", CompileCost.model_validate({"cases": [entry]}))]
+    )
     (finding,) = findings(data)
     assert (
         "4.00\N{NARROW NO-BREAK SPACE}s instead of 24.0\N{NARROW NO-BREAK SPACE}s" in finding.text
@@ -193,8 +202,8 @@ def test_a_study_becomes_a_finding_of_its_own_figures() -> None:
         (q.speed_up(Interval(estimate=80.1, low=60.0, high=100)), "80.1× (60.0–100)"),
         (q.plural(1, "case"), "1 case"),
         (q.listing(["a", "b", "c"]), "a, b and c"),
-        (particulars.facts({"graphs": 1, "graph_breaks": {}}), "graphs 1; graph breaks none"),
-        (particulars.cell("self_cpu_s", 0.002), "2.00 ms"),
+        (formatting.facts({"graphs": 1, "graph_breaks": {}}), "graphs 1; graph breaks none"),
+        (formatting.cell("self_cpu_s", 0.002), "2.00 ms"),
     ],
 )
 def test_quantities_have_units_and_few_digits(written: str, expected: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torchmodes.report.quantities import plural, size
+from torchmodes.report.formatting import plural, size
 
 _READINGS_SHOWN = 3
 _VERSIONS = "versions"

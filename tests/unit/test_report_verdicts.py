@@ -1,4 +1,4 @@
-"""Verdicts among all cases of a run, machines told apart, and the advice made of them."""
+"""Verdicts among all cases of a run, machines told apart, and the recommendation made of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import copy
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 
-from torchmodes.report import words
-from torchmodes.report.advice import advise, distinguishable, group_cases, picks
-from torchmodes.report.conditions import conditions, machine_of, short_names
+from torchmodes.report import sentences
 from torchmodes.report.data import make_report_data
-from torchmodes.report.judging import judge
+from torchmodes.report.environments import conditions, machine_of, short_names
 from torchmodes.report.problems import problems
+from torchmodes.report.recommendation import best_cases, distinguishable, group_cases, recommend
+from torchmodes.report.verdicts import judge
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 INFERENCE = "inference/cpu/resnet50/{}/fp32-b{}"
@@ -60,7 +60,7 @@ def test_a_mode_that_did_nothing_competes_no_more_than_one_that_failed() -> None
     )
     assert not any(case.competes for case in judged)
     (group,) = group_cases(judged)
-    assert advise(group).answer == "alone"
+    assert recommend(group).answer == "alone"
 
 
 def test_a_case_on_a_slowed_machine_is_flagged_against_its_own_group() -> None:
@@ -95,13 +95,17 @@ def test_what_was_measured_beside_other_programs_is_not_shipped_and_is_no_pick()
     busy = make_record(CASE.format("fx"), speed_up=80.0, prepare_s=1e-9)
     records = [make_record(CASE.format("eager"), seed=2), busy.model_copy(update=BUSY)]
     judged = judge(records)
-    advice = advise(*group_cases(judged))
-    assert advice.answer == "unresolved"
-    assert words.reason(advice).endswith(
+    recommendation = recommend(*group_cases(judged))
+    assert recommendation.answer == "unresolved"
+    assert sentences.reason(recommendation).endswith(
         "Other programs kept 1.0 of 2 cores busy."
         " Stop them; then delete this record and run snakemake again."
     )
-    assert {pick.case.name for pick in picks([advice]) if pick.aim != "memory"} == {"eager"}
+    assert {
+        best_case.case.name
+        for best_case in best_cases([recommendation])
+        if best_case.aim != "memory"
+    } == {"eager"}
     (problem,) = problems(make_report_data(records))
     assert (problem.kind, problem.reason) == ("unresolved", BUSY["no_verdict"])
     assert problem.remedy == BUSY["remedy"]
@@ -109,8 +113,8 @@ def test_what_was_measured_beside_other_programs_is_not_shipped_and_is_no_pick()
 
 def test_a_busy_eager_case_is_told_and_its_latency_is_no_pick() -> None:
     records = [make_record(CASE.format("eager")).model_copy(update=BUSY)]
-    advice = advise(*group_cases(judge(records)))
-    assert [pick.aim for pick in picks([advice])] == ["memory"]
+    recommendation = recommend(*group_cases(judge(records)))
+    assert [best_case.aim for best_case in best_cases([recommendation])] == ["memory"]
     assert [problem.reason for problem in problems(make_report_data(records))] == [
         BUSY["no_verdict"]
     ]
@@ -128,7 +132,7 @@ def test_the_same_case_on_two_machines_is_two_groups() -> None:
     records = [
         make_record(CASE.format("fx"), environment=e) for e in (ENVIRONMENT, other_machine())
     ]
-    assert [str(group.subject.machine).split()[0] for group in group_cases(judge(records))] == [
+    assert [str(group.deployment.machine).split()[0] for group in group_cases(judge(records))] == [
         "bench-1",
         "bench-2",
     ]
@@ -155,29 +159,29 @@ def test_conditions_that_differ_are_told_apart_from_readings_that_always_vary() 
     assert not found["machine.load_at_start"].differs
 
 
-def advice_of(**speed_ups: float):
+def recommendation_of(**speed_ups: float):
     records = [
         make_record(CASE.format(mode), speed_up=speed_up, blocks=150, seed=seed)
         for seed, (mode, speed_up) in enumerate(speed_ups.items())
     ]
     (group,) = group_cases(judge(records))
-    return advise(group)
+    return recommend(group)
 
 
 def test_the_fastest_is_shipped_and_the_second_is_the_runner_up() -> None:
-    advice = advice_of(eager=1.0, a=1.1, b=1.3, c=0.9)
-    assert advice.answer == "faster"
-    assert advice.best is not None
-    assert advice.runner_up is not None
-    assert (advice.best.name, advice.runner_up.name) == ("b", "a")
-    assert distinguishable(advice.best, advice.runner_up)
+    recommendation = recommendation_of(eager=1.0, a=1.1, b=1.3, c=0.9)
+    assert recommendation.answer == "faster"
+    assert recommendation.best is not None
+    assert recommendation.runner_up is not None
+    assert (recommendation.best.name, recommendation.runner_up.name) == ("b", "a")
+    assert distinguishable(recommendation.best, recommendation.runner_up)
 
 
 def test_eager_is_shipped_where_nothing_beats_the_floor() -> None:
-    advice = advice_of(eager=1.0, a=1.0, b=0.9)
-    assert advice.answer == "eager"
-    assert advice.shipped is not None
-    assert advice.shipped.name == "eager"
+    recommendation = recommendation_of(eager=1.0, a=1.0, b=0.9)
+    assert recommendation.answer == "eager"
+    assert recommendation.shipped is not None
+    assert recommendation.shipped.name == "eager"
 
 
 def test_the_best_in_full_precision_is_named_beside_a_lower_one() -> None:
@@ -186,10 +190,10 @@ def test_the_best_in_full_precision_is_named_beside_a_lower_one() -> None:
         make_record(INFERENCE.format("inductor", 1), speed_up=1.2),
     ]
     (group,) = group_cases(judge(records))
-    advice = advise(group)
-    assert advice.best is not None
-    assert advice.best_fp32 is not None
-    assert (advice.best.name, advice.best_fp32.name) == ("int8 int8", "inductor")
+    recommendation = recommend(group)
+    assert recommendation.best is not None
+    assert recommendation.best_fp32 is not None
+    assert (recommendation.best.name, recommendation.best_fp32.name) == ("int8 int8", "inductor")
 
 
 def test_an_unresolved_case_that_may_be_faster_is_kept_open() -> None:
@@ -198,7 +202,7 @@ def test_an_unresolved_case_that_may_be_faster_is_kept_open() -> None:
         make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, blocks=12),
     ]
     (group,) = group_cases(judge(records))
-    assert [case.name for case in advise(group).open_cases] == ["wide"]
+    assert [case.name for case in recommend(group).open_cases] == ["wide"]
 
 
 def test_picks_look_across_batch_sizes() -> None:
@@ -208,7 +212,10 @@ def test_picks_look_across_batch_sizes() -> None:
         make_record(INFERENCE.format("eager", 8), baseline_s=0.40, first_call_s=0.01),
         make_record(INFERENCE.format("inductor", 8), baseline_s=0.40, speed_up=1.2),
     ]
-    found = {pick.aim: pick.case for pick in picks([*map(advise, group_cases(judge(records)))])}
+    found = {
+        best_case.aim: best_case.case
+        for best_case in best_cases([*map(recommend, group_cases(judge(records)))])
+    }
     told = {aim: (case.name, case.case.batch_size) for aim, case in found.items()}
     assert told == {
         "latency": ("inductor", 1),

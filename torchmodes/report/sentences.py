@@ -7,11 +7,12 @@ swap. Nothing is said that no record holds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from torchmodes.report.advice import Advice, Group, Pick, distinguishable, statistics_of
-from torchmodes.report.judging import Judged, Subject
-from torchmodes.report.quantities import (
+from torchmodes.profiling.reading import CaseProfile
+from torchmodes.report.figures import FigureEntry
+from torchmodes.report.formatting import (
     NOTHING,
     call_range,
     calls,
@@ -22,10 +23,20 @@ from torchmodes.report.quantities import (
     plural,
     rate,
     ratio,
+    ratio_digits,
     ratio_range,
     size,
     speed_up,
+    spoken,
 )
+from torchmodes.report.recommendation import (
+    BestCase,
+    Group,
+    ModeRecommendation,
+    distinguishable,
+    statistics_of,
+)
+from torchmodes.report.verdicts import Deployment, JudgedRecord
 
 SIGNS = {"faster": "▲", "slower": "▼", "same": "=", "unresolved": "?"}
 """A sign beside each verdict, so that colour is not the only one."""
@@ -38,12 +49,12 @@ AIMS = {
 }
 
 
-def headline(advice: Advice) -> str:
+def headline(recommendation: ModeRecommendation) -> str:
     """Return the answer for one group in a few words."""
-    match advice.answer:
+    match recommendation.answer:
         case "faster":
-            assert advice.best is not None
-            return f"Ship {advice.best.name}"
+            assert recommendation.best is not None
+            return f"Ship {recommendation.best.name}"
         case "eager":
             return "Eager is fine"
         case "unresolved":
@@ -54,13 +65,13 @@ def headline(advice: Advice) -> str:
             return "No result"
 
 
-def reason(advice: Advice) -> str:
+def reason(recommendation: ModeRecommendation) -> str:
     """Return why that is the answer, in one or two sentences."""
-    group = advice.group
-    match advice.answer:
+    group = recommendation.group
+    match recommendation.answer:
         case "faster":
-            assert advice.best is not None
-            return f"{_gain(advice.best)} {evidence(advice.best)}"
+            assert recommendation.best is not None
+            return f"{_gain(recommendation.best)} {evidence(recommendation.best)}"
         case "eager":
             return (
                 f"No mode is faster by more than the {percent(group.margin)} that count here."
@@ -81,7 +92,7 @@ def reason(advice: Advice) -> str:
             return f"Of {plural(len(group.cases), 'case')}, {_others(group, 'none ran')}."
 
 
-def evidence(judged: Judged) -> str:
+def evidence(judged: JudgedRecord) -> str:
     """State what the speed-up of a case rests on, beside the number itself."""
     return (
         f"{_side_by_side(judged)} Measured alternately,"
@@ -89,9 +100,9 @@ def evidence(judged: Judged) -> str:
     )
 
 
-def runner_up(advice: Advice) -> str | None:
+def runner_up(recommendation: ModeRecommendation) -> str | None:
     """Say which mode comes second, whether the run can tell the two apart, and what it saves."""
-    best, second = advice.best, advice.runner_up
+    best, second = recommendation.best, recommendation.runner_up
     if best is None or second is None:
         return None
     apart = (
@@ -105,21 +116,24 @@ def runner_up(advice: Advice) -> str | None:
     return said
 
 
-def best_fp32(advice: Advice) -> str | None:
+def best_fp32(recommendation: ModeRecommendation) -> str | None:
     """Name the fastest mode in full precision where the answer has another one."""
-    if advice.best_fp32 is None:
+    if recommendation.best_fp32 is None:
         return None
-    return f"{advice.best_fp32.name}, {_speed_up(advice.best_fp32)}"
+    return f"{recommendation.best_fp32.name}, {_speed_up(recommendation.best_fp32)}"
 
 
-def still_open(advice: Advice) -> str | None:
+def still_open(recommendation: ModeRecommendation) -> str | None:
     """Name the unresolved modes that may be faster than what is advised."""
-    if advice.answer != "faster" or not advice.open_cases:
+    if recommendation.answer != "faster" or not recommendation.open_cases:
         return None
     return (
         "Not ruled out, because unresolved: "
         + listing(
-            [f"{c.name} ({ratio_range(statistics_of(c).speed_up)})" for c in advice.open_cases]
+            [
+                f"{c.name} ({ratio_range(statistics_of(c).speed_up)})"
+                for c in recommendation.open_cases
+            ]
         )
         + "."
     )
@@ -137,7 +151,7 @@ def noise(group: Group) -> str:
     )
 
 
-def latency(judged: Judged) -> str:
+def latency(judged: JudgedRecord) -> str:
     """State the latency beside the baseline's, which was measured alternately."""
     statistics = statistics_of(judged)
     own = f"{duration(statistics.candidate.median_s)} a {call(judged.case.task)}"
@@ -146,7 +160,7 @@ def latency(judged: Judged) -> str:
     return f"{own}, eager beside it {duration(statistics.baseline.median_s)}"
 
 
-def cold_start(judged: Judged) -> str:
+def cold_start(judged: JudgedRecord) -> str:
     """State the seconds until the first call has returned, eager's beside them."""
     cost = judged.record.cost
     if cost is None or judged.cold_s is None:
@@ -158,7 +172,7 @@ def cold_start(judged: Judged) -> str:
     return f"{said} until the first {call(judged.case.task)} is done, eager {eager}"
 
 
-def memory(judged: Judged) -> str:
+def memory(judged: JudgedRecord) -> str:
     """State the peak memory, and what compilers took beside it."""
     cost = judged.record.cost
     if cost is None or judged.memory_bytes is None:
@@ -170,7 +184,7 @@ def memory(judged: Judged) -> str:
     return said
 
 
-def break_even(judged: Judged) -> str:
+def break_even(judged: JudgedRecord) -> str:
     """Say after how many calls the start is paid back; never where nothing is gained."""
     if judged.case.is_baseline or not judged.measured:
         return NOTHING
@@ -186,7 +200,7 @@ def break_even(judged: Judged) -> str:
     return f"{calls(even.estimate)} {call(judged.case.task)}s ({call_range(even)})"
 
 
-def numerics(judged: Judged) -> str:
+def numerics(judged: JudgedRecord) -> str:
     """State how far the output is from the baseline's, and how far it may be."""
     found = judged.record.numerics
     if found is None:
@@ -204,7 +218,7 @@ def numerics(judged: Judged) -> str:
     )
 
 
-def verdict(judged: Judged) -> str:
+def verdict(judged: JudgedRecord) -> str:
     """Return the status of a case, or its verdict where it is ok."""
     if judged.record.status != "ok":
         return judged.record.status
@@ -213,8 +227,15 @@ def verdict(judged: Judged) -> str:
     return judged.verdict or "no verdict"
 
 
-def pick(found: Pick) -> tuple[str, str, str]:
-    """Return the title, the case and the value of a pick."""
+def result(judged: JudgedRecord) -> str:
+    """Return how a case came out with its sign, and its own verdict where that does not stand."""
+    how = verdict(judged)
+    said = f"{SIGNS[how]} {how}" if how in SIGNS else how
+    return f"{said} (alone: {judged.record.verdict})" if judged.withdrawn else said
+
+
+def best_case(found: BestCase) -> tuple[str, str, str]:
+    """Return the title, the case and the value of a best case."""
     judged = found.case
     values = {
         "latency": f"{duration(found.value)} a {call(judged.case.task)}",
@@ -225,7 +246,7 @@ def pick(found: Pick) -> tuple[str, str, str]:
     return AIMS[found.aim], f"{judged.name}, batch {judged.case.batch_size:,}", values[found.aim]
 
 
-def warnings(judged: Judged) -> list[str]:
+def warnings(judged: JudgedRecord) -> list[str]:
     """Return every reason to trust a case's figures less, the run's own included."""
     found = list(judged.record.warnings)
     if judged.slowed_by is not None:
@@ -236,7 +257,7 @@ def warnings(judged: Judged) -> list[str]:
     return found
 
 
-def without_verdict(cases: Sequence[Judged]) -> str | None:
+def without_verdict(cases: Sequence[JudgedRecord]) -> str | None:
     """Say which cases got no verdict though they were measured, why, and what to do."""
     found = [judged for judged in cases if judged.no_verdict is not None]
     if not found:
@@ -246,7 +267,7 @@ def without_verdict(cases: Sequence[Judged]) -> str | None:
     )
 
 
-def counts(cases: Sequence[Judged], *, unreadable: int = 0) -> str:
+def counts(cases: Sequence[JudgedRecord], *, unreadable: int = 0) -> str:
     """Say how many cases there are and how they ended: ``6 cases: 5 ok, 1 failed``."""
     found = Counter(judged.record.status for judged in cases) + Counter(unreadable=unreadable)
     order = ("ok", "wrong", "failed", "unreadable", "unsupported")
@@ -254,9 +275,15 @@ def counts(cases: Sequence[Judged], *, unreadable: int = 0) -> str:
     return f"{plural(found.total(), 'case')}: {ended}" if ended else "No case was benchmarked"
 
 
-def subject(found: Subject) -> str:
-    """Name a subject: ``house_price · training · cpu``."""
+def deployment(found: Deployment) -> str:
+    """Name a deployment: ``house_price · training · cpu``."""
     return f"{found.model} · {found.task} · {found.device}"
+
+
+def group(found: Group, *, several: bool) -> str:
+    """Name a group, and its machine among several."""
+    where = f" on {found.deployment.machine}" if several else ""
+    return f"{deployment(found.deployment)} · batch {found.batch_size:,}{where}"
 
 
 def call(task: str) -> str:
@@ -264,8 +291,11 @@ def call(task: str) -> str:
     return "step" if task == "training" else "call"
 
 
-def figure_label(name: str, title: str, cases: Sequence[Judged]) -> str:
+def figure_label(entry: FigureEntry, cases: Sequence[JudgedRecord]) -> str:
     """Describe a figure for those who do not see it."""
+    name, title = entry.name, entry.title
+    if entry.category == "Why":
+        return f"{title}. The files beside each trace hold its figures."
     if name == "speed_up":
         told = "; ".join(f"{c.name} {_speed_up(c)}, {verdict(c)}" for c in cases if c.measured)
         return f"{title}: {told}."
@@ -279,7 +309,40 @@ def figure_label(name: str, title: str, cases: Sequence[Judged]) -> str:
     return f"{title}. The tables of this page hold its figures."
 
 
-def _gain(judged: Judged) -> str:
+def profiled(profile: CaseProfile) -> str:
+    """Say how a profile ended, how much the profiler slowed the step, and what is missing."""
+    summary = profile.summary
+    if summary.get("status", "ok") != "ok":
+        return f"Not profiled: {summary['status']}. {summary.get('reason') or ''}".strip()
+    told = []
+    slowed, plain = summary.get("profiled_step_s"), summary.get("unprofiled_step_s")
+    if slowed and plain:
+        told.append(
+            f"A profiled step took {duration(slowed)},"
+            f" {ratio_digits(slowed / plain)} times as long as one without the profiler."
+        )
+    if faults := summary.get("faults"):
+        missing = [f"{spoken(part)} ({reason})" for part, reason in faults.items()]
+        told.append(f"Missing in it: {'; '.join(missing)}.")
+    return " ".join(told)
+
+
+def peak_memory(profile: CaseProfile) -> str:
+    """Say what the operators of a step hold at their peak, and what that is made of."""
+    peak = profile.summary.get("memory_peak_bytes")
+    if not peak:
+        return ""
+    held = [f"{size(count)} of {spoken(name)}" for name, count in peak.items()]
+    return f"At its peak a step holds {size(sum(peak.values()))}: {listing(held)}."
+
+
+def threshold(tried: Mapping[str, Any]) -> str:
+    """Write the bound that a recommendation's figure crosses: a share, or a duration."""
+    bound = tried["threshold"]
+    return duration(bound) if tried["finding"] == "short kernels" else percent(bound)
+
+
+def _gain(judged: JudgedRecord) -> str:
     interval = statistics_of(judged).speed_up
     return (
         f"{judged.name} is {ratio(interval.estimate)} as fast as eager,"
@@ -287,7 +350,7 @@ def _gain(judged: Judged) -> str:
     )
 
 
-def _side_by_side(judged: Judged) -> str:
+def _side_by_side(judged: JudgedRecord) -> str:
     statistics, per = statistics_of(judged), call(judged.case.task)
     return (
         f"One {per} takes {duration(statistics.candidate.median_s)}"
@@ -295,7 +358,7 @@ def _side_by_side(judged: Judged) -> str:
     )
 
 
-def _doubt(judged: Judged) -> str:
+def _doubt(judged: JudgedRecord) -> str:
     """Say why a case has no verdict and what to do, as two sentences."""
     assert judged.no_verdict is not None
     return " ".join(
@@ -303,24 +366,24 @@ def _doubt(judged: Judged) -> str:
     )
 
 
-def _no_floor(baseline: Judged | None) -> str:
+def _no_floor(baseline: JudgedRecord | None) -> str:
     if baseline is None:
         return "has no result"
     too_noisy = statistics_of(baseline).speed_up.says_nothing
     return "is too noisy" if too_noisy else "has too few blocks for an interval"
 
 
-def _speed_up(judged: Judged) -> str:
+def _speed_up(judged: JudgedRecord) -> str:
     return speed_up(statistics_of(judged).speed_up)
 
 
-def _each(cases: Sequence[Judged]) -> str:
+def _each(cases: Sequence[JudgedRecord]) -> str:
     """Name every competitor with its verdict and speed-up."""
     told = [f"{c.name} {_is(c)}, {_speed_up(c)}" for c in cases]
     return "; ".join(told) + "."
 
 
-def _is(judged: Judged) -> str:
+def _is(judged: JudgedRecord) -> str:
     return {"same": "is the same", "unresolved": "is unresolved"}.get(
         verdict(judged), f"is {verdict(judged)}"
     )

@@ -1,0 +1,31 @@
+"""What the pages of studies share: what one tells, and the names of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torchmodes.planning.cases import Case
+from torchmodes.results.records import Interval
+
+ROW = 0.36
+"""Inches of a row."""
+
+Told = tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]
+"""What a study found: a text, and a table's heads and rows."""
+
+
+@dataclass(frozen=True)
+class RowName:
+    """The name of a row."""
+
+    name: str
+
+
+def case_name(case: Case, *, mode: str | None = None) -> str:
+    """Name a case, or what stands for its mode, in one line."""
+    return f"{case.model} {case.task} b{case.batch_size} · {mode or case.mode}"
+
+
+def says_something(speed_up: Interval | None) -> bool:
+    """Tell whether there is a speed-up whose interval says something."""
+    return speed_up is not None and not speed_up.says_nothing
