@@ -21,7 +21,7 @@ from trace_factory import event, operator, step, trace_of
 
 from torchmodes.profiling.chrome import parse_trace, read_trace
 from torchmodes.profiling.diff import diff_profiles
-from torchmodes.profiling.files import OVERVIEW, TABLES, TRACE, start_empty
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TABLES, TRACE, start_empty
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import overview

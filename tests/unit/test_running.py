@@ -151,7 +151,7 @@ def test_the_speed_up_is_that_of_the_counted_blocks() -> None:
 
 def test_a_stop_is_told_with_its_length_and_what_it_cost() -> None:
     stopped = sampled(stop_at_call=200, stop_s=20.0)
-    parts = assess(
+    result = assess(
         parse_case("inference/cpu/m/fast/fp32-b1"),
         stopped,
         minimum_effect=0.01,
@@ -160,9 +160,9 @@ def test_a_stop_is_told_with_its_length_and_what_it_cost() -> None:
         load=Load(own=1.0, others=0.0, stolen=0.0, cores=2.0),
         threads=1,
     )
-    assert parts["stopped_s"] == pytest.approx(20, abs=0.1)
-    assert parts["verdict"] == "faster"
-    (told,) = (warning for warning in parts["warnings"] if "stopped for" in warning)
+    assert result.run.stopped_s == pytest.approx(20, abs=0.1)
+    assert result.verdict == "faster"
+    (told,) = (warning for warning in result.warnings if "stopped for" in warning)
     assert told.startswith("the process was stopped for 20 s (a suspended machine, a stop signal)")
     assert told.endswith(
         f"of {len(stopped.samples.blocks)} blocks 1 in which it was are not counted"
