@@ -292,7 +292,7 @@ def test_a_name_whose_holder_takes_no_client_costs_a_moment_and_is_told(
 ) -> None:
     preload = [module("")]
     monkeypatch.setattr("torchmodes.processes.forkserver.CONNECT_LIMIT_S", 0.3)
-    name = b"\0torchmodes-squatted-" + preload[0].encode()
+    name = f"\0torchmodes-squatted-{preload[0]}-{os.getpid()}".encode()
     monkeypatch.setattr(Service, "name", lambda self: name)
     squatter, waiting = squat(name, clients=1)
     try:
@@ -310,7 +310,7 @@ def test_a_server_of_another_user_is_told_nothing(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     preload = [module("")]
-    name = b"\0torchmodes-of-another-" + preload[0].encode()
+    name = f"\0torchmodes-of-another-{preload[0]}-{os.getpid()}".encode()
     monkeypatch.setattr(Service, "name", lambda self: name)
     code = (
         "import os, socket, sys; s = socket.socket(socket.AF_UNIX); name = sys.stdin.buffer.read();"
@@ -336,7 +336,7 @@ def test_another_user_who_connects_is_told_nothing(
     run: Run, module: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preload = [module("")]
-    name = b"\0torchmodes-connected-" + preload[0].encode()
+    name = f"\0torchmodes-connected-{preload[0]}-{os.getpid()}".encode()
     monkeypatch.setattr(Service, "name", lambda self: name)
     assert run("echo", start="fork", preload=preload).kind == "returned"
     code = (
