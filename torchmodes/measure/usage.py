@@ -1,0 +1,96 @@
+"""What the system did for each side's calls: page faults, time in the kernel, lost turns.
+
+Whether an allocator gives memory back after each call and fetches it again at the next is decided
+once a process, by what it happened to allocate before; glibc's then costs more than most modes gain
+(docs/gotchas.md). These counters tell such a process from another.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+if sys.platform != "win32":
+    import resource
+
+
+class Counters(NamedTuple):
+    """Of this process and all its threads so far, by getrusage(2)."""
+
+    minor_faults: int
+    involuntary_switches: int
+    user_s: float
+    system_s: float
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the calls of one side took, on average.
+
+    Attributes
+    ----------
+    minor_faults : float
+        Pages a call that the system had to hand out: memory that was given back before.
+    involuntary_switches : float
+        How often a call lost a processor that it had use for.
+    system_share : float or None
+        Of the processor time, spent in the kernel; None where too little was used to tell.
+    """
+
+    minor_faults: float
+    involuntary_switches: float
+    system_share: float | None
+
+
+def read_counters() -> Counters | None:
+    """Read the counters; None on a system that has none."""
+    if sys.platform == "win32":
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return Counters(used.ru_minflt, used.ru_nivcsw, used.ru_utime, used.ru_stime)
+
+
+class UsageMeter:
+    """Adds up what the calls of one side used.
+
+    Parameters
+    ----------
+    read : callable
+        Reads the counters; a microsecond, outside of what is timed.
+    """
+
+    LEAST_CPU_S = 0.1
+    """Processor time comes in ticks of up to ten milliseconds: a share of less says nothing."""
+
+    def __init__(self, read: Callable[[], Counters | None] = read_counters) -> None:
+        self._read = read
+        self._before: Counters | None = None
+        self._sums = Counters(0, 0, 0.0, 0.0)
+        self._calls = 0
+
+    def begin(self) -> None:
+        """Note where the counters stand before some calls."""
+        self._before = self._read()
+
+    def end(self, calls: int) -> None:
+        """Add what so many calls used since."""
+        after = self._read()
+        if self._before is None or after is None:
+            return
+        self._calls += calls
+        used = (late - early for late, early in zip(after, self._before, strict=True))
+        self._sums = Counters(*(sum(both) for both in zip(self._sums, used, strict=True)))
+
+    @property
+    def usage(self) -> Usage | None:
+        """What a call used; None without a counter or a call."""
+        if not self._calls:
+            return None
+        sums, cpu_s = self._sums, self._sums.user_s + self._sums.system_s
+        return Usage(
+            minor_faults=sums.minor_faults / self._calls,
+            involuntary_switches=sums.involuntary_switches / self._calls,
+            system_share=sums.system_s / cpu_s if cpu_s >= self.LEAST_CPU_S else None,
+        )
