@@ -67,7 +67,8 @@ class UsageMeter:
     def __init__(self, read: Callable[[], Counters | None] = read_counters) -> None:
         self._read = read
         self._before: Counters | None = None
-        self._sums = Counters(0, 0, 0.0, 0.0)
+        self._faults = self._switches = 0
+        self._user_s = self._system_s = 0.0
         self._calls = 0
 
     def begin(self) -> None:
@@ -79,18 +80,21 @@ class UsageMeter:
         after = self._read()
         if self._before is None or after is None:
             return
+        before = self._before
         self._calls += calls
-        used = (late - early for late, early in zip(after, self._before, strict=True))
-        self._sums = Counters(*(sum(both) for both in zip(self._sums, used, strict=True)))
+        self._faults += after.minor_faults - before.minor_faults
+        self._switches += after.involuntary_switches - before.involuntary_switches
+        self._user_s += after.user_s - before.user_s
+        self._system_s += after.system_s - before.system_s
 
     @property
     def usage(self) -> Usage | None:
         """What a call used; None without a counter or a call."""
         if not self._calls:
             return None
-        sums, cpu_s = self._sums, self._sums.user_s + self._sums.system_s
+        cpu_s = self._user_s + self._system_s
         return Usage(
-            minor_faults=sums.minor_faults / self._calls,
-            involuntary_switches=sums.involuntary_switches / self._calls,
-            system_share=sums.system_s / cpu_s if cpu_s >= self.LEAST_CPU_S else None,
+            minor_faults=self._faults / self._calls,
+            involuntary_switches=self._switches / self._calls,
+            system_share=self._system_s / cpu_s if cpu_s >= self.LEAST_CPU_S else None,
         )
