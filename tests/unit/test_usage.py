@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from torchmodes.measure.usage import Counters, UsageMeter
+from torchmodes.measure.usage import Counters, UsageMeter, churn
+from torchmodes.results.records import Usage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no getrusage")
 
@@ -60,3 +61,23 @@ def test_without_counters_or_calls_nothing_is_told(read):
     meter.begin()
     meter.end(1)
     assert (meter.usage is None) is (read() is None)
+
+
+@pytest.mark.parametrize(
+    ("usage", "warned"),
+    [
+        (Usage(minor_faults=992, involuntary_switches=0, system_share=0.31), True),
+        (Usage(minor_faults=992, involuntary_switches=0, system_share=None), True),
+        (Usage(minor_faults=992, involuntary_switches=0, system_share=0.01), False),
+        (Usage(minor_faults=3, involuntary_switches=9, system_share=0.31), False),
+        (None, False),
+    ],
+)
+def test_a_side_that_fetches_its_memory_at_every_call_is_warned_of(usage, warned):
+    assert bool(churn("eager", usage)) is warned
+
+
+def test_the_warning_says_how_much_and_where_to_read_on():
+    (said,) = churn("eager", Usage(minor_faults=992.4, involuntary_switches=0, system_share=0.31))
+    assert said.startswith("eager gives memory back and fetches it again: 992 page faults a call")
+    assert said.endswith("(31% of its time); docs/gotchas.md says what ends it")

@@ -32,6 +32,7 @@ from torchmodes.measure.process_state import ProcessState, changes, process_stat
 from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.spot_checks import SpotChecks
+from torchmodes.measure.usage import UsageMeter, churn
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
 from torchmodes.planning.job import Job
 from torchmodes.processes import processes
@@ -67,6 +68,8 @@ class ContextClock:
     ----------
     calls
         How often each workload was called.
+    usage
+        What those calls took of the system, by call.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class ContextClock:
         self._clock, self._fresh, self.checks = clock, fresh, checks
         self._workloads = {workload.call: workload for workload in workloads}
         self.calls = Counter[Call]()
+        self.usage = {workload.call: UsageMeter() for workload in workloads}
 
     def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; see `torchmodes.measure.clock.Clock`."""
@@ -90,8 +94,11 @@ class ContextClock:
         if self._fresh is not None:
             feed(workload, self._fresh)
         self.calls[call] += calls
+        meter = self.usage[call]
         with workload.context():
+            meter.begin()
             timing = self._clock.time(call, calls, events=events)
+            meter.end(calls)
         if self.checks is not None:
             self.checks.look(call, timing.output)
         return replace(timing, output=None)
@@ -263,6 +270,9 @@ def _sample(
         load=load,
         threads=job.threads,
     )
+    result.usage = clock.usage[candidate.workload.call].usage
+    result.baseline_usage = clock.usage[baseline.workload.call].usage
+    result.warnings += churn("eager", result.baseline_usage) + churn("the mode", result.usage)
     if gpu_at_rest is not None and gpu_before is not None and gpu_after is not None:
         result.gpu = Gpu(before=gpu_before, after=gpu_after)
         result.warnings += _throttling(gpu_at_rest, gpu_before, gpu_after, seconds)

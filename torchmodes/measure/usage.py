@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from torchmodes.results.records import Usage
 
 if sys.platform != "win32":
     import resource
@@ -23,25 +24,6 @@ class Counters(NamedTuple):
     involuntary_switches: int
     user_s: float
     system_s: float
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What the calls of one side took, on average.
-
-    Attributes
-    ----------
-    minor_faults : float
-        Pages a call that the system had to hand out: memory that was given back before.
-    involuntary_switches : float
-        How often a call lost a processor that it had use for.
-    system_share : float or None
-        Of the processor time, spent in the kernel; None where too little was used to tell.
-    """
-
-    minor_faults: float
-    involuntary_switches: float
-    system_share: float | None
 
 
 def read_counters() -> Counters | None:
@@ -98,3 +80,20 @@ class UsageMeter:
             involuntary_switches=self._switches / self._calls,
             system_share=self._system_s / cpu_s if cpu_s >= self.LEAST_CPU_S else None,
         )
+
+
+MANY_FAULTS = 100
+"""Pages a call. 992 of them cost 2.8 ms of a call that takes 1.7 without (docs/gotchas.md)."""
+MUCH_SYSTEM_TIME = 0.05
+
+
+def churn(side: str, usage: Usage | None) -> list[str]:
+    """Warn of a side whose memory is given back and fetched again at every call."""
+    if usage is None or usage.minor_faults < MANY_FAULTS:
+        return []
+    if usage.system_share is not None and usage.system_share < MUCH_SYSTEM_TIME:
+        return []
+    share = "" if usage.system_share is None else f" ({usage.system_share:.0%} of its time)"
+    faults = f"{usage.minor_faults:,.0f} page faults a call{share}"
+    remedy = "docs/gotchas.md says what ends it"
+    return [f"{side} gives memory back and fetches it again: {faults}; {remedy}"]

@@ -30,6 +30,7 @@ from torchmodes.results.records import (
     Run,
     Samples,
     Statistics,
+    Usage,
     Warmup,
 )
 from torchmodes.results.writing import write_atomically
@@ -157,6 +158,8 @@ COLUMNS: tuple[TableColumn, ...] = (
         lambda record: record.energy,
         names=_without("joules", "seconds", "source", "reason", "calls", "items"),
     ),
+    *_fields(Usage, lambda record: record.usage),
+    *_fields(Usage, lambda record: record.baseline_usage, prefix="baseline_"),
     *_fields(
         Warmup,
         lambda record: record.warmup,

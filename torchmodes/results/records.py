@@ -294,6 +294,20 @@ class Energy(Part):
     joules_per_item: float | None
 
 
+class Usage(Part):
+    """What the calls of one side took of the system, on average."""
+
+    minor_faults: NotNegative = Field(
+        description="pages a call that the system handed out: memory given back before"
+    )
+    involuntary_switches: NotNegative = Field(
+        description="how often a call lost a processor that it had use for"
+    )
+    system_share: float | None = Field(
+        ge=0, le=1, description="of its processor time, spent in the kernel"
+    )
+
+
 class Failure(Part):
     """What went wrong in the measuring process."""
 
@@ -392,6 +406,8 @@ class Findings(Filled):
     samples: Samples | None = None
     statistics: Statistics | None = None
     numerics: Numerics | None = None
+    usage: Usage | None = None
+    baseline_usage: Usage | None = None
     cost: Cost | None = None
     energy: Energy | None = None
     facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
