@@ -17,8 +17,7 @@ from typing import Any, Literal
 from torchmodes.machine.devices import cuda_device_count
 from torchmodes.machine.machine import container, host_name
 from torchmodes.planning.imports import preloadable
-from torchmodes.processes.folders import private_folder
-from torchmodes.processes.keeper import PLACES
+from torchmodes.processes.folders import PLACES, private_folder
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.reading import CorruptFile, Result, read_json

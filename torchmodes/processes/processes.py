@@ -1,4 +1,4 @@
-"""Processes: does this one live, who descends from it, what memory has it, and how to end them.
+"""Processes: does this one live, who descends from it, what memory has it, how do they end.
 
 Linux answers these questions at once and cheaply, through /proc, pidfd and prctl. Elsewhere psutil
 answers them by looking at every process: right as well, but slower.
@@ -9,18 +9,25 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import re
 import resource
+import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
 LINUX = sys.platform == "linux"
+UNNOTICED_S = 0.02  # how often to ask whether a process has ended that the system does not tell of
 UNKILLABLE_AFTER_S = 10.0  # what outlives SIGKILL for so long hangs in the kernel
 
 # prctl(2)
@@ -28,61 +35,47 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-# --- Who it is, and whether it lives ---------------------------------------------------------
+# --- Whether it lives ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Process:
-    """A process for good: its number alone may be given to another one later.
-
-    `started` is in clock ticks since boot on Linux (its wall clock may be set meanwhile), elsewhere
-    in seconds since the epoch.
-    """
-
-    pid: int
-    started: float
-
-
-def identify(pid: int) -> Process | None:
-    """Identify a living process; None where there is none (a zombie does not live)."""
-    if LINUX:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_bytes()
-        except OSError:
-            return None
-        # Fields 3 (state) and 22 (start time) of proc(5); the name in field 2 may hold anything.
-        fields = stat[stat.rindex(b")") + 2 :].split()
-        return None if fields[0] in (b"Z", b"X") else Process(pid, float(fields[19]))
+def ended(process: psutil.Process) -> bool:
+    """Tell whether a process has ended: a zombie has, and another one may have its number now."""
     try:
-        process = psutil.Process(pid)
-        zombie = process.status() == psutil.STATUS_ZOMBIE
-        return None if zombie else Process(pid, process.create_time())
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return None
+        return True
 
 
-class Watch:
-    """Notices the end of a process.
+def reap() -> Iterator[tuple[int, int]]:
+    """Wait for the children that have ended, or they would stay as zombies.
 
-    `descriptor` becomes readable at that moment where the kernel offers it (Linux's pidfd);
-    elsewhere it is None, and `ended` has to be asked again and again.
+    Yields
+    ------
+    int, int
+        Number of the process and its status, as from ``wait``.
     """
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.descriptor = open_pidfd(process.pid)
-
-    def ended(self) -> bool:
-        """Tell whether the process has ended."""
-        return identify(self.process.pid) != self.process
+    with suppress(ChildProcessError):  # there is none
+        while (child := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            yield child
 
 
 def open_pidfd(pid: int) -> int | None:
     """Open a descriptor that becomes readable when the process ends; None if there is no such."""
     try:
         return os.pidfd_open(pid) if LINUX else None
-    except OSError:  # ended already, or the kernel or a sandbox has no pidfd: `ended` will tell
+    except OSError:  # ended already, or the kernel or a sandbox has no pidfd
         return None
+
+
+def wait(descriptors: Sequence[FileDescriptorLike | None], *, timeout_s: float | None) -> None:
+    """Wait until one of them can be read, or for so long.
+
+    None stands for a process without a pidfd: it is not noticed, so the wait is a moment only.
+    """
+    known = [descriptor for descriptor in descriptors if descriptor is not None]
+    if len(known) < len(descriptors):
+        timeout_s = UNNOTICED_S if timeout_s is None else min(timeout_s, UNNOTICED_S)
+    select.select(known, [], [], timeout_s)
 
 
 # --- Who descends from it --------------------------------------------------------------------
@@ -120,8 +113,8 @@ def _children(pid: int) -> set[int]:
     return found
 
 
-def marked(variables: Mapping[str, str], *, session: int | None = None) -> set[int]:
-    """List the processes of this user that were started with these environment variables.
+def marked(variable: str, value: str, *, session: int | None = None) -> set[int]:
+    """List the processes of this user that were started with this variable in the environment.
 
     This finds a process that left its session and whose parents have all ended, where no subreaper
     caught it. Those of `session` are listed too; the caller itself never is.
@@ -131,8 +124,7 @@ def marked(variables: Mapping[str, str], *, session: int | None = None) -> set[i
         with suppress(psutil.Error, OSError):  # it has just ended, or is somebody else's
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            environment = process.environ()
-            same = variables.items() <= environment.items()
+            same = process.environ().get(variable) == value
             if same or (session is not None and os.getsid(process.pid) == session):
                 found.add(process.pid)
     return found
@@ -219,14 +211,10 @@ def memory(pid: int) -> Memory | None:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    kilobytes = {
-        key: int(rest.split()[0])
-        for key, _, rest in (line.partition(":") for line in status.splitlines())
-        if key in ("VmRSS", "VmHWM")
-    }
-    if len(kilobytes) < 2:  # a zombie's are gone
+    kilobytes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE))
+    if not kilobytes:  # a zombie's are gone
         return None
-    return Memory(kilobytes["VmRSS"] * 1024, kilobytes["VmHWM"] * 1024)
+    return Memory(int(kilobytes["VmRSS"]) * 1024, int(kilobytes["VmHWM"]) * 1024)
 
 
 def own_memory() -> Memory:
@@ -267,31 +255,12 @@ def prefer_for_oom_kill() -> None:
 
 
 def oom_kills() -> int:
-    """Count the kernel's out-of-memory kills, on this machine and in this cgroup, where told.
+    """Count the kernel's out-of-memory kills on this machine, those in a cgroup included.
 
-    Only a rise of the number means something.
+    Only a rise of the number means something. 0 where the kernel does not count them.
     """
-    files = [Path("/proc/vmstat")]
-    with suppress(OSError):  # no cgroups, or not Linux
-        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
-        for line in groups.splitlines():
-            _, controllers, path = line.split(":", 2)
-            relative = path.lstrip("/")
-            # Inside a container the path may be the host's: then the mount itself is our cgroup.
-            if not controllers:
-                roots = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
-                files += {
-                    root / part / "memory.events" for root in roots for part in (relative, "")
-                }
-            elif "memory" in controllers.split(","):
-                root = Path("/sys/fs/cgroup/memory")
-                files += {root / part / "memory.oom_control" for part in (relative, "")}
-    return sum(_oom_kills_in(file) for file in files)
-
-
-def _oom_kills_in(file: Path) -> int:
     try:
-        lines = file.read_text(encoding="ascii").splitlines()
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -47,7 +47,7 @@ def surroundings(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def pauses_its_keeper(argument: dict[str, Any]) -> str:
+def pauses_its_monitor(argument: dict[str, Any]) -> str:
     """Do as a container that is paused for a while: its processes sleep, time goes on."""
     os.kill(os.getppid(), signal.SIGSTOP)
     time.sleep(argument["seconds"])
@@ -101,7 +101,7 @@ def prints_any_letter(argument: dict[str, Any]) -> str:
 
 def has_an_odd_name(argument: dict[str, Any]) -> None:
     ctypes.CDLL(None).prctl(15, b"\xff\xfe", 0, 0, 0)  # PR_SET_NAME
-    time.sleep(0.6)  # its keeper looks meanwhile
+    time.sleep(0.6)  # its monitor looks meanwhile
 
 
 def raises_without_message(argument: dict[str, Any]) -> None:

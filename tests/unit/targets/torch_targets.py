@@ -12,7 +12,7 @@ import torch
 
 from torchmodes.processes.folders import MARK
 from torchmodes.processes.jobs import HEADERS, keep_headers_with_cache
-from torchmodes.processes.keeper import CASE_VARIABLE
+from torchmodes.processes.spec import CASE_VARIABLE
 
 
 def multiply(argument: dict[str, Any]) -> dict[str, Any]:
