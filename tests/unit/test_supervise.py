@@ -29,7 +29,7 @@ from supervision import (  # noqa: E402
     wait_until,
 )
 
-from torchmodes.processes import processes  # noqa: E402
+from torchmodes.processes import memory, processes  # noqa: E402
 from torchmodes.processes.monitor import GRACE_S, PAUSE_S  # noqa: E402
 from torchmodes.processes.outcome import conclude  # noqa: E402
 from torchmodes.processes.spec import Ending, ProcessSpec  # noqa: E402
@@ -519,9 +519,9 @@ def test_snakemake_is_known_by_its_command_line(command: str, expected: bool) ->
 def test_counting_kills_for_want_of_memory_needs_no_proc(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert processes.oom_kills() >= 0
-    monkeypatch.setattr(processes, "Path", lambda *parts: tmp_path.joinpath("nowhere"))
-    assert processes.oom_kills() == 0
+    assert memory.oom_kills() >= 0
+    monkeypatch.setattr(memory, "Path", lambda *parts: tmp_path.joinpath("nowhere"))
+    assert memory.oom_kills() == 0
 
 
 def test_a_process_has_ended_before_it_is_waited_for_and_afterwards() -> None:

@@ -33,7 +33,7 @@ from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
-from torchmodes.processes import processes
+from torchmodes.processes.memory import own_memory
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models.base import BuiltModel, Inputs
 from torchmodes.workloads.models.flops import count_flops
@@ -118,14 +118,14 @@ def measure(argument: dict[str, Any]) -> dict[str, Any]:
         return {"status": "unsupported", "reason": refusal.reason, "remedy": refusal.remedy}
     start_libraries(job)
     shared = process_state()
-    resident = processes.own_memory().resident_bytes
+    resident = own_memory().resident_bytes
     with tracer_warnings() as traced:
         candidate = warmed_up(job, argument["table"])
     cost = {
         "build_s": candidate.subject.build_s,
         "prepare_s": candidate.subject.prepare_s,
         "first_call_s": candidate.first_call_s,
-        "peak_host_bytes": max(0, processes.own_memory().peak_bytes - resident),
+        "peak_host_bytes": max(0, own_memory().peak_bytes - resident),
         "parameter_bytes": candidate.subject.built.parameter_bytes,
         **asdict(memory.device_memory(job.case.device)),
     }

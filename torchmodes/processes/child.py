@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torchmodes.processes import processes
+from torchmodes.processes import memory
 from torchmodes.results.reasons import cause_of, printable
 
 
@@ -86,19 +86,19 @@ def _run(place: Path) -> Finished:
             importlib.import_module(module)
         import_s = time.monotonic() - importing
         function = resolve(request["target"])
-        peak_before = processes.own_memory().peak_bytes
-        processes.reset_own_peak()
-        resident = processes.own_memory().resident_bytes
+        peak_before = memory.own_memory().peak_bytes
+        memory.reset_own_peak()
+        resident = memory.own_memory().resident_bytes
         began = Began(os.getpid(), import_s, resident, time.monotonic())
         _write(place / "began.json", vars(began))
         value = function(request["argument"])
         ended_at = time.monotonic()
-        peak = processes.own_memory().peak_bytes
-        of_children = processes.children_peak_bytes()
+        peak = memory.own_memory().peak_bytes
+        of_children = memory.children_peak_bytes()
         surely_of_children = of_children if of_children > max(peak, peak_before) else 0
         return Finished(ended_at, peak, surely_of_children, value)
     except BaseException as error:  # noqa: BLE001 - whatever the target does is its outcome
-        peak = processes.own_memory().peak_bytes
+        peak = memory.own_memory().peak_bytes
         return Finished(time.monotonic(), peak, raised=describe(error))
 
 

@@ -118,11 +118,7 @@ def connect(service: Service, *, limit_s: float, log: Path) -> tuple[Connection,
     for _ in range(ATTEMPTS):
         try:
             connection = _reach(service.name())
-            try:
-                return connection, _import_seconds(connection, deadline)
-            except BaseException:
-                connection.close()
-                raise
+            return connection, _import_seconds(connection, deadline)
         except ConnectionRefusedError:
             _launch(service, limit_s, log)
         except (EOFError, ConnectionError):  # that server has just ended

@@ -88,7 +88,8 @@ class Server:
             if self.preloaded.hazard is not None:
                 _refuse_all(self.listener, ServerUnavailableError(self.preloaded.hazard))
             elif (client := _accept(self.listener)) is not None:
-                with client:
+                with client, suppress(ConnectionError):  # it did not wait
+                    client.send(self.preloaded.import_s)
                     self._fork_monitor(client)
         self.listener.close()
         deadline = time.monotonic() + LAST_WORD_S

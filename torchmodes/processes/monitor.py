@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from torchmodes.processes import child, folders, processes
-from torchmodes.processes.preload import NOTHING, Preloaded
+from torchmodes.processes import child, folders, memory, processes
+from torchmodes.processes.preload import Preloaded
 from torchmodes.processes.spec import Cause, Ending, ProcessSpec
 from torchmodes.processes.start import start_child
 from torchmodes.processes.tree import ProcessTree
@@ -43,9 +43,9 @@ def main(descriptor: str) -> None:
 
 
 def monitor(
-    client: Connection, *, server: psutil.Process | None = None, preloaded: Preloaded = NOTHING
+    client: Connection, *, server: psutil.Process | None = None, preloaded: Preloaded | None = None
 ) -> None:
-    """Greet the client, start the process it asks for, see that to its end and tell how it ended.
+    """Start the process that the client asks for, see that to its end and tell how it ended.
 
     Parameters
     ----------
@@ -60,46 +60,34 @@ def monitor(
         signal.signal(number, lambda number, _: stop.append(f"the monitor ({number=})"))
     processes.become_subreaper()
     try:
-        client.send(preloaded.import_s)
         spec: ProcessSpec = client.recv()
     except (EOFError, OSError):  # the client thought better of it
         return
     watched = {"the workflow": psutil.Process(spec.workflow)}
     if server is not None:
         watched["the fork server"] = server
-    tree = ProcessTree(start_child(spec, client, preloaded), spec.folder)
+    oom_kills = memory.oom_kills()
+    tree = ProcessTree(start_child(spec, client, preloaded or Preloaded()), spec.folder)
     try:
-        ending = _watch(spec, tree, client, watched, stop)
+        cause, detail = _wait_for_cause(spec, tree, client, watched, stop)
+        survivors = tree.end(grace_s=GRACE_S[cause])
+        ending = Ending(
+            cause=cause,
+            detail=detail,
+            status=tree.status,
+            ended_at=time.monotonic() if tree.ended_at is None else tree.ended_at,
+            peak_rss_bytes=tree.peak_rss_bytes(),
+            peak_children_bytes=tree.peak_children_bytes(),
+            resident_bytes=tree.resident_bytes,
+            survivors=survivors,
+            oom_killed=memory.oom_kills() > oom_kills,
+        )
         with suppress(ConnectionError):  # the client is gone
             client.send(ending)
             client.poll(None)  # it reads what it wants from the folder
     finally:
         tree.end(grace_s=0)
         folders.remove(Path(spec.folder))
-
-
-def _watch(
-    spec: ProcessSpec,
-    tree: ProcessTree,
-    client: Connection,
-    watched: Mapping[str, psutil.Process],
-    stop: Sequence[str],
-) -> Ending:
-    """Wait for the end of the case, or bring it about."""
-    oom_kills = processes.oom_kills()
-    cause, detail = _wait_for_cause(spec, tree, client, watched, stop)
-    survivors = tree.end(grace_s=GRACE_S[cause])
-    return Ending(
-        cause=cause,
-        detail=detail,
-        status=tree.status,
-        ended_at=time.monotonic() if tree.ended_at is None else tree.ended_at,
-        peak_rss_bytes=tree.peak_rss_bytes(),
-        peak_children_bytes=tree.peak_children_bytes(),
-        resident_bytes=tree.resident_bytes,
-        survivors=survivors,
-        oom_killed=processes.oom_kills() > oom_kills,
-    )
 
 
 def _wait_for_cause(

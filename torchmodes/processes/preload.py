@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -53,11 +53,11 @@ class Preloaded:
         What the modules made of these places.
     """
 
-    import_s: float
-    hazard: str | None
-    variables: Mapping[str, str]
-    places: Mapping[str, str]
-    constants: Sequence[PathConstant]
+    import_s: float = 0.0
+    hazard: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    constants: Sequence[PathConstant] = ()
 
     def move_paths(self, environment: Mapping[str, str]) -> None:
         """Let the constants name the same paths below the places of a case's environment."""
@@ -66,9 +66,6 @@ class Preloaded:
             path = holder[constant.name]
             below = str(path).removeprefix(self.places[constant.variable])
             holder[constant.name] = type(path)(environment[constant.variable] + below)
-
-
-NOTHING = Preloaded(import_s=0.0, hazard=None, variables={}, places={}, constants=())
 
 
 def preload(

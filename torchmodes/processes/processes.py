@@ -1,4 +1,4 @@
-"""Processes: does this one live, who descends from it, what memory has it, how do they end.
+"""Processes: does this one live, who descends from it, how do they end.
 
 Linux answers these questions at once and cheaply, through /proc, pidfd and prctl. Elsewhere psutil
 answers them by looking at every process: right as well, but slower.
@@ -7,17 +7,13 @@ answers them by looking at every process: right as well, but slower.
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
-import re
-import resource
 import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +79,8 @@ def wait(descriptors: Sequence[FileDescriptorLike | None], *, timeout_s: float |
 
 def descendants(pid: int) -> set[int]:
     """List the children of a process, their children, and so on, zombies included."""
-    if not _kernel_lists_children():
+    # psutil would read every process of the machine: too dear beside a measurement.
+    if not Path("/proc/thread-self/children").exists():
         try:
             return {child.pid for child in psutil.Process(pid).children(recursive=True)}
         except psutil.NoSuchProcess:
@@ -95,12 +92,6 @@ def descendants(pid: int) -> set[int]:
         found |= new
         pending += new
     return found
-
-
-@functools.cache
-def _kernel_lists_children() -> bool:
-    # psutil would read every process of the machine: too dear beside a measurement.
-    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists()
 
 
 def _children(pid: int) -> set[int]:
@@ -130,9 +121,10 @@ def marked(variable: str, value: str, *, session: int | None = None) -> set[int]
     return found
 
 
-def become_subreaper() -> bool:
+def become_subreaper() -> None:
     """Become the parent of every descendant whose own parent ends, if the system can do so."""
-    return LINUX and _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if LINUX:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(parent: int) -> None:
@@ -143,8 +135,8 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _prctl(option: int, argument: int) -> bool:
-    return ctypes.CDLL(None).prctl(option, argument, 0, 0, 0) == 0
+def _prctl(option: int, argument: int) -> None:
+    ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
 
 
 # --- How it ends -----------------------------------------------------------------------------
@@ -184,83 +176,3 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):  # it ended first
             os.kill(pid, number)
-
-
-# --- What memory it has ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Resident set of one process: now, and its high-water mark (the same where unknown)."""
-
-    resident_bytes: int
-    peak_bytes: int
-
-
-def memory(pid: int) -> Memory | None:
-    """Read the resident set of a process; None when it has ended."""
-    if not LINUX:
-        try:
-            resident = psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            return None
-        own = pid == os.getpid()
-        return Memory(resident, _peak(resource.RUSAGE_SELF) if own else resident)
-    try:
-        # The name of the process is in it, and that may be any bytes.
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    kilobytes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE))
-    if not kilobytes:  # a zombie's are gone
-        return None
-    return Memory(int(kilobytes["VmRSS"]) * 1024, int(kilobytes["VmHWM"]) * 1024)
-
-
-def own_memory() -> Memory:
-    """Read the resident set of this process."""
-    own = memory(os.getpid())
-    assert own is not None
-    return own
-
-
-def reset_own_peak() -> bool:
-    """Let the high-water mark begin again at the present resident set (proc(5), clear_refs)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def children_peak_bytes() -> int:
-    """Largest high-water mark among the children that were waited for, as the kernel counts it.
-
-    Linux lets a child begin with the mark of the process that started it: after a run of
-    ``/bin/true`` a process of 500 MB is told that a child had 500 MB. Only what exceeds the
-    parent's own mark is surely a child's.
-    """
-    return _peak(resource.RUSAGE_CHILDREN)
-
-
-def _peak(who: int) -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, kilobytes here
-    return resource.getrusage(who).ru_maxrss * unit
-
-
-def prefer_for_oom_kill() -> None:
-    """When memory runs out, let the kernel end this process and what it starts, not others."""
-    if LINUX:
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def oom_kills() -> int:
-    """Count the kernel's out-of-memory kills on this machine, those in a cgroup included.
-
-    Only a rise of the number means something. 0 where the kernel does not count them.
-    """
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
 from torchmodes.processes import processes
+from torchmodes.processes.memory import prefer_for_oom_kill
 from torchmodes.processes.preload import Preloaded
 from torchmodes.processes.spec import ProcessSpec
 
@@ -57,7 +58,7 @@ def _settle(spec: ProcessSpec, monitor: int, log: int) -> None:
     """Give this process what the client has, and what keeps the client safe from it."""
     os.setsid()
     processes.die_with_parent(monitor)
-    processes.prefer_for_oom_kill()
+    prefer_for_oom_kill()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, standard in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, standard)

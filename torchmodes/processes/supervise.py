@@ -136,8 +136,6 @@ def _check(
         raise ValueError(f"start: {start!r} is not one of {', '.join(get_args(Start))}")
     if start == "fork" and not processes.LINUX:
         raise ValueError("start: 'fork' needs Linux; 'auto' or 'fresh' works here")
-    if isinstance(preload, str):
-        raise TypeError(f"preload: {preload!r} is one text, not a list of modules")
     for name in preload:
         if name.partition(".")[0] == "torchmodes":
             raise ValueError(f"preload: {name} may be edited meanwhile: the server would keep it")
@@ -199,11 +197,7 @@ def _run_fresh(spec: ProcessSpec, requested_at: float) -> Outcome:
             start_new_session=True,  # Ctrl-C is for this process; the monitor ends when this ends
         )
     with process, monitor:  # leaving closes the connection, then waits for the monitor
-        try:
-            monitor.recv()  # its greeting
-            ending = _monitored(spec, monitor)
-        except EOFError:
-            ending = _without_monitor(spec)
+        ending = _monitored(spec, monitor)
         return conclude(ending, spec, requested_at=requested_at, import_s=0.0)
 
 

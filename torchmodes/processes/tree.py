@@ -6,6 +6,7 @@ import os
 import time
 
 from torchmodes.processes import processes
+from torchmodes.processes.memory import memory_of
 from torchmodes.processes.spec import CASE_VARIABLE
 
 
@@ -48,7 +49,7 @@ class ProcessTree:
         """Note how much memory each has and has had."""
         self.resident_bytes = 0
         for pid in processes.descendants(os.getpid()):
-            if (memory := processes.memory(pid)) is not None:
+            if (memory := memory_of(pid)) is not None:
                 self._peaks.setdefault(pid, []).append(memory.peak_bytes)
                 self.resident_bytes += memory.resident_bytes
 
