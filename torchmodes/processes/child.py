@@ -12,11 +12,11 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,6 @@ class Began:
 
     session: int
     import_s: float
-    rss_at_start_bytes: int
     began_at: float
 
 
@@ -50,7 +49,6 @@ class Finished:
     """``result.json``: the target's value, or what was raised by it or before it began."""
 
     ended_at: float
-    peak_rss_bytes: int
     peak_children_bytes: int = 0
     value: Any = None
     raised: Fault | None = None
@@ -85,21 +83,18 @@ def _run(place: Path) -> Finished:
         for module in request["preload"]:
             importlib.import_module(module)
         import_s = time.monotonic() - importing
-        function = resolve(request["target"])
+        function = pkgutil.resolve_name(request["target"])
         peak_before = memory.own_memory().peak_bytes
-        memory.reset_own_peak()
-        resident = memory.own_memory().resident_bytes
-        began = Began(os.getpid(), import_s, resident, time.monotonic())
+        memory.reset_own_peak()  # what imports held for a moment is not the target's
+        began = Began(os.getpid(), import_s, time.monotonic())
         _write(place / "began.json", vars(began))
         value = function(request["argument"])
         ended_at = time.monotonic()
-        peak = memory.own_memory().peak_bytes
+        own_peak = max(peak_before, memory.own_memory().peak_bytes)
         of_children = memory.children_peak_bytes()
-        surely_of_children = of_children if of_children > max(peak, peak_before) else 0
-        return Finished(ended_at, peak, surely_of_children, value)
+        return Finished(ended_at, of_children if of_children > own_peak else 0, value)
     except BaseException as error:  # noqa: BLE001 - whatever the target does is its outcome
-        peak = memory.own_memory().peak_bytes
-        return Finished(time.monotonic(), peak, raised=describe(error))
+        return Finished(time.monotonic(), raised=describe(error))
 
 
 def read_began(folder: str) -> Began | None:
@@ -123,15 +118,6 @@ def read_crash(folder: str) -> str | None:
         return Path(folder, "crash.txt").read_text(encoding="utf-8", errors="replace") or None
     except FileNotFoundError:
         return None
-
-
-def resolve(target: str) -> Callable[[dict[str, Any]], Any]:
-    """Import what ``package.module:function`` names."""
-    module, _, name = target.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def describe(error: BaseException) -> Fault:

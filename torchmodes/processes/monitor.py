@@ -76,7 +76,6 @@ def monitor(
             detail=detail,
             status=tree.status,
             ended_at=time.monotonic() if tree.ended_at is None else tree.ended_at,
-            peak_rss_bytes=tree.peak_rss_bytes(),
             peak_children_bytes=tree.peak_children_bytes(),
             resident_bytes=tree.resident_bytes,
             survivors=survivors,

@@ -46,13 +46,9 @@ class Outcome:
         Seconds spent importing the preload modules: the server's, once, or the fresh process's own.
     wall_s
         Seconds that the target ran; 0 if it never began.
-    rss_at_start_bytes
-        Resident set when the target began; under ``fork`` with the pages shared with the server.
-    peak_rss_bytes
-        High-water mark of the resident set of the process itself since the target began; exact
-        when it ended by itself, else as last looked at, at most a quarter of a second before.
     peak_children_bytes
-        The largest high-water mark among the processes it started (compilers), likewise.
+        The largest high-water mark of the resident set among the processes that it started
+        (compilers).
     remedy
         What to do, where more than the log can tell.
     """
@@ -66,8 +62,6 @@ class Outcome:
     start_s: float
     import_s: float = 0.0
     wall_s: float = 0.0
-    rss_at_start_bytes: int = 0
-    peak_rss_bytes: int = 0
     peak_children_bytes: int = 0
     remedy: str | None = None
 
@@ -88,9 +82,7 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
     kind, error_type, message = _classify(ending, spec, finished, began=began is not None)
     if ending.survivors:
         message = f"{message}\nnot even SIGKILL ended: {', '.join(map(str, ending.survivors))}"
-    at_start = 0 if began is None else began.rss_at_start_bytes
-    # What the process could not tell itself, its monitor saw from outside.
-    last = finished or Finished(ending.ended_at, max(at_start, ending.peak_rss_bytes))
+    last = finished or Finished(ending.ended_at)
     traceback = last.raised.traceback if kind == "raised" and last.raised else None
     if kind in ("killed", "timed_out"):
         traceback = child.read_crash(spec.folder)
@@ -111,8 +103,6 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
         start_s=began_at - requested_at,
         import_s=import_s,
         wall_s=last.ended_at - began_at,
-        rss_at_start_bytes=at_start,
-        peak_rss_bytes=last.peak_rss_bytes,
         peak_children_bytes=max(ending.peak_children_bytes, last.peak_children_bytes),
         remedy=remedy,
     )

@@ -44,10 +44,8 @@ class Ending:
         Who is gone.
     status
         As from ``wait``: exit status or signal.
-    peak_rss_bytes
-        High-water mark of the process itself, at the last look.
     peak_children_bytes
-        The largest high-water mark seen among the processes it started.
+        The largest high-water mark seen among the processes that it started.
     resident_bytes
         Resident set of them all at the last look.
     survivors
@@ -60,7 +58,6 @@ class Ending:
     detail: str | None
     status: int | None
     ended_at: float
-    peak_rss_bytes: int = 0
     peak_children_bytes: int = 0
     resident_bytes: int = 0
     survivors: tuple[int, ...] = ()

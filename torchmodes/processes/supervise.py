@@ -155,7 +155,7 @@ def _environment(
     return {
         **os.environ,
         **make_places(folder),
-        **({name: str(threads) for name in THREAD_VARIABLES} if threads is not None else {}),
+        **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
         **environment,
         CASE_VARIABLE: str(folder),
     }

@@ -57,12 +57,8 @@ class ProcessTree:
         """End them all; return those that not even SIGKILL ended."""
         return tuple(sorted(processes.end(self.living, grace_s=grace_s)))
 
-    def peak_rss_bytes(self) -> int:
-        """Return the process's high-water mark: the last one seen, for it resets its own."""
-        return self._peaks.get(self.pid, [0])[-1]
-
     def peak_children_bytes(self) -> int:
-        """Return the largest high-water mark of the others.
+        """Return the largest high-water mark of what the process started.
 
         One that was seen only once may have been on its way to run another program, with the mark
         of its parent.

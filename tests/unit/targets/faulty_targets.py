@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from torchmodes.processes.memory import own_memory
+
 
 def echo(argument: dict[str, Any]) -> dict[str, Any]:
     return argument
@@ -150,21 +152,29 @@ def eats_memory(argument: dict[str, Any]) -> None:
         time.sleep(0.01)
 
 
-def holds(argument: dict[str, Any]) -> None:
-    """Hold some memory for a moment, free it, and hold less."""
+def own_peak(argument: dict[str, Any]) -> int:
+    return own_memory().peak_bytes
+
+
+def holds(argument: dict[str, Any]) -> int:
+    """Hold some memory for a moment, free it, and hold less; return by how much the peak rose."""
+    before = own_memory().resident_bytes
     held = b"x" * argument["bytes"]
     del held
+    return own_memory().peak_bytes - before
 
 
-def child_holds(argument: dict[str, Any]) -> None:
+def child_holds(argument: dict[str, Any]) -> int:
     code = f"import time; held = b'x' * {argument['bytes']}; time.sleep(1)"
     subprocess.run([sys.executable, "-c", code], check=True)
+    return own_memory().peak_bytes
 
 
-def holds_while_a_small_child_runs(argument: dict[str, Any]) -> None:
+def holds_while_a_small_child_runs(argument: dict[str, Any]) -> int:
     held = b"x" * argument["bytes"]
     subprocess.run([sys.executable, "-c", "import time; time.sleep(0.6)"], check=True)
     del held
+    return own_memory().peak_bytes
 
 
 def prints_garbage(argument: dict[str, Any]) -> str:
