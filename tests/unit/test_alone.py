@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from torchmodes.processes import machine_lock as alone
-from torchmodes.processes import processes
 from torchmodes.processes.jobs import SupervisorLost
 from torchmodes.processes.machine_lock import alone_on_machine, lock_file
 
@@ -68,7 +68,7 @@ def test_a_job_whose_workflow_was_killed_does_not_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = subprocess.Popen(["sleep", "60"])
-    workflow = processes.identify(ended.pid)
+    workflow = psutil.Process(ended.pid)
     monkeypatch.setattr(alone, "workflow_process", lambda: workflow)
     with alone_on_machine(tmp_path / "lock"):
         ended.kill()

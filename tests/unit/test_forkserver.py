@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,10 +28,10 @@ from supervision import (
     wait_until,
 )
 
-from torchmodes.processes import folders
+from torchmodes.processes import folders, forkserver
 from torchmodes.processes.forkserver import ServerUnavailableError, Service
-from torchmodes.processes.processes import Process
-from torchmodes.processes.supervise import Outcome, run_supervised, workflow_process
+from torchmodes.processes.supervise import Outcome, run_supervised
+from torchmodes.processes.workflow import workflow_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
 
@@ -110,7 +111,7 @@ def test_a_child_is_clean(run: Run) -> None:
     seen = run("surroundings", start="fork", preload=["numpy"]).value
     assert seen["threads"] == 1
     # Nothing of this package comes from the server: it may have been edited since that started.
-    assert "torchmodes.processes.preloaded" not in seen["modules"]
+    assert "torchmodes.processes.forkserver_main" not in seen["modules"]
     assert "torchmodes.processes.child" in seen["modules"]
     assert "TORCH_WARM_POOL" not in seen["environment"]
 
@@ -141,12 +142,16 @@ def test_a_variable_read_while_importing_has_a_server_of_its_own(
 
 
 def test_another_code_of_this_package_has_a_server_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = Service(("json",), {}, Process(1, 2.0))
+    service = Service(("json",), {}, psutil.Process(1))
     name = service.name()
-    assert name == Service(("json",), {}, Process(1, 2.0)).name()
-    monkeypatch.setattr("torchmodes.processes.keeper.__file__", __file__)
+    assert name == Service(("json",), {}, psutil.Process(1)).name()
+    package = shutil.copytree(Path(forkserver.__file__).parent, tmp_path / "processes")
+    monkeypatch.setattr(forkserver, "__file__", str(package / "forkserver.py"))
+    assert service.name() == name
+    with (package / "monitor.py").open("a") as module:
+        module.write("# edited\n")
     assert service.name() != name
 
 
@@ -162,9 +167,9 @@ def test_a_child_is_the_first_to_go_when_memory_runs_out(run: Run) -> None:
     assert run("oom_score", start="fork", preload=["json"]).value == 1000
 
 
-@pytest.mark.parametrize("keeper_too", [False, True])
+@pytest.mark.parametrize("monitor_too", [False, True])
 def test_a_job_that_is_killed_leaves_the_server_to_the_others(
-    tmp_path: Path, keeper_too: bool
+    tmp_path: Path, monitor_too: bool
 ) -> None:
     (tmp_path / "counted.py").write_text(COUNTS_IMPORTS)
     note = tmp_path / "note"
@@ -176,13 +181,13 @@ def test_a_job_that_is_killed_leaves_the_server_to_the_others(
     workflow = start_workflow(tmp_path, first, then=[second], wait_s=2, path=tmp_path)
     found = noted(note)
     (job,) = psutil.Process(workflow.pid).children()
-    keeping = found[-1].parent()
-    assert keeping is not None
-    if keeper_too:
-        keeping.suspend()  # it shall not notice that its client ends
+    monitor = found[-1].parent()
+    assert monitor is not None
+    if monitor_too:
+        monitor.suspend()  # it shall not notice that its client ends
     job.kill()
-    if keeper_too:
-        keeping.kill()
+    if monitor_too:
+        monitor.kill()
     wait_until(lambda: all_gone(found), within_s=2)
     assert workflow.poll() is None
     workflow.wait(20)
@@ -409,7 +414,7 @@ def test_server_and_case_end_with_the_workflow_even_by_kill_9(tmp_path: Path, st
     found = noted(note)
     if start == "fork":
         found += family(workflow)
-        assert len(found) == 3 + 5  # noted; server, keeper, and those that were noted
+        assert len(found) == 3 + 5  # noted; server, monitor, and those that were noted
     workflow.kill()
     workflow.wait()
     wait_until(lambda: all_gone(found), within_s=1.5)
@@ -418,14 +423,14 @@ def test_server_and_case_end_with_the_workflow_even_by_kill_9(tmp_path: Path, st
     assert outcome_of(tmp_path)["message"] == "ended because the workflow did"
 
 
-def test_a_keeper_that_hangs_does_not_outlive_the_workflow(tmp_path: Path) -> None:
+def test_a_monitor_that_hangs_does_not_outlive_the_workflow(tmp_path: Path) -> None:
     note = tmp_path / "note"
     job = job_command(tmp_path, "hangs", {"note": str(note)}, start="fork")
     workflow = start_workflow(tmp_path, job)
     found = noted(note) + family(workflow)
-    keeping = found[0].parent()
-    assert keeping is not None
-    keeping.suspend()
+    monitor = found[0].parent()
+    assert monitor is not None
+    monitor.suspend()
     workflow.kill()
     workflow.wait()
     wait_until(lambda: all_gone(found), within_s=2)

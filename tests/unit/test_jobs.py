@@ -169,11 +169,11 @@ def run_faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return run
 
 
-def test_a_case_whose_keeper_was_killed_is_no_result_and_no_failure_of_its_mode(
+def test_a_case_whose_monitor_was_killed_is_no_result_and_no_failure_of_its_mode(
     run_faulty: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(jobs.SupervisorLost, match="its keeper did; run snakemake again"):
-        run_faulty("kills_its_keeper", tmp_path / "log")
+    with pytest.raises(jobs.SupervisorLost, match="its monitor did; run snakemake again"):
+        run_faulty("kills_its_monitor", tmp_path / "log")
 
 
 @pytest.mark.parametrize(

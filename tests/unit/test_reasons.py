@@ -140,7 +140,7 @@ def failure(model, options) -> Exception:
 )
 def test_a_reason_names_the_cause_in_one_clean_line(model, options, cause):
     error = failure(model, options)
-    for told in (reason_of(error), describe(error)["message"]):
+    for told in (reason_of(error), describe(error).message):
         assert cause.removeprefix("ValueError: ") in told
         assert len(told) <= LONGEST + 40
         assert not any(unicodedata.category(character).startswith("C") for character in told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -29,9 +30,13 @@ from supervision import (  # noqa: E402
     wait_until,
 )
 
-from torchmodes.processes import keeper, processes  # noqa: E402
+from torchmodes.processes import memory, processes  # noqa: E402
+from torchmodes.processes.monitor import GRACE_S, PAUSE_S  # noqa: E402
 from torchmodes.processes.outcome import conclude  # noqa: E402
-from torchmodes.processes.supervise import Outcome, is_snakemake, run_supervised  # noqa: E402
+from torchmodes.processes.spec import Ending, ProcessSpec  # noqa: E402
+from torchmodes.processes.supervise import Outcome, run_supervised  # noqa: E402
+from torchmodes.processes.tree import ProcessTree  # noqa: E402
+from torchmodes.processes.workflow import is_snakemake  # noqa: E402
 
 MB = 1_000_000
 Run = Callable[..., Outcome]
@@ -73,7 +78,6 @@ def test_a_value_comes_back(run: Run, start: str) -> None:
     assert outcome.start_method == start
     assert 0 <= outcome.wall_s < 1
     assert 0 < outcome.start_s < 10
-    assert 0 < outcome.rss_at_start_bytes <= outcome.peak_rss_bytes
 
 
 def test_a_number_that_is_not_finite_becomes_null(run: Run) -> None:
@@ -251,9 +255,9 @@ def test_a_kill_is_told(run: Run, start: str) -> None:
 
 
 def test_a_kill_by_the_kernel_for_want_of_memory_is_told(tmp_path: Path) -> None:
-    case = keeper.Case(str(tmp_path), "fresh", 1, 1, None, {}, [], "", None)
-    ending = keeper.Ending("exited", None, int(signal.SIGKILL), 1.0, 0, 0, 0, [], oom_killed=True)
-    outcome = conclude(ending, case, requested_at=0.0, import_s=0.0)
+    spec = ProcessSpec(str(tmp_path), "", "fresh", 1, 1, None, {}, [], "", None, 1)
+    ending = Ending("exited", None, int(signal.SIGKILL), 1.0, oom_killed=True)
+    outcome = conclude(ending, spec, requested_at=0.0, import_s=0.0)
     assert "probably out of memory" in outcome.message
 
 
@@ -266,14 +270,14 @@ def test_a_hang_ends_at_the_time_limit(run: Run, target: str, start: str) -> Non
     outcome = run(target, start=start, time_limit_s=0.5)
     assert (outcome.kind, outcome.error_type) == ("timed_out", "TimeLimit")
     assert outcome.message == "still running after 0.5 s: ended"
-    assert 0.5 <= outcome.wall_s < 0.5 + keeper.GRACE_S + 2
+    assert 0.5 <= outcome.wall_s < 0.5 + GRACE_S["time"] + 2
     if target != "hangs_deaf":  # SIGTERM makes the interpreter say where it is
         assert f"in {target}" in (outcome.traceback or ""), outcome
 
 
-def test_a_pause_of_keeper_and_case_is_not_the_cases_time(run: Run) -> None:
-    argument = {"seconds": keeper.PAUSE_S + 1}
-    outcome = run("pauses_its_keeper", argument, start="fresh", time_limit_s=keeper.PAUSE_S)
+def test_a_pause_of_monitor_and_case_is_not_the_cases_time(run: Run) -> None:
+    argument = {"seconds": PAUSE_S + 1}
+    outcome = run("pauses_its_monitor", argument, start="fresh", time_limit_s=PAUSE_S)
     assert (outcome.kind, outcome.value) == ("returned", "done")
 
 
@@ -294,7 +298,6 @@ def test_a_memory_hog_ends_at_the_memory_limit(run: Run, start: str) -> None:
     outcome = run("eats_memory", start=start, memory_limit_bytes=300 * MB)
     assert (outcome.kind, outcome.error_type) == ("killed", "MemoryLimit")
     assert outcome.message.endswith("of memory, its limit is 0.30 GB: ended")
-    assert outcome.peak_rss_bytes > 300 * MB
     assert "in eats_memory" in outcome.traceback
 
 
@@ -310,8 +313,7 @@ def test_the_memory_of_a_child_counts(run: Run, start: str) -> None:
 @starts
 def test_the_peak_is_the_true_one_also_when_freed(run: Run, start: str) -> None:
     outcome = run("holds", {"bytes": 200 * MB}, start=start)
-    taken = outcome.peak_rss_bytes - outcome.rss_at_start_bytes
-    assert taken == pytest.approx(200 * MB, rel=0.02)  # Linux counts by the batch, per core
+    assert outcome.value == pytest.approx(200 * MB, rel=0.02)  # Linux counts by the batch, per core
     assert outcome.peak_children_bytes == 0
 
 
@@ -319,22 +321,20 @@ def test_the_peak_is_the_true_one_also_when_freed(run: Run, start: str) -> None:
 def test_the_peak_of_a_child_is_told_apart(run: Run, start: str) -> None:
     outcome = run("child_holds", {"bytes": 200 * MB}, start=start)
     assert 200 * MB <= outcome.peak_children_bytes < 240 * MB
-    assert outcome.peak_rss_bytes < 100 * MB
+    assert outcome.value < 100 * MB
 
 
 @starts
 def test_a_small_child_of_a_large_case_is_small(run: Run, start: str) -> None:
     outcome = run("holds_while_a_small_child_runs", {"bytes": 300 * MB}, start=start)
-    assert outcome.peak_rss_bytes > 300 * MB
+    assert outcome.value > 300 * MB
     assert outcome.peak_children_bytes < 50 * MB
 
 
-def test_the_marks_that_count_are_the_last_and_those_seen_twice() -> None:
-    family = keeper._Family(10, "")
-    family.peaks = {10: [900, 500], 11: [900], 12: [100, 200]}
-    ending = family.ending("exited", None, 0, set())
-    assert ending.peak_rss_bytes == 500  # reset when the target began
-    assert ending.peak_children_bytes == 200  # 11 was a fork of 10, about to be something else
+def test_the_marks_that_count_are_the_childrens_last_and_those_seen_twice() -> None:
+    tree = ProcessTree(10, "")
+    tree._peaks = {10: [900, 500], 11: [900], 12: [300, 200]}
+    assert tree.peak_children_bytes() == 200  # 11 was a fork of 10, about to be something else
 
 
 @needs_linux  # elsewhere the mark cannot be reset
@@ -344,14 +344,13 @@ def test_what_an_import_held_for_a_moment_is_not_the_cases(
 ) -> None:
     (tmp_path / "large_import.py").write_text(f"held = b'x' * {300 * MB}; del held")
     monkeypatch.syspath_prepend(tmp_path)
-    outcome = run("echo", start=start, preload=["large_import"])
-    assert outcome.peak_rss_bytes < 100 * MB
+    assert run("own_peak", start=start, preload=["large_import"]).value < 100 * MB
 
 
 @needs_linux
 def test_a_callers_own_memory_is_not_the_cases(run: Run) -> None:
     held = bytearray(500 * MB)
-    assert run("echo", start="fresh").peak_rss_bytes < 100 * MB
+    assert run("own_peak", start="fresh").value < 100 * MB
     assert len(held) == 500 * MB
 
 
@@ -407,34 +406,34 @@ def test_ctrl_c_comes_back_when_nothing_of_the_case_is_left(
 
 
 @starts
-def test_a_case_whose_keeper_is_killed_is_lost(tmp_path: Path, start: str) -> None:
+def test_a_case_whose_monitor_is_killed_is_lost(tmp_path: Path, start: str) -> None:
     note = tmp_path / "note"
     argument = {"note": str(note), "stays": True}
     with start_job(tmp_path, "starts_runaways", argument, start=start):
         found = noted(note)
-        keeping = found[-1].parent()
-        assert keeping is not None
-        keeping.kill()
+        monitor = found[-1].parent()
+        assert monitor is not None
+        monitor.kill()
     outcome = outcome_of(tmp_path)
     assert (outcome["kind"], outcome["error_type"]) == ("lost", "SupervisorLost")
-    assert outcome["message"] == "ended because its keeper did"
+    assert outcome["message"] == "ended because its monitor did"
     wait_until(lambda: all_gone(found), within_s=2)
 
 
 @needs_linux
 @starts
-def test_the_case_ends_also_when_client_and_keeper_are_killed_at_once(
+def test_the_case_ends_also_when_client_and_monitor_are_killed_at_once(
     tmp_path: Path, start: str
 ) -> None:
     note = tmp_path / "note"
     job = start_job(tmp_path, "hangs", {"note": str(note)}, start=start)
     found = noted(note)
-    keeping = found[-1].parent()
-    assert keeping is not None
-    keeping.suspend()  # it shall not notice that the client ends
+    monitor = found[-1].parent()
+    assert monitor is not None
+    monitor.suspend()  # it shall not notice that the client ends
     job.kill()
     job.wait()
-    keeping.kill()
+    monitor.kill()
     wait_until(lambda: all_gone(found), within_s=2)
     for folder in private_folders():  # nobody was left to remove it
         shutil.rmtree(folder)
@@ -518,16 +517,20 @@ def test_snakemake_is_known_by_its_command_line(command: str, expected: bool) ->
     assert is_snakemake(command.split()) is expected
 
 
-def test_counting_kills_for_want_of_memory_needs_no_cgroups(
+def test_counting_kills_for_want_of_memory_needs_no_proc(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert processes.oom_kills() >= 0
-    monkeypatch.setattr(processes, "Path", lambda *parts: tmp_path.joinpath("nowhere"))
-    assert processes.oom_kills() == 0
+    assert memory.oom_kills() >= 0
+    monkeypatch.setattr(memory, "Path", lambda *parts: tmp_path.joinpath("nowhere"))
+    assert memory.oom_kills() == 0
 
 
-def test_a_process_is_known_for_good() -> None:
-    own = processes.identify(os.getpid())
-    assert own == processes.identify(os.getpid())
-    assert own != processes.identify(os.getppid())
-    assert processes.identify(2**22 + 1) is None
+def test_a_process_has_ended_before_it_is_waited_for_and_afterwards() -> None:
+    assert not processes.ended(psutil.Process())
+    child = subprocess.Popen(["sleep", "60"])
+    process = psutil.Process(child.pid)
+    assert not processes.ended(process)
+    child.kill()
+    wait_until(lambda: processes.ended(process), within_s=2)  # a zombie
+    child.wait()
+    assert processes.ended(process)

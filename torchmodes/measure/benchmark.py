@@ -18,7 +18,7 @@ from torchmodes.measure.load import Load, look
 from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_cold
 from torchmodes.processes.outcome import Outcome
-from torchmodes.processes.supervise import workflow_process
+from torchmodes.processes.workflow import workflow_process
 from torchmodes.results.reading import first_fault
 from torchmodes.results.records import Known, Measured, Record, Run
 

@@ -35,7 +35,7 @@ from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
 from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
 from torchmodes.planning.job import Job
-from torchmodes.processes import processes
+from torchmodes.processes.memory import own_memory
 from torchmodes.results.reasons import reason_of
 from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
 from torchmodes.workloads.models.flops import count_flops
@@ -120,10 +120,10 @@ def measure(job: Job, *, noise_floor: float | None) -> dict[str, Any]:
 def _measure(job: Job, noise_floor: float | None) -> Measured:
     start_libraries(job)
     shared = process_state()
-    resident = processes.own_memory().resident_bytes
+    resident = own_memory().resident_bytes
     with tracer_warnings() as traced:
         candidate = warmed_up(job)
-    peak_host_bytes = max(0, processes.own_memory().peak_bytes - resident)
+    peak_host_bytes = max(0, own_memory().peak_bytes - resident)
     allocated, reserved = memory.device_memory(job.case.device)
     baseline = warmed_up(job.baseline(), watched=True)
     result = _judge(job, noise_floor, shared, baseline, candidate)

@@ -11,19 +11,47 @@ import faulthandler
 import importlib
 import io
 import json
-import math
 import os
+import pkgutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torchmodes.processes import processes
+from torchmodes.processes import memory
 from torchmodes.results.reasons import cause_of, printable
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An exception: its class, its cause in one line, and its traceback."""
+
+    error_type: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Began:
+    """``began.json``: what is known when the target begins; times on the monotonic clock."""
+
+    session: int
+    import_s: float
+    began_at: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """``result.json``: the target's value, or what was raised by it or before it began."""
+
+    ended_at: float
+    peak_children_bytes: int = 0
+    value: Any = None
+    raised: Fault | None = None
 
 
 def main(folder: str) -> None:
@@ -36,11 +64,11 @@ def main(folder: str) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # So that the log of a crash is complete, and no print fails for want of a letter.
             sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-        text = _run(place)
+        finished = _run(place)
         try:
-            _write(place / "result.json", text)
-        except OSError as error:  # the value may be too large for the disk; the error is small
-            _write(place / "result.json", as_json({"raised": describe(error)}))
+            _write_finished(place, finished)
+        except Exception as error:  # noqa: BLE001 - no JSON, or too large for the disk
+            _write_finished(place, replace(finished, value=None, raised=describe(error)))
         with suppress(OSError, ValueError):  # the target may have closed them: the value is safe
             sys.stdout.flush()
             sys.stderr.flush()
@@ -48,63 +76,52 @@ def main(folder: str) -> None:
         os._exit(0)
 
 
-def _run(place: Path) -> str:
-    """Return the text of ``result.json``."""
-    facts: dict[str, Any] = {}
+def _run(place: Path) -> Finished:
     try:
         request = json.loads((place / "request.json").read_text(encoding="ascii"))
         importing = time.monotonic()
         for module in request["preload"]:
             importlib.import_module(module)
-        facts["import_s"] = time.monotonic() - importing
-        function = resolve(request["target"])
-        peak_before = processes.own_memory().peak_bytes
-        processes.reset_own_peak()
-        facts["rss_at_start_bytes"] = processes.own_memory().resident_bytes
-        facts["began_at"] = time.monotonic()
-        _write(place / "began.json", json.dumps({**facts, "session": os.getpid()}))
+        import_s = time.monotonic() - importing
+        function = pkgutil.resolve_name(request["target"])
+        peak_before = memory.own_memory().peak_bytes
+        memory.reset_own_peak()  # what imports held for a moment is not the target's
+        began = Began(os.getpid(), import_s, time.monotonic())
+        _write(place / "began.json", vars(began))
         value = function(request["argument"])
-        facts["ended_at"] = time.monotonic()
-        peak = processes.own_memory().peak_bytes
-        facts["peak_rss_bytes"] = peak
-        of_children = processes.children_peak_bytes()
-        facts["peak_children_bytes"] = of_children if of_children > max(peak, peak_before) else 0
-        return as_json({**facts, "value": value})
+        ended_at = time.monotonic()
+        own_peak = max(peak_before, memory.own_memory().peak_bytes)
+        of_children = memory.children_peak_bytes()
+        return Finished(ended_at, of_children if of_children > own_peak else 0, value)
     except BaseException as error:  # noqa: BLE001 - whatever the target does is its outcome
-        facts.setdefault("ended_at", time.monotonic())
-        facts.setdefault("peak_rss_bytes", processes.own_memory().peak_bytes)
-        return as_json({**facts, "raised": describe(error)})
+        return Finished(time.monotonic(), raised=describe(error))
 
 
-def began(folder: str) -> dict[str, Any]:
-    """Read what is known since the target of the case in `folder` began; empty before that."""
-    return _read(Path(folder, "began.json"))
+def read_began(folder: str) -> Began | None:
+    """Read what is known since the target of the case in `folder` began; None before that."""
+    found = _read(Path(folder, "began.json"))
+    return None if found is None else Began(**found)
 
 
-def result(folder: str) -> dict[str, Any]:
-    """Read the result of the case in `folder`; empty if it has left none."""
-    return _read(Path(folder, "result.json"))
+def read_finished(folder: str) -> Finished | None:
+    """Read the result of the case in `folder`; None if it has left none."""
+    found = _read(Path(folder, "result.json"))
+    if found is None:
+        return None
+    raised = found.pop("raised")
+    return Finished(**found, raised=None if raised is None else Fault(**raised))
 
 
-def crash(folder: str) -> str:
-    """Read where the interpreter was when a signal ended the case; mostly empty."""
+def read_crash(folder: str) -> str | None:
+    """Read where the interpreter was when a signal ended the case; mostly None."""
     try:
-        return Path(folder, "crash.txt").read_text(encoding="utf-8", errors="replace")
+        return Path(folder, "crash.txt").read_text(encoding="utf-8", errors="replace") or None
     except FileNotFoundError:
-        return ""
+        return None
 
 
-def resolve(target: str) -> Callable[[dict[str, Any]], Any]:
-    """Import what ``package.module:function`` names."""
-    module, _, name = target.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def describe(error: BaseException) -> dict[str, str]:
-    """Give an exception's class, its cause in one line, and its traceback."""
+def describe(error: BaseException) -> Fault:
+    """Describe an exception of the target, or of a module that it needs."""
     kind = type(error).__name__
     message = cause_of(error)
     if isinstance(error, SystemExit):
@@ -112,43 +129,24 @@ def describe(error: BaseException) -> dict[str, str]:
     # The first frame is this module's: what follows is the target's own.
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     trace = "".join(traceback.format_exception(type(error), error, frames))
-    return {"error_type": kind, "message": message or kind, "traceback": printable(trace)}
+    return Fault(error_type=kind, message=message or kind, traceback=printable(trace))
 
 
-def as_json(value: Any) -> str:
-    """Write a value as strict JSON: a number that is not finite becomes null.
-
-    Raises
-    ------
-    TypeError
-        Something in the value has no form in JSON.
-    """
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return json.dumps(value, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(member) for key, member in value.items()}
-        case list() | tuple():
-            return [_finite(member) for member in value]
-        case _:
-            return value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="ascii"))
+        # A number that is not finite becomes null.
+        return json.loads(path.read_text(encoding="ascii"), parse_constant=lambda _: None)
     except FileNotFoundError:
-        return {}
+        return None
 
 
-def _write(path: Path, text: str) -> None:
+def _write_finished(place: Path, finished: Finished) -> None:
+    raised = None if finished.raised is None else vars(finished.raised)
+    _write(place / "result.json", {**vars(finished), "raised": raised})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content)
     part = path.with_suffix(".part")
     try:
         part.write_text(text, encoding="ascii")

@@ -19,6 +19,10 @@ PREFIX = "torchmodes-"
 MARK = ".held"
 """The file that is locked; a folder without it is not one of these and stays."""
 
+PLACES = {"TMPDIR": "tmp", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+"""Variables that say where temporary files and compiled code go, and their folders in a private
+one."""
+
 
 @contextmanager
 def private_folder(kind: str = "", *, place: Path | None = None) -> Generator[Path]:
@@ -42,9 +46,16 @@ def private_folder(kind: str = "", *, place: Path | None = None) -> Generator[Pa
             os.close(held)
 
 
+def make_places(folder: Path) -> dict[str, str]:
+    """Make the folders of `PLACES` in a private one; return the variables that name them."""
+    for name in PLACES.values():
+        (folder / name).mkdir(mode=0o700)
+    return {variable: str(folder / name) for variable, name in PLACES.items()}
+
+
 def remove(folder: Path) -> None:
     """Remove such a folder, its mark the last, so that a kill meanwhile leaves no unmarked part."""
-    with suppress(FileNotFoundError):  # its keeper was faster
+    with suppress(FileNotFoundError):  # its monitor was faster
         for entry in list(folder.iterdir()):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""The fork server, seen by its clients: which one it is, and how to get a keeper forked by it.
+"""The fork server, seen by its clients: which one it is, and how to get a monitor forked by it.
 
-The server (`torchmodes.processes.preloaded`) imports modules such as torch once, then forks a
+The server (`torchmodes.processes.forkserver_main`) imports modules such as torch once, then forks a
 clean process for each case. There is one for each workflow, interpreter, list of modules and
 environment they are imported in; the first case that needs it starts it, and it is gone when the
 workflow is gone, however that ends. It listens on an abstract Unix socket, which leaves nothing
@@ -13,17 +13,22 @@ import hashlib
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO
 
-from torchmodes.processes import child, folders, keeper, messages, preloaded, processes
-from torchmodes.processes.processes import Process
+import psutil
+
+from torchmodes.processes.child import Fault
+from torchmodes.processes.folders import PLACES
+from torchmodes.processes.spec import CASE_VARIABLE
+from torchmodes.processes.start import command
 
 # Libraries read their environment while they are imported, once and for all cases of a server: so
 # servers with different values of these variables are different servers.
@@ -32,7 +37,7 @@ READ_AT_IMPORT = (
     "LD_", "MALLOC_", "MKL_", "NCCL", "NVIDIA", "OMP_", "ONEDNN", "OPENBLAS", "PYTHON", "PYTORCH",
     "ROCR_", "TORCH", "TRANSFORMERS_", "TRITON",
 )  # fmt: skip
-PRIVATE_TO_A_CASE = (*keeper.PLACES, keeper.CASE_VARIABLE)
+PRIVATE_TO_A_CASE = (*PLACES, CASE_VARIABLE)
 WHILE_IMPORTING = {
     "TORCH_WARM_POOL": "0",  # or Inductor starts its compiler processes
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # or torch.cuda.is_available() initialises CUDA
@@ -47,10 +52,10 @@ class ServerUnavailableError(RuntimeError):
 
 
 class PreloadError(RuntimeError):
-    """A preload module could not be imported; `fault` is as from `child.describe`."""
+    """A preload module could not be imported."""
 
-    def __init__(self, fault: dict[str, str]) -> None:
-        super().__init__(fault["message"])
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
         self.fault = fault
 
 
@@ -58,14 +63,12 @@ class PreloadError(RuntimeError):
 class Service:
     """What a server is for; servers of the same name are the same.
 
-    `environment` is that of the case; only what `import_environment` leaves of it matters. In
-    `temporary` a new server makes its private folder.
+    `environment` is that of the case; only what `import_environment` leaves of it matters.
     """
 
     preload: tuple[str, ...]
     environment: Mapping[str, str]
-    workflow: Process
-    temporary: str = field(default_factory=tempfile.gettempdir)
+    workflow: psutil.Process
 
     def import_environment(self) -> dict[str, str]:
         """Give the environment to import the modules in."""
@@ -79,22 +82,14 @@ class Service:
         read = {k: v for k, v in self.import_environment().items() if k.startswith(READ_AT_IMPORT)}
         identity = [sys.executable, sys.prefix, self.preload, sorted(read.items())]
         digest = hashlib.sha256(json.dumps(identity).encode("ascii"))
-        for module in (
-            child,
-            folders,
-            keeper,
-            messages,
-            preloaded,
-            processes,
-            sys.modules[__name__],
-        ):
-            digest.update(Path(str(module.__file__)).read_bytes())  # never an older server
-        of = f"{os.getuid()}-{self.workflow.pid}-{self.workflow.started:.0f}"
+        for module in sorted(Path(__file__).parent.glob("*.py")):
+            digest.update(module.read_bytes())  # never an older server
+        of = f"{os.getuid()}-{self.workflow.pid}-{self.workflow.create_time():.0f}"
         return f"\0torchmodes-{of}-{digest.hexdigest()[:32]}".encode("ascii")
 
 
-def connect(service: Service, *, limit_s: float, log: BinaryIO) -> tuple[socket.socket, float]:
-    """Connect to a keeper forked by the server, which is started if there is none.
+def connect(service: Service, *, limit_s: float, log: Path) -> tuple[Connection, float]:
+    """Connect to a monitor forked by the server, which is started if there is none.
 
     Parameters
     ----------
@@ -107,8 +102,8 @@ def connect(service: Service, *, limit_s: float, log: BinaryIO) -> tuple[socket.
 
     Returns
     -------
-    connection : socket
-        To a keeper that waits for its case.
+    connection : Connection
+        To a monitor that waits for its case.
     import_s : float
         Seconds that the server's imports took, once.
 
@@ -121,75 +116,69 @@ def connect(service: Service, *, limit_s: float, log: BinaryIO) -> tuple[socket.
     """
     deadline = time.monotonic() + limit_s
     for _ in range(ATTEMPTS):
-        connection = socket.socket(socket.AF_UNIX)
         try:
-            _reach(connection, service.name())
-            return connection, _greeting(connection, deadline)
+            connection = _reach(service.name())
+            return connection, _import_seconds(connection, deadline)
         except ConnectionRefusedError:
-            connection.close()
             _launch(service, limit_s, log)
         except (EOFError, ConnectionError):  # that server has just ended
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
+            continue
     raise ServerUnavailableError(f"the fork server ended {ATTEMPTS} times before it answered")
 
 
-def _reach(connection: socket.socket, name: bytes) -> None:
+def peer_uid(stream: socket.socket) -> int:
+    """Return the user on the other side: anybody may bind, or connect to, an abstract socket."""
+    credentials = struct.Struct("3i")  # process, user, group
+    raw = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return credentials.unpack(raw)[1]
+
+
+def _reach(name: bytes) -> Connection:
     """Connect, but do not wait for ever in the queue of somebody who never takes anyone out."""
-    deadline = time.monotonic() + CONNECT_LIMIT_S
-    connection.setblocking(False)
-    while True:
+    # connect(2) keeps to the limit for sending, and not to Python's own.
+    limit = struct.pack("ll", *divmod(int(CONNECT_LIMIT_S * 1e6), 10**6))
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         try:
-            connection.connect(name)
-            break
+            stream.connect(name)
         except BlockingIOError:  # the queue is full
-            if time.monotonic() > deadline:
-                raise ServerUnavailableError(
-                    f"who has the fork server's name takes no client for {CONNECT_LIMIT_S:g} s"
-                ) from None
-            time.sleep(0.05)
-    connection.setblocking(True)
+            message = f"who has the fork server's name takes no client for {CONNECT_LIMIT_S:g} s"
+            raise ServerUnavailableError(message) from None
+        if (uid := peer_uid(stream)) != os.getuid():
+            raise ServerUnavailableError(f"the fork server's name is taken by user {uid}")
+        return Connection(stream.detach())
 
 
-def _launch(service: Service, limit_s: float, log: BinaryIO) -> None:
+def _launch(service: Service, limit_s: float, log: Path) -> None:
     """Start the server; on return it listens, or another client's does."""
     request = {
         "name": service.name().decode("ascii"),
         "preload": service.preload,
-        "workflow": asdict(service.workflow),
+        "workflow": service.workflow.pid,
         "limit_s": limit_s,
-        "temporary": service.temporary,
+        "temporary": tempfile.gettempdir(),
     }
-    launched = subprocess.run(
-        keeper.command("torchmodes.processes.preloaded", json.dumps(request)),
-        env=service.import_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        check=False,
-    )
+    with log.open("ab") as stream:
+        launched = subprocess.run(
+            command("torchmodes.processes.forkserver_main", json.dumps(request)),
+            env=service.import_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+            check=False,
+        )
     if launched.returncode:
         raise ServerUnavailableError(
-            f"the fork server did not start (status {launched.returncode}; see {log.name})"
+            f"the fork server did not start (status {launched.returncode}; see {log})"
         )
 
 
-def _greeting(connection: socket.socket, deadline: float) -> float:
-    _, uid = messages.peer(connection)
-    if uid != os.getuid():
-        raise ServerUnavailableError(f"the fork server's name is taken by user {uid}")
-    connection.settimeout(max(deadline - time.monotonic(), 0.001))
-    try:
-        greeting, _ = messages.receive(connection)
-    except TimeoutError:
-        message = "the fork server was still importing at the time limit"
-        raise ServerUnavailableError(message) from None
-    connection.settimeout(None)
-    if "fault" in greeting:
-        raise PreloadError(greeting["fault"])
-    if "hazard" in greeting:
-        raise ServerUnavailableError(greeting["hazard"])
-    return greeting["import_s"]
+def _import_seconds(connection: Connection, deadline: float) -> float:
+    """Wait for the greeting, which comes when the server has imported."""
+    if not connection.poll(max(deadline - time.monotonic(), 0.001)):
+        raise ServerUnavailableError("the fork server was still importing at the time limit")
+    greeting: float | ServerUnavailableError | PreloadError = connection.recv()
+    if isinstance(greeting, Exception):
+        raise greeting
+    return greeting

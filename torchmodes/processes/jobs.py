@@ -19,8 +19,7 @@ from torchmodes.config.models import FAMILIES
 from torchmodes.machine.devices import cuda_device_count
 from torchmodes.machine.machine import container, host_name
 from torchmodes.planning.job import Job
-from torchmodes.processes.folders import private_folder
-from torchmodes.processes.keeper import PLACES
+from torchmodes.processes.folders import PLACES, private_folder
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.reading import CorruptFile, Result, read_json

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from torchmodes.processes import processes
 from torchmodes.processes.jobs import SupervisorLost
-from torchmodes.processes.supervise import workflow_process
+from torchmodes.processes.workflow import workflow_process
 from torchmodes.results.writing import tell
 
 POLL_S = 0.25
@@ -67,7 +67,7 @@ def lock_file(environment: Mapping[str, str]) -> Path:
 
 
 def lock_fault(path: Path | None = None) -> str | None:
-    """Say why the lock cannot be had here, or return None: to be told once, before any job."""
+    """Say why the lock cannot be had here, or return None: to be said once, before any job."""
     path = lock_file(os.environ) if path is None else path
     try:
         os.close(_open(path))
@@ -112,15 +112,15 @@ def _lock(descriptor: int, path: Path) -> None:
     workflow = workflow_process()
     waited = False
     while True:
-        if processes.identify(workflow.pid) != workflow:
+        if processes.ended(workflow):
             raise SupervisorLost("the workflow has ended; run snakemake again")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not waited:
-                told = f"waiting: another measurement runs on this machine, with {path}"
-                logger.warning(told)
-                tell(told, to=sys.stderr)
+                message = f"waiting: another measurement runs on this machine, with {path}"
+                logger.warning(message)
+                tell(message, to=sys.stderr)
             waited = True
             time.sleep(POLL_S)
             continue

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torchmodes.processes import child
-from torchmodes.processes.keeper import Case, Ending
+from torchmodes.processes.child import Fault, Finished
+from torchmodes.processes.spec import Ending, ProcessSpec
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
 FULL_DISK_BYTES = 1_000_000
@@ -32,7 +33,7 @@ class Outcome:
     error_type
         The exception's class (``RuntimeError``, ``MemoryError``, torch's ``OutOfMemoryError``),
         the signal (``SIGSEGV``), ``MemoryLimit``, ``TimeLimit``, ``NoResult`` (it exited without
-        one) or ``SupervisorLost`` (the workflow, the fork server or the keeper ended before it).
+        one) or ``SupervisorLost`` (the workflow, the fork server or the monitor ended before it).
     message
         What happened: of an exception its cause in one line.
     traceback
@@ -45,13 +46,9 @@ class Outcome:
         Seconds spent importing the preload modules: the server's, once, or the fresh process's own.
     wall_s
         Seconds that the target ran; 0 if it never began.
-    rss_at_start_bytes
-        Resident set when the target began; under ``fork`` with the pages shared with the server.
-    peak_rss_bytes
-        High-water mark of the resident set of the process itself since the target began; exact
-        when it ended by itself, else as last looked at, at most a quarter of a second before.
     peak_children_bytes
-        The largest high-water mark among the processes it started (compilers), likewise.
+        The largest high-water mark of the resident set among the processes that it started
+        (compilers).
     remedy
         What to do, where more than the log can tell.
     """
@@ -63,53 +60,50 @@ class Outcome:
     traceback: str | None
     start_method: Literal["fork", "fresh"]
     start_s: float
-    import_s: float
-    wall_s: float
-    rss_at_start_bytes: int
-    peak_rss_bytes: int
-    peak_children_bytes: int
+    import_s: float = 0.0
+    wall_s: float = 0.0
+    peak_children_bytes: int = 0
     remedy: str | None = None
 
 
-def conclude(ending: Ending, case: Case, *, requested_at: float, import_s: float) -> Outcome:
-    """Conclude from what the keeper saw and what the case left in its folder.
+def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s: float) -> Outcome:
+    """Conclude from what the monitor saw and what the case left in its folder.
 
     Parameters
     ----------
-    ending, case
-        As the keeper told it, and as it was told.
+    ending, spec
+        The monitor's answer, and what it was asked for.
     requested_at
         On the monotonic clock.
     import_s
-        Seconds of the fork server's imports; a fresh process tells its own.
+        Seconds of the fork server's imports; those of a fresh process are in its folder.
     """
-    began, result = child.began(case.folder), child.result(case.folder)
-    began_at = began.get("began_at")
-    kind, error_type, message = _classify(ending, case, result, began=began_at is not None)
+    began, finished = child.read_began(spec.folder), child.read_finished(spec.folder)
+    kind, error_type, message = _classify(ending, spec, finished, began=began is not None)
     if ending.survivors:
         message = f"{message}\nnot even SIGKILL ended: {', '.join(map(str, ending.survivors))}"
-    at_start = began.get("rss_at_start_bytes", 0)
-    ended_at = result.get("ended_at", ending.ended_at)
-    traceback = result["raised"]["traceback"] if kind == "raised" else None
+    last = finished or Finished(ending.ended_at)
+    traceback = last.raised.traceback if kind == "raised" and last.raised else None
     if kind in ("killed", "timed_out"):
-        traceback = child.crash(case.folder) or None
+        traceback = child.read_crash(spec.folder)
     remedy = None
-    if (full := _full_disk(case, kind, error_type, traceback or "")) is not None:
+    if (full := _full_disk(spec, kind, error_type, traceback or "")) is not None:
         message = f"no space left in {full.folder} ({message if kind != 'raised' else error_type})"
         remedy = full.remedy
+    began_at = last.ended_at if began is None else began.began_at
+    if spec.start == "fresh":
+        import_s = 0.0 if began is None else began.import_s
     return Outcome(
         kind=kind,
-        value=result["value"] if kind == "returned" else None,
+        value=last.value if kind == "returned" else None,
         error_type=error_type,
         message=message,
         traceback=traceback,
-        start_method=case.start,
-        start_s=(ended_at if began_at is None else began_at) - requested_at,
-        import_s=began.get("import_s", 0.0) if case.start == "fresh" else import_s,
-        wall_s=0.0 if began_at is None else ended_at - began_at,
-        rss_at_start_bytes=at_start,
-        peak_rss_bytes=result.get("peak_rss_bytes", max(at_start, ending.peak_rss_bytes)),
-        peak_children_bytes=max(ending.peak_children_bytes, result.get("peak_children_bytes", 0)),
+        start_method=spec.start,
+        start_s=began_at - requested_at,
+        import_s=import_s,
+        wall_s=last.ended_at - began_at,
+        peak_children_bytes=max(ending.peak_children_bytes, last.peak_children_bytes),
         remedy=remedy,
     )
 
@@ -120,20 +114,22 @@ class _FullDisk:
     remedy: str
 
 
-def _full_disk(case: Case, kind: Kind, error_type: str | None, told: str) -> _FullDisk | None:
+def _full_disk(
+    spec: ProcessSpec, kind: Kind, error_type: str | None, trace: str
+) -> _FullDisk | None:
     """Find where a case had no space for its files, if that is what ended it.
 
     A compiler says so in the middle of what it prints, and removes its files before it ends: then
     the disk is full no more. Or it says so in the language of the user: then it may be full still.
     """
-    temporary = Path(case.folder).parent
-    cache = Path(case.environment.get("TORCHINDUCTOR_CACHE_DIR", case.folder))
+    temporary = Path(spec.folder).parent
+    cache = Path(spec.environment.get("TORCHINDUCTOR_CACHE_DIR", spec.folder))
     own = _FullDisk(temporary, "free some space there, or set TMPDIR to a folder with more")
     other = _FullDisk(cache, "free some space there and run again")
-    disks = {case.folder: own, str(cache): own if cache.is_relative_to(temporary) else other}
+    disks = {spec.folder: own, str(cache): own if cache.is_relative_to(temporary) else other}
     full = [disk for disk in disks.values() if _free_bytes(disk.folder) < FULL_DISK_BYTES]
-    if any(text in told for text in NO_SPACE):
-        return next(iter(full + [disk for place, disk in disks.items() if place in told]), None)
+    if any(text in trace for text in NO_SPACE):
+        return next(iter(full + [disk for place, disk in disks.items() if place in trace]), None)
     compiling = kind == "raised" and "compile" in (error_type or "").lower()
     return next(iter(full), None) if compiling or error_type in ("NoResult", "SIGBUS") else None
 
@@ -144,44 +140,33 @@ def _free_bytes(folder: Path) -> float:
     return shutil.disk_usage(folder).free
 
 
-def not_begun(fault: dict[str, str], *, start_s: float) -> Outcome:
-    """Conclude that the fork server could not import a preload module; see `child.describe`."""
-    return Outcome(
-        kind="raised",
-        value=None,
-        **fault,
-        start_method="fork",
-        start_s=start_s,
-        import_s=0.0,
-        wall_s=0.0,
-        rss_at_start_bytes=0,
-        peak_rss_bytes=0,
-        peak_children_bytes=0,
-    )
+def not_begun(fault: Fault, *, start_s: float) -> Outcome:
+    """Conclude that the fork server could not import a preload module."""
+    return Outcome(kind="raised", value=None, **vars(fault), start_method="fork", start_s=start_s)
 
 
 def _classify(
-    ending: Ending, case: Case, result: dict[str, Any], *, began: bool
+    ending: Ending, spec: ProcessSpec, finished: Finished | None, *, began: bool
 ) -> tuple[Kind, str | None, str | None]:
     """Return kind, error type and message."""
     match ending.cause:
         case "time":
-            return "timed_out", "TimeLimit", f"still running after {case.time_limit_s:g} s: ended"
+            return "timed_out", "TimeLimit", f"still running after {spec.time_limit_s:g} s: ended"
         case "start":
             return (
                 "timed_out",
                 "TimeLimit",
-                f"still importing after {case.start_limit_s:g} s: ended",
+                f"still importing after {spec.start_limit_s:g} s: ended",
             )
         case "memory":
-            limit = gigabytes(case.memory_limit_bytes or 0)
+            limit = gigabytes(spec.memory_limit_bytes or 0)
             held = gigabytes(ending.resident_bytes)
             return "killed", "MemoryLimit", f"held {held} of memory, its limit is {limit}: ended"
         case "gone":
             return "lost", "SupervisorLost", f"ended because {ending.detail} did"
-    if "raised" in result:
-        return "raised", result["raised"]["error_type"], result["raised"]["message"]
-    if "value" in result:
+    if finished is not None and finished.raised is not None:
+        return "raised", finished.raised.error_type, finished.raised.message
+    if finished is not None:
         return "returned", None, None
     status = ending.status or 0
     if os.WIFSIGNALED(status):

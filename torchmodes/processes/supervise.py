@@ -1,9 +1,10 @@
 """Run a function in a process of its own and come back with how that ended, whatever happens.
 
 An exception, a crash of the interpreter, a kill, a hang and a memory hog are outcomes just as a
-value is. Two processes take part besides the caller: the case's own (`child`) and its keeper
-(`keeper`). Where a fork server serves, both are forks of it and need not import anything
-(`forkserver`).
+value is. Two processes take part besides the caller, which is their client: the case's own
+(`child`) and its monitor, which starts it and watches over it (`monitor`). Where a fork server
+serves, both are forks of it and need not import anything (`forkserver`). The monitor tells how the
+process ended, the process leaves its result in a folder, and `outcome` concludes from both.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, Literal, get_args
 
-import psutil
-
-from torchmodes.processes import child, forkserver, keeper, messages, processes
-from torchmodes.processes.folders import private_folder
+from torchmodes.processes import child, forkserver, processes
+from torchmodes.processes.folders import make_places, private_folder
 from torchmodes.processes.forkserver import PreloadError, ServerUnavailableError, Service
-from torchmodes.processes.keeper import CASE_VARIABLE, Case, Ending
 from torchmodes.processes.outcome import Outcome, conclude, not_begun
-from torchmodes.processes.processes import Process
-
-__all__ = ["Outcome", "run_supervised", "workflow_process"]
+from torchmodes.processes.spec import CASE_VARIABLE, Ending, ProcessSpec
+from torchmodes.processes.start import command
+from torchmodes.processes.workflow import workflow_process
 
 Start = Literal["auto", "fork", "fresh"]
 START_LIMIT_S = 300.0  # for imports: those of a case, or of the fork server
@@ -96,10 +97,12 @@ def run_supervised(
     request = {"target": target, "argument": argument, "preload": list(preload)}
     request_text = json.dumps(request, allow_nan=False)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with private_folder() as folder, log.open("ab", buffering=0) as stream:
+    workflow = workflow_process()
+    with private_folder() as folder:
         (folder / "request.json").write_text(request_text, encoding="ascii")
-        case = Case(
+        spec = ProcessSpec(
             folder=str(folder),
+            log=str(log.absolute()),
             start="fresh",
             start_limit_s=START_LIMIT_S,
             time_limit_s=time_limit_s,
@@ -108,47 +111,14 @@ def run_supervised(
             sys_path=[str(entry) for entry in sys.path],
             cwd=str(Path.cwd()),
             affinity=sorted(os.sched_getaffinity(0)) if processes.LINUX else None,
+            workflow=workflow.pid,
         )
-        client = _Client(case, workflow_process(), stream, requested_at)
-        outcome = _run(client, start, tuple(preload))
+        service = Service(tuple(preload), spec.environment, workflow)
+        outcome = _run(spec, start, service, requested_at)
         if outcome.traceback is not None:
-            with suppress(OSError):  # a full disk must not cost the outcome
+            with suppress(OSError), log.open("ab") as stream:  # a full disk must not cost it
                 stream.write(outcome.traceback.encode("utf-8", "replace"))
         return outcome
-
-
-def workflow_process() -> Process:
-    """Find the process that the fork server lives for.
-
-    It is the outermost ancestor that is Snakemake, so that all jobs of a workflow find one server,
-    and without one the calling process.
-    """
-    for ancestor in reversed(psutil.Process().parents()):
-        with suppress(psutil.Error):  # it has just ended, or is somebody else's
-            found = processes.identify(ancestor.pid)
-            if found is not None and is_snakemake(ancestor.cmdline()):
-                return found
-    own = processes.identify(os.getpid())
-    assert own is not None
-    return own
-
-
-def is_snakemake(command: Sequence[str]) -> bool:
-    """Tell whether a command line is Snakemake itself, not a shell or an editor that names it."""
-    names = [Path(word).name for word in command]
-    if not names or not names[0].startswith("python"):
-        return names[:1] == ["snakemake"]
-    words = iter(names[1:])
-    for word in words:
-        if word in ("-X", "-W"):
-            next(words, None)  # its value
-        elif word == "-m":
-            return next(words, "") in ("snakemake", "snakemake.cli")
-        elif not word.startswith("-"):
-            return word == "snakemake"
-        elif word == "-c":
-            return False
-    return False
 
 
 def _check(
@@ -166,8 +136,6 @@ def _check(
         raise ValueError(f"start: {start!r} is not one of {', '.join(get_args(Start))}")
     if start == "fork" and not processes.LINUX:
         raise ValueError("start: 'fork' needs Linux; 'auto' or 'fresh' works here")
-    if isinstance(preload, str):
-        raise TypeError(f"preload: {preload!r} is one text, not a list of modules")
     for name in preload:
         if name.partition(".")[0] == "torchmodes":
             raise ValueError(f"preload: {name} may be edited meanwhile: the server would keep it")
@@ -186,86 +154,79 @@ def _environment(
     """Give the variables of the case, and make the folders that they name."""
     return {
         **os.environ,
-        **keeper.private_places(folder),
-        **({name: str(threads) for name in THREAD_VARIABLES} if threads is not None else {}),
+        **make_places(folder),
+        **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
         **environment,
         CASE_VARIABLE: str(folder),
     }
 
 
-# --- Being the client of a keeper ------------------------------------------------------------
+# --- Being the client of a monitor -----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Client:
-    case: Case
-    workflow: Process
-    log: BinaryIO
-    requested_at: float
-
-
-def _run(client: _Client, start: Start, preload: tuple[str, ...]) -> Outcome:
-    if start == "fork" or (start == "auto" and preload and processes.LINUX):
+def _run(spec: ProcessSpec, start: Start, service: Service, requested_at: float) -> Outcome:
+    if start == "fork" or (start == "auto" and service.preload and processes.LINUX):
         try:
-            return _run_forked(client, preload)
+            return _run_forked(replace(spec, start="fork"), service, requested_at)
         except ServerUnavailableError as error:
             if start == "fork":
                 raise
             logger.warning("%s; the case has a fresh process instead", error)
-    return _run_fresh(client)
+    return _run_fresh(spec, requested_at)
 
 
-def _run_forked(client: _Client, preload: tuple[str, ...]) -> Outcome:
-    case = replace(client.case, start="fork")
-    service = Service(preload, case.environment, client.workflow)
+def _run_forked(spec: ProcessSpec, service: Service, requested_at: float) -> Outcome:
     try:
-        connection, import_s = forkserver.connect(service, limit_s=START_LIMIT_S, log=client.log)
+        monitor, import_s = forkserver.connect(service, limit_s=START_LIMIT_S, log=Path(spec.log))
     except PreloadError as error:
-        return not_begun(error.fault, start_s=time.monotonic() - client.requested_at)
-    with connection:  # while it is open the keeper leaves the folder alone
-        ending = _hand_over(connection, replace(client, case=case))
-        return conclude(ending, case, requested_at=client.requested_at, import_s=import_s)
+        return not_begun(error.fault, start_s=time.monotonic() - requested_at)
+    with monitor:  # while it is open the monitor leaves the folder alone
+        ending = _monitored(spec, monitor)
+        return conclude(ending, spec, requested_at=requested_at, import_s=import_s)
 
 
-def _run_fresh(client: _Client) -> Outcome:
-    connection, process = keeper.start_keeper(client.log)
-    with process, connection:  # leaving closes the connection, then waits for the keeper
-        try:
-            messages.receive(connection)
-            ending = _hand_over(connection, client)
-        except EOFError:
-            ending = _without_keeper(client.case)
-        return conclude(ending, client.case, requested_at=client.requested_at, import_s=0.0)
+def _run_fresh(spec: ProcessSpec, requested_at: float) -> Outcome:
+    monitor, its_end = Pipe()
+    with its_end, Path(spec.log).open("ab") as log:
+        process = subprocess.Popen(
+            command("torchmodes.processes.monitor", str(its_end.fileno())),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[its_end.fileno()],
+            start_new_session=True,  # Ctrl-C is for this process; the monitor ends when this ends
+        )
+    with process, monitor:  # leaving closes the connection, then waits for the monitor
+        ending = _monitored(spec, monitor)
+        return conclude(ending, spec, requested_at=requested_at, import_s=0.0)
 
 
-def _hand_over(connection: socket.socket, client: _Client) -> Ending:
-    """Give the case to the keeper and wait for the end that it tells."""
+def _monitored(spec: ProcessSpec, monitor: Connection) -> Ending:
+    """Let the monitor start the process, and wait until it says how that ended."""
     try:
-        message = {"case": asdict(client.case), "workflow": asdict(client.workflow)}
-        messages.send(connection, message, files=[client.log.fileno()])
-        ending, _ = messages.receive(connection)
-        return Ending(**ending)
-    except (EOFError, ConnectionError):
-        return _without_keeper(client.case)
+        monitor.send(spec)
+        return monitor.recv()
+    except (EOFError, OSError):
+        return _without_monitor(spec)
     except BaseException:  # Ctrl-C, say: come back when nothing of the case is left
-        connection.shutdown(socket.SHUT_WR)
-        while connection.recv(4096):
-            continue
+        with socket.socket(fileno=os.dup(monitor.fileno())) as stream:
+            stream.shutdown(socket.SHUT_WR)
+            while stream.recv(4096):
+                continue
         raise
 
 
-def _without_keeper(case: Case) -> Ending:
-    """End what a keeper that was killed leaves behind."""
-    session = child.began(case.folder).get("session")
-    mark = {CASE_VARIABLE: case.folder}
-    survivors = processes.end(lambda: processes.marked(mark, session=session), grace_s=0)
+def _without_monitor(spec: ProcessSpec) -> Ending:
+    """End what a monitor that was killed leaves behind."""
+    began = child.read_began(spec.folder)
+    session = None if began is None else began.session
+    survivors = processes.end(
+        lambda: processes.marked(CASE_VARIABLE, spec.folder, session=session), grace_s=0
+    )
     return Ending(
         cause="gone",
-        detail="its keeper",
+        detail="its monitor",
         status=None,
         ended_at=time.monotonic(),
-        peak_rss_bytes=0,
-        peak_children_bytes=0,
-        resident_bytes=0,
-        survivors=sorted(survivors),
+        survivors=tuple(sorted(survivors)),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pkgutil
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +20,6 @@ from torch.utils import _pytree
 from torchmodes.config import ENGINES_THAT_TRAIN
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
-from torchmodes.processes.child import resolve
 from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.base import BuiltModel
@@ -98,7 +98,7 @@ def unsupported(job: Job) -> Unsupported | None:
 
 def run_target(sent: dict[str, Any]) -> dict[str, Any]:
     """Do what `torchmodes.processes.jobs.run_job` sent this process to do."""
-    return carry_out(resolve(sent["target"]), Job.of(sent["job"]), **sent["options"])
+    return carry_out(pkgutil.resolve_name(sent["target"]), Job.of(sent["job"]), **sent["options"])
 
 
 def carry_out(target: Target, job: Job, **options: Any) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from torchmodes.processes.memory import own_memory
+
 
 def echo(argument: dict[str, Any]) -> dict[str, Any]:
     return argument
@@ -47,7 +49,7 @@ def surroundings(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def pauses_its_keeper(argument: dict[str, Any]) -> str:
+def pauses_its_monitor(argument: dict[str, Any]) -> str:
     """Do as a container that is paused for a while: its processes sleep, time goes on."""
     os.kill(os.getppid(), signal.SIGSTOP)
     time.sleep(argument["seconds"])
@@ -56,7 +58,7 @@ def pauses_its_keeper(argument: dict[str, Any]) -> str:
     return "done"
 
 
-def kills_its_keeper(argument: dict[str, Any]) -> None:
+def kills_its_monitor(argument: dict[str, Any]) -> None:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(600)
 
@@ -107,7 +109,7 @@ def prints_any_letter(argument: dict[str, Any]) -> str:
 
 def has_an_odd_name(argument: dict[str, Any]) -> None:
     ctypes.CDLL(None).prctl(15, b"\xff\xfe", 0, 0, 0)  # PR_SET_NAME
-    time.sleep(0.6)  # its keeper looks meanwhile
+    time.sleep(0.6)  # its monitor looks meanwhile
 
 
 def raises_without_message(argument: dict[str, Any]) -> None:
@@ -156,21 +158,29 @@ def eats_memory(argument: dict[str, Any]) -> None:
         time.sleep(0.01)
 
 
-def holds(argument: dict[str, Any]) -> None:
-    """Hold some memory for a moment, free it, and hold less."""
+def own_peak(argument: dict[str, Any]) -> int:
+    return own_memory().peak_bytes
+
+
+def holds(argument: dict[str, Any]) -> int:
+    """Hold some memory for a moment, free it, and hold less; return by how much the peak rose."""
+    before = own_memory().resident_bytes
     held = b"x" * argument["bytes"]
     del held
+    return own_memory().peak_bytes - before
 
 
-def child_holds(argument: dict[str, Any]) -> None:
+def child_holds(argument: dict[str, Any]) -> int:
     code = f"import time; held = b'x' * {argument['bytes']}; time.sleep(1)"
     subprocess.run([sys.executable, "-c", code], check=True)
+    return own_memory().peak_bytes
 
 
-def holds_while_a_small_child_runs(argument: dict[str, Any]) -> None:
+def holds_while_a_small_child_runs(argument: dict[str, Any]) -> int:
     held = b"x" * argument["bytes"]
     subprocess.run([sys.executable, "-c", "import time; time.sleep(0.6)"], check=True)
     del held
+    return own_memory().peak_bytes
 
 
 def prints_garbage(argument: dict[str, Any]) -> str:

@@ -81,14 +81,14 @@ def start_workflow(
 
 
 def server_of(workflow: int) -> psutil.Process | None:
-    """Find the fork server of a workflow; its keepers and cases look alike but lead a session."""
+    """Find the fork server of a workflow; its monitors and cases look alike but lead a session."""
     for process in psutil.process_iter():
         try:
             command = process.cmdline()
-            ours = "torchmodes.processes.preloaded" in command
+            ours = "torchmodes.processes.forkserver_main" in command
             if (
                 ours
-                and json.loads(command[-1])["workflow"]["pid"] == workflow
+                and json.loads(command[-1])["workflow"] == workflow
                 and os.getsid(process.pid) != process.pid
             ):
                 return process

@@ -13,7 +13,7 @@ import torch
 from torchmodes.planning.cases import parse_case
 from torchmodes.processes.folders import MARK
 from torchmodes.processes.jobs import HEADERS
-from torchmodes.processes.keeper import CASE_VARIABLE
+from torchmodes.processes.spec import CASE_VARIABLE
 
 
 def multiply(argument: dict[str, Any]) -> dict[str, Any]:
