@@ -14,7 +14,7 @@ from record_factory import house_price_records, make_record, make_training
 
 from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.pages import write_comparison
-from torchmodes.report.comparison.runs import Run
+from torchmodes.report.comparison.runs import ComparedRun
 from torchmodes.report.data import make_report_data
 from torchmodes.report.html import write_report
 
@@ -47,7 +47,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here[1] = make_record(here[1].identity, status="failed", reason="a reason " * 20)
     here[2] = make_record(here[2].identity, speed_up=0.9, seed=70)
     runs = [
-        Run(name, {record.identity: record for record in records})
+        ComparedRun(name, {record.identity: record for record in records})
         for name, records in (("a/long/path/" * 9 + "results", there), ("results", here))
     ]
     history = [*runs, runs[0]]

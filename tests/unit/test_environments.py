@@ -91,7 +91,7 @@ def test_every_rule_names_an_environment() -> None:
         text = path.read_text(encoding="utf-8")
         rules = len(re.findall(r"^rule ", text, re.MULTILINE))
         named = re.findall(
-            r'conda:\n +(?:"\.\./envs/(\w+)\.yaml"|conda_of$|study_conda$)', text, re.M
+            r'conda:\n +(?:"\.\./envs/(\w+)\.yaml"|lambda \w+: conda_of\()', text, re.M
         )
         assert len(named) == rules, path
         assert set(named) - {""} <= ENVIRONMENTS.keys()

@@ -51,7 +51,8 @@ def compile_function(argument: dict[str, Any]) -> dict[str, Any]:
 
 def compile_cold(argument: dict[str, Any]) -> dict[str, Any]:
     """Compile as a job does; tell what Inductor's folders held before, and where files are now."""
-    from torchmodes.workloads.workload import EAGER, Job, configure_process
+    from torchmodes.planning.job import EAGER, Job
+    from torchmodes.workloads.workload import configure_process
 
     cache, temporary = (Path(os.environ[name]) for name in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"))
     case = parse_case("inference/cpu/m/inductor/fp32-b1")
