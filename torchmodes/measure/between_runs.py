@@ -1,0 +1,246 @@
+"""The speed-up of a case from several runs, each a process of its own: the interval is over runs.
+
+What differs from process to process (where memory and threads came to lie, what a compiler chose)
+is alike for all blocks of one process, so no interval from within it can hold in the next. The unit
+of inference is the run. Three runs alone tell little of their own variance; that of all cases of a
+device together tells more, so each case's variance is drawn towards theirs by as much as they are
+alike (Smyth 2004, *Linear models and empirical Bayes methods for assessing differential expression
+in microarray experiments*; the estimators are limma's ``fitFDist`` and ``squeezeVar``).
+Nothing here needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import digamma, polygamma, stdtrit
+
+from torchmodes.measure.statistics import CONFIDENCE
+
+LEAST_VARIANCE_SHARE = 1e-5
+"""Of the median variance: what a variance of zero counts as, whose logarithm there is not."""
+
+
+@dataclass(frozen=True)
+class RunCentre:
+    """What one run says of a speed-up.
+
+    Attributes
+    ----------
+    log_speed_up : float
+        The trimmed mean of its blocks, a natural logarithm, positive where it is faster.
+    standard_error : float
+        Of that, within the run.
+    """
+
+    log_speed_up: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class VariancePrior:
+    """What the cases of a device have in common: how far a run is from the next.
+
+    Attributes
+    ----------
+    variance : float
+        Of a run's centre.
+    degrees_of_freedom : float
+        How much that counts for a case; infinite where all cases vary alike.
+    most_degrees_of_freedom : float
+        All cases together have no more.
+    """
+
+    variance: float
+    degrees_of_freedom: float
+    most_degrees_of_freedom: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A log ratio with what its error is; all None but the centre where one run alone tells it.
+
+    Attributes
+    ----------
+    centre : float
+        A natural logarithm, positive where the candidate is faster.
+    standard_error, degrees_of_freedom : float or None
+        Of `centre`; what the tests are made from.
+    low, high : float or None
+        The 95 % interval by Student's t.
+    """
+
+    centre: float
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+
+    @property
+    def low(self) -> float | None:
+        """The lower bound."""
+        return None if (reach := self._reach()) is None else self.centre - reach
+
+    @property
+    def high(self) -> float | None:
+        """The upper bound."""
+        return None if (reach := self._reach()) is None else self.centre + reach
+
+    def _reach(self) -> float | None:
+        if self.standard_error is None or self.degrees_of_freedom is None:
+            return None
+        return float(stdtrit(self.degrees_of_freedom, (1 + CONFIDENCE) / 2)) * self.standard_error
+
+    def against(self, other: Estimate) -> Estimate:
+        """Return how much faster this is than another: two modes of a group, head to head.
+
+        Each was measured against the same baseline in processes of its own, so that their errors
+        are independent; the degrees of freedom are Welch's (1947).
+        """
+        centre = self.centre - other.centre
+        ours, theirs = self._squared_error(), other._squared_error()
+        if ours is None or theirs is None:
+            return Estimate(centre)
+        squares = ours[0] ** 2 / ours[1] + theirs[0] ** 2 / theirs[1]
+        together = ours[0] + theirs[0]
+        degrees = together**2 / squares if squares > 0 else ours[1] + theirs[1]
+        return Estimate(centre, math.sqrt(together), degrees)
+
+    def _squared_error(self) -> tuple[float, float] | None:
+        if self.standard_error is None or self.degrees_of_freedom is None:
+            return None
+        return self.standard_error**2, self.degrees_of_freedom
+
+
+def over_runs(runs: Sequence[RunCentre], prior: VariancePrior | None = None) -> Estimate:
+    """Estimate a speed-up from runs: Student's t on their centres, its variance moderated.
+
+    The moderated variance is (d₀s₀² + ds²) / (d₀ + d), on d₀ + d degrees of freedom (Smyth 2004,
+    section 4), and never less than the runs' own blocks leave open. One run has no interval: it
+    says nothing of the next.
+
+    Parameters
+    ----------
+    runs : sequence of RunCentre
+        One at the least.
+    prior : VariancePrior, optional
+        From all cases of the device; without it the interval is the plain one.
+
+    Raises
+    ------
+    ValueError
+        When there is no run.
+    """
+    if not runs:
+        raise ValueError("runs: there is none to estimate a speed-up from")
+    centre = sum(run.log_speed_up for run in runs) / len(runs)
+    between = spread(runs)
+    if between is None:
+        return Estimate(centre)
+    variance, degrees = between**2, len(runs) - 1.0
+    if prior is not None:
+        variance, degrees = _moderated(variance, degrees, prior)
+    within = sum(run.standard_error**2 for run in runs) / len(runs)
+    return Estimate(centre, math.sqrt(max(variance, within) / len(runs)), degrees)
+
+
+def spread(runs: Sequence[RunCentre]) -> float | None:
+    """Return the standard deviation between runs, of logarithms; None of one run."""
+    if len(runs) < 2:
+        return None
+    return float(np.std([run.log_speed_up for run in runs], ddof=1))
+
+
+def harness_bias(baselines: Iterable[Sequence[RunCentre]]) -> float | None:
+    """Return the largest effect that measuring itself may have, from all A/A cases of a device.
+
+    Eager against eager differs by nothing but the order of their making and what the harness does
+    to one side alone, which is the same in all such cases. So their runs are taken together, and a
+    case whose interval is wide by itself widens no other's margin.
+
+    Parameters
+    ----------
+    baselines : iterable of sequences of RunCentre
+        The runs of each A/A case.
+
+    Returns
+    -------
+    float or None
+        A logarithm: the bound of their mean's 95 % interval that is farther from zero. None where
+        fewer than two runs tell it.
+    """
+    together = over_runs([run for runs in baselines for run in runs] or [RunCentre(0.0, 0.0)])
+    if together.low is None or together.high is None:
+        return None
+    return max(abs(together.low), abs(together.high))
+
+
+def _moderated(variance: float, degrees: float, prior: VariancePrior) -> tuple[float, float]:
+    if math.isinf(prior.degrees_of_freedom):
+        return prior.variance, prior.most_degrees_of_freedom
+    total = prior.degrees_of_freedom + degrees
+    moderated = (prior.degrees_of_freedom * prior.variance + degrees * variance) / total
+    return moderated, min(total, prior.most_degrees_of_freedom)
+
+
+def variance_prior(cases: Iterable[Sequence[RunCentre]]) -> VariancePrior | None:
+    """Estimate what the variances between runs of many cases have in common.
+
+    Their logarithms are matched with those of a scaled F distribution by mean and variance (Smyth
+    2004, section 6.2).
+
+    Parameters
+    ----------
+    cases : iterable of sequences of RunCentre
+        The runs of each case; cases of one run say nothing and are left out.
+
+    Returns
+    -------
+    VariancePrior or None
+        None where fewer than two cases have several runs.
+    """
+    several = [[run.log_speed_up for run in runs] for runs in cases if len(runs) > 1]
+    if len(several) < 2:
+        return None
+    degrees = np.array([len(centres) - 1.0 for centres in several])
+    variances = np.array([np.var(centres, ddof=1) for centres in several])
+    least = LEAST_VARIANCE_SHARE * float(np.median(variances))
+    if least == 0:
+        return None
+    logs = np.log(np.maximum(variances, least)) - digamma(degrees / 2) + np.log(degrees / 2)
+    mean = float(logs.mean())
+    beyond_sampling = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
+    most = float(degrees.sum())
+    if beyond_sampling <= 0:
+        return VariancePrior(math.exp(mean), math.inf, most)
+    prior_degrees = 2 * inverse_trigamma(beyond_sampling)
+    scale = math.exp(mean + float(digamma(prior_degrees / 2)) - math.log(prior_degrees / 2))
+    return VariancePrior(scale, prior_degrees, most)
+
+
+def inverse_trigamma(value: float) -> float:
+    """Return where the trigamma function has a value, by Newton's method on its reciprocal.
+
+    The reciprocal is convex and nearly linear, so that every step from 0.5 + 1/value goes the same
+    way (Smyth 2004, appendix).
+
+    Raises
+    ------
+    ValueError
+        When the value is not positive and finite.
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"value: {value} must be positive and finite")
+    if value > 1e7:
+        return 1 / math.sqrt(value)
+    if value < 1e-6:
+        return 1 / value
+    at = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = float(polygamma(1, at))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, at))
+        at += step
+        if -step / at < 1e-8:
+            break
+    return at
