@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,21 @@ WIDEST_SAME = math.log1p(0.05)
 _LONGEST_MEMORY = 0.95
 """Cap on an estimated autocorrelation, so that a short run's interval stays finite."""
 _LARGEST_EXPONENT = 700.0
+
+
+class LogRatio(Protocol):
+    """What a verdict is made of: an estimate with its error; see `Effect`."""
+
+    @property
+    def centre(self) -> float: ...  # noqa: D102
+    @property
+    def low(self) -> float | None: ...  # noqa: D102
+    @property
+    def high(self) -> float | None: ...  # noqa: D102
+    @property
+    def standard_error(self) -> float | None: ...  # noqa: D102
+    @property
+    def degrees_of_freedom(self) -> float | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -249,7 +265,7 @@ def margin(*, minimum_effect: float, floor: float | None = None) -> float:
     return max(floor or 0.0, math.log1p(minimum_effect))
 
 
-def verdict(measured: Effect, *, beyond: float) -> Verdict:
+def verdict(measured: LogRatio, *, beyond: float) -> Verdict:
     """Say what the interval allows to be said.
 
     ``faster`` or ``slower`` when the whole interval lies beyond the margin ``beyond`` (from
@@ -269,7 +285,7 @@ def verdict(measured: Effect, *, beyond: float) -> Verdict:
     return "unresolved"
 
 
-def says_nothing(measured: Effect) -> bool:
+def says_nothing(measured: LogRatio) -> bool:
     """Tell whether the interval is too wide for its centre to mean anything.
 
     Noise that is alike in all blocks does not make such intervals. Samples at two speeds do, and of
@@ -280,7 +296,7 @@ def says_nothing(measured: Effect) -> bool:
     return measured.high - measured.low > 2 * math.log(WIDEST_HALF_WIDTH)
 
 
-def p_value(measured: Effect, *, beyond: float) -> float:
+def p_value(measured: LogRatio, *, beyond: float) -> float:
     """Return how surprising the effect is if its true size is no more than the margin.
 
     The one-sided tail of Student's t at (|centre| − margin) / standard error, doubled because the

@@ -143,6 +143,7 @@ class Block(Part):
     interrupted: bool = Field(
         False, description="the process was stopped meanwhile: in no statistics"
     )
+    run: Several = Field(1, description="the process that took it, by its number")
 
 
 class Samples(Part):
@@ -206,6 +207,10 @@ class Statistics(Part):
     drifting: bool
     autocorrelation: float | None = Field(description="lag 1, of the blocks")
     autocorrelated: bool
+    runs: Several = Field(1, description="processes that the interval is over")
+    spread: NotNegative | None = Field(
+        None, description="standard deviation between the runs' speed-ups, relative; null: one run"
+    )
 
 
 class Numerics(Part):
@@ -386,6 +391,20 @@ class Known(Part):
     parameters: dict[str, Any] = Field(description="what of the configuration produced this")
 
 
+class CaseRun(Part):
+    """One of the processes that a case was measured in."""
+
+    number: Several
+    run: Run
+    speed_up: SpeedUp = Field(description="with the interval within this process, no more")
+    blocks: Count = Field(description="that its speed-up is made of")
+    prepare_s: NotNegative | None = Field(description="cold in the first run, warm in the others")
+    first_call_s: NotNegative | None = Field(description="likewise")
+    usage: Usage | None = None
+    baseline_usage: Usage | None = None
+    left_out: Text | None = Field(None, description="why it is in no statistics of the record")
+
+
 class Findings(Filled):
     """How a case ended and what was measured: what its own process tells of it."""
 
@@ -431,7 +450,10 @@ class Record(Findings, Known):
 
     model_config = ConfigDict(frozen=True, validate_assignment=False)
 
-    run: Run
+    run: Run = Field(description="the first of them, where there are several runs")
+    runs: list[CaseRun] = Field(
+        [], description="the processes it was measured in; none: one, before there were several"
+    )
 
     @model_validator(mode="after")
     def _has_what_its_status_says(self) -> Self:
