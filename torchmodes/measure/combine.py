@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +14,11 @@ from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
 from torchmodes.measure.latency import latency, throughput
-from torchmodes.results.records import Block, CaseRun, Interval, Record, Statistics, Usage
+from torchmodes.results.records import Block, CaseRun, Cost, Interval, Record, Samples, Usage
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
 _OF_ONE_RUN = ("stopped at the time budget", "no noise floor")
 """What a run says of its own interval, which the record's is not."""
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """A run that the statistics are made of."""
-
-    number: int
-    record: Record
-    blocks: list[Block]
-    centre: RunCentre
 
 
 def combine(runs: Sequence[Record]) -> Record:
@@ -59,48 +48,53 @@ def combine(runs: Sequence[Record]) -> Record:
     if len(runs) == 1:
         return first.model_copy(update={"warnings": [*first.warnings, ONE_PROCESS]})
     left_out = dict(_left_out(runs))
-    counted = [
-        _counted(number, run) for number, run in enumerate(runs, 1) if number not in left_out
-    ]
-    warnings = _warnings(runs, left_out)
-    if not counted:
-        return first.model_copy(update={"warnings": warnings})
-    assert first.samples is not None
+    parts = [_case_run(number, run, left_out.get(number)) for number, run in enumerate(runs, 1)]
     blocks = [
         block.model_copy(update={"run": number})
         for number, run in enumerate(runs, 1)
-        if run.samples is not None
-        for block in run.samples.blocks
+        for block in _samples(run).blocks
     ]
-    estimate = over_runs([run.centre for run in counted])
     record = first.model_copy(
         update={
-            "samples": first.samples.model_copy(update={"blocks": blocks}),
-            "numerics": max(
-                (run.numerics for run in runs if run.numerics), key=lambda found: found.error
+            "samples": _samples(first).model_copy(update={"blocks": blocks}),
+            "numerics": max((n for run in runs if (n := run.numerics)), key=lambda n: n.error),
+            "usage": _mean_usage(part.usage for part in parts if part.left_out is None),
+            "baseline_usage": _mean_usage(
+                part.baseline_usage for part in parts if part.left_out is None
             ),
-            "usage": _mean_usage(run.record.usage for run in counted),
-            "baseline_usage": _mean_usage(run.record.baseline_usage for run in counted),
-            "runs": [
-                _case_run(number, run, left_out.get(number)) for number, run in enumerate(runs, 1)
-            ],
-            "warnings": warnings,
-            "no_verdict": None,
-            "remedy": None,
+            "runs": parts,
+            "warnings": _warnings(runs, left_out),
         }
     )
-    return with_estimate(record, estimate)
+    if len(left_out) == len(runs):
+        return record
+    counted = [block for block in blocks if not block.interrupted and block.run not in left_out]
+    return with_estimate(_with_times(record, counted), over_runs(centres(record)))
+
+
+def _with_times(record: Record, counted: Sequence[Block]) -> Record:
+    """Return a record with the latencies of the blocks that count."""
+    assert record.statistics is not None
+    baseline, candidate = _sides(counted)
+    calls = _samples(record).calls_per_sample
+    times = {
+        "blocks": len(counted),
+        "baseline": latency(baseline, calls_per_sample=calls),
+        "candidate": latency(candidate, calls_per_sample=calls),
+        "throughput_per_s": throughput(candidate, items_per_call=record.identity.batch_size),
+    }
+    found = record.statistics.model_copy(update=times)
+    return record.model_copy(
+        update={"statistics": found, "no_verdict": None, "remedy": None, "verdict": None}
+    )
 
 
 def centres(record: Record) -> list[RunCentre]:
     """Return what each run of a record that counts says of its speed-up."""
-    if record.samples is None:
-        return []
-    out = {run.number for run in record.runs if run.left_out is not None}
-    numbers = sorted({block.run for block in record.samples.counted} - out)
     return [
-        _centre([block for block in record.samples.counted if block.run == number])
-        for number in numbers
+        RunCentre(run.log_speed_up, run.standard_error)
+        for run in record.runs
+        if run.left_out is None
     ]
 
 
@@ -123,24 +117,14 @@ def moderated(record: Record, prior: VariancePrior | None, *, bias: float | None
 
 
 def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = None) -> Record:
-    """Return a record whose statistics are those of an estimate over its runs."""
-    assert record.samples is not None
+    """Return a record whose speed-up and verdict are those of an estimate over its runs."""
     assert record.statistics is not None
-    assert record.cost is not None
-    out = {run.number for run in record.runs if run.left_out is not None}
-    used = [block for block in record.samples.counted if block.run not in out]
-    baseline, candidate = _sides(used)
-    calls = record.samples.calls_per_sample
-    of_baseline = latency(baseline, calls_per_sample=calls)
-    settings = _measurement(record)
+    settings = Measurement.model_validate(record.parameters.get("measurement", {}))
     beyond = statistics.margin(minimum_effect=settings.minimum_effect, floor=bias)
     half_width = None if estimate.high is None else math.expm1(estimate.high - estimate.centre)
-    between = spread(centres(record))
-    verdict = statistics.verdict(estimate, beyond=beyond)
-    cost, cold_s = record.cost, 0.0
-    if cost.prepare_s is not None and cost.first_call_s is not None:
-        cold_s = cost.prepare_s + cost.first_call_s - (cost.baseline_first_call_s or 0.0)
-    found: Statistics = record.statistics.model_copy(
+    counted = centres(record)
+    between = spread(counted)
+    found = record.statistics.model_copy(
         update={
             "speed_up": Interval(
                 estimate=math.exp(estimate.centre),
@@ -148,26 +132,32 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
                 high=None if estimate.high is None else math.exp(estimate.high),
             ),
             "half_width": half_width,
-            "blocks": len(used),
             "converged": half_width is not None and half_width <= settings.target_half_width,
             "noise_floor": None if bias is None else math.expm1(bias),
             "margin": math.expm1(beyond),
             "p_value": statistics.p_value(estimate, beyond=beyond),
-            "baseline": of_baseline,
-            "candidate": latency(candidate, calls_per_sample=calls),
-            "throughput_per_s": throughput(candidate, items_per_call=record.identity.batch_size),
-            "runs": len(record.runs) - len(out) or 1,
+            "runs": len(counted),
             "spread": None if between is None else math.expm1(between),
         }
     )
-    paid = break_even(estimate, baseline_s=of_baseline.median_s, extra_s=cold_s)
+    verdict = statistics.verdict(estimate, beyond=beyond)
     return record.model_copy(
         update={
             "statistics": found,
             "verdict": verdict if record.no_verdict is None else "unresolved",
-            "cost": cost.model_copy(update={"break_even_calls": paid}),
+            "cost": _paid_back(record, estimate),
         }
     )
+
+
+def _paid_back(record: Record, estimate: Estimate) -> Cost | None:
+    cost = record.cost
+    if cost is None or cost.prepare_s is None or cost.first_call_s is None:
+        return cost
+    assert record.statistics is not None
+    extra_s = cost.prepare_s + cost.first_call_s - (cost.baseline_first_call_s or 0.0)
+    calls = break_even(estimate, baseline_s=record.statistics.baseline.median_s, extra_s=extra_s)
+    return cost.model_copy(update={"break_even_calls": calls})
 
 
 def _fault(runs: Sequence[Record]) -> Record | None:
@@ -191,28 +181,23 @@ def _left_out(runs: Sequence[Record]) -> Iterable[tuple[int, str]]:
             yield number, run.no_verdict
 
 
-def _counted(number: int, record: Record) -> _Counted:
-    assert record.samples is not None
-    return _Counted(number, record, record.samples.counted, _centre(record.samples.counted))
+def _samples(record: Record) -> Samples:
+    assert record.samples is not None, "an ok run has samples"
+    return record.samples
 
 
 def _sides(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return statistics.sides([block.order for block in blocks], [block.seconds for block in blocks])
 
 
-def _centre(blocks: Sequence[Block]) -> RunCentre:
-    effect = statistics.effect(statistics.log_ratios(*_sides(blocks)))
-    return RunCentre(effect.centre, effect.standard_error or 0.0)
-
-
 def _case_run(number: int, record: Record, left_out: str | None) -> CaseRun:
-    assert record.statistics is not None
+    effect = statistics.effect(statistics.log_ratios(*_sides(_samples(record).counted)))
     cost = record.cost
     return CaseRun(
         number=number,
         run=record.run,
-        speed_up=record.statistics.speed_up,
-        blocks=record.statistics.blocks,
+        log_speed_up=effect.centre,
+        standard_error=effect.standard_error or 0.0,
         prepare_s=None if cost is None else cost.prepare_s,
         first_call_s=None if cost is None else cost.first_call_s,
         usage=record.usage,
@@ -238,7 +223,3 @@ def _warnings(runs: Sequence[Record], left_out: dict[int, str]) -> list[str]:
         warning for run in runs for warning in run.warnings if not warning.startswith(_OF_ONE_RUN)
     )
     return [*said, *(f"run {number} is not counted: {why}" for number, why in left_out.items())]
-
-
-def _measurement(record: Record) -> Measurement:
-    return Measurement.model_validate(record.parameters.get("measurement", {}))

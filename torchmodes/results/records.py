@@ -396,8 +396,8 @@ class CaseRun(Part):
 
     number: Several
     run: Run
-    speed_up: SpeedUp = Field(description="with the interval within this process, no more")
-    blocks: Count = Field(description="that its speed-up is made of")
+    log_speed_up: float = Field(description="the trimmed mean of its blocks, a natural logarithm")
+    standard_error: NotNegative = Field(description="of that, within this process and no more")
     prepare_s: NotNegative | None = Field(description="cold in the first run, warm in the others")
     first_call_s: NotNegative | None = Field(description="likewise")
     usage: Usage | None = None
