@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from torchmodes.measure.between_runs import harness_bias, variance_prior
+from torchmodes.measure.combine import centres, moderated
 from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
 from torchmodes.planning.cases import Case
@@ -121,11 +123,15 @@ class JudgedRecord:
 def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
     """Judge records together, in the order of their machines and cases.
 
-    Holm's family is every case of the run that is compared with a baseline; an A/A case is none.
+    Cases of several runs get the interval that all cases of their device allow
+    (`torchmodes.measure.between_runs`), and the margin of the harness's bias. Holm's family is
+    every case that is compared with a baseline; an A/A case is none.
     """
-    pairs = sorted(
-        ((machine_of(record.environment), record) for record in records),
-        key=lambda pair: (pair[0], pair[1].identity),
+    pairs = _moderated(
+        sorted(
+            ((machine_of(record.environment), record) for record in records),
+            key=lambda pair: (pair[0], pair[1].identity),
+        )
     )
     slow = _slowed(pairs)
     claims = [number for number, (_, record) in enumerate(pairs) if _is_claim(record)]
@@ -141,6 +147,26 @@ def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
         )
         for number, (machine, record) in enumerate(pairs)
     )
+
+
+def _moderated(pairs: list[tuple[Machine, Record]]) -> list[tuple[Machine, Record]]:
+    """Let the cases of a device tell each other how far one run is from the next."""
+    devices: dict[tuple[Machine, str], list[Record]] = defaultdict(list)
+    for machine, record in pairs:
+        if record.status == "ok" and record.no_effect is None:
+            devices[machine, record.identity.device].append(record)
+    priors = {device: variance_prior(map(centres, members)) for device, members in devices.items()}
+    biases = {
+        device: harness_bias(centres(record) for record in members if record.identity.is_baseline)
+        for device, members in devices.items()
+    }
+
+    def among_others(machine: Machine, record: Record) -> Record:
+        device = machine, record.identity.device
+        bias = None if record.identity.is_baseline else biases.get(device)
+        return moderated(record, priors.get(device), bias=bias)
+
+    return [(machine, among_others(machine, record)) for machine, record in pairs]
 
 
 def _is_claim(record: Record) -> bool:
