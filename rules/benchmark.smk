@@ -1,27 +1,49 @@
-rule benchmark_case:
-    """One case against its baseline, alone on the machine."""
+# All first runs, then all second ones: a record spans the whole workflow, not a moment of it.
+for number in range(1, CONFIG.measurement.runs + 1):
+
+    rule:
+        name:
+            "benchmark_case" if number == 1 else f"benchmark_case_{number}"
+        input:
+            unpack(lambda wildcards: plan(wildcards).run_inputs(int(wildcards.number))),
+        output:
+            "results/runs/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/{number}.json",
+        log:
+            "logs/runs/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/{number}.log",
+        wildcard_constraints:
+            number=str(number),
+        # First: training and profiles reuse what these jobs compile.
+        priority: 1000 - number
+        conda:
+            lambda wildcards: conda_of(plan(wildcards))
+        threads: MEASURED_THREADS
+        resources:
+            machine=100,
+            mem_mb=6000,
+            runtime=MINUTES,
+            gpu=lambda wildcards: plan(wildcards).gpus,
+        params:
+            case=lambda wildcards: plan(wildcards).parameters,
+            limits=limits_of,
+            code=lambda wildcards: plan(wildcards).code(
+                "scripts/benchmark_case.py", "torchmodes.measure.case"
+            ),
+            software=lambda wildcards: plan(wildcards).software,
+        script:
+            "../scripts/benchmark_case.py"
+
+
+rule join_runs:
+    """The record of a case: all its runs, with an interval over them."""
     input:
-        unpack(lambda wildcards: plan(wildcards).benchmark_inputs),
+        lambda wildcards: plan(wildcards).run_records,
     output:
         "results/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.json",
     log:
         "logs/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
-    # First: training and profiles reuse what these jobs compile.
-    priority: 10
     conda:
-        lambda wildcards: conda_of(plan(wildcards))
-    threads: MEASURED_THREADS
-    resources:
-        machine=100,
-        mem_mb=6000,
-        runtime=MINUTES,
-        gpu=lambda wildcards: plan(wildcards).gpus,
+        "../envs/data.yaml"
     params:
-        case=lambda wildcards: plan(wildcards).parameters,
-        limits=limits_of,
-        code=lambda wildcards: plan(wildcards).code(
-            "scripts/benchmark_case.py", "torchmodes.measure.case"
-        ),
-        software=lambda wildcards: plan(wildcards).software,
+        code=code_digest("scripts/join_runs.py"),
     script:
-        "../scripts/benchmark_case.py"
+        "../scripts/join_runs.py"

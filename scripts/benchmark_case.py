@@ -1,4 +1,4 @@
-"""Measure one case against its baseline and write its record."""
+"""Measure a case against its baseline in one process: one of its runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +21,11 @@ with (
     job = Job.planned(
         snakemake.params.case, snakemake.params.limits, snakemake.input, threads=snakemake.threads
     )
-    aa = snakemake.input.get("aa")
+    first = snakemake.input.get("first")
     record = benchmark_case(
         job,
-        aa=read_record(Path(aa)) if aa else None,
+        first=read_record(Path(first)) if first else None,
         log=Path(snakemake.log[0]),
         tell=tell,
     )
-    tell(write_reserved(record, reservation).in_brief())
+    tell(f"run {snakemake.wildcards['number']}: {write_reserved(record, reservation).in_brief()}")

@@ -29,9 +29,6 @@ HOUSING_FEATURES = [
     "Area Population",
 ]
 
-AA_BUDGETS = 3
-"""The A/A case may sample three times as long: every verdict of its group rests on its width."""
-
 ModePair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
@@ -95,10 +92,13 @@ class Measurement(Section):
     target_half_width: Share = Field(
         0.01, description="stop when the 95 % interval of the speed-up is ± this (relative)"
     )
-    budget_s: Positive = Field(
-        10.0, description="seconds of samples at the most, per case; an A/A case: three times"
+    runs: Count = Field(
+        3,
+        description="processes that a case is measured in, spread over the workflow; raising it"
+        " measures the additional ones alone",
     )
-    warmup_budget_s: Positive = Field(5.0, description="seconds of warm-up at the most, per case")
+    budget_s: Positive = Field(2.0, description="seconds of samples at the most, per run")
+    warmup_budget_s: Positive = Field(2.0, description="seconds of warm-up at the most, per run")
     min_quads: int = Field(
         10, description="blocks (ABBA) before the interval is first looked at", ge=5
     )
@@ -116,11 +116,11 @@ class Measurement(Section):
 
     @model_validator(mode="after")
     def _in_time(self) -> Measurement:
-        longest_s = AA_BUDGETS * self.budget_s + self.warmup_budget_s
+        longest_s = self.budget_s + self.warmup_budget_s
         if longest_s > self.time_limit_s:
             raise ValueError(
-                f"time_limit_s ({self.time_limit_s:g}) is less than an A/A case may take:"
-                f" {longest_s:g} s ({AA_BUDGETS} × budget_s + warmup_budget_s)"
+                f"time_limit_s ({self.time_limit_s:g}) is less than a run may take:"
+                f" {longest_s:g} s (budget_s + warmup_budget_s)"
             )
         return self
 

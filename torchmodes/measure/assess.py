@@ -29,7 +29,6 @@ def assess(
     sampling: Sampling,
     *,
     minimum_effect: float,
-    floor: float | None,
     extra_s: float,
     load: Load,
     threads: int,
@@ -44,8 +43,6 @@ def assess(
         The samples.
     minimum_effect
         The smallest relative speed-up that matters.
-    floor
-        The group's noise floor, a logarithm; None for the A/A case itself, or where there is none.
     extra_s
         Seconds of preparation and first call beyond the baseline's.
     load
@@ -58,7 +55,7 @@ def assess(
     baseline, candidate = statistics.sides(orders, [block.seconds for block in samples.counted])
     effect = statistics.effect(statistics.log_ratios(baseline, candidate))
     assert effect.speed_up is not None, "what a clock can show has a ratio"
-    beyond = statistics.margin(minimum_effect=minimum_effect, floor=floor)
+    beyond = statistics.margin(minimum_effect=minimum_effect)
     drifted = drift(baseline, [block.at_s for block in samples.counted])
     of_baseline = latency(baseline, calls_per_sample=samples.calls_per_sample)
     of_candidate = latency(candidate, calls_per_sample=samples.calls_per_sample)
@@ -76,7 +73,7 @@ def assess(
             half_width=effect.half_width,
             blocks=effect.blocks,
             converged=sampling.converged,
-            noise_floor=None if floor is None else math.expm1(floor),
+            noise_floor=None,
             margin=math.expm1(beyond),
             p_value=statistics.p_value(effect, beyond=beyond),
             baseline=of_baseline,
@@ -102,8 +99,6 @@ def assess(
     )
     if (doubt := no_verdict(effect, of_baseline, load, threads=computing)) is not None:
         result.withhold_verdict(doubt.reason, doubt.remedy)
-    elif floor is None and not case.is_baseline:
-        result.verdict = "unresolved"
     return result
 
 

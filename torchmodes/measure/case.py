@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from torchmodes.config.run import AA_BUDGETS
 from torchmodes.machine.environment import torch_build
 from torchmodes.machine.peaks import PLAUSIBLE_RATE, quick_peak
 from torchmodes.measure import gpu, memory
@@ -104,20 +103,12 @@ class ContextClock:
         return replace(timing, output=None)
 
 
-def measure(job: Job, *, noise_floor: float | None) -> dict[str, Any]:
-    """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values.
-
-    Parameters
-    ----------
-    job
-        The case.
-    noise_floor
-        Of its group's A/A case: a logarithm, or None where there is none.
-    """
-    return _measure(job, noise_floor).model_dump(mode="json")
+def measure(job: Job) -> dict[str, Any]:
+    """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values."""
+    return _measure(job).model_dump(mode="json")
 
 
-def _measure(job: Job, noise_floor: float | None) -> Measured:
+def _measure(job: Job) -> Measured:
     start_libraries(job)
     shared = process_state()
     resident = own_memory().resident_bytes
@@ -126,7 +117,7 @@ def _measure(job: Job, noise_floor: float | None) -> Measured:
     peak_host_bytes = max(0, own_memory().peak_bytes - resident)
     allocated, reserved = memory.device_memory(job.case.device)
     baseline = warmed_up(job.baseline(), watched=True)
-    result = _judge(job, noise_floor, shared, baseline, candidate)
+    result = _judge(job, shared, baseline, candidate)
     result.item = candidate.workload.built.item
     result.run.torch_threads = torch.get_num_threads()
     result.environment = {"torch_build": torch_build()}  # whole only where PyTorch is imported
@@ -165,7 +156,6 @@ def start(job: Job) -> dict[str, Any]:
 
 def _judge(
     job: Job,
-    noise_floor: float | None,
     shared: ProcessState,
     baseline: WarmedUp,
     candidate: WarmedUp,
@@ -184,7 +174,7 @@ def _judge(
         return leak(leaked)
     if not numerics.within_tolerance:
         return wrong(job, baseline, numerics)
-    sampled, clock = _sample(job, noise_floor, baseline, candidate, warmed_up_s=warmed_up_s)
+    sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if clock.checks is not None and clock.checks.wrong is not None:
@@ -224,7 +214,6 @@ def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
 
 def _sample(
     job: Job,
-    noise_floor: float | None,
     baseline: WarmedUp,
     candidate: WarmedUp,
     *,
@@ -251,7 +240,7 @@ def _sample(
         clock=clock,
         settings=SamplerSettings(
             target_half_width=settings.target_half_width,
-            budget_s=settings.budget_s * (AA_BUDGETS if case.is_baseline else 1),
+            budget_s=settings.budget_s,
             warmup_budget_s=max(LEAST_WARMUP_S, settings.warmup_budget_s - warmed_up_s),
             min_quads=settings.min_quads,
             long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
@@ -265,7 +254,6 @@ def _sample(
         case,
         sampling,
         minimum_effect=settings.minimum_effect,
-        floor=noise_floor,
         extra_s=candidate.cold_s - baseline.cold_s,
         load=load,
         threads=job.threads,

@@ -61,6 +61,10 @@ class Case:
         """Path of the benchmark record."""
         return f"results/benchmark/{self}.json"
 
+    def run_record(self, number: int) -> str:
+        """Path of what one of its processes measured, which the record is joined of."""
+        return f"results/runs/{self}/{number}.json"
+
     @property
     def profile(self) -> str:
         """Directory of the profile."""

@@ -27,6 +27,9 @@ BASE_PACKAGES = ("torch", "numpy")
 LIMITS = ("time_limit_s", "memory_limit_mb")
 """What of `measurement` ends a process, and changes nothing of one that stays within it."""
 
+NOT_OF_A_RUN = (*LIMITS, "runs")
+"""What of it changes no run: more of them are measured beside those that are there."""
+
 
 def limits(config: Config) -> dict[str, Any]:
     """Return the limits of a process; a result within them does not depend on them."""
@@ -61,7 +64,7 @@ class Plan:
             "case": case.identity(),
             "model": config.models[case.model].model_dump(),
             "mode": config.modes[case.mode].model_dump(),
-            "measurement": config.measurement.model_dump(exclude=set(LIMITS)),
+            "measurement": config.measurement.model_dump(exclude=set(NOT_OF_A_RUN)),
             "seed": config.seed,
             "deterministic": config.deterministic,
         }
@@ -111,11 +114,14 @@ class Plan:
         table = {"table": [*TABLE_FILES]} if self.case.task == "training" else {}
         return table | ({"operators": [*OPERATOR_FILES]} if mode.uses_custom_operators() else {})
 
-    @property
-    def benchmark_inputs(self) -> dict[str, Any]:
-        """The `inputs`, and the group's A/A record: its noise floor is what a verdict needs."""
-        case = self.case
-        return self.inputs | ({} if case.is_baseline else {"aa": case.baseline.record})
+    def run_inputs(self, number: int) -> dict[str, Any]:
+        """Return the `inputs`, and for a later run the first, whose compiled code it starts from."""
+        return self.inputs | ({"first": self.case.run_record(1)} if number > 1 else {})
+
+    @cached_property
+    def run_records(self) -> list[str]:
+        """The files of its runs."""
+        return [self.case.run_record(n) for n in range(1, self.config.measurement.runs + 1)]
 
     @property
     def gpus(self) -> int | None:

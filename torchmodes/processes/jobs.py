@@ -87,6 +87,13 @@ def run_cold(
     return parts, outcome
 
 
+def run_warm(
+    target: str, job: Job, *, log: Path, **options: Any
+) -> tuple[dict[str, Any], Outcome | None]:
+    """Run a target with what this folder's jobs compiled so far, as `run_job` does."""
+    return run_job(target, job, log=log, environment=shared_compile_cache(), **options)
+
+
 def caches_in(folder: Path) -> dict[str, str]:
     """Return the environment in which compiled code is kept in a folder."""
     return {
