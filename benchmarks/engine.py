@@ -96,14 +96,10 @@ def known_work_job(
     )
 
 
-def measure(
-    mode: Mapping[str, Any], *, name: str, seed: int, budget_s: float, log: Path, aa: Record | None
-) -> Timed:
+def measure(mode: Mapping[str, Any], *, name: str, seed: int, budget_s: float, log: Path) -> Timed:
     """Benchmark one case as the workflow does."""
     start = time.perf_counter()
-    record = benchmark_case(
-        known_work_job(mode, name=name, seed=seed, budget_s=budget_s), log=log, aa=aa
-    )
+    record = benchmark_case(known_work_job(mode, name=name, seed=seed, budget_s=budget_s), log=log)
     if record.status != "ok":
         raise SystemExit(f"a case of the benchmark ended as {record.in_brief()}")
     return Timed(record, time.perf_counter() - start)
@@ -151,9 +147,7 @@ def run(*, twins: int, slowed_cases: int, budget_s: float, rounds: int) -> dict[
         pairs: list[Timed] = []
         for seed in track(range(twins), "(a) eager against eager"):
             if seed % TWINS_PER_AA == 0:
-                floors.append(
-                    measure(eager, name="eager", seed=seed, budget_s=budget_s, log=log, aa=None)
-                )
+                floors.append(measure(eager, name="eager", seed=seed, budget_s=budget_s, log=log))
             pairs.append(
                 measure(
                     eager,
@@ -161,7 +155,6 @@ def run(*, twins: int, slowed_cases: int, budget_s: float, rounds: int) -> dict[
                     seed=seed,
                     budget_s=budget_s,
                     log=log,
-                    aa=floors[-1].record,
                 )
             )
         timed += floors + pairs
@@ -179,17 +172,12 @@ def run(*, twins: int, slowed_cases: int, budget_s: float, rounds: int) -> dict[
                     seed=seed,
                     budget_s=budget_s,
                     log=log,
-                    aa=floors[seed % len(floors)].record,
                 )
                 for seed in track(range(slowed_cases), f"(b) {percent} % more work")
             ]
             timed += slowed[percent]
         inductor = {"engine": "compile"}
-        timed.append(
-            measure(
-                inductor, name="inductor", seed=0, budget_s=budget_s, log=log, aa=floors[0].record
-            )
-        )
+        timed.append(measure(inductor, name="inductor", seed=0, budget_s=budget_s, log=log))
         wall_s = time.perf_counter() - began
         ratios = agreement(rounds=rounds, seconds=0.5, log=log)
     claimed = [t for t in pairs if t.record.verdict in ("faster", "slower")]

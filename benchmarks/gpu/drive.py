@@ -52,7 +52,7 @@ from torchmodes.profiling.files import write_profile
 from torchmodes.profiling.roofline import roofline
 from torchmodes.report import html, markdown
 from torchmodes.report.loading import load_report_data
-from torchmodes.results.records import Record, read_record, read_records, write_record
+from torchmodes.results.records import Record, read_records, write_record
 from torchmodes.results.writing import write_atomically
 from torchmodes.workloads.operators.build import build_or_tell
 from torchmodes.workloads.training.dataset import fit_table, save_statistics
@@ -179,7 +179,7 @@ class Driver:
 
     def _benchmark(self, job: Job, start: Start | None) -> None:
         case = job.case
-        path, aa = Path(case.record), Path(case.baseline.record)
+        path = Path(case.record)
         if start is None and path.exists():
             print("  there already")
             return
@@ -190,7 +190,6 @@ class Driver:
         record = benchmark_case(
             job,
             log=log,
-            aa=read_record(aa) if not case.is_baseline and aa.exists() else None,
         )
         for line in (record.in_brief(), *particulars(record)):
             print(f"  {line}")

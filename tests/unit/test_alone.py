@@ -226,7 +226,9 @@ def test_jobs_with_different_gpus_of_a_node_do_not_wait_for_each_other() -> None
 
 def test_every_rule_that_has_the_machine_alone_keeps_other_folders_waiting() -> None:
     rules = re.split(
-        r"^rule ", "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk")), flags=re.M
+        r"^ *rule\b",
+        "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk")),
+        flags=re.M,
     )
     alone = [rule for rule in rules if "machine=100" in rule]
     assert len(alone) >= 5

@@ -36,7 +36,6 @@ def assessed(stored: dict[str, Any]) -> Measured:
         parse_case(stored["case"]),
         sampling,
         minimum_effect=0.01,
-        floor=stored["noise_floor"],
         extra_s=0.05,
         load=Load(own=1.0, others=0.0, stolen=0.0, cores=2),
         threads=1,

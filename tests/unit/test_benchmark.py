@@ -1,4 +1,4 @@
-"""Whose noise floor a case is judged against when a cluster has several nodes."""
+"""Runs from outside: how their processes start, and what becomes of how those end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from record_factory import ENVIRONMENT, make_record
 
 from torchmodes.measure import benchmark
 from torchmodes.measure.load import Load
-from torchmodes.results.records import Record, read_record
+from torchmodes.results.records import read_record
 
 ROOT = Path(__file__).parents[2]
 CASE = "inference/cpu/house_price/{}/fp32-b64"
@@ -29,73 +29,47 @@ def node(host: str = "bench-1", *, cpu: str = "Example CPU 3.0 GHz", cores: int 
     return environment
 
 
-GPU_NODE = node() | {"gpu": {"name": "H100"}}
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How processes are started, which measure nothing here."""
+    ways: list[str] = []
 
+    def start(way: str) -> Any:
+        def run(target: str, job: Any, *, log: Path) -> tuple[dict[str, Any], None]:
+            ways.append(way)
+            record = make_record(CASE.format("fx")).model_dump(mode="json")
+            own = ("schema_version", "case", "parameters", "run", "runs", "environment")
+            return {key: value for key, value in record.items() if key not in own}, None
 
-def measured_on(here: dict[str, Any], there: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    """Return the floor that a case's process was given here, and the warnings of its record."""
-    given = {}
+        return run
 
-    def run_cold(target, job, *, log, noise_floor):
-        given["noise_floor"] = noise_floor
-        record = make_record(CASE.format("fx")).model_dump(mode="json")
-        own = ("schema_version", "case", "parameters", "run", "environment")
-        return {key: value for key, value in record.items() if key not in own}, None
-
-    monkeypatch.setattr(benchmark, "run_cold", run_cold)
-    monkeypatch.setattr(benchmark, "describe_environment", lambda: here)
+    monkeypatch.setattr(benchmark, "run_cold", start("cold"))
+    monkeypatch.setattr(benchmark, "run_warm", start("warm"))
+    monkeypatch.setattr(benchmark, "describe_environment", node)
     monkeypatch.setattr(benchmark, "look", lambda pid: Load(0.0, 0.0, 0.0, 2.0))
-    aa = make_record(CASE.format("eager"), environment=there)
-    record = benchmark.benchmark_case(
-        make_job(CASE.format("fx"), threads=2), log=Path("log"), aa=aa
-    )
-    return given["noise_floor"], record.warnings
+    return ways
 
 
-def test_an_aa_case_of_this_machine_gives_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    floor, warnings = measured_on(node(), node(), monkeypatch)
-    assert 0 < floor < 0.05
-    assert warnings == []
-
-
-def test_an_aa_case_of_an_equal_node_gives_it_with_a_warning(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_first_run_is_cold_and_the_others_start_from_what_it_compiled(
+    started: list[str],
 ) -> None:
-    floor, warnings = measured_on(node(), node("bench-2"), monkeypatch)
-    assert 0 < floor < 0.05
-    assert warnings == ["the noise floor is that of bench-2, which has the same hardware"]
+    job = make_job(CASE.format("fx"), threads=2)
+    first = benchmark.benchmark_case(job, log=Path("log"))
+    later = benchmark.benchmark_case(job, log=Path("log"), first=first)
+    assert (first.status, later.status) == ("ok", "ok")
+    assert started == ["cold", "warm"]
 
 
-@pytest.mark.parametrize("there", [node("other", cpu="Other CPU"), node(cores=8), GPU_NODE])
-def test_an_aa_case_of_other_hardware_gives_none(
-    there: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    floor, (warning,) = measured_on(node(), there, monkeypatch)
-    assert floor is None
-    host = there["machine"]["host"]
-    assert warning == (
-        f"no noise floor: the A/A case of this group was measured on other hardware, on {host}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("aa", "why"),
-    [
-        (make_record(CASE.format("eager"), status="failed"), "has no result"),
-        (make_record(CASE.format("eager"), blocks=1), "has too few blocks for an interval"),
-        (make_record(CASE.format("eager"), blocks=3, noise=2.0), "is too noisy to say anything"),
-        (make_record(CASE.format("eager")), "was measured with 2 threads, not 4"),
-        (make_record(CASE.format("eager"), environment={"gpu": []}), "on other hardware"),
-    ],
-)
-def test_an_aa_case_that_says_nothing_of_this_one_gives_none(aa: Record, why: str) -> None:
-    floor, (warning,) = benchmark.floor_here(aa, node(), 4 if "threads" in why else 2)
-    assert floor is None
-    assert why in warning
+@pytest.mark.parametrize("status", ["wrong", "failed", "unsupported"])
+def test_where_the_first_run_is_not_ok_no_other_is_made(started: list[str], status: Any) -> None:
+    first = make_record(CASE.format("fx"), status=status)
+    later = benchmark.benchmark_case(make_job(CASE.format("fx")), log=Path("log"), first=first)
+    assert later == first
+    assert started == []
 
 
 def test_what_no_record_can_hold_is_a_failed_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_cold(target, job, *, log, noise_floor):
+    def run_cold(target, job, *, log):
         record = make_record(CASE.format("fx")).model_dump(mode="json")
         record["statistics"]["candidate"]["min_s"] = 0.0
         return {name: record[name] for name in ("status", "samples", "statistics")}, None
@@ -128,7 +102,7 @@ def test_a_busy_machine_is_told_before_anything_is_measured(
 ) -> None:
     said: list[str] = []
 
-    def run_cold(target, job, *, log, noise_floor):
+    def run_cold(target, job, *, log):
         assert said == told
         return {"status": "failed", "reason": "it is not what this is about"}, None
 

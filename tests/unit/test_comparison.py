@@ -15,6 +15,7 @@ import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 from rich.console import Console
 
+from torchmodes.measure.combine import combine
 from torchmodes.measure.statistics import effect
 from torchmodes.report.comparison import sentences
 from torchmodes.report.comparison.__main__ import exit_code, main
@@ -197,20 +198,26 @@ def test_cases_of_one_run_alone_are_listed_and_compared_with_nothing() -> None:
     assert exit_code(comparison) == 0
 
 
-def test_without_a_noise_floor_nothing_is_claimed() -> None:
-    there = run_of([make_record(CASE.format("fx"), speed_up=1.5, noise_floor=None, seed=1)])
-    here = run_of([later(make_record(CASE.format("fx"), noise_floor=None, seed=2), 3)])
-    comparison = compare(there, here)
-    assert outcomes(comparison) == {"fx": "unresolved"}
-    assert "no noise floor" in render_markdown(comparison)
+def runs_of_a_case(mode: str, *speed_ups: float, day: int) -> Record:
+    return combine(
+        [
+            later(make_record(CASE.format(mode), speed_up=s, noise=0.002, seed=10 * day + i), day)
+            for i, s in enumerate(speed_ups)
+        ]
+    )
 
 
-def test_a_floor_that_a_run_refused_is_none() -> None:
-    """The A/A case may come from a node with other hardware: the run took no floor from it."""
-    eager, fast = make_record(CASE.format("eager")), CASE.format("fx")
-    there = run_of([eager, make_record(fast, speed_up=1.5, noise_floor=None, seed=1)])
-    here = run_of([later(r, 3) for r in (eager, make_record(fast, seed=2))])
+def test_what_differs_between_processes_is_no_change() -> None:
+    """Each run of the case says faster with certainty; the runs of one day differ by as much."""
+    there = run_of([runs_of_a_case("fx", 1.05, 1.20, 1.37, day=1)])
+    here = run_of([runs_of_a_case("fx", 1.15, 1.32, 1.50, day=2)])
     assert outcomes(compare(there, here))["fx"] == "unresolved"
+
+
+def test_runs_that_agree_show_a_change() -> None:
+    there = run_of([runs_of_a_case("fx", 1.00, 1.01, 1.02, day=1)])
+    here = run_of([runs_of_a_case("fx", 1.30, 1.31, 1.32, day=2)])
+    assert outcomes(compare(there, here))["fx"] == "faster"
 
 
 def test_a_change_that_stands_alone_is_withdrawn_among_many() -> None:

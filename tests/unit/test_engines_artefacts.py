@@ -131,9 +131,9 @@ def test_a_record_counts_the_bytes_that_must_be_shipped():
         mode=mode("onnxruntime"),
         threads=torch.get_num_threads(),
     )
-    parts = carry_out(measure, job, noise_floor=None)
+    parts = carry_out(measure, job)
     assert parts["status"] == "ok"
     assert parts["no_effect"] is None
     assert parts["cost"]["artefact_bytes"] == sum(parts["facts"]["file_bytes"].values())
-    eager = carry_out(measure, replace(job, mode=mode("eager")), noise_floor=None)
+    eager = carry_out(measure, replace(job, mode=mode("eager")))
     assert eager["cost"]["artefact_bytes"] is None

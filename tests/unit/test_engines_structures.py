@@ -236,9 +236,7 @@ REFUSED = [
 def test_types_that_an_engine_does_not_know_are_unsupported(
     tmp_path, options, body, inputs, reason
 ):
-    assert carry_out(
-        measure, job(tmp_path, options, body=body, inputs=inputs), noise_floor=None
-    ) == {
+    assert carry_out(measure, job(tmp_path, options, body=body, inputs=inputs)) == {
         "status": "unsupported",
         "reason": reason,
         "remedy": "convert them in the model, or use another mode",
@@ -250,6 +248,5 @@ def test_eight_bit_floats_go_into_onnxruntime(tmp_path):
     parts = carry_out(
         measure,
         job(tmp_path, mode("onnxruntime"), body="x + given.float()", inputs=given),
-        noise_floor=None,
     )
     assert (parts["status"], parts["numerics"]["within_tolerance"]) == ("ok", True)

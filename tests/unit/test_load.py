@@ -172,9 +172,7 @@ def judged(
         run=Execution(sampling_s=2.0, bookkeeping_share=0.1),
     )
     case = parse_case(f"inference/{device}/m/fast/fp32-b1")
-    return assess(
-        case, sampling, minimum_effect=0.01, floor=0.01, extra_s=0.0, load=load, threads=threads
-    )
+    return assess(case, sampling, minimum_effect=0.01, extra_s=0.0, load=load, threads=threads)
 
 
 def test_a_quiet_machine_gives_a_verdict_and_no_warning() -> None:

@@ -66,13 +66,25 @@ def test_what_samples_nothing_does_not_depend_on_how_cases_are_sampled(config: C
     )
 
 
-def test_a_case_reads_the_table_the_operators_and_its_groups_aa_record(config: Config) -> None:
+def test_a_case_reads_the_table_and_the_operators_and_a_later_run_the_first(
+    config: Config,
+) -> None:
     table, operators = {"table": [*TABLE_FILES]}, {"operators": [*OPERATOR_FILES]}
-    assert plan_of(config, INFERENCE.format("eager")).benchmark_inputs == {}
+    assert plan_of(config, INFERENCE.format("eager")).run_inputs(1) == {}
     trained = plan_of(config, TRAINING.format("custom"))
-    assert trained.inputs == table | operators
-    aa = f"results/benchmark/{TRAINING.format('eager')}.json"
-    assert trained.benchmark_inputs == table | operators | {"aa": aa}
+    assert trained.inputs == trained.run_inputs(1) == table | operators
+    first = f"results/runs/{TRAINING.format('custom')}/1.json"
+    assert trained.run_inputs(2) == table | operators | {"first": first}
+
+
+def test_more_runs_change_nothing_of_those_that_are_there(config: Config) -> None:
+    more = config.model_copy(
+        update={"measurement": config.measurement.model_copy(update={"runs": 5})}
+    )
+    few, many = (plan_of(each, INFERENCE.format("eager")) for each in (config, more))
+    assert few.parameters == many.parameters
+    assert many.run_records[:3] == few.run_records
+    assert len(many.run_records) == 5
 
 
 def test_a_case_on_cuda_occupies_a_gpu(config: Config) -> None:

@@ -8,17 +8,23 @@ from pathlib import Path
 import pytest
 import yaml
 
+from torchmodes.config import Measurement
+
 ROOT = Path(__file__).parents[2]
-RULE = re.compile(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", re.MULTILINE | re.DOTALL)
+RULE = re.compile(r"^ *rule ?(\w*):\n(.*?)(?=^ *rule\b|\Z)", re.MULTILINE | re.DOTALL)
+RUNS = Measurement().runs
 
 
 def measuring_rules() -> set[str]:
-    return {
+    rules = {
         name
         for file in (ROOT / "rules").glob("*.smk")
         for name, body in RULE.findall(file.read_text(encoding="utf-8"))
         if "machine=100" in body
     }
+    assert "" in rules, "that of each run, named in a loop"
+    runs = {"benchmark_case", *(f"benchmark_case_{number}" for number in range(2, RUNS + 1))}
+    return rules - {""} | runs
 
 
 @pytest.mark.parametrize(
@@ -28,7 +34,6 @@ def test_a_cluster_profile_covers_every_measuring_rule(profile: str, resource: s
     text = (ROOT / f"profiles/{profile}/profile.yaml").read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
     rules = measuring_rules()
-    assert "benchmark_case" in rules
     assert set(settings["set-threads"]) == rules
     assert {name for name, told in settings["set-resources"].items() if resource in told} == rules
     assert "resources" not in settings, "a limit on `machine` would be one for the whole cluster"

@@ -155,7 +155,6 @@ def test_a_stop_is_told_with_its_length_and_what_it_cost() -> None:
         parse_case("inference/cpu/m/fast/fp32-b1"),
         stopped,
         minimum_effect=0.01,
-        floor=0.01,
         extra_s=0.0,
         load=Load(own=1.0, others=0.0, stolen=0.0, cores=2.0),
         threads=1,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from torchmodes.measure.benchmark import noise_floor
 from torchmodes.measure.statistics import (
     Effect,
     effect,
@@ -149,7 +148,6 @@ def test_one_block_has_no_interval() -> None:
     assert measured.low is measured.high is measured.half_width is None
     assert verdict(measured, beyond=0.01) == "unresolved"
     assert p_value(measured, beyond=0.01) == 1.0
-    assert noise_floor(measured.speed_up_low, measured.speed_up_high) is None
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [[0.1]]])
@@ -174,11 +172,6 @@ def test_a_bound_beyond_floats_is_none_not_infinite() -> None:
     wild = effect([-300.0, 300.0])
     assert wild.speed_up_high is None
     json.dumps(dataclasses.asdict(wild), allow_nan=False)
-
-
-def test_noise_floor_is_the_farthest_bound_of_an_aa_case() -> None:
-    assert noise_floor(math.exp(-0.004), math.exp(0.012)) == pytest.approx(0.012)
-    assert noise_floor(math.exp(-0.03), math.exp(-0.01)) == pytest.approx(0.03)
 
 
 def test_margin_is_the_larger_of_floor_and_minimum_effect() -> None:

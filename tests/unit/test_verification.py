@@ -345,7 +345,7 @@ def run(tmp_path: Path, process: Any) -> Run:
                 target_half_width=0.5, budget_s=budget_s, warmup_budget_s=0.02, min_quads=3
             ),
         )
-        return carry_out(measure, job, noise_floor=0.01)
+        return carry_out(measure, job)
 
     return measured
 

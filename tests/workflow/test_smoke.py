@@ -191,7 +191,7 @@ def test_changing_an_option_of_one_mode_runs_that_mode_again_and_nothing_else(
         "config/smoke.yaml", "backend: aot_eager }", "backend: aot_eager, fullgraph: true }"
     )
     ran = finished.smoke("--dry-run")
-    named = [line for line in ran.stdout.splitlines() if "output: results/benchmark" in line]
+    named = [line for line in ran.stdout.splitlines() if "output: results/runs" in line]
     assert len(named) == 1, ran.stdout
     assert "compiled-eager" in named[0]
     assert finished.planned().count("train_model") == 1
@@ -203,11 +203,23 @@ def test_one_record_can_be_asked_for_alone(fresh: Workflow) -> None:
     assert ran.returncode == 0, ran.stdout
     record = read_record(fresh.folder / target)
     assert record.status == "ok"
-    assert record.statistics is not None
-    assert record.statistics.noise_floor is not None
     made = {path.parent.parent.name for path in fresh.folder.glob("results/benchmark/*/*/*/*/*")}
     assert made == {"house_price"}
     assert not (fresh.folder / "results/training").exists()
+
+
+def test_more_runs_of_a_case_measure_the_additional_ones_alone(finished: Workflow) -> None:
+    target = RECORD.format("torchscript")
+    more = ("--config", 'measurement={"runs": 3}')
+    assert finished.planned(target, *more) == ["join_runs", "benchmark_case_2", "benchmark_case_3"]
+    ran = finished.smoke(target, *more)
+    assert ran.returncode == 0, ran.stdout
+    record = read_record(finished.folder / target)
+    assert [run.number for run in record.runs] == [1, 2, 3]
+    assert record.statistics is not None
+    assert record.statistics.runs == 3
+    assert record.statistics.standard_error is not None
+    assert finished.planned(target, *more) == []
 
 
 def test_three_mistakes_are_told_at_once_before_anything_runs(fresh: Workflow) -> None:

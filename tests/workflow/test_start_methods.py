@@ -17,10 +17,10 @@ from torchmodes.results.records import Record
 pytestmark = pytest.mark.workflow
 
 
-def measure(mode: dict[str, Any], start: str, log: Path, aa: Record | None = None) -> Record:
-    name = "eager" if aa is None else "slowed"
+def measure(mode: dict[str, Any], start: str, log: Path) -> Record:
+    name = "eager" if mode["engine"] == "eager" else "slowed"
     job = known_work_job(mode, name=name, seed=3, budget_s=2.0, threads=1, start=start)
-    record = benchmark_case(job, log=log, aa=aa)
+    record = benchmark_case(job, log=log)
     assert record.status == "ok", record.in_brief()
     assert record.run.start_method == start
     return record
@@ -40,7 +40,7 @@ def test_both_ways_see_the_same_and_take_the_same_memory(tmp_path: Path) -> None
     records = {}
     for start in ("fork", "fresh"):
         aa = measure({"engine": "eager"}, start, tmp_path / "log")
-        records[start] = measure(slowed, start, tmp_path / "log", aa)
+        records[start] = measure(slowed, start, tmp_path / "log")
         assert records[start].verdict in ("slower", "unresolved"), records[start].in_brief()
         told = {
             problem.case: problem for problem in problems(make_report_data([aa, records[start]]))

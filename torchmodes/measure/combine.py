@@ -137,6 +137,8 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
             "margin": math.expm1(beyond),
             "p_value": statistics.p_value(estimate, beyond=beyond),
             "runs": len(counted),
+            "standard_error": estimate.standard_error,
+            "degrees_of_freedom": estimate.degrees_of_freedom,
             "spread": None if between is None else math.expm1(between),
         }
     )

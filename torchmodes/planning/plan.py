@@ -115,7 +115,7 @@ class Plan:
         return table | ({"operators": [*OPERATOR_FILES]} if mode.uses_custom_operators() else {})
 
     def run_inputs(self, number: int) -> dict[str, Any]:
-        """Return the `inputs`, and for a later run the first, whose compiled code it starts from."""
+        """Return the `inputs`; of a later run the first, too: it starts from what that compiled."""
         return self.inputs | ({"first": self.case.run_record(1)} if number > 1 else {})
 
     @cached_property

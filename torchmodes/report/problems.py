@@ -130,10 +130,8 @@ def _unresolved(judged: JudgedRecord) -> str:
             f"{judged.record.verdict} when looked at alone, but not among all cases of the run"
             f" (Holm's p = {judged.adjusted_p:.2g})"
         )
-    if statistics.noise_floor is None:
-        return "no noise floor: the group's A/A case gives none; the case's warnings say why"
     if statistics.speed_up.low is None or statistics.speed_up.high is None:
-        return "too few blocks for an interval"
+        return "one run has no interval that holds in the next"
     low, high = 1 / (1 + statistics.margin), 1 + statistics.margin
     return (
         f"the interval {ratio_range(statistics.speed_up)} is not clear of what counts as no effect"
@@ -143,17 +141,13 @@ def _unresolved(judged: JudgedRecord) -> str:
 
 def _settle(judged: JudgedRecord) -> str:
     statistics = statistics_of(judged)
-    if statistics.noise_floor is None:
-        return "measure the group's A/A case again, so that it gives one"
-    if not statistics.converged:
-        return _more_time()
-    if statistics.noise_floor >= statistics.margin:
-        return "measure on a quieter machine: its noise floor hides effects of this size"
-    return "lower measurement.target_half_width"
+    if (statistics.noise_floor or 0.0) >= statistics.margin:
+        return "measure on a quieter machine: measuring differs by as much from itself"
+    return _more_time()
 
 
 def _more_time() -> str:
-    return "raise measurement.budget_s, or measure on a quieter machine"
+    return "raise measurement.runs: those that are there are kept"
 
 
 def _width(judged: JudgedRecord) -> str:

@@ -78,11 +78,7 @@ def reason(recommendation: ModeRecommendation) -> str:
                 f" {_each(group.competitors)}"
             )
         case "unresolved":
-            settle = (
-                "More samples (measurement.budget_s) or a quieter machine may settle what is open."
-            )
-            if all(statistics_of(c).noise_floor is None for c in group.competitors):
-                settle = "There was no noise floor to judge them by; the A/A case comes first."
+            settle = "More runs (measurement.runs) may settle what is open."
             if (doubted := next((c for c in group.competitors if c.no_verdict), None)) is not None:
                 settle = _doubt(doubted)
             return f"No mode was shown to be faster. {_each(group.competitors)} {settle}"
@@ -95,8 +91,9 @@ def reason(recommendation: ModeRecommendation) -> str:
 def evidence(judged: JudgedRecord) -> str:
     """State what the speed-up of a case rests on, beside the number itself."""
     return (
-        f"{_side_by_side(judged)} Measured alternately,"
-        f" in {plural(statistics_of(judged).blocks, 'block')} of four samples."
+        f"{_side_by_side(judged)} Measured alternately, in"
+        f" {plural(statistics_of(judged).blocks, 'block')} of four samples"
+        f" in {plural(statistics_of(judged).runs, 'process', 'processes')}."
     )
 
 
@@ -142,7 +139,7 @@ def still_open(recommendation: ModeRecommendation) -> str | None:
 def noise(group: Group) -> str:
     """State the noise floor, and the effect that had to be exceeded."""
     if group.noise_floor is None:
-        return f"No noise floor was measured: the A/A case {_no_floor(group.baseline)}."
+        return "One run shows no noise between runs: raise measurement.runs."
     return (
         f"Eager against eager may differ by {percent(group.noise_floor)} here;"
         f" a claim has to exceed {percent(group.margin)}."
@@ -364,13 +361,6 @@ def _doubt(judged: JudgedRecord) -> str:
     return " ".join(
         f"{text[0].upper()}{text[1:]}." for text in (judged.no_verdict, judged.no_verdict_remedy)
     )
-
-
-def _no_floor(baseline: JudgedRecord | None) -> str:
-    if baseline is None:
-        return "has no result"
-    too_noisy = statistics_of(baseline).speed_up.says_nothing
-    return "is too noisy" if too_noisy else "has too few blocks for an interval"
 
 
 def _speed_up(judged: JudgedRecord) -> str:

@@ -127,11 +127,9 @@ def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
     (`torchmodes.measure.between_runs`), and the margin of the harness's bias. Holm's family is
     every case that is compared with a baseline; an A/A case is none.
     """
-    pairs = _moderated(
-        sorted(
-            ((machine_of(record.environment), record) for record in records),
-            key=lambda pair: (pair[0], pair[1].identity),
-        )
+    pairs = sorted(
+        ((machine_of(record.environment), record) for record in moderated_together(records)),
+        key=lambda pair: (pair[0], pair[1].identity),
     )
     slow = _slowed(pairs)
     claims = [number for number, (_, record) in enumerate(pairs) if _is_claim(record)]
@@ -149,24 +147,34 @@ def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
     )
 
 
-def _moderated(pairs: list[tuple[Machine, Record]]) -> list[tuple[Machine, Record]]:
-    """Let the cases of a device tell each other how far one run is from the next."""
+def moderated_together(records: Iterable[Record]) -> list[Record]:
+    """Let the cases of a device of a machine tell each other how far one run is from the next.
+
+    Returns
+    -------
+    list of Record
+        The same in the same order, with the intervals and verdicts that follow.
+    """
+    records = list(records)
     devices: dict[tuple[Machine, str], list[Record]] = defaultdict(list)
-    for machine, record in pairs:
+    for record in records:
         if record.status == "ok" and record.no_effect is None:
-            devices[machine, record.identity.device].append(record)
+            devices[_device(record)].append(record)
     priors = {device: variance_prior(map(centres, members)) for device, members in devices.items()}
     biases = {
         device: harness_bias(centres(record) for record in members if record.identity.is_baseline)
         for device, members in devices.items()
     }
 
-    def among_others(machine: Machine, record: Record) -> Record:
-        device = machine, record.identity.device
-        bias = None if record.identity.is_baseline else biases.get(device)
-        return moderated(record, priors.get(device), bias=bias)
+    def among_others(record: Record) -> Record:
+        bias = None if record.identity.is_baseline else biases.get(_device(record))
+        return moderated(record, priors.get(_device(record)), bias=bias)
 
-    return [(machine, among_others(machine, record)) for machine, record in pairs]
+    return [among_others(record) for record in records]
+
+
+def _device(record: Record) -> tuple[Machine, str]:
+    return machine_of(record.environment), record.identity.device
 
 
 def _is_claim(record: Record) -> bool:

@@ -195,7 +195,10 @@ class Statistics(Part):
     half_width: NotNegative | None = Field(description="of the interval, relative")
     blocks: Several = Field(validation_alias=_BLOCKS_KEY, serialization_alias=_BLOCKS_KEY)
     converged: bool = Field(description="whether the target half-width was reached in the budget")
-    noise_floor: NotNegative | None = Field(description="relative, from the group's A/A case")
+    noise_floor: NotNegative | None = Field(
+        description="relative: the bias of measuring, from all A/A cases of the device; of records"
+        " of one process, from the group's A/A case"
+    )
     margin: NotNegative = Field(
         description="relative; the larger of noise floor and minimum effect"
     )
@@ -208,6 +211,10 @@ class Statistics(Part):
     autocorrelation: float | None = Field(description="lag 1, of the blocks")
     autocorrelated: bool
     runs: Several = Field(1, description="processes that the interval is over")
+    standard_error: NotNegative | None = Field(
+        None, description="of the logarithm of the speed-up, over runs; null: one run"
+    )
+    degrees_of_freedom: float | None = Field(None, description="of that", gt=0)
     spread: NotNegative | None = Field(
         None, description="standard deviation between the runs' speed-ups, relative; null: one run"
     )

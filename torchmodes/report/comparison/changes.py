@@ -214,10 +214,10 @@ def _change(case: Case, there: Record, here: Record, *, minimum_effect: float | 
         case=case,
         base=there,
         this=here,
-        outcome="unresolved" if beyond is None or doubted else verdict(changed, beyond=beyond),
+        outcome="unresolved" if doubted else verdict(changed, beyond=beyond),
         ratio=as_interval(changed),
-        margin=None if beyond is None else math.expm1(beyond),
-        p=None if beyond is None or doubted else p_value(changed, beyond=beyond),
+        margin=math.expm1(beyond),
+        p=None if doubted else p_value(changed, beyond=beyond),
         base_s=float(np.median(mode_there)),
         this_s=float(np.median(mode_here)),
         base_eager_s=float(np.median(eager_there)),
@@ -227,20 +227,19 @@ def _change(case: Case, there: Record, here: Record, *, minimum_effect: float | 
     )
 
 
-def _beyond(case: Case, there: Record, here: Record, minimum_effect: float | None) -> float | None:
-    """Return the logarithm that an interval must clear; None where a run has no noise floor.
+def _beyond(case: Case, there: Record, here: Record, minimum_effect: float | None) -> float:
+    """Return the logarithm that an interval must clear.
 
     An A/A case is judged by the minimum effect alone, as within a run.
     """
     smallest = _smallest([there, here], minimum_effect)
     if case.is_baseline:
         return margin(minimum_effect=smallest)
-    floor = floor_of_two(_floor(here), _floor(there))
-    return None if floor is None else margin(minimum_effect=smallest, floor=floor)
+    return margin(minimum_effect=smallest, floor=floor_of_two(_floor(here), _floor(there)))
 
 
 def _floor(record: Record) -> float | None:
-    """Return the noise floor that a case's own run took, a logarithm: it knew the hardware."""
+    """Return the bias of measuring that a case was judged with, a logarithm."""
     told = None if record.statistics is None else record.statistics.noise_floor
     return None if told is None else math.log1p(told)
 

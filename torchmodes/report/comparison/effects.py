@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from torchmodes.measure.between_runs import Estimate
 from torchmodes.measure.statistics import CONFIDENCE, Effect, effect, log_ratios, sides
 from torchmodes.results.records import Interval, Record
 
@@ -17,7 +19,7 @@ _LARGEST = 700.0
 
 def case_effect(record: Record) -> Effect | None:
     """Return a case's speed-up over eager, from its samples; None where none may be published."""
-    return effect(_ratios(record)) if is_measured(record) else None
+    return _over_runs(record) if is_measured(record) else None
 
 
 def effect_between(base: Record, this: Record) -> Effect | None:
@@ -30,7 +32,7 @@ def effect_between(base: Record, this: Record) -> Effect | None:
         return None
     if is_same_measurement(base, this):
         return effect(_ratios(this) - _ratios(base))
-    return difference(effect(_ratios(this)), effect(_ratios(base)))
+    return difference(_over_runs(this), _over_runs(base))
 
 
 def difference(this: Effect, base: Effect) -> Effect:
@@ -56,13 +58,12 @@ def difference_of_means(this: NDArray[np.float64], base: NDArray[np.float64]) ->
     )
 
 
-def floor_of_two(this: float | None, base: float | None) -> float | None:
-    """Return the noise floor of a difference: two runs' floors (logarithms) in quadrature.
+def floor_of_two(this: float | None, base: float | None) -> float:
+    """Return the bias of a difference: two runs' biases (logarithms) in quadrature; None is none.
 
-    Each floor is what two instances of eager in one process may be apart; what that is in one run
-    is independent of what it is in another.
+    What measuring does to one side alone in one run is independent of what it does in another.
     """
-    return None if this is None or base is None else math.hypot(this, base)
+    return math.hypot(this or 0.0, base or 0.0)
 
 
 def as_interval(changed: Effect) -> Interval:
@@ -92,6 +93,29 @@ def is_same_measurement(base: Record, this: Record) -> bool:
         [block.at_s for block in samples.blocks] for samples in (base.samples, this.samples)
     )
     return base.run.started_at == this.run.started_at and there == here
+
+
+def _over_runs(record: Record) -> Effect:
+    """Return a case's speed-up with its error over runs; of one run, over its blocks."""
+    within = effect(_ratios(record))
+    found = record.statistics
+    if found is None or found.standard_error is None or found.degrees_of_freedom is None:
+        return within
+    estimate = Estimate(
+        math.log(found.speed_up.estimate), found.standard_error, found.degrees_of_freedom
+    )
+    return replace(
+        within,
+        centre=estimate.centre,
+        low=estimate.low,
+        high=estimate.high,
+        standard_error=estimate.standard_error,
+        degrees_of_freedom=estimate.degrees_of_freedom,
+        speed_up=found.speed_up.estimate,
+        speed_up_low=found.speed_up.low,
+        speed_up_high=found.speed_up.high,
+        half_width=found.half_width,
+    )
 
 
 def _ratios(record: Record) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torchmodes.planning.cases import Case, case_at, find_records
 from torchmodes.report.environments import Condition, Machine, conditions, machine_of, mapping
+from torchmodes.report.verdicts import moderated_together
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Record, read_whole_records
 
@@ -118,7 +119,8 @@ def read_compared_run(files: Iterable[Path], *, name: str) -> ComparedRun:
     records, unreadable = read_whole_records(files)
     if unreadable and not records:
         raise ValueError(str(unreadable[0]))
-    return ComparedRun(name, {record.identity: record for record in records}, tuple(unreadable))
+    judged = {record.identity: record for record in moderated_together(records)}
+    return ComparedRun(name, judged, tuple(unreadable))
 
 
 def differences(base: ComparedRun, this: ComparedRun) -> list[Difference]:
