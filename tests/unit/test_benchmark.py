@@ -133,6 +133,7 @@ def test_what_is_told_before_a_case_costs_no_record_where_nobody_reads(
         output=[str(path)],
         log=[str(tmp_path / "log")],
         threads=2,
+        wildcards={"number": "1"},
         params=SimpleNamespace(case=make_job(CASE.format("fx")).parameters, limits={}),
     )
     reading, writing = os.pipe()
