@@ -7,12 +7,14 @@ import copy
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 
+from torchmodes.measure.combine import combine
 from torchmodes.report import sentences
 from torchmodes.report.data import make_report_data
 from torchmodes.report.environments import conditions, machine_of, short_names
 from torchmodes.report.problems import problems
 from torchmodes.report.recommendation import best_cases, distinguishable, group_cases, recommend
 from torchmodes.report.verdicts import judge
+from torchmodes.results.records import Record
 
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 INFERENCE = "inference/cpu/resnet50/{}/fp32-b{}"
@@ -229,3 +231,55 @@ def test_with_only_an_aa_case_the_floor_is_its_own() -> None:
     (group,) = group_cases(judge([make_record(CASE.format("eager"))]))
     assert group.noise_floor is not None
     assert 0 < group.noise_floor < 0.03
+
+
+def joined(*speed_ups: float, first_call_s: tuple[float, ...] = (9.0, 1.0, 2.0)) -> Record:
+    """A record of a run for each speed-up."""
+    return combine(
+        [
+            make_record(CASE.format("fx"), speed_up=s, noise=0.002, seed=i, first_call_s=first)
+            for i, (s, first) in enumerate(zip(speed_ups, first_call_s, strict=True))
+        ]
+    )
+
+
+def test_later_runs_tell_the_warm_start() -> None:
+    (judged,) = judge([joined(1.3, 1.3, 1.3)])
+    assert judged.cold_s == pytest.approx(9.3)
+    assert judged.warm_s == pytest.approx(0.3 + 1.5)
+    assert sentences.cold_start(judged).endswith("; 1.80 s once compiled")
+    (alone,) = judge([make_record(CASE.format("fx"))])
+    assert alone.warm_s is None
+
+
+def test_a_mode_that_varies_from_process_to_process_is_said_to() -> None:
+    (judged,) = judge([joined(1.05, 1.20, 1.37)])
+    assert judged.varies == pytest.approx((1.05, 1.37), rel=0.01)
+    assert sentences.evidence(judged).endswith("Varies from process to process: 1.05 to 1.37.")
+    (steady,) = judge([joined(1.300, 1.301, 1.302)])
+    assert steady.varies is None
+    assert sentences.evidence(steady).endswith("of four samples in 3 processes.")
+
+
+def test_cases_of_a_device_are_judged_with_what_they_have_in_common() -> None:
+    """A noisy A/A case widens its own interval and, a little, all others' margin."""
+    records = [joined(1.28, 1.31, 1.34)] + [
+        combine(
+            [
+                make_record(
+                    f"inference/cpu/m{case}/eager/fp32-b1", speed_up=s, noise=0.002, seed=10 * i
+                )
+                for i, s in enumerate(speed_ups)
+            ]
+        )
+        for case, speed_ups in enumerate([(0.999, 1.001, 1.002), (1.002, 0.998, 1.0)])
+    ]
+    judged = named(judge(records))
+    alone = records[0].statistics
+    among = judged["fx"].record.statistics
+    assert alone is not None
+    assert among is not None
+    assert among.noise_floor == pytest.approx(0.002, abs=0.002)
+    assert alone.noise_floor is None
+    assert among.half_width < alone.half_width
+    assert judged["fx"].verdict == "faster"

@@ -93,8 +93,15 @@ def evidence(judged: JudgedRecord) -> str:
     return (
         f"{_side_by_side(judged)} Measured alternately, in"
         f" {plural(statistics_of(judged).blocks, 'block')} of four samples"
-        f" in {plural(statistics_of(judged).runs, 'process', 'processes')}."
+        f" in {plural(statistics_of(judged).runs, 'process', 'processes')}.{_varies(judged)}"
     )
+
+
+def _varies(judged: JudgedRecord) -> str:
+    if judged.varies is None:
+        return ""
+    low, high = judged.varies
+    return f" Varies from process to process: {ratio_digits(low)} to {ratio_digits(high)}."
 
 
 def runner_up(recommendation: ModeRecommendation) -> str | None:
@@ -166,7 +173,10 @@ def cold_start(judged: JudgedRecord) -> str:
     if judged.case.is_baseline or cost.baseline_first_call_s is None:
         return said
     eager = duration(cost.baseline_first_call_s)
-    return f"{said} until the first {call(judged.case.task)} is done, eager {eager}"
+    said += f" until the first {call(judged.case.task)} is done, eager {eager}"
+    if judged.warm_s is not None and judged.warm_s < judged.cold_s / 2:
+        said += f"; {duration(judged.warm_s)} once compiled"
+    return said
 
 
 def memory(judged: JudgedRecord) -> str:

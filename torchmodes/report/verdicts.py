@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import exp, expm1
+from statistics import median
 
-from torchmodes.measure.between_runs import harness_bias, variance_prior
+from torchmodes.measure.between_runs import harness_bias, spread, variance_prior
 from torchmodes.measure.combine import centres, moderated
 from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
@@ -110,6 +112,33 @@ class JudgedRecord:
         if cost is None or cost.prepare_s is None or cost.first_call_s is None:
             return None
         return cost.prepare_s + cost.first_call_s
+
+    @property
+    def warm_s(self) -> float | None:
+        """The same of a later run, which starts from what the first one compiled; the median."""
+        starts = [
+            run.prepare_s + run.first_call_s
+            for run in self.record.runs[1:]
+            if run.prepare_s is not None and run.first_call_s is not None
+        ]
+        return median(starts) if starts else None
+
+    @property
+    def varies(self) -> tuple[float, float] | None:
+        """The lowest and the highest speed-up of its runs, where they differ by more than noise.
+
+        That is by more than twice what their own blocks leave open, and by what counts as an
+        effect.
+        """
+        runs = centres(self.record)
+        between = spread(runs)
+        if between is None or self.record.statistics is None:
+            return None
+        within = median(run.standard_error for run in runs)
+        if between < 2 * within or expm1(between) < self.record.statistics.margin:
+            return None
+        logs = [run.log_speed_up for run in runs]
+        return exp(min(logs)), exp(max(logs))
 
     @property
     def memory_bytes(self) -> int | None:
