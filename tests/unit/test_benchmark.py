@@ -35,7 +35,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ways: list[str] = []
 
     def start(way: str) -> Any:
-        def run(target: str, job: Any, *, log: Path) -> tuple[dict[str, Any], None]:
+        def run(
+            target: str, job: Any, *, log: Path, first: bool = True
+        ) -> tuple[dict[str, Any], None]:
+            assert first is (way == "cold")
             ways.append(way)
             record = make_record(CASE.format("fx")).model_dump(mode="json")
             own = ("schema_version", "case", "parameters", "run", "runs", "environment")

@@ -55,8 +55,11 @@ def benchmark_case(
     if load.crowded(job.threads):
         tell(crowded_at_start(load, job.threads))
     started_at = datetime.now(UTC)
-    run = run_cold if first is None else run_warm
-    parts, outcome = run("torchmodes.measure.case:measure", job, log=log)
+    target = "torchmodes.measure.case:measure"
+    if first is None:
+        parts, outcome = run_cold(target, job, log=log)
+    else:
+        parts, outcome = run_warm(target, job, log=log, first=False)
     return record_of(parts, outcome, job, started_at=started_at, environment=environment, load=load)
 
 

@@ -103,12 +103,21 @@ class ContextClock:
         return replace(timing, output=None)
 
 
-def measure(job: Job) -> dict[str, Any]:
-    """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values."""
-    return _measure(job).model_dump(mode="json")
+def measure(job: Job, *, first: bool = True) -> dict[str, Any]:
+    """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values.
+
+    Parameters
+    ----------
+    job
+        The case.
+    first
+        Whether this is its first run, which also tells what no run can tell otherwise: operations
+        of a call, bytes of what is shipped.
+    """
+    return _measure(job, first=first).model_dump(mode="json")
 
 
-def _measure(job: Job) -> Measured:
+def _measure(job: Job, *, first: bool) -> Measured:
     start_libraries(job)
     shared = process_state()
     resident = own_memory().resident_bytes
@@ -122,7 +131,7 @@ def _measure(job: Job) -> Measured:
     result.run.torch_threads = torch.get_num_threads()
     result.environment = {"torch_build": torch_build()}  # whole only where PyTorch is imported
     warnings = cautions(traced, baseline, of_model=job.case.is_baseline) + result.warnings
-    if job.case.task == "inference":
+    if job.case.task == "inference" and first:
         counted = count_flops(baseline.workload.built)  # nothing is timed now
         result.flops = counted.total
         if counted.fault:  # it was still measured
@@ -136,7 +145,8 @@ def _measure(job: Job) -> Measured:
     cost.peak_host_bytes = peak_host_bytes
     cost.parameter_bytes = candidate.workload.built.parameter_bytes
     cost.cuda_allocated_bytes, cost.cuda_reserved_bytes = allocated, reserved
-    cost.artefact_bytes = _artefact_bytes(candidate.workload.engine, warnings)
+    if first:
+        cost.artefact_bytes = _artefact_bytes(candidate.workload.engine, warnings)
     result.cost = cost
     facts = candidate.workload.engine.stats()
     result.warnings = [*warnings, *facts.pop("warnings", [])]
