@@ -93,6 +93,21 @@ def test_a_busy_run_is_kept_and_not_counted():
     assert record.no_verdict is None
 
 
+@pytest.mark.parametrize(("missing", "counts"), [(0.15, True), (0.8, False)])
+def test_a_run_that_lacked_a_little_of_a_core_counts(missing: float, counts: bool):
+    disturbed = run(1.31, seed=2)
+    assert disturbed.cost is not None
+    disturbed = disturbed.model_copy(
+        update={
+            "no_verdict": "others were busy",
+            "remedy": "stop them",
+            "cost": disturbed.cost.model_copy(update={"cores_missing": missing}),
+        }
+    )
+    record = combine([run(1.30), disturbed, run(1.32, seed=3)])
+    assert (record.runs[1].left_out is None) is counts
+
+
 def test_where_all_runs_were_busy_there_is_no_verdict():
     busy = run().model_copy(update={"verdict": "unresolved", "no_verdict": "busy", "remedy": "r"})
     assert combine([busy, busy]).no_verdict == "busy"

@@ -17,6 +17,8 @@ from torchmodes.measure.latency import latency, throughput
 from torchmodes.results.records import Block, CaseRun, Cost, Interval, Record, Samples, Usage
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
+MOST_MISSING = 0.25
+"""Cores that a run may have lacked and still count. More makes a mode look 100 times faster."""
 _OF_ONE_RUN = ("stopped at the time budget", "no noise floor")
 """What a run says of its own interval, which the record's is not."""
 
@@ -179,8 +181,16 @@ def _left_out(runs: Sequence[Record]) -> Iterable[tuple[int, str]]:
     for number, run in enumerate(runs, 1):
         if not same_hardware(run.environment, last.environment):
             yield number, "it was measured on other hardware"
-        elif run.no_verdict is not None:
+        elif run.no_verdict is not None and not _tolerable(run):
             yield number, run.no_verdict
+
+
+def _tolerable(run: Record) -> bool:
+    """Tell whether what spoilt a run's own verdict shows in its error or between the runs."""
+    if run.statistics is not None and run.statistics.speed_up.says_nothing:
+        return True
+    missing = None if run.cost is None else run.cost.cores_missing
+    return missing is not None and 0 < missing <= MOST_MISSING
 
 
 def _samples(record: Record) -> Samples:
