@@ -10,6 +10,7 @@ from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, check_case
 # What the last results are made of. Snakemake does not miss a file between what it has and what it wants.
 BETWEEN = [
     *RECORDS,
+    *(path for case in CASES for path in plan_for(case).run_records),
     *expand(rules.train_model.output, mode=CONFIG.training.modes),
     *(path.format(**case.identity()) for case in PROFILED for path in rules.profile_case.output),
     *(rules.compute_roofline.output if PROFILED else []),

@@ -247,7 +247,7 @@ def test_later_runs_tell_the_warm_start() -> None:
     (judged,) = judge([joined(1.3, 1.3, 1.3)])
     assert judged.cold_s == pytest.approx(9.3)
     assert judged.warm_s == pytest.approx(0.3 + 1.5)
-    assert sentences.cold_start(judged).endswith("; 1.80 s once compiled")
+    assert sentences.cold_start(judged).endswith("; 1.80\u202fs once compiled")
     (alone,) = judge([make_record(CASE.format("fx"))])
     assert alone.warm_s is None
 
@@ -255,7 +255,7 @@ def test_later_runs_tell_the_warm_start() -> None:
 def test_a_mode_that_varies_from_process_to_process_is_said_to() -> None:
     (judged,) = judge([joined(1.05, 1.20, 1.37)])
     assert judged.varies == pytest.approx((1.05, 1.37), rel=0.01)
-    assert sentences.evidence(judged).endswith("Varies from process to process: 1.05 to 1.37.")
+    assert sentences.evidence(judged).endswith("Varies from process to process: 1.049 to 1.370.")
     (steady,) = judge([joined(1.300, 1.301, 1.302)])
     assert steady.varies is None
     assert sentences.evidence(steady).endswith("of four samples in 3 processes.")

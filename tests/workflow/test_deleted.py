@@ -11,7 +11,8 @@ from workflow.conftest import Workflow
 pytestmark = pytest.mark.workflow
 PROFILE = "results/profile/training/cpu/house_price/eager/fp32-b256"
 DELETED = {
-    "results/benchmark/inference/cpu/house_price/fx/fp32-b64.json": "benchmark_case",
+    "results/benchmark/inference/cpu/house_price/fx/fp32-b64.json": "join_runs",
+    "results/runs/inference/cpu/house_price/fx/fp32-b64/1.json": "benchmark_case",
     "results/training/fx/history.csv": "train_model",
     "results/training/fx/model": "train_model",
     f"{PROFILE}/kernels.csv": "profile_case",
@@ -57,6 +58,6 @@ def test_what_was_deleted_is_made_again(finished: Workflow, name: str) -> None:
         path.unlink()
     planned = finished.planned()
     assert DELETED[name] in planned
-    if name.startswith("results/benchmark"):  # that case alone, and what is made of all
-        assert planned.count("benchmark_case") == 1
+    if name.startswith("results/runs"):  # that run alone, and what is made of all
+        assert planned.count("benchmark_case") == planned.count("join_runs") == 1
         assert not {"train_model", "profile_case"} & set(planned)

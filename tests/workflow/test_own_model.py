@@ -55,9 +55,11 @@ def planned(workflow: Workflow, *arguments: str) -> Counter[str]:
 def test_a_run_of_ones_own_model_is_its_cases_and_the_report(fresh: Workflow) -> None:
     (fresh.folder / "mine.py").write_text(PYTHON)
     (fresh.folder / "mine.yaml").write_text(MINE)
-    cases = {"benchmark_case": 8} | dict.fromkeys(REPORT, 1)
+    runs = ["benchmark_case", "benchmark_case_2", "benchmark_case_3", "join_runs"]
+    cases = dict.fromkeys(runs, 8) | dict.fromkeys(REPORT, 1)
     assert planned(fresh, "--configfile", "mine.yaml") == cases
-    assert planned(fresh, "--configfile", "config/smoke.yaml", "mine.yaml") == cases
+    once = {"benchmark_case": 8, "join_runs": 8} | dict.fromkeys(REPORT, 1)
+    assert planned(fresh, "--configfile", "config/smoke.yaml", "mine.yaml") == once
     trained = planned(fresh, "--configfile", "mine.yaml", "--config", "training={}")
     table = dict.fromkeys(["prepare_housing", "compute_statistics", "build_operators"], 1)
     assert trained == cases | table | {"train_model": 6}

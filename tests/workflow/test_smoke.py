@@ -211,7 +211,11 @@ def test_one_record_can_be_asked_for_alone(fresh: Workflow) -> None:
 def test_more_runs_of_a_case_measure_the_additional_ones_alone(finished: Workflow) -> None:
     target = RECORD.format("torchscript")
     more = ("--config", 'measurement={"runs": 3}')
-    assert finished.planned(target, *more) == ["join_runs", "benchmark_case_2", "benchmark_case_3"]
+    assert {*finished.planned(target, *more)} == {
+        "benchmark_case_2",
+        "benchmark_case_3",
+        "join_runs",
+    }
     ran = finished.smoke(target, *more)
     assert ran.returncode == 0, ran.stdout
     record = read_record(finished.folder / target)

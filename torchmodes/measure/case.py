@@ -32,7 +32,14 @@ from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
-from torchmodes.measure.verification import cautions, compare_again, compare_first, leak, wrong
+from torchmodes.measure.verification import (
+    BEFORE_SAMPLING,
+    cautions,
+    compare_again,
+    compare_first,
+    leak,
+    wrong,
+)
 from torchmodes.planning.job import Job
 from torchmodes.processes.memory import own_memory
 from torchmodes.results.reasons import reason_of
@@ -111,8 +118,8 @@ def measure(job: Job, *, first: bool = True) -> dict[str, Any]:
     job
         The case.
     first
-        Whether this is its first run, which also tells what no run can tell otherwise: operations
-        of a call, bytes of what is shipped.
+        Whether this is its first run, which also tells what another would only repeat: operations
+        of a call, bytes of what is shipped, equality on further inputs before sampling.
     """
     return _measure(job, first=first).model_dump(mode="json")
 
@@ -126,7 +133,8 @@ def _measure(job: Job, *, first: bool) -> Measured:
     peak_host_bytes = max(0, own_memory().peak_bytes - resident)
     allocated, reserved = memory.device_memory(job.case.device)
     baseline = warmed_up(job.baseline(), watched=True)
-    result = _judge(job, shared, baseline, candidate)
+    others = BEFORE_SAMPLING if first else ()
+    result = _judge(job, shared, baseline, candidate, others)
     result.item = candidate.workload.built.item
     result.run.torch_threads = torch.get_num_threads()
     result.environment = {"torch_build": torch_build()}  # whole only where PyTorch is imported
@@ -169,8 +177,9 @@ def _judge(
     shared: ProcessState,
     baseline: WarmedUp,
     candidate: WarmedUp,
+    others: tuple[int, ...],
 ) -> Measured:
-    """Judge whether the candidate is right, time it, and judge again."""
+    """Judge whether the candidate is right, on other inputs too; time it, and judge again."""
     if baseline.growth:
         return Measured(
             status="unsupported",
@@ -178,7 +187,7 @@ def _judge(
             remedy="let each call begin from a fresh state, or bring one step of a fixed size",
         )
     began = time.monotonic()
-    numerics = compare_first(job, baseline, candidate)
+    numerics = compare_first(job, baseline, candidate, others)
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
     if leaked := changes(shared, process_state()):
         return leak(leaked)

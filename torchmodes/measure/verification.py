@@ -29,8 +29,13 @@ LEAK_REMEDY = (
 )
 
 
-def compare_first(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> Numerics:
-    """Compare what both sides returned so far, then their outputs for other inputs."""
+def compare_first(
+    job: Job,
+    baseline: WarmedUp,
+    candidate: WarmedUp,
+    others: tuple[int, ...] = BEFORE_SAMPLING,
+) -> Numerics:
+    """Compare what both sides returned so far, then their outputs for other inputs, by number."""
     precision = job.case.precision
     if job.case.task == "training":
         return compare_losses(baseline.output, candidate.output, precision=precision)
@@ -38,8 +43,8 @@ def compare_first(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> Numerics
     if baseline.sets is None or not first.within_tolerance:
         return first
     sides = baseline.workload, candidate.workload
-    others = agree(*sides, baseline.sets, BEFORE_SAMPLING, precision=precision)
-    numerics = together(first, others, baseline.sets, when="on other inputs")
+    more = agree(*sides, baseline.sets, others, precision=precision)
+    numerics = together(first, more, baseline.sets, when="on other inputs")
     for side in sides:
         feed(side, baseline.sets[0])  # on which they are timed
     return numerics
