@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from torchmodes.measure.usage import Counters, UsageMeter, churn
+from torchmodes.measure.usage import Rusage, UsageMeter, churn
 from torchmodes.results.records import Usage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no getrusage")
@@ -29,10 +29,10 @@ def test_fresh_memory_costs_a_fault_a_page():
 def test_what_happens_between_calls_is_nobodys():
     readings = iter(
         [
-            Counters(0, 0, 0.0, 0.0),
-            Counters(10, 1, 0.3, 0.1),
-            Counters(1000, 90, 9.0, 9.0),  # the other side, in the meantime
-            Counters(1030, 93, 9.3, 9.1),
+            Rusage(0, 0, 0.0, 0.0),
+            Rusage(10, 1, 0.3, 0.1),
+            Rusage(1000, 90, 9.0, 9.0),  # the other side, in the meantime
+            Rusage(1030, 93, 9.3, 9.1),
         ]
     )
     meter = UsageMeter(lambda: next(readings))
@@ -46,7 +46,7 @@ def test_what_happens_between_calls_is_nobodys():
 
 
 def test_ticks_say_nothing_of_a_moment():
-    readings = iter([Counters(0, 0, 0.0, 0.0), Counters(0, 0, 0.0, 0.01)])
+    readings = iter([Rusage(0, 0, 0.0, 0.0), Rusage(0, 0, 0.0, 0.01)])
     meter = UsageMeter(lambda: next(readings))
     meter.begin()
     meter.end(1)
@@ -54,7 +54,7 @@ def test_ticks_say_nothing_of_a_moment():
     assert meter.usage.system_share is None
 
 
-@pytest.mark.parametrize("read", [lambda: None, lambda: Counters(0, 0, 0.0, 0.0)])
+@pytest.mark.parametrize("read", [lambda: None, lambda: Rusage(0, 0, 0.0, 0.0)])
 def test_without_counters_or_calls_nothing_is_told(read):
     meter = UsageMeter(read)
     assert meter.usage is None

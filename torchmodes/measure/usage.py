@@ -17,7 +17,7 @@ if sys.platform != "win32":
     import resource
 
 
-class Counters(NamedTuple):
+class Rusage(NamedTuple):
     """Of this process and all its threads so far, by getrusage(2)."""
 
     minor_faults: int
@@ -26,12 +26,12 @@ class Counters(NamedTuple):
     system_s: float
 
 
-def read_counters() -> Counters | None:
+def read_rusage() -> Rusage | None:
     """Read the counters; None on a system that has none."""
     if sys.platform == "win32":
         return None
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return Counters(used.ru_minflt, used.ru_nivcsw, used.ru_utime, used.ru_stime)
+    return Rusage(used.ru_minflt, used.ru_nivcsw, used.ru_utime, used.ru_stime)
 
 
 class UsageMeter:
@@ -46,9 +46,9 @@ class UsageMeter:
     LEAST_CPU_S = 0.1
     """Processor time comes in ticks of up to ten milliseconds: a share of less says nothing."""
 
-    def __init__(self, read: Callable[[], Counters | None] = read_counters) -> None:
+    def __init__(self, read: Callable[[], Rusage | None] = read_rusage) -> None:
         self._read = read
-        self._before: Counters | None = None
+        self._before: Rusage | None = None
         self._faults = self._switches = 0
         self._user_s = self._system_s = 0.0
         self._calls = 0
