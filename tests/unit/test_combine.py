@@ -108,6 +108,18 @@ def test_a_run_that_lacked_a_little_of_a_core_counts(missing: float, counts: boo
     assert (record.runs[1].left_out is None) is counts
 
 
+@pytest.mark.parametrize("missing", [None, 0.02, 0.15])
+def test_a_doubt_about_the_mode_in_one_run_is_one_about_the_case(missing: float | None):
+    """Too fast to be true, or fast on inputs it has seen: no other run settles that."""
+    cheat = run(9.0)
+    assert cheat.cost is not None
+    cost = cheat.cost.model_copy(update={"cores_missing": missing})
+    doubt = {"no_verdict": "it remembers", "remedy": "r", "doubted": True, "cost": cost}
+    record = combine([cheat.model_copy(update=doubt), run(9.0, seed=2), run(9.0, seed=3)])
+    assert (record.verdict, record.no_verdict) == ("unresolved", "it remembers")
+    assert moderated(record, None, bias=None).verdict == "unresolved"
+
+
 def test_where_all_runs_were_busy_there_is_no_verdict():
     busy = run().model_copy(update={"verdict": "unresolved", "no_verdict": "busy", "remedy": "r"})
     assert combine([busy, busy]).no_verdict == "busy"

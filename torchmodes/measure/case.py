@@ -218,6 +218,7 @@ def _doubt_rate(job: Job, result: Measured) -> None:
             f"impossible: it seems to do {rate / 1e9:,.0f} GFLOP/s, where matrix products"
             f" reach {peak / 1e9:,.0f} here",
             "find out what the mode leaves out: it cannot do the model's work at each call",
+            doubted=True,
         )
 
 
@@ -318,6 +319,7 @@ def _doubt_memory(
             f"it remembers: inputs that are new to it take {slower:.1f} times as long as those that"
             " it has seen, which the timed ones are",
             "time it on new inputs at each call, or leave the remembering out of the mode",
+            doubted=True,
         )
 
 

@@ -13,7 +13,7 @@ from torchmodes.machine.environment import same_hardware
 from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
-from torchmodes.measure.latency import latency, throughput
+from torchmodes.measure.latency import latency, throughput, two_speeds
 from torchmodes.results.records import Block, CaseRun, Cost, Interval, Record, Samples, Usage
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
@@ -71,7 +71,12 @@ def combine(runs: Sequence[Record]) -> Record:
     if len(left_out) == len(runs):
         return record
     counted = [block for block in blocks if not block.interrupted and block.run not in left_out]
-    return with_estimate(_with_times(record, counted), over_runs(centres(record)))
+    record = with_estimate(_with_times(record, counted), over_runs(centres(record)))
+    for run in runs:
+        if run.doubted:
+            doubt = {name: getattr(run, name) for name in ("no_verdict", "remedy", "doubted")}
+            return record.model_copy(update=doubt | {"verdict": "unresolved"})
+    return record
 
 
 def _with_times(record: Record, counted: Sequence[Block]) -> Record:
@@ -187,7 +192,9 @@ def _left_out(runs: Sequence[Record]) -> Iterable[tuple[int, str]]:
 
 def _tolerable(run: Record) -> bool:
     """Tell whether what spoilt a run's own verdict shows in its error or between the runs."""
-    if run.statistics is not None and run.statistics.speed_up.says_nothing:
+    if run.statistics is None or two_speeds(run.statistics.baseline) is not None:
+        return False
+    if run.statistics.speed_up.says_nothing:
         return True
     missing = None if run.cost is None else run.cost.cores_missing
     return missing is not None and 0 < missing <= MOST_MISSING

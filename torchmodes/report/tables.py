@@ -132,7 +132,9 @@ def _without(*fields: str) -> dict[str, str | None]:
 COLUMNS: tuple[TableColumn, ...] = (
     *_fields(Identity, lambda record: record.case),
     *_fields(
-        Record, lambda record: record, names=_without("schema_version", "no_verdict", "flops")
+        Record,
+        lambda record: record,
+        names=_without("schema_version", "no_verdict", "doubted", "flops"),
     ),
     TableColumn("no_verdict", "string", lambda judged: judged.no_verdict),
     TableColumn("verdict_holm", "string", lambda judged: judged.verdict),

@@ -423,6 +423,9 @@ class Findings(Filled):
     no_verdict: Text | None = Field(
         None, description="set when nothing is concluded from the samples, saying why: unresolved"
     )
+    doubted: bool = Field(
+        False, description="no_verdict is about the mode, not the machine: no other run settles it"
+    )
     no_effect: Text | None = Field(None, description="set when the mode did nothing, saying how")
     item: str = Field("item", description="what throughput counts")
     flops: Count | None = Field(
@@ -441,8 +444,9 @@ class Findings(Filled):
     warnings: list[Text] = Field([], description="reasons to trust the figures less")
     environment: dict[str, Any] = {}
 
-    def withhold_verdict(self, reason: str, remedy: str) -> None:
+    def withhold_verdict(self, reason: str, remedy: str, *, doubted: bool = False) -> None:
         """Conclude nothing from the samples, whatever their interval is."""
+        self.doubted = doubted
         self.verdict, self.no_verdict, self.remedy = "unresolved", reason, remedy
 
 
