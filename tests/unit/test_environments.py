@@ -20,7 +20,7 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 # Where the lock has two versions, that of Python 3.12; TensorRT is not in it.
 LOCKED = dict(PIN.findall(LOCK + (ROOT / "requirements-tensorrt.in").read_text(encoding="utf-8")))
 ENVIRONMENTS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
-APART = {"openvino", "onnxruntime-gpu", "tensorrt-cu13"}
+APART = {"onnxruntime-gpu", "tensorrt-cu13"}
 """What no file pins: the user installs the one or the other, or Torch-TensorRT brings it."""
 
 
