@@ -82,7 +82,7 @@ def _templates() -> Environment:
 def _filters() -> Mapping[str, Any]:
     """Return the writers of figures, by the names they have."""
     names = (
-        *("duration", "size", "estimate", "ratio", "ratio_range", "percent", "calls", "rate"),
+        *("duration", "size", "speed_up", "ratio", "percent", "rate"),
         *("deviation", "energy", "figure", "plural", "signed_duration"),
     )
     return {name: getattr(formatting, name) for name in names}

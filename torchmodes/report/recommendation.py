@@ -16,7 +16,9 @@ from torchmodes.report.verdicts import Deployment, JudgedRecord
 from torchmodes.results.records import Interval, Statistics, Verdict
 
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
-"""A mode is faster; none is, and that is certain; none is shown to be; only eager ran; none ran."""
+"""A mode is faster; none can be; one may still be; only eager ran; none ran."""
+RuledOut = Literal["no gain", "beaten"]
+"""It is faster by no more than what does not count; it is slower than what is advised."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class ModeRecommendation:
     best_fp32
         The fastest in the baseline's own precision, where `best` has another one.
     open_cases
-        Unresolved cases that may still be faster than what is advised.
+        Unresolved cases that can still change the answer.
     """
 
     group: Group
@@ -109,7 +111,7 @@ def recommend(group: Group) -> ModeRecommendation:
     fp32 = next((c for c in faster if c.case.precision == "fp32"), None)
     return ModeRecommendation(
         group=group,
-        answer=_answer(group),
+        answer=_answer(group, best),
         best=best,
         runner_up=faster[1] if len(faster) > 1 else None,
         best_fp32=fp32 if fp32 is not best else None,
@@ -153,6 +155,27 @@ def statistics_of(judged: JudgedRecord) -> Statistics:
     return judged.record.statistics
 
 
+def ruled_out(judged: JudgedRecord, best: JudgedRecord | None) -> RuledOut | None:
+    """Tell why an unresolved case cannot change the answer, or None where it can.
+
+    Parameters
+    ----------
+    judged
+        The case.
+    best
+        What is advised in its group; None: eager.
+    """
+    statistics = statistics_of(judged)
+    high = statistics.speed_up.high
+    if high is None or judged.no_verdict is not None:
+        return None
+    if high <= 1 + statistics.margin:
+        return "no gain"
+    if best is not None and _above(statistics_of(best).speed_up, statistics.speed_up):
+        return "beaten"
+    return None
+
+
 def distinguishable(one: JudgedRecord, other: JudgedRecord) -> bool:
     """Tell whether the intervals of two speed-ups lie apart."""
     first, second = statistics_of(one).speed_up, statistics_of(other).speed_up
@@ -163,10 +186,10 @@ def _above(one: Interval, other: Interval) -> bool:
     return one.low is not None and other.high is not None and one.low > other.high
 
 
-def _answer(group: Group) -> Answer:
-    if group.with_verdict("faster"):
+def _answer(group: Group, best: JudgedRecord | None) -> Answer:
+    if best is not None:
         return "faster"
-    if group.with_verdict("unresolved"):
+    if _open_cases(group, best):
         return "unresolved"
     if group.competitors:
         return "eager"
@@ -174,13 +197,8 @@ def _answer(group: Group) -> Answer:
 
 
 def _open_cases(group: Group, best: JudgedRecord | None) -> tuple[JudgedRecord, ...]:
-    """Return the unresolved cases whose interval reaches beyond what is advised."""
-    reach = 1.0 if best is None else statistics_of(best).speed_up.low or 0.0
-    return tuple(
-        c
-        for c in group.with_verdict("unresolved")
-        if (high := statistics_of(c).speed_up.high) is None or high > reach
-    )
+    """Return the unresolved cases that can still be what to ship."""
+    return tuple(c for c in group.with_verdict("unresolved") if ruled_out(c, best) is None)
 
 
 def _floor(judged: JudgedRecord) -> float | None:

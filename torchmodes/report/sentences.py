@@ -49,6 +49,19 @@ AIMS = {
 }
 
 
+def pick(recommendation: ModeRecommendation) -> str:
+    """Return what to ship in one group."""
+    match recommendation.answer:
+        case "faster":
+            assert recommendation.best is not None
+            return recommendation.best.name
+        case "unresolved":
+            return "eager, for now"
+        case "nothing":
+            return "no result"
+    return "eager"
+
+
 def headline(recommendation: ModeRecommendation) -> str:
     """Return the answer for one group in a few words."""
     match recommendation.answer:
@@ -65,6 +78,12 @@ def headline(recommendation: ModeRecommendation) -> str:
             return "No result"
 
 
+def in_brief(recommendation: ModeRecommendation) -> str:
+    """Return the answer for one group and its speed-up."""
+    best = recommendation.best
+    return headline(recommendation) if best is None else f"{best.name} {_speed_up(best)}"
+
+
 def reason(recommendation: ModeRecommendation) -> str:
     """Return why that is the answer, in one or two sentences."""
     group = recommendation.group
@@ -78,7 +97,7 @@ def reason(recommendation: ModeRecommendation) -> str:
                 f" {_each(group.competitors)}"
             )
         case "unresolved":
-            settle = "More runs (measurement.runs) may settle what is open."
+            settle = "More runs may settle what is open."
             if (doubted := next((c for c in group.competitors if c.no_verdict), None)) is not None:
                 settle = _doubt(doubted)
             return f"No mode was shown to be faster. {_each(group.competitors)} {settle}"
@@ -191,7 +210,7 @@ def memory(judged: JudgedRecord) -> str:
     return said
 
 
-def break_even(judged: JudgedRecord) -> str:
+def break_even(judged: JudgedRecord, *, bounds: bool = True) -> str:
     """Say after how many calls the start is paid back; never where nothing is gained."""
     if judged.case.is_baseline or not judged.measured:
         return NOTHING
@@ -203,8 +222,9 @@ def break_even(judged: JudgedRecord) -> str:
     if even is None:
         return "not known"
     if even.estimate <= 1:
-        return f"at the first {call(judged.case.task)}"
-    return f"{calls(even.estimate)} {call(judged.case.task)}s ({call_range(even)})"
+        return f"the first {call(judged.case.task)}"
+    said = f"{calls(even.estimate)} {call(judged.case.task)}s"
+    return f"{said} ({call_range(even)})" if bounds else said
 
 
 def numerics(judged: JudgedRecord) -> str:
@@ -226,9 +246,14 @@ def numerics(judged: JudgedRecord) -> str:
 
 
 def verdict(judged: JudgedRecord) -> str:
-    """Return the status of a case, or its verdict where it is ok."""
+    """Return the status of a case, or its verdict where it is ok.
+
+    Eager against eager is no comparison of modes: it shows what measuring makes of no difference.
+    """
     if judged.record.status != "ok":
         return judged.record.status
+    if judged.case.is_baseline:
+        return "noise check"
     if judged.record.no_effect is not None:
         return "no effect"
     return judged.verdict or "no verdict"
