@@ -31,7 +31,6 @@ HEADS = (
     *("one call of", "ship", "speed-up (95 % interval)", "before → after"),
     *("start, cold / warm", "memory", "right?", "pays back after", "next best"),
 )
-RIGHT = HEADS.index("right?")
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,10 @@ def answer_table(data: ReportData) -> AnswerTable:
 
 
 def subject(group: Group, data: ReportData) -> str:
-    """Name what one call of a group does: ``resnet50, 1 image``; of a training, its step."""
+    """Name what one call of a group does: ``resnet50, 1 image``."""
     found, deployments = group.deployment, data.deployments
-    told = [found.model, plural(group.batch_size, group.cases[0].record.item)]
-    if found.task != "inference":
-        told.insert(1, sentences.call(found.task) if found.task == "training" else found.task)
+    what = {"inference": "", "training": " training step"}.get(found.task, f" {found.task}")
+    told = [f"{found.model}{what}", plural(group.batch_size, group.cases[0].record.item)]
     if len({one.device for one in deployments}) > 1:
         told.append(found.device)
     if len({one.machine for one in deployments}) > 1:

@@ -7,8 +7,10 @@ an entry to `SECTIONS` and a template of its name.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ from torchmodes.report.unresolved import headline, unresolved
 from torchmodes.report.verdicts import Deployment
 from torchmodes.report.why import section_why
 
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _GIT = {"git.revision": "git revision", "git.dirty": "uncommitted changes"}
 _CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
 
@@ -168,6 +171,7 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
         "cases": compared,
         "columns": telling(numerics_columns(), compared),
         "random": any(judged.random_weights for judged in compared),
+        "said": sentences.outputs(compared),
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
         "figures": _figures(data.excerpt(), "Numerics"),
@@ -251,12 +255,28 @@ def loss_agreement(data: ReportData) -> str | None:
 
 
 def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
-    """Return each warning with the cases it is about, the most frequent first."""
-    found: dict[str, list[str]] = {}
+    """Return each warning with the cases it is about, the most frequent first.
+
+    Warnings that differ in their figures alone are one, which tells how far those range.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
     for judged in data.cases:
         for warning in sentences.warnings(judged):
-            found.setdefault(warning, []).append(str(judged.case))
-    return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+            alike = found.setdefault(_NUMBER.sub("#", warning), {})
+            alike.setdefault(str(judged.case), []).append(warning)
+    told = [(_ranging([*chain(*cases.values())]), list(cases)) for cases in found.values()]
+    return sorted(told, key=lambda entry: (-len(entry[1]), entry[0]))
+
+
+def _ranging(warnings: Sequence[str]) -> str:
+    """Write warnings that differ in their figures as one: ``in 0.2 to 0.7 s of warm-up``."""
+    figures = iter(zip(*map(_NUMBER.findall, warnings), strict=True))
+
+    def write(_: re.Match[str]) -> str:
+        seen = sorted(set(next(figures)), key=lambda figure: float(figure.replace(",", "")))
+        return seen[0] if len(seen) == 1 else f"{seen[0]} to {seen[-1]}"
+
+    return _NUMBER.sub(write, warnings[0])
 
 
 def _figures(data: ReportData, category: str) -> SectionFigures:

@@ -18,11 +18,11 @@ from torchmodes.report.formatting import (
     calls,
     deviation,
     duration,
+    estimate,
     listing,
     percent,
     plural,
     rate,
-    ratio,
     ratio_digits,
     ratio_range,
     size,
@@ -245,6 +245,21 @@ def numerics(judged: JudgedRecord) -> str:
     )
 
 
+def outputs(compared: Sequence[JudgedRecord]) -> str:
+    """Say how many outputs are right, and which is furthest from eager's."""
+    errors = [(found.error, judged) for judged in compared if (found := judged.record.numerics)]
+    if not errors:
+        return "No output was compared"
+    within = sum(judged.record.status == "ok" for _, judged in errors)
+    error, furthest = max(errors, key=lambda pair: pair[0])
+    said = f"{plural(within, 'output')} of {len(errors):,} within tolerance"
+    if error == 0:
+        return f"{said}, all exactly eager's"
+    off = deviation(error) if error < 1e-3 else percent(error)
+    weights = ", on random weights" if furthest.random_weights else ""
+    return f"{said}; {furthest.name} of {furthest.case.model} is furthest off: {off}{weights}"
+
+
 def verdict(judged: JudgedRecord) -> str:
     """Return the status of a case, or its verdict where it is ok.
 
@@ -377,7 +392,7 @@ def threshold(tried: Mapping[str, Any]) -> str:
 def _gain(judged: JudgedRecord) -> str:
     interval = statistics_of(judged).speed_up
     return (
-        f"{judged.name} is {ratio(interval.estimate)} as fast as eager,"
+        f"{judged.name} is {estimate(interval)} as fast as eager,"
         f" 95 % interval {ratio_range(interval)}."
     )
 

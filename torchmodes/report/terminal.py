@@ -16,15 +16,20 @@ from torchmodes.report.markdown import render_brief, render_failures
 from torchmodes.report.problems import bad, problems
 
 REPORT = Path("reports/report.html")
+_WIDEST_WORD = 16
+"""Characters of a word that a column makes room for; of a longer one the rest goes on below."""
 
 
 class _WholeNames(TableElement):
-    """A table whose long names go on in the next line: they often differ at their ends alone."""
+    """A table as wide as the terminal; long names go on in the next line, for their ends differ."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for part in super().__rich_console__(console, options):
             if isinstance(part, Table):
+                part.expand = True
                 for column in part.columns:
+                    words = [word for cell in column.cells for word in str(cell).split()]
+                    column.min_width = min(_WIDEST_WORD, max(map(len, words), default=0))
                     column.overflow = "fold"
             yield part
 

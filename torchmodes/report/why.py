@@ -135,13 +135,14 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     """Show what a step is made of, the roofline, what changed, and each profile."""
     if not data.profiles:
         return None
-    figures = [
-        inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
+    figures = {
+        entry.name: inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
         for entry in figures_of("profiles")
         if entry.of == "run" and entry.is_in(data)
-    ]
+    }
     return {
-        "figures": figures,
+        "figures": [figure for name, figure in figures.items() if name != "layers"],
+        "folded": [figure for name, figure in figures.items() if name == "layers"],
         "points": data.roofline.get("points", []),
         "diffs": [explained_diff(found, data) for found in data.diffs],
         "profiles": [_explained(profile, page) for profile in data.profiles],

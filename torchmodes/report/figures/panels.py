@@ -25,7 +25,7 @@ from torchmodes.report.verdicts import JudgedRecord
 
 TITLE = 0.36
 AXIS = 0.5
-VALUE = 1.75
+VALUE = 2.0
 """Inches beside a row for a ratio, its interval and how it came out."""
 LEGEND_ROW = 0.22
 TITLE_SIZE = 9.5

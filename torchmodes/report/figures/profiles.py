@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -103,7 +103,7 @@ def icicle(layers: pd.DataFrame) -> list[IcicleCell]:
 def draw_layers(data: ReportData) -> Figure:
     """Draw each forward pass as an icicle: the model on top, its modules below, as wide as long."""
     icicles = {profile: icicle(profile.tables["layers"]) for profile in with_layers(data)}
-    kinds = _common_kinds([cell for cells in icicles.values() for cell in cells])
+    kinds = _common_kinds(icicles.values())
     figure, axes = stack(
         [
             Panel(f"forward pass by module · {_short(profile)}", LEVEL * _levels(cells))
@@ -209,18 +209,19 @@ def _label(ax: Axes, block: IcicleCell, *, on_grid: bool) -> None:
         )
 
 
-def _common_kinds(blocks: Sequence[IcicleCell]) -> dict[str, str]:
+def _common_kinds(icicles: Iterable[Sequence[IcicleCell]]) -> dict[str, str]:
     """Give the kinds that take most of the time of their own a colour each."""
     own: dict[str, float] = {}
-    for block in blocks:
-        inside = sum(
-            other.width
-            for other in blocks
-            if other.level == block.level + 1
-            and block.start <= other.start < block.start + block.width
-        )
-        own[block.kind] = own.get(block.kind, 0.0) + block.width - inside
-    colours = [PALETTE[name] for name in ("blue", "green", "gold", "vermilion", "violet")]
+    for cells in icicles:
+        for cell in cells:
+            inside = sum(
+                other.width
+                for other in cells
+                if other.level == cell.level + 1
+                and cell.start <= other.start < cell.start + cell.width
+            )
+            own[cell.kind] = own.get(cell.kind, 0.0) + cell.width - inside
+    colours = [PALETTE[name] for name in ("indigo", "teal", "olive", "brown", "magenta")]
     kinds = sorted(own, key=lambda kind: -own[kind])[:_KINDS_SHOWN]
     return dict(zip(kinds, colours, strict=False))
 

@@ -27,6 +27,8 @@ _ROUND = (
 _LEAST_GAP = 0.09
 """Between two ticks, as a share of the axis."""
 _FAR = 2.5
+_AIR = 0.04
+"""Beyond what is shown, as a share of the axis."""
 
 
 def ratio_limits(intervals: Iterable[Interval]) -> tuple[float, float]:
@@ -54,14 +56,21 @@ def ratio_scale(ratios: Any) -> NDArray[np.float64]:
     return np.arcsinh(np.log(np.maximum(ratios, 1e-9)) / _NEAR)
 
 
+def _ratio_at(places: Any) -> NDArray[np.float64]:
+    """Return the ratios that stand at places of an axis: the inverse of `ratio_scale`."""
+    return np.exp(np.sinh(places) * _NEAR)
+
+
 def ratio_axis(axis: Axis, limits: tuple[float, float]) -> None:
     """Make an axis one of ratios, with as many round ones on it as there is room for."""
     ax = axis.axes
     scale, limit = (
         (ax.set_xscale, ax.set_xlim) if axis is ax.xaxis else (ax.set_yscale, ax.set_ylim)
     )
-    scale("function", functions=(ratio_scale, lambda places: np.exp(np.sinh(places) * _NEAR)))
-    limit(*limits)
+    scale("function", functions=(ratio_scale, _ratio_at))
+    low, high = ratio_scale(limits)
+    air = _AIR * (high - low)
+    limit(*_ratio_at(np.array([low - air, high + air])))
     chosen = _ticks(limits)
     axis.set_major_locator(FixedLocator(chosen))
     axis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))

@@ -31,7 +31,7 @@ _OPERATORS = {
     "attention": re.compile(r"scaled_dot_product|attention|flash|fmha", re.IGNORECASE),
     "convolution": re.compile(r"conv(?!ert)|implicit_gemm|winograd", re.IGNORECASE),
     "matmul": re.compile(r"(^|_|::)(add|b|badd)?b?mm|matmul|linear|gemm|cutlass", re.IGNORECASE),
-    "compiled": re.compile(r"CompiledFxGraph|^triton_|^forward$"),
+    "compiled": re.compile(r"CompiledFxGraph|TorchScript|^triton_|^forward$"),
 }
 """What tells the kind of an operator or a kernel by its name; the first that fits."""
 _LOOKS = {

@@ -66,7 +66,7 @@ def front(cases: Sequence[JudgedRecord]) -> list[JudgedRecord]:
 
 
 def _time(judged: JudgedRecord) -> float:
-    """Return a call's time as a share of eager's; eager's own is 1, whatever its noise check says."""
+    """Return a call's time as a share of eager's; eager's own is 1, whatever noise says."""
     return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
 
 
