@@ -35,7 +35,7 @@ HEADS = (
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """One group: what to ship in it, and a cell for each of `HEADS`."""
+    """One group: what to ship in it, and a cell for each of `HEADS`, of two lines at the most."""
 
     recommendation: ModeRecommendation
     cells: tuple[str, ...]
@@ -67,13 +67,13 @@ def answer_table(data: ReportData) -> AnswerTable:
 def subject(group: Group, data: ReportData) -> str:
     """Name what one call of a group does: ``resnet50, 1 image``."""
     found, deployments = group.deployment, data.deployments
-    what = {"inference": "", "training": " training step"}.get(found.task, f" {found.task}")
+    what = "" if found.task == "inference" else f" {found.task}"
     told = [f"{found.model}{what}", plural(group.batch_size, group.cases[0].record.item)]
     if len({one.device for one in deployments}) > 1:
         told.append(found.device)
     if len({one.machine for one in deployments}) > 1:
         told.append(found.machine.host or str(found.machine))
-    return ", ".join(told)
+    return ",\n".join((told[0], ", ".join(told[1:])))
 
 
 def _row(recommendation: ModeRecommendation, data: ReportData) -> AnswerRow:
@@ -100,9 +100,9 @@ def right(judged: JudgedRecord) -> str:
     if found is None:
         return NOTHING
     off = deviation(found.error) if found.error < 1e-3 else percent(found.error)
-    said = f"{'yes' if found.within_tolerance else 'no'}: {off} off"
+    said = f"{'yes' if found.within_tolerance else 'no'}, off by {off}"
     if judged.case.precision != "fp32" and judged.random_weights:
-        said += ", on random weights"
+        said += "\non random weights"
     return said
 
 
@@ -132,14 +132,13 @@ def _next_best(recommendation: ModeRecommendation) -> str:
     best, second = recommendation.best, recommendation.runner_up
     if best is not None and second is not None:
         apart = "" if distinguishable(best, second) else ", not told apart"
-        return f"{second.name} {estimate(statistics_of(second).speed_up)}{apart}"
+        return f"{second.name}\n{estimate(statistics_of(second).speed_up)}{apart}"
     others = [c for c in recommendation.group.competitors if c is not best]
     if not others:
         return NOTHING
     shown = estimate(statistics_of(others[0]).speed_up)
-    return f"{others[0].name}: {sentences.verdict(others[0])}" + (
-        "" if shown == NOTHING else f", {shown}"
-    )
+    figure = "" if shown == NOTHING else f"{shown} "
+    return f"{others[0].name}\n{figure}{sentences.verdict(others[0])}"
 
 
 def _notes(rows: Sequence[AnswerRow]) -> list[str]:

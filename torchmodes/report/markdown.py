@@ -35,8 +35,8 @@ _SPECIAL = re.compile(
 )
 _BREAK = "\\\n"
 _MOST_OPEN = 5
-_LEFT_TO_THE_PAGE = ("memory", "pays back after")
-"""Columns of the answers that a terminal has no room for."""
+_WIDE = {"start, cold / warm": 100, "pays back after": 140, "memory": 160}
+"""Columns of the answers that take a terminal of so many characters."""
 _NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 _HOW_TO_OPEN = (
     "The whole report is `reports/report.html`: one file, no network needed. Open it with"
@@ -77,8 +77,16 @@ def render_summary(data: ReportData) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def render_brief(data: ReportData) -> str:
-    """Return the answers as Markdown for a terminal: one table, what is open, what was measured."""
+def render_brief(data: ReportData, *, width: int) -> str:
+    """Return the answers as Markdown for a terminal: one table, what is open, what was measured.
+
+    Parameters
+    ----------
+    data
+        The run.
+    width
+        Characters of a line: the table has the columns that there is room for.
+    """
     found = unresolved(data)
     open_ones = [
         f"{markdown_text(one.case.name)} on {markdown_text(one.case.case.model)}:"
@@ -88,7 +96,7 @@ def render_brief(data: ReportData) -> str:
     ]
     busy = sentences.without_verdict(data.cases)
     parts = [
-        render_answers(data, without=_LEFT_TO_THE_PAGE),
+        render_answers(data, without=[h for h, needed in _WIDE.items() if width < needed]),
         *([f"**{headline(found)}**"] if found else []),
         "\n".join(f"- {one}" for one in open_ones[:_MOST_OPEN]),
         _counts(data),

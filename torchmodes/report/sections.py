@@ -47,7 +47,7 @@ from torchmodes.report.unresolved import headline, unresolved
 from torchmodes.report.verdicts import Deployment
 from torchmodes.report.why import section_why
 
-_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<!run )\d+(?:,\d{3})*(?:\.\d+)?")
 _GIT = {"git.revision": "git revision", "git.dirty": "uncommitted changes"}
 _CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
 
@@ -67,6 +67,11 @@ class SectionFigures:
 
     of_run: list[InlineFigure]
     by_deployment: list[tuple[Deployment, list[InlineFigure]]]
+
+    @property
+    def titles(self) -> list[str]:
+        """What the figures of the deployments are called, each once."""
+        return [*dict.fromkeys(one.title for _, shown in self.by_deployment for one in shown)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from torchmodes.planning.cases import parse_case
+from torchmodes.planning.cases import case_at, parse_case
 from torchmodes.profiling.diff import sentence
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES
 from torchmodes.profiling.reading import CaseProfile
@@ -84,7 +84,7 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
     even sign. Each side's times are scaled to its measured step. Where a record is missing, the
     profiler's own stand as they are, and are said to be that.
     """
-    title = f"{found['a']['case']} → {found['b']['case']}"
+    title = _pair(found["a"]["case"], found["b"]["case"])
     if found["status"] != "ok":
         return ExplainedDiff(title, str(found["reason"]))
     account = pd.DataFrame(found["account"])
@@ -108,6 +108,15 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
         f" step took {duration(profiled[0])} and {duration(profiled[1])}."
     )
     return ExplainedDiff(title, said, _largest(account))
+
+
+def _pair(a: str, b: str) -> str:
+    """Name two cases: what they share once, where that is all but the mode."""
+    one, other = case_at(Path(a)), case_at(Path(b))
+    if one is None or other is None or one.baseline != other.baseline:
+        return f"{a} → {b}"
+    where = f"{one.model} · {one.task} · batch {one.batch_size:,}"
+    return f"{where}: {one.mode_named} → {other.mode_named}"
 
 
 def _measured_steps(

@@ -143,7 +143,7 @@ def _latency_panel(ax: Axes, group: Group) -> None:
     ax.set_xscale("log")
     low, high = _limits([side for pair in pairs for side in pair])
     ax.set_xlim(low, high)
-    steps = (1, 2, 5) if high / low > 3 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    steps = (1, 2, 5) if high / low > 8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     ax.xaxis.set_major_locator(LogLocator(10, subs=steps, numticks=9))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
@@ -174,10 +174,10 @@ def _limits(both: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
 
 
 def _samples(judged: JudgedRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return every sample of the baseline and of the mode, in seconds per call."""
-    samples = judged.record.samples
-    assert samples is not None
-    baseline, candidate = sides(
-        [block.order for block in samples.counted], [block.seconds for block in samples.counted]
-    )
+    """Return the samples that count of the baseline and of the mode, in seconds per call."""
+    record = judged.record
+    assert record.samples is not None
+    left_out = {run.number for run in record.runs if run.left_out is not None}
+    blocks = [b for b in record.samples.counted if b.run not in left_out] or record.samples.counted
+    baseline, candidate = sides([b.order for b in blocks], [b.seconds for b in blocks])
     return baseline.ravel(), candidate.ravel()

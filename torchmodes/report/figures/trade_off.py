@@ -94,9 +94,8 @@ def _panel(ax: Axes, cases: list[JudgedRecord]) -> None:
             markerfacecolor=seen.colour if judged in best else SURFACE,
             markeredgecolor=seen.colour,
         )
-    ax.set_xlim(left=0)
-    ax.set_ylim(bottom=0)
-    ax.margins(y=0.1)
+    ax.set_xlim(0, 1.06 * max(c.memory_bytes or 1 for c in cases) / factor)
+    ax.set_ylim(0, 110 * max(map(_time, cases)))
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
