@@ -65,7 +65,8 @@ def unresolved(data: ReportData) -> list[Unresolved]:
     found = [
         _told(judged, recommendation, comparisons)
         for recommendation in map(recommend, group_cases(data.cases))
-        for judged in recommendation.group.with_verdict("unresolved")
+        for judged in recommendation.group.cases
+        if _is_open(judged)
     ]
     return sorted(found, key=lambda one: (one.command is None, one.case.case))
 
@@ -115,6 +116,13 @@ def more_runs(
         if settled or then.high <= beyond or (lowest and then.high < math.log(lowest)):
             return MoreRuns(count, count * each, math.expm1(then.high - then.centre))
     return None
+
+
+def _is_open(judged: JudgedRecord) -> bool:
+    """Tell whether a case is unresolved; a noise check is, where nothing is concluded from it."""
+    if judged.case.is_baseline:
+        return judged.measured and judged.no_verdict is not None
+    return judged.competes and judged.verdict == "unresolved"
 
 
 def _seconds_of_a_run(judged: JudgedRecord) -> float:

@@ -65,18 +65,6 @@ def _function(name: str) -> Callable[..., Any]:
 
 FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
-        name="heat_map",
-        title="Modes by models",
-        caption="Speed-up over eager of every mode on every model, at one batch size each. Blue is"
-        " faster, orange slower, grey the same or unresolved; n/a: unsupported; none: without"
-        " effect.",
-        category="Speed",
-        subcategory="Against eager",
-        draws="heat.draw_heat",
-        has_data="heat.heat_maps",
-        of="run",
-    ),
-    FigureEntry(
         name="speed_up",
         title="Speed-up over eager",
         caption="Eager's time / the mode's, with its 95 % interval, on a scale that is wide near 1."
@@ -86,6 +74,18 @@ FIGURES: tuple[FigureEntry, ...] = (
         subcategory="Against eager",
         draws="comparison.draw_speed_up",
         has_data="comparison.any_measured",
+        of="run",
+    ),
+    FigureEntry(
+        name="heat_map",
+        title="Modes by models",
+        caption="Speed-up over eager of every mode on every model, at one batch size each. Blue is"
+        " faster, orange slower, grey the same or unresolved; n/a: unsupported; none: without"
+        " effect.",
+        category="Speed",
+        subcategory="Against eager",
+        draws="heat.draw_heat",
+        has_data="heat.heat_maps",
         of="run",
     ),
     FigureEntry(

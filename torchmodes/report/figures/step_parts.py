@@ -165,10 +165,10 @@ def _length(
     """Return a step's time as a share of eager's: measured, or else as both profiles have it."""
     if judged is not None and judged.measured:
         return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
-    if profile is None or eager is None:
+    if profile is None:
         return None
-    own, whole = (p.summary.get("unprofiled_step_s") for p in (profile, eager))
-    return own / whole if own and whole else None
+    own, whole = (p.summary["lean"]["step_s"] for p in (profile, eager or profile))
+    return own / whole if whole else None
 
 
 def _shares(profile: CaseProfile) -> dict[str, float]:
