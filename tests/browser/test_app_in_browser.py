@@ -160,6 +160,7 @@ def test_every_page_opens_and_fits_a_phone(opened: Opened, served: Served) -> No
 
 def test_every_modes_price_is_its_models_to_the_cent(opened: Opened, served: Served) -> None:
     page = opened.page
+    page.goto(f"{served.address}/predict")
     price = page.get_by_test_id("stMetricValue").first
     expect(price).to_be_visible(timeout=30_000)
     income = page.get_by_role("spinbutton", name=re.compile("Area Income"))
