@@ -101,7 +101,7 @@ def test_text_is_text_and_every_axis_has_a_unit(tmp_path: Path, default: ReportD
         "speed_up": "1.05",
         "latency": "time of a step",
         "runs": "minutes after the first run",
-        "trade_off": "peak memory in MB",
+        "trade_off": "peak memory in",
         "cost": "until the first result",
         "break_even": "steps",
         "losses": "epoch",
