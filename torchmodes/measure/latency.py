@@ -13,7 +13,6 @@ from scipy.special import ndtr
 
 from torchmodes.results.records import Latency
 
-"""Stretches of a run whose medians tell how far its median can be trusted."""
 DRIFT_THRESHOLD = 0.05
 """A change of the baseline over the run that is worth a warning: 5 %."""
 SLOWED_FACTOR = 1.25
