@@ -220,10 +220,10 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
 SECTIONS: tuple[PageSection, ...] = (
     PageSection("ship", "What to ship?", section_ship),
     PageSection("open", "What is still open?", section_open),
-    PageSection("compare", "How fast is each mode?", section_compare),
+    PageSection("compare", "How fast?", section_compare),
     PageSection("cost", "What does it cost?", section_cost),
     PageSection("right", "Is it right?", section_right),
-    PageSection("why", "Where does the time go?", section_why),
+    PageSection("why", "Where does time go?", section_why),
     PageSection("studies", "What else was asked?", section_studies),
     PageSection("missing", "What was not measured?", section_missing),
     PageSection("reproduce", "How was it measured?", section_reproduce),
