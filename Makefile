@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
+MINUTES ?= 20
 BIN := .venv/bin
 UV := uv==0.13.8
 # One word for the shell, whatever is in it. ARGS is several words, and stays so.
@@ -66,6 +67,10 @@ report: .venv/ready ## Snakemake's own report of a finished run: reports/snakema
 	$(SNAKEMAKE) --report reports/snakemake.html
 	$(SNAKEMAKE) --report reports/snakemake.zip
 
+sharpen: .venv/ready ## more runs where an answer is open: MINUTES=20, or CASE=inference/cpu/…/fp32-b1, RUNS=8
+	$(BIN)/python -m torchmodes.config.files $(ARGS) && $(BIN)/python -m torchmodes.sharpen --minutes $(call quoted,$(MINUTES)) \
+	    $(if $(CASE),--case $(call quoted,$(CASE))) $(if $(RUNS),--runs $(call quoted,$(RUNS))) --cores $(call quoted,$(CORES)) $(ARGS)
+
 compare: .venv/ready ## this run against another: make compare BASE=other/results (fails where slower)
 	@test -n $(call quoted,$(BASE)) || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
 	$(BIN)/python -m torchmodes.report.comparison $(call quoted,$(BASE)) $(ARGS)
@@ -101,4 +106,4 @@ help: ## this list
 	touch $@
 
 .PHONY: run smoke tensorboard test test-envs test-robustness test-slurm test-pods lint check bench
-.PHONY: bench-scaling gpu-pack report compare lock clean help
+.PHONY: bench-scaling gpu-pack report compare sharpen lock clean help

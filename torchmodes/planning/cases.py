@@ -29,6 +29,8 @@ TABLE_FILES = (TABLE, TABLE_STATISTICS)
 OPERATOR_FILES = ("results/operators/torchmodes_ops.so", "results/operators/build.json")
 """The library of custom operators, and how building it went."""
 SUMMARY = "results/summary.csv"
+FURTHER_RUNS = "results/further_runs.json"
+"""How many runs beyond `measurement.runs` cases are to have."""
 
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
 _CASE = re.compile(

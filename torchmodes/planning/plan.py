@@ -40,6 +40,11 @@ def limits(config: Config) -> dict[str, Any]:
 class Plan:
     """What the result of one case depends on, and what its job needs.
 
+    Attributes
+    ----------
+    further
+        Runs that it is to have after each further look at it, beyond those configured.
+
     Raises
     ------
     ValueError
@@ -48,6 +53,7 @@ class Plan:
 
     config: Config
     case: Case
+    further: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_case(self.config, self.case)
@@ -121,7 +127,8 @@ class Plan:
     @cached_property
     def run_records(self) -> list[str]:
         """The files of its runs."""
-        return [self.case.run_record(n) for n in range(1, self.config.measurement.runs + 1)]
+        runs = max(self.config.measurement.runs, *self.further, 1)
+        return [self.case.run_record(n) for n in range(1, runs + 1)]
 
     @property
     def gpus(self) -> int | None:

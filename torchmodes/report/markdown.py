@@ -113,8 +113,7 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
     for found in answers(shown):
         for recommendation in found.recommendations:
             yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
-            still_open = sentences.still_open(recommendation)
-            yield _said(recommendation) + (f" {markdown_text(still_open)}" if still_open else "")
+            yield _said(recommendation)
             if recommendation.best is not None:
                 best = recommendation.best
                 entries = [

@@ -33,7 +33,6 @@ from torchmodes.report.recommendation import (
     BestCase,
     Group,
     ModeRecommendation,
-    distinguishable,
     statistics_of,
 )
 from torchmodes.report.verdicts import Deployment, JudgedRecord
@@ -71,7 +70,9 @@ def reason(recommendation: ModeRecommendation) -> str:
     match recommendation.answer:
         case "faster":
             assert recommendation.best is not None
-            return f"{_gain(recommendation.best)} {evidence(recommendation.best)}"
+            best = recommendation.best
+            told = [_gain(best), ranking(recommendation), evidence(best)]
+            return " ".join(part for part in told if part)
         case "eager":
             return (
                 f"No mode is faster by more than the {percent(group.margin)} that count here."
@@ -105,16 +106,11 @@ def _varies(judged: JudgedRecord) -> str:
 
 
 def runner_up(recommendation: ModeRecommendation) -> str | None:
-    """Say which mode comes second, whether the run can tell the two apart, and what it saves."""
+    """Say which mode comes second, and what it saves."""
     best, second = recommendation.best, recommendation.runner_up
     if best is None or second is None:
         return None
-    apart = (
-        "the intervals lie apart"
-        if distinguishable(best, second)
-        else "the intervals overlap, so this run does not rank the two"
-    )
-    said = f"{second.name}, {_speed_up(second)}; {apart}."
+    said = f"{second.name}, {_speed_up(second)}."
     if best.cold_s and second.cold_s is not None and second.cold_s < best.cold_s:
         said += f" It starts in {duration(second.cold_s)} instead of {duration(best.cold_s)}."
     return said
@@ -127,20 +123,20 @@ def best_fp32(recommendation: ModeRecommendation) -> str | None:
     return f"{recommendation.best_fp32.name}, {_speed_up(recommendation.best_fp32)}"
 
 
-def still_open(recommendation: ModeRecommendation) -> str | None:
-    """Name the unresolved modes that may be faster than what is advised."""
-    if recommendation.answer != "faster" or not recommendation.open_cases:
+def ranking(recommendation: ModeRecommendation) -> str | None:
+    """Say whether the pick is the fastest of its group, or which modes it is not ranked against."""
+    best, rivals = recommendation.best, recommendation.rivals
+    if best is None or not rivals:
         return None
-    return (
-        "Not ruled out, because unresolved: "
-        + listing(
-            [
-                f"{c.name} ({ratio_range(statistics_of(c).speed_up)})"
-                for c in recommendation.open_cases
-            ]
-        )
-        + "."
-    )
+    if statistics_of(best).runs < 2:
+        return "One process each does not rank the modes: raise measurement.runs."
+    if unranked := recommendation.unranked:
+        told = [f"{one.rival.name} ({speed_up(one.ratio)})" for one in unranked]
+        return f"Not ranked against {listing(told)}: it may be no faster than that."
+    if alike := [one.rival.name for one in rivals if one.verdict == "same"]:
+        return f"As fast, within {percent(statistics_of(best).margin)}: {listing(alike)}."
+    nearest = rivals[0]
+    return f"Faster than the next best, {nearest.rival.name}: {speed_up(nearest.ratio)}."
 
 
 def noise(group: Group) -> str:

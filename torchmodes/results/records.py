@@ -218,6 +218,11 @@ class Statistics(Part):
     spread: NotNegative | None = Field(
         None, description="standard deviation between the runs' speed-ups, relative; null: one run"
     )
+    looks: Count = Field(
+        0,
+        description="how often runs were added because the answer was open (make sharpen); the"
+        " p-value has paid for it",
+    )
 
 
 class Numerics(Part):
