@@ -56,7 +56,7 @@ def faults_of(raw):
 def test_a_small_configuration_is_completed_with_defaults(raw):
     parsed = parse_config(raw)
     assert parsed.training.batch_size == 2048
-    assert parsed.measurement.target_half_width == 0.01
+    assert parsed.measurement.target_half_width == 0.02
     assert parsed.benchmark[0].precisions == ["fp32"]
     assert parsed.modes["inductor"].scope == "model"
 

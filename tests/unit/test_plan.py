@@ -59,7 +59,7 @@ def plan_of(config: Config, path: str) -> Plan:
 
 def test_what_samples_nothing_does_not_depend_on_how_cases_are_sampled(config: Config) -> None:
     planned = plan_of(config, TRAINING.format("eager"))
-    assert planned.unsampled_parameters["measurement"] == {"start": "auto"}
+    assert planned.unsampled_parameters["measurement"] == {"start": "auto", "allocator": "system"}
     assert planned.parameters["measurement"].keys() > {"start", "budget_s"}
     assert planned.parameters | {"measurement": None} == (
         planned.unsampled_parameters | {"measurement": None}

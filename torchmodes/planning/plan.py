@@ -83,7 +83,8 @@ class Plan:
     @cached_property
     def unsampled_parameters(self) -> dict[str, Any]:
         """The `parameters` of a training, a profile or a start, which sample nothing."""
-        return self.parameters | {"measurement": {"start": self.config.measurement.start}}
+        measurement = self.config.measurement.model_dump(include={"start", "allocator"})
+        return self.parameters | {"measurement": measurement}
 
     def code(self, script: str, target: str) -> str:
         """Return the digest of all code behind the result.

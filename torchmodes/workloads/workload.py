@@ -20,6 +20,7 @@ from torch.utils import _pytree
 from torchmodes.config import ENGINES_THAT_TRAIN
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
+from torchmodes.processes.allocator import allocator_not_loaded
 from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.base import BuiltModel
@@ -92,6 +93,7 @@ def unsupported(job: Job) -> Unsupported | None:
         _unsupported_task(job)
         or _unsupported_device(job.case)
         or unsupported_precision(job.case, precisions=engine.precisions)
+        or _unsupported_allocator(job)
         or engine.supports(job.case, family=job.model["family"])
     )
 
@@ -269,6 +271,12 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
     elif device == "mps":
         torch.mps.synchronize()
+
+
+def _unsupported_allocator(job: Job) -> Unsupported | None:
+    reason = allocator_not_loaded(job.measurement.allocator)
+    remedy = "see what the dynamic linker says: LD_DEBUG=libs"
+    return None if reason is None else Unsupported(reason, remedy)
 
 
 def _unsupported_task(job: Job) -> Unsupported | None:
