@@ -54,7 +54,7 @@ lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)
 	$(BIN)/python -m torchmodes.workloads.models.check $(ARGS)
 
-bench: .venv/ready ## the measuring engine, measured: ten minutes
+bench: .venv/ready ## the measuring engine, measured: an hour (ARGS='--only engine': ten minutes)
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
 bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: five minutes
