@@ -93,7 +93,8 @@ help: ## this list
 	operators will be recorded as unsupported. (Debian: apt-get install g++; macOS: xcode-select --install)"
 	$(call quoted,$(PYTHON)) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(UV)
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python \
+	    --require-hashes requirements.lock
 	touch $@
 
 # The packages of .venv, and on top of them what a cluster needs.

@@ -150,5 +150,5 @@ def _records(folder: Path, number: int, runs: int) -> list[Record]:
     """Return the records that the runs of a round make, of every case."""
     numbers = range(number * runs + 1, (number + 1) * runs + 1)
     firsts = sorted(folder.glob("results/runs/*/*/*/*/*/1.json"))
-    cases = [parse_case(first.parent) for first in firsts]
+    cases = [parse_case(first.parent.as_posix()) for first in firsts]
     return [combine([read_record(folder / case.run_record(n)) for n in numbers]) for case in cases]
