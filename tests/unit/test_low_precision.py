@@ -15,6 +15,7 @@ from torchmodes.planning.cases import parse_case
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import CALIBRATION
 from torchmodes.workloads.modes.executed import Product, count_executed
+from torchmodes.workloads.modes.onnxruntime import _product
 from torchmodes.workloads.modes.precision import INSTRUCTIONS, instructions, unsupported_precision
 from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import inference_workload
@@ -36,7 +37,7 @@ EXECUTED = {
     ("openvino int8", "convolutions"): {"int8 convolution": 1, "int8 matrix product": 1},
     ("openvino int8", "attention"): {"int8 matrix product": 4, "fp32 matrix product": 2},
     ("openvino bf16", "convolutions"): {"bf16 convolution": 1, "bf16 matrix product": 1},
-    ("openvino bf16", "attention"): {"bf16 matrix product": 4, "bf16 attention": 1},
+    ("openvino bf16", "attention"): {"bf16 matrix product": 4},
 }
 """What each mode is to compute in which format; attention's own products stay as they are."""
 
@@ -75,12 +76,26 @@ def test_a_mode_is_right_and_counts_what_it_computed_in_which_format(name, model
     assert "no_effect" not in facts
 
 
-def test_the_share_is_that_of_multiply_adds():
-    example = convolutions()
-    engine, _ = prepared(*MODES["onnxruntime dynamic"], example)
-    convolved, product = 2 * 8 * 6 * 6 * 3 * 3 * 3, 2 * 8 * 4
-    expected = product / (convolved + product)
-    assert engine.stats()["share_of_multiply_adds"] == pytest.approx(expected)
+def profiled(name: str, *given: dict[str, list[int]], out: list[int]) -> Product | None:
+    """Read a node as ONNX Runtime's profile tells it."""
+    return _product(
+        {"op_name": name, "input_type_shape": given, "output_type_shape": [{"float": out}]}
+    )
+
+
+def test_multiply_adds_are_those_of_the_shapes_that_a_node_took():
+    image, weights, scale = [2, 3, 8, 8], [8, 3, 3, 3], []
+    convolved = profiled(
+        *("QLinearConv", {"uint8": image}, {"float": scale}, {"uint8": scale}, {"int8": weights}),
+        out=[2, 8, 6, 6],
+    )
+    assert convolved == Product("convolution", "int8", 2 * 8 * 6 * 6 * 3 * 3 * 3)
+    product = profiled("Gemm", {"float": [2, 8]}, {"float": [4, 8]}, out=[2, 4])
+    assert product == Product("matrix product", "fp32", 2 * 8 * 4)
+    assert profiled("Relu", {"float": image}, out=image) is None
+    facts = count_executed([convolved, product], "int8")
+    assert facts["executed"] == {"int8 convolution": 1, "fp32 matrix product": 1}
+    assert facts["share_of_multiply_adds"] == pytest.approx(15552 / 15616)
 
 
 @torch._inductor.config.patch(freezing=False)  # restored afterwards
@@ -120,6 +135,14 @@ def test_int4_weights_are_right_within_their_tolerance_and_counted():
     assert facts["no_effect"] == (
         "the model has no torch.nn.Linear whose shape int4 fits: nothing was quantised"
     )
+
+
+def test_openvinos_cache_gives_each_precision_its_own():
+    for precision in ("bf16", "fp32", "fp32"):
+        engine, _ = prepared(mode("openvino"), precision, convolutions())
+        wanted = {f"{precision} convolution": 1, f"{precision} matrix product": 1}
+        assert precision == "bf16" or engine.stats()["executed"] == wanted
+    assert engine.stats()["from_cache"]
 
 
 def test_what_quantised_nothing_has_no_effect():

@@ -179,9 +179,8 @@ class Engine:
             return {"calibration_batches": self._calibrated_on}
         if self._calibrated_on is None:
             return {}
-        return {
-            "warnings": ["calibrated on the example inputs, which judge it too: it has no others"]
-        }
+        warning = "calibrated on the example inputs, which judge it too: the model has no others"
+        return {"warnings": [warning]}
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Return what is called in the module's place.

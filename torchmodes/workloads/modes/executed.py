@@ -31,8 +31,8 @@ def count_executed(products: Iterable[Product], precision: str) -> dict[str, Any
     Returns
     -------
     dict
-        Facts of an engine: ``executed``, ``share_of_multiply_adds`` and, where the precision has
-        nothing, ``no_effect``.
+        Facts of an engine: ``executed``, ``share_of_multiply_adds`` and, where a lower precision
+        than fp32 has nothing, ``no_effect``.
     """
     products = list(products)
     in_it = [product for product in products if product.precision == precision]
@@ -41,7 +41,7 @@ def count_executed(products: Iterable[Product], precision: str) -> dict[str, Any
         "executed": dict(Counter(f"{p.precision} {p.kind}" for p in products)),
         "share_of_multiply_adds": sum(p.multiply_adds for p in in_it) / total if total else 0.0,
     }
-    if not in_it:
+    if not in_it and precision != "fp32":
         facts["no_effect"] = (
             f"none of its {len(products)} convolutions and matrix products is computed in"
             f" {precision}"
