@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Kind = Literal["convolution", "matrix product", "attention"]
+
 
 @dataclass(frozen=True)
 class Product:
@@ -20,7 +22,7 @@ class Product:
         Of one call.
     """
 
-    kind: Literal["convolution", "matrix product", "attention"]
+    kind: Kind
     precision: str
     multiply_adds: int
 

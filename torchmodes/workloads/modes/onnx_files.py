@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +151,7 @@ def _saturates() -> bool:
 
 
 @contextmanager
-def _prepared(exported: Path) -> Iterator[Path]:
+def _prepared(exported: Path) -> Generator[Path]:
     """Fold constants and batch norms, and write the shapes of all tensors beside them."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -162,7 +163,7 @@ def _prepared(exported: Path) -> Iterator[Path]:
         prepared.unlink()
 
 
-def _reader(model: Path, batches: list[Inputs]):
+def _reader(model: Path, batches: list[Inputs]) -> Any:
     """Hand out batches one by one, by the names that a model's inputs have, as NumPy arrays."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader
@@ -171,7 +172,7 @@ def _reader(model: Path, batches: list[Inputs]):
     feeds = (arrays(names, batch) for batch in batches)
 
     class Reader(CalibrationDataReader):
-        def get_next(self) -> Mapping[str, np.ndarray] | None:
-            return next(feeds, None)
+        def get_next(self) -> dict[str, np.ndarray]:
+            return next(feeds, {})
 
     return Reader()

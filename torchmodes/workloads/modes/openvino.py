@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import nn
 from torchmodes.config.modes import OpenVinoMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.modes.executed import Product, count_executed
+from torchmodes.workloads.modes.executed import Kind, Product, count_executed
 from torchmodes.workloads.modes.onnx_files import capture_for_onnx, write, write_calibrated
 from torchmodes.workloads.modes.precision import unsupported_int8
 from torchmodes.workloads.structures import Flattened, Inputs, returned_dtypes, tensors_taken
@@ -44,7 +44,7 @@ Without a hint a CPU with AMX or AVX512-BF16 would lower fp32 to bf16.
 """
 FORMATS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
 """OpenVINO's names of number formats, where they differ."""
-KINDS = {
+KINDS: Mapping[str, Kind] = {
     "Convolution": "convolution",
     "GroupConvolution": "convolution",
     "MatMul": "matrix product",

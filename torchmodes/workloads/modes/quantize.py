@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -16,7 +16,7 @@ from torchmodes.config.modes import QuantizeMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.compile import missing_compiler, recompile_limit_reached
-from torchmodes.workloads.modes.executed import Product, count_executed
+from torchmodes.workloads.modes.executed import Kind, Product, count_executed
 from torchmodes.workloads.modes.export import capture
 from torchmodes.workloads.modes.precision import instructions, unsupported_int8
 from torchmodes.workloads.structures import Inputs
@@ -26,7 +26,7 @@ INT4_GROUP = 32
 such groups, and a multiple of `INT4_ROWS` of them."""
 INT4_ROWS = 16
 
-PRODUCTS = {
+PRODUCTS: Mapping[Any, Kind] = {
     torch.ops.aten.conv1d.default: "convolution",
     torch.ops.aten.conv2d.default: "convolution",
     torch.ops.aten.linear.default: "matrix product",
