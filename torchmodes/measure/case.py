@@ -46,6 +46,7 @@ from torchmodes.results.reasons import reason_of
 from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
+from torchmodes.workloads.modes.precision import instructions
 from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import Workload, workload_of
 
@@ -159,6 +160,8 @@ def _measure(job: Job, *, first: bool) -> Measured:
     facts = candidate.workload.engine.stats()
     result.warnings = [*warnings, *facts.pop("warnings", [])]
     result.no_effect = facts.pop("no_effect", None)
+    if job.case.device == "cpu" and (by := instructions(job.case.precision)):
+        facts["instructions"] = by
     result.facts = facts
     return result
 
