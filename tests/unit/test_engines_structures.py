@@ -17,8 +17,8 @@ from torch.utils import _pytree
 from torchmodes.measure.case import measure
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import Refused
-from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.workload import carry_out, copy_output
+from torchmodes.workloads.structures import Inputs, copy_output
+from torchmodes.workloads.workload import carry_out
 
 Pair = namedtuple("Pair", "sum product")
 

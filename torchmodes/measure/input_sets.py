@@ -16,8 +16,8 @@ import torch
 from torchmodes.measure.numerics import compare
 from torchmodes.results.records import Numerics
 from torchmodes.workloads.models.base import BuiltModel
-from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.workload import Workload, copy_output
+from torchmodes.workloads.structures import Inputs, copy_output
+from torchmodes.workloads.workload import Workload
 
 
 class InputSets:
@@ -100,15 +100,16 @@ def agree(
     for number in sets.numbers(numbers):
         inputs = sets[number]
         try:
-            expected = _output(baseline, inputs)
+            expected = output_on(baseline, inputs)
         except Exception:
             if sets.origin == "rearranged":  # a model may refuse what its own inputs never give
                 continue
             raise
-        yield compare(expected, _output(candidate, inputs), precision=precision)
+        yield compare(expected, output_on(candidate, inputs), precision=precision)
 
 
-def _output(workload: Workload, inputs: Inputs) -> Any:
+def output_on(workload: Workload, inputs: Inputs) -> Any:
+    """Run a side once on other inputs, and return its output on the host."""
     feed(workload, inputs)
     with workload.context():
         return copy_output(workload.call())

@@ -30,6 +30,9 @@ LIMITS = ("time_limit_s", "memory_limit_mb")
 NOT_OF_A_RUN = (*LIMITS, "runs")
 """What of it changes no run: more of them are measured beside those that are there."""
 
+OF_SCORES = ("quality", "quality_margin")
+"""What of a model's section says how its cases are scored, and changes nothing of what runs."""
+
 
 def limits(config: Config) -> dict[str, Any]:
     """Return the limits of a process; a result within them does not depend on them."""
@@ -82,9 +85,10 @@ class Plan:
 
     @cached_property
     def unsampled_parameters(self) -> dict[str, Any]:
-        """The `parameters` of a training, a profile or a start, which sample nothing."""
+        """The `parameters` of a training, a profile or a start: nothing is sampled or scored."""
+        model = self.parameters["model"] | dict.fromkeys(OF_SCORES)
         measurement = self.config.measurement.model_dump(include={"start", "allocator"})
-        return self.parameters | {"measurement": measurement}
+        return self.parameters | {"measurement": measurement, "model": model}
 
     def code(self, script: str, target: str) -> str:
         """Return the digest of all code behind the result.

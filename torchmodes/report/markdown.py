@@ -10,7 +10,7 @@ from pathlib import Path
 from torchmodes.report import sentences
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.formatting import NOTHING, duration, estimate, ratio_range, size
-from torchmodes.report.hardware import advice_by_hardware
+from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.problems import Problem, all_well, problems
 from torchmodes.report.recommendation import ModeRecommendation, statistics_of
 from torchmodes.report.sections import answers, case_warnings
@@ -113,7 +113,8 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
     for found in answers(shown):
         for recommendation in found.recommendations:
             yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
-            yield _said(recommendation)
+            worse = sentences.set_aside(recommendation.group)
+            yield _said(recommendation) + (f" {markdown_text(worse)}" if worse else "")
             if recommendation.best is not None:
                 best = recommendation.best
                 entries = [
@@ -121,6 +122,9 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
                     ("Memory", sentences.memory(best)),
                     ("Break-even", sentences.break_even(best)),
                     ("Numerics", sentences.numerics(best)),
+                    ("Against fp64", sentences.exactness(best)),
+                    ("Choices", sentences.agreement(best)),
+                    ("Limit", limit(best, data)),
                     ("Runner-up", sentences.runner_up(recommendation)),
                     ("Best in fp32", sentences.best_fp32(recommendation)),
                     ("Noise", sentences.noise(recommendation.group)),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from torchmodes.planning.cases import Case, case_at
+from torchmodes.report import sentences
 from torchmodes.report.data import ReportData, TrainingRun
 from torchmodes.report.environments import Machine
 from torchmodes.report.formatting import percent, ratio_digits, ratio_range
@@ -15,12 +16,20 @@ from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.verdicts import JudgedRecord
 
 Kind = Literal[
-    "unreadable", "failed", "wrong", "unsupported", "no effect", "unresolved", "unconverged"
+    "unreadable",
+    "failed",
+    "wrong",
+    "worse",
+    "unsupported",
+    "no effect",
+    "unresolved",
+    "unconverged",
 ]
 KINDS: tuple[Kind, ...] = (
     "unreadable",
     "failed",
     "wrong",
+    "worse",
     "unsupported",
     "no effect",
     "unresolved",
@@ -30,11 +39,15 @@ MEANINGS: dict[Kind, str] = {
     "unreadable": "There is a file, but not one that can be read: this page stands without it.",
     "failed": "The case ended with an error.",
     "wrong": "It ran, but its output is outside tolerance, or its training diverged.",
+    "worse": "It ran, and is worse than eager on your data by more than the margin: not picked.",
     "unsupported": "The mode cannot run this case, for a reason known before or told by PyTorch.",
     "no effect": "The mode did nothing, so it is not compared.",
     "unresolved": "The interval neither excludes an effect nor shows one, or the machine was busy.",
     "unconverged": "The interval is wider than asked for when the time budget ended.",
 }
+
+
+_LESS_LOSS = "use another mode or precision, or allow more by the model's quality_margin"
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,8 @@ def _of_case(judged: JudgedRecord) -> Iterator[Problem]:
         return
     if record.no_effect is not None:
         yield Problem("no effect", name, record.no_effect, "choose another mode")
+    elif record.is_worse:
+        yield Problem("worse", name, sentences.quality(judged) or "", _LESS_LOSS)
     elif judged.no_verdict is not None:
         yield Problem("unresolved", name, judged.no_verdict, judged.no_verdict_remedy)
     elif judged.verdict == "unresolved" and not judged.case.is_baseline:

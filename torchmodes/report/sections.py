@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from torchmodes.report.environments import (
 from torchmodes.report.figures import FIGURES
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
-from torchmodes.report.hardware import advice_by_hardware, peak_share
+from torchmodes.report.hardware import advice_by_hardware, limit, peak_share
 from torchmodes.report.plots import InlineFigure, inline_figure
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
 from torchmodes.report.recommendation import (
@@ -109,6 +110,7 @@ def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
         "detailed": set(data.excerpt().deployments),
         "many": sum(len(a.recommendations) for a in found) > _FEW_GROUPS,
         "hardware": advice_by_hardware(data),
+        "limit": partial(limit, data=data),
     }
 
 
@@ -153,11 +155,14 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
     compared = [judged for judged in data.excerpt().cases if judged.record.numerics is not None]
     if not compared and not data.trainings:
         return None
+    modes = [judged for judged in compared if not judged.case.is_baseline]
     return {
         "cases": compared,
         "integers": any(
             j.record.numerics.differing is not None for j in compared if j.record.numerics
         ),
+        "further": [j for j in modes if j.record.exactness or j.record.agreement],
+        "scored": [j for j in modes if j.record.quality],
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
         "figures": _figures(data.excerpt(), "Numerics"),

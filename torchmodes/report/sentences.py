@@ -18,16 +18,20 @@ from torchmodes.report.formatting import (
     calls,
     deviation,
     duration,
+    figure,
     listing,
     percent,
     plural,
+    points,
     rate,
     ratio,
     ratio_digits,
     ratio_range,
+    signed_figure,
     size,
     speed_up,
     spoken,
+    tenths,
 )
 from torchmodes.report.recommendation import (
     BestCase,
@@ -39,6 +43,9 @@ from torchmodes.report.verdicts import Deployment, JudgedRecord
 
 SIGNS = {"faster": "▲", "slower": "▼", "same": "=", "unresolved": "?"}
 """A sign beside each verdict, so that colour is not the only one."""
+
+AS_EXACT = 1.1
+"""Times eager's own error, up to which a mode is as exact: the order of a sum changes as much."""
 
 AIMS = {
     "latency": "Lowest latency",
@@ -95,6 +102,7 @@ def evidence(judged: JudgedRecord) -> str:
         f"{_side_by_side(judged)} Measured alternately, in"
         f" {plural(statistics_of(judged).blocks, 'block')} of four samples"
         f" in {plural(statistics_of(judged).runs, 'process', 'processes')}.{_varies(judged)}"
+        f"{_of_data(judged)}"
     )
 
 
@@ -103,6 +111,11 @@ def _varies(judged: JudgedRecord) -> str:
         return ""
     low, high = judged.varies
     return f" Varies from process to process: {ratio_digits(low)} to {ratio_digits(high)}."
+
+
+def _of_data(judged: JudgedRecord) -> str:
+    said = quality(judged)
+    return f" {said}" if said else ""
 
 
 def runner_up(recommendation: ModeRecommendation) -> str | None:
@@ -221,10 +234,83 @@ def numerics(judged: JudgedRecord) -> str:
     )
 
 
+def quality(judged: JudgedRecord) -> str | None:
+    """Say how the mode does on the user's data beside eager; None where there are none."""
+    found = judged.record.quality
+    if found is None:
+        return None
+    lead = {
+        "no worse": "On your data it is no worse than eager",
+        "worse": "On your data it is worse than eager",
+        "unresolved": "Whether it is worse than eager on your data is open",
+    }[found.verdict]
+    percents = found.kind == "right or wrong"
+    write, unit = (points, " points") if percents else (signed_figure, "")
+    examples = plural(found.examples, "example")
+    means = (
+        f"{tenths(found.candidate)} of {examples} right, eager {tenths(found.baseline)}"
+        if percents
+        else f"mean score {figure(found.candidate)} on {examples}, eager {figure(found.baseline)}"
+    )
+    interval = (
+        f" ({write(found.low)} to {write(found.high)})"
+        if found.low is not None and found.high is not None
+        else ""
+    )
+    said = (
+        f"{lead}: {means}; the difference is {write(found.difference)}{unit}{interval},"
+        f" allowed {write(-found.margin)}."
+    )
+    if found.verdict != "unresolved":
+        return said
+    if found.examples_needed is None:
+        return f"{said} It lies so near to what is allowed that no number of examples would decide."
+    return f"{said} {found.examples_needed:,} examples like these would decide."
+
+
+def set_aside(group: Group) -> str | None:
+    """Name the modes that are not picked because they are worse on the user's data."""
+    worse = [c for c in group.cases if c.record.is_worse and c.measured]
+    if not worse:
+        return None
+    return f"Not picked, because worse on your data: {listing([c.name for c in worse])}."
+
+
+def exactness(judged: JudgedRecord) -> str | None:
+    """Say whether the mode is any less exact than eager is, both held against fp64."""
+    found = judged.record.exactness
+    if found is None:
+        return None
+    if found.eager is None or found.mode is None:
+        return f"not measured: {found.reason}"
+    errors = f"{deviation(found.mode)}, eager {deviation(found.eager)} (relative L2 from fp64)"
+    if found.mode <= AS_EXACT * found.eager:
+        return f"no less exact than eager: {errors}"
+    if not found.eager:
+        return f"less exact than eager: {errors}"
+    return f"{calls(found.mode / found.eager)} times eager's error: {errors}"
+
+
+def agreement(judged: JudgedRecord) -> str | None:
+    """Say how often the mode chooses otherwise than eager, and whether clear decisions flip."""
+    found = judged.record.agreement
+    if found is None:
+        return None
+    weights = "; of random weights, so of near ties" if found.random_weights else ""
+    return (
+        f"eager's first choice in {tenths(found.top1)} of {plural(found.decisions, 'decision')};"
+        f" another in {percent(found.flips_by_lead[0])} of those that are closest in eager and in"
+        f" {percent(found.flips_by_lead[-1])} of the clearest quarter; KL divergence"
+        f" {deviation(found.kl_divergence)} nats{weights}"
+    )
+
+
 def verdict(judged: JudgedRecord) -> str:
     """Return the status of a case, or its verdict where it is ok."""
     if judged.record.status != "ok":
         return judged.record.status
+    if judged.record.is_worse:
+        return "worse"
     if judged.record.no_effect is not None:
         return "no effect"
     return judged.verdict or "no verdict"
@@ -398,6 +484,7 @@ def _ended(how: str, count: int) -> str:
     predicates = {
         "failed": "failed",
         "wrong": "came out wrong",
+        "worse": f"{was} worse on your data",
         "no effect": "did nothing",
         "unsupported": f"{was} unsupported",
     }

@@ -85,6 +85,12 @@ def register_dataclasses(value: Any) -> None:
             return
 
 
+def copy_output(output: Any) -> Any:
+    """Copy an output's tensors to the host; CUDA graphs overwrite theirs at the next call."""
+    register_dataclasses(output)
+    return _pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu().clone(), output)
+
+
 def _can_be_registered(leaf: Any) -> bool:
     return (
         dataclasses.is_dataclass(leaf)

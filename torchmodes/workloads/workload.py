@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch.utils import _pytree
 
 from torchmodes.config import ENGINES_THAT_TRAIN
 from torchmodes.planning.cases import Case
@@ -33,7 +32,7 @@ from torchmodes.workloads.modes.precision import (
     in_precision,
     unsupported_precision,
 )
-from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
+from torchmodes.workloads.structures import Inputs, tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
 
@@ -258,12 +257,6 @@ def workload_of(job: Job) -> Workload:
     if job.case.task == "training":
         return training_workload(job, training_batches(job))
     return inference_workload(job)
-
-
-def copy_output(output: Any) -> Any:
-    """Copy an output's tensors to the host; CUDA graphs overwrite theirs at the next call."""
-    register_dataclasses(output)
-    return _pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu().clone(), output)
 
 
 def synchronize(device: str) -> None:
