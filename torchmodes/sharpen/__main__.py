@@ -50,13 +50,13 @@ def main() -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--minutes", type=float, default=20.0, help="that it may take")
-    parser.add_argument("--case", type=parse_case, help="to add runs to, whatever is open")
+    parser.add_argument("--case", help="to add runs to, whatever is open")
     parser.add_argument("--runs", type=int, help="to bring a case to, in one step")
     options, snakemake = parser.parse_known_args()
     try:
         sharpen(
             minutes=options.minutes,
-            case=options.case,
+            case=parse_case(options.case) if options.case else None,
             runs=options.runs,
             snakemake=snakemake,
             console=Console(highlight=False),
