@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
+MINUTES ?= 20
 BIN := .venv/bin
 UV := uv==0.13.8
 # One word for the shell, whatever is in it. ARGS is several words, and stays so.
@@ -53,7 +54,7 @@ lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)
 	$(BIN)/python -m torchmodes.workloads.models.check $(ARGS)
 
-bench: .venv/ready ## the measuring engine, measured: ten minutes
+bench: .venv/ready ## the measuring engine, measured: an hour (ARGS='--only engine': ten minutes)
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
 bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: five minutes
@@ -65,6 +66,10 @@ gpu-pack: .venv/ready ## wheels and a script for a GPU machine without a network
 report: .venv/ready ## Snakemake's own report of a finished run: reports/snakemake.html and .zip
 	$(SNAKEMAKE) --report reports/snakemake.html
 	$(SNAKEMAKE) --report reports/snakemake.zip
+
+sharpen: .venv/ready ## more runs where an answer is open: MINUTES=20, or CASE=inference/cpu/…/fp32-b1, RUNS=8
+	$(BIN)/python -m torchmodes.config.files $(ARGS) && $(BIN)/python -m torchmodes.sharpen --minutes $(call quoted,$(MINUTES)) \
+	    $(if $(CASE),--case $(call quoted,$(CASE))) $(if $(RUNS),--runs $(call quoted,$(RUNS))) --cores $(call quoted,$(CORES)) $(ARGS)
 
 compare: .venv/ready ## this run against another: make compare BASE=other/results (fails where slower)
 	@test -n $(call quoted,$(BASE)) || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
@@ -88,7 +93,8 @@ help: ## this list
 	operators will be recorded as unsupported. (Debian: apt-get install g++; macOS: xcode-select --install)"
 	$(call quoted,$(PYTHON)) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(UV)
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python \
+	    --require-hashes requirements.lock
 	touch $@
 
 # The packages of .venv, and on top of them what a cluster needs.
@@ -101,4 +107,4 @@ help: ## this list
 	touch $@
 
 .PHONY: run smoke tensorboard test test-envs test-robustness test-slurm test-pods lint check bench
-.PHONY: bench-scaling gpu-pack report compare lock clean help
+.PHONY: bench-scaling gpu-pack report compare sharpen lock clean help

@@ -1,12 +1,12 @@
 """The measuring engine measured against itself and against torch.utils.benchmark.
 
-    make bench        all of it, about ten minutes on two cores
+    make bench        all of it, less than an hour on two cores (ARGS='--only engine': ten minutes)
 
 (a) false positives: eager modes that are the baseline under another name, judged against the noise
 floor of their run's A/A case; (b) sensitivity: a candidate with a known share of extra
 work; (c) agreement with ``torch.utils.benchmark.Timer.blocked_autorange``; (d) overhead of the
-harness per case; (e) where the time of these runs went. Prints a table and writes
-``results/studies/engine.json``.
+harness per case; (e) where the time of these runs went; (f) whether records agree
+(`benchmarks.repeatability`). Prints a table and writes ``results/studies/engine.json``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import repeatability
 from torchmodes.config import Measurement, Mode
 from torchmodes.machine.devices import usable_cores
 from torchmodes.machine.environment import describe_environment
@@ -235,6 +236,15 @@ def sensitivity(group: list[Timed]) -> dict[str, Any]:
 def show(study: Mapping[str, Any], console: Console) -> None:
     """Print the study as one table."""
     table = Table("question", "answer", "wanted", title="The measuring engine, measured")
+    if "false_positives" in study:
+        _add_engine(study, table)
+    if "repeatability" in study:
+        for row in repeatability.rows(study["repeatability"]):
+            table.add_row(*row)
+    console.print(table)
+
+
+def _add_engine(study: Mapping[str, Any], table: Table) -> None:
     false = study["false_positives"]
     table.add_row(
         f"(a) eager against eager, {false['cases']} cases: called faster or slower",
@@ -263,7 +273,6 @@ def show(study: Mapping[str, Any], console: Console) -> None:
     )
     for name, share in study["shares"].items():
         table.add_row(f"(e) share of {study['wall_s']:.0f} s: {name}", f"{share:.0%}", "")
-    console.print(table)
 
 
 def main() -> None:
@@ -276,13 +285,25 @@ def main() -> None:
     parser.add_argument("--budget-s", type=float, default=3.0, help="seconds of samples per case")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of (c)")
     parser.add_argument("--output", type=Path, default=Path("results/studies/engine.json"))
-    options = parser.parse_args()
-    study = run(
-        twins=options.twins,
-        slowed_cases=options.slowed_cases,
-        budget_s=options.budget_s,
-        rounds=options.rounds,
+    parser.add_argument("--only", choices=["engine", "repeatability"])
+    parser.add_argument("--records", type=int, default=4, help="of each case of (f)")
+    parser.add_argument(
+        "--run-s", type=float, default=1.0, help="seconds of samples per run of (f)"
     )
+    parser.add_argument("--cases", type=Path, default=repeatability.CASES, help="of (f)")
+    options = parser.parse_args()
+    study: dict[str, Any] = {}
+    if options.only != "repeatability":
+        study = run(
+            twins=options.twins,
+            slowed_cases=options.slowed_cases,
+            budget_s=options.budget_s,
+            rounds=options.rounds,
+        )
+    if options.only != "engine":
+        study["repeatability"] = repeatability.run(
+            rounds=options.records, budget_s=options.run_s, configfile=options.cases
+        )
     write_atomically(options.output, json.dumps(study, indent=1) + "\n")
     show(study, Console())
     print(f"written to {options.output}")

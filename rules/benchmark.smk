@@ -1,5 +1,5 @@
 # All first runs, then all second ones: a record spans the whole workflow, not a moment of it.
-for number in range(1, CONFIG.measurement.runs + 1):
+for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
 
     rule:
         name:
@@ -44,6 +44,7 @@ rule join_runs:
     conda:
         "../envs/data.yaml"
     params:
+        looks=lambda wildcards: len(plan(wildcards).further),
         code=code_digest("scripts/join_runs.py"),
     script:
         "../scripts/join_runs.py"

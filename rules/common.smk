@@ -22,6 +22,8 @@ from torchmodes.processes.supervise import START_LIMIT_S
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults
 from torchmodes.studies.catalogue import STUDIES as STUDY_ENTRIES
+from torchmodes.results.further_runs import read_further_runs
+from torchmodes.results.reading import CorruptFile
 from torchmodes.results.writing import print_anything, require_writable, tell
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
@@ -103,6 +105,15 @@ MEASURED_THREADS = min(workflow.resource_settings.cores or usable_cores(), usabl
 # is told the worst, with a little more: there each job starts Snakemake three times.
 PROCESS_MINUTES = math.ceil((START_LIMIT_S + CONFIG.measurement.time_limit_s) / 60)
 MINUTES = 5 + PROCESS_MINUTES
+
+# Runs that `make sharpen` asked for; they stay whatever is run later.
+try:
+    FURTHER = read_further_runs()
+except CorruptFile as error:
+    refuse(error)
+
+# What cases need is made first: else those would have all of their runs in a row, at the end.
+BEFORE_CASES = 10_000
 
 # A newer PyTorch makes every result stale.
 SOFTWARE = installed(*BASE_PACKAGES)

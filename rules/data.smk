@@ -6,6 +6,7 @@ rule prepare_housing:
         "results/data/housing.csv",
     log:
         "logs/data/prepare_housing.log",
+    priority: BEFORE_CASES
     conda:
         "../envs/data.yaml"
     params:
@@ -24,6 +25,7 @@ rule compute_statistics:
         "results/data/statistics.json",
     log:
         "logs/data/compute_statistics.log",
+    priority: BEFORE_CASES
     conda:
         "../envs/data.yaml"
     params:

@@ -5,6 +5,7 @@ rule build_operators:
         build="results/operators/build.json",
     log:
         "logs/operators/build_operators.log",
+    priority: BEFORE_CASES
     conda:
         "../envs/torch.yaml"
     threads: 2

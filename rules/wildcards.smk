@@ -18,7 +18,7 @@ def case_of(wildcards):
 @cache
 def plan_for(case):
     """Return the plan of a case."""
-    return Plan(CONFIG, case)
+    return Plan(CONFIG, case, FURTHER.of(case))
 
 
 def plan(wildcards):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job_log(snakemake.log[0]):
-    record = combine([read_record(Path(path)) for path in snakemake.input])
+    runs = [read_record(Path(path)) for path in snakemake.input]
+    record = combine(runs, looks=snakemake.params.looks)
     write_record(record, Path(snakemake.output[0]))
     tell(record.in_brief())

@@ -33,6 +33,7 @@ from torchmodes.results.records import (
     Identity,
     Interval,
     Numerics,
+    Quality,
     Record,
     Run,
     Samples,
@@ -86,6 +87,7 @@ def make_record(
     item: str = "row",
     relative_l2: float = 3.1e-7,
     tolerance: float = 1e-5,
+    quality: Quality | None = None,
     seed: int = 42,
 ) -> Record:
     """Make one valid record.
@@ -186,6 +188,7 @@ def make_record(
         ),
         facts=facts or {},
         warnings=warnings or [],
+        quality=quality,
         environment=ENVIRONMENT if environment is None else environment,
         **facts_of_status,
     )

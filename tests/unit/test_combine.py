@@ -6,12 +6,14 @@ import math
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 from record_factory import ENVIRONMENT, make_record
 
 from torchmodes.measure.between_runs import VariancePrior
 from torchmodes.measure.combine import ONE_PROCESS, centres, combine, moderated
-from torchmodes.results.records import Record, Usage
+from torchmodes.measure.quality import judge
+from torchmodes.results.records import Exactness, Record, Usage
 
 CASE = "inference/cpu/house_price/inductor/fp32-b2048"
 
@@ -80,6 +82,15 @@ def test_a_run_that_is_not_ok_makes_the_record_so_and_says_which(status: Any):
 def test_what_all_runs_say_is_said_once():
     record = combine([make_record(CASE, status="unsupported", reason="no GPU")] * 3)
     assert record.reason == "no GPU"
+
+
+def test_what_the_first_run_alone_judged_is_kept_though_another_is_less_exact():
+    scored = judge(np.ones(900), np.ones(900), margin=0.005)
+    first = run(1.30, quality=scored).model_copy(update={"exactness": Exactness(reason="MPS")})
+    record = combine([first, run(1.31, relative_l2=9e-6), run(1.32)])
+    assert (record.quality, record.exactness) == (scored, first.exactness)
+    assert record.numerics is not None
+    assert record.numerics.relative_l2 == 9e-6
 
 
 def test_a_busy_run_is_kept_and_not_counted():

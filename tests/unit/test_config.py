@@ -56,7 +56,7 @@ def faults_of(raw):
 def test_a_small_configuration_is_completed_with_defaults(raw):
     parsed = parse_config(raw)
     assert parsed.training.batch_size == 2048
-    assert parsed.measurement.target_half_width == 0.01
+    assert parsed.measurement.target_half_width == 0.02
     assert parsed.benchmark[0].precisions == ["fp32"]
     assert parsed.modes["inductor"].scope == "model"
 
@@ -169,7 +169,7 @@ def test_all_faults_are_told_together_with_place_and_suggestion(raw):
         "benchmark[0].models[0]: unknown model 'house_prise'; did you mean 'house_price'?",
         "benchmark[0].modes[0]: unknown mode 'induktor'; did you mean 'inductor'?",
         (
-            "benchmark[0].precisions[0]: 'fp23' is not one of fp32, tf32, bf16, fp16, int8;"
+            "benchmark[0].precisions[0]: 'fp23' is not one of fp32, tf32, bf16, fp16, int8, int4;"
             " did you mean 'fp32'?"
         ),
         "modes.inductor.backnd: unknown key; did you mean 'backend'?",

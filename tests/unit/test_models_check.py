@@ -229,3 +229,20 @@ def test_shapes_and_counts_are_written_for_people():
     assert list(map(engineering, counts)) == (
         ["0", "999", "1 k", "67.6 k", "999 k", "1 M", "8.18 G", "–"]
     )
+
+
+def test_the_function_that_scores_a_model_is_tried(workplace, capsys):
+    with Path("mine.py").open("a") as file:
+        file.write(
+            "\ndef half(call):\n    return [0, 1] if call(torch.rand(5, 3)).shape[0] == 5 else []\n"
+        )
+        file.write("\ndef wide(call):\n    return call(torch.rand(5, 4))\n")
+        file.write("\ndef dollars(call):\n    return [-900.0, 12.5]\n")
+    names = ("half", "wide", "dollars")
+    models = {name: USER | {"quality": f"mine.py:{name}"} for name in names}
+    assert workplace(models) == 1
+    told = capsys.readouterr().out
+    assert {"half": "ok", "wide": "error", "dollars": "error"}.items() <= endings(told).items()
+    assert "quality: 2 examples, mean score in eager 0.5" in told
+    assert "ValueError: the model was called with a tensor of shape (5, 4)" in told
+    assert "mine.py:dollars scores eager from -900 to 12.5" in told

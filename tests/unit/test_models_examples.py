@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from job_factory import make_job
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from trained_run import EAGER, write_trained_run
 from transformers import PreTrainedTokenizerFast
 
 from examples import classify_image, compare_sentences, generate_text
 from examples.text_models import load_text_model
+from torchmodes.measure.first_calls import warmed_up
+from torchmodes.measure.quality import quality
+from torchmodes.results.records import Quality
 from torchmodes.workloads.models import build_model
 
 # --- A sentence model, trained, as a user's folder -------------------------------------------
@@ -133,3 +140,62 @@ def test_a_source_that_is_not_here_is_told(capsys, no_network):
     assert compare_sentences.main(["nobody/nothing"]) == 1
     assert generate_text.main(["nobody/nothing"]) == 1
     assert capsys.readouterr().out.count("hf download nobody/nothing") == 2
+
+
+# --- Judged on data --------------------------------------------------------------------------
+
+
+def judged(file: str, mode: dict[str, Any], *, precision: str = "fp32", **more: Any) -> Quality:
+    """Let an example's function score its model in eager and in a mode."""
+    path = Path(__file__).parents[2] / "examples" / file
+    functions = {"factory": "build", "inputs": "inputs", "quality": "evaluate"}
+    model = {key: f"{path}:{name}" for key, name in functions.items()} | more
+    job = make_job(
+        f"inference/cpu/mine/other/{precision}-b8",
+        mode=mode,
+        model={"family": "user", "options": {}, "item": "item"} | model,
+        features=None,
+    )
+    found = quality(job, warmed_up(job.baseline()), warmed_up(job))
+    assert found is not None
+    return found
+
+
+def user_mode(folder: Path) -> dict[str, Any]:
+    """A mode that rounds every weight to a whole number of its tensor's eighths."""
+    (folder / "mode.py").write_text(
+        "def coarse(model, inputs):\n"
+        "    for p in model.parameters():\n"
+        "        p.data = (p / p.abs().max() * 3).round() * p.abs().max() / 3\n"
+        "    return model\n"
+    )
+    return {"engine": "user", "factory": f"{folder / 'mode.py'}:coarse", "options": {}}
+
+
+DYNAMIC_INT8 = {"engine": "quantize", "library": "torch", "method": "dynamic", "compile": False}
+
+
+@pytest.fixture
+def one_thread() -> Generator[None]:
+    """Compute with one thread: several wait for each other where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_sentences_in_bf16_are_as_good_and_in_3_bits_are_not(tmp_path):
+    found = judged("judge_sentences.py", EAGER.model_dump(), precision="bf16")
+    assert (found.examples, found.kind, found.verdict) == (48, "score", "no worse")
+    assert 0.8 < found.baseline < 0.9
+    assert 0 < abs(found.difference) < 0.005
+    assert judged("judge_sentences.py", user_mode(tmp_path)).verdict == "worse"
+
+
+def test_house_prices_are_judged_on_the_rows_of_the_test_split(tmp_path, monkeypatch):
+    write_trained_run(tmp_path, {"eager": EAGER})
+    monkeypatch.chdir(tmp_path)
+    found = judged("judge_house_prices.py", DYNAMIC_INT8, precision="int8", quality_margin=0.02)
+    assert (found.examples, found.verdict) == (40, "no worse")
+    assert judged("judge_house_prices.py", user_mode(tmp_path), quality_margin=0.02).worse > 0

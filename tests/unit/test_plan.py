@@ -59,11 +59,29 @@ def plan_of(config: Config, path: str) -> Plan:
 
 def test_what_samples_nothing_does_not_depend_on_how_cases_are_sampled(config: Config) -> None:
     planned = plan_of(config, TRAINING.format("eager"))
-    assert planned.unsampled_parameters["measurement"] == {"start": "auto"}
+    assert planned.unsampled_parameters["measurement"] == {"start": "auto", "allocator": "system"}
     assert planned.parameters["measurement"].keys() > {"start", "budget_s"}
     assert planned.parameters | {"measurement": None} == (
         planned.unsampled_parameters | {"measurement": None}
     )
+
+
+def test_how_a_model_is_scored_is_nothing_to_a_profile(config: Config) -> None:
+    raw = config.model_dump()
+    raw["models"]["house_price"] |= {"quality": "my.py:evaluate", "quality_margin": 0.1}
+    plain, scored = (
+        plan_of(each, INFERENCE.format("eager")) for each in (config, parse_config(raw))
+    )
+    assert plain.parameters != scored.parameters
+    assert plain.unsampled_parameters == scored.unsampled_parameters
+    assert Path("my.py") in scored._user_files
+
+
+def test_a_margin_of_no_scores_is_refused(config: Config) -> None:
+    raw = config.model_dump()
+    raw["models"]["house_price"] |= {"quality_margin": 0.1}
+    with pytest.raises(ValueError, match="quality_margin is set, and no quality"):
+        parse_config(raw)
 
 
 def test_a_case_reads_the_table_and_the_operators_and_a_later_run_the_first(

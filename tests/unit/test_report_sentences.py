@@ -87,22 +87,6 @@ def test_a_break_even_without_an_upper_bound_says_so() -> None:
     assert q.call_range(Interval(estimate=100, low=40, high=None)) == "40–never"
 
 
-def test_overlapping_intervals_are_not_ranked() -> None:
-    records = [
-        make_record(CASE.format(mode), speed_up=1.2, seed=seed)
-        for seed, mode in enumerate(["one", "two"])
-    ]
-    assert "does not rank" in (sentences.runner_up(recommendation_of(records)) or "")
-
-
-def test_a_faster_mode_is_not_said_to_be_alone_when_another_is_open() -> None:
-    records = [
-        make_record(CASE.format("sure"), speed_up=1.1, blocks=150),
-        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, blocks=12),
-    ]
-    assert "wide" in (sentences.still_open(recommendation_of(records)) or "")
-
-
 @pytest.mark.parametrize(
     ("statuses", "headline", "text"),
     [

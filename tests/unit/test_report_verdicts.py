@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 
+from torchmodes.measure.between_runs import Estimate
 from torchmodes.measure.combine import combine
-from torchmodes.report import sentences
+from torchmodes.report import formatting, sentences
 from torchmodes.report.data import make_report_data
 from torchmodes.report.environments import conditions, machine_of, short_names
-from torchmodes.report.recommendation import best_cases, distinguishable, group_cases, recommend
+from torchmodes.report.recommendation import best_cases, group_cases, recommend
 from torchmodes.report.unresolved import unresolved
 from torchmodes.report.verdicts import judge
 from torchmodes.results.records import Record
@@ -173,7 +175,6 @@ def test_the_fastest_is_shipped_and_the_second_is_the_runner_up() -> None:
     assert recommendation.best is not None
     assert recommendation.runner_up is not None
     assert (recommendation.best.name, recommendation.runner_up.name) == ("b", "a")
-    assert distinguishable(recommendation.best, recommendation.runner_up)
 
 
 def test_eager_is_shipped_where_nothing_beats_the_floor() -> None:
@@ -195,13 +196,66 @@ def test_the_best_in_full_precision_is_named_beside_a_lower_one() -> None:
     assert (recommendation.best.name, recommendation.best_fp32.name) == ("int8", "inductor")
 
 
-def test_an_unresolved_case_that_may_be_faster_is_kept_open() -> None:
-    records = [
-        make_record(CASE.format("sure"), speed_up=1.1, blocks=150),
-        make_record(CASE.format("wide"), speed_up=1.3, noise=0.5, blocks=12),
+def picked(**speed_ups: tuple[float, ...]):
+    """The recommendation among modes of which each run had a speed-up."""
+    records = [joined(*runs, mode=mode) for mode, runs in speed_ups.items()]
+    (group,) = group_cases(judge([joined(1.0, 1.001, 0.999, mode="eager"), *records]))
+    return recommend(group)
+
+
+def test_the_pick_is_compared_with_every_other_mode_of_its_group() -> None:
+    found = picked(a=(1.30, 1.31, 1.32), b=(1.20, 1.21, 1.22), c=(0.80, 0.81, 0.82))
+    assert [(one.rival.name, one.verdict) for one in found.rivals] == [
+        ("b", "faster"),
+        ("c", "faster"),
     ]
-    (group,) = group_cases(judge(records))
-    assert [case.name for case in recommend(group).open_cases] == ["wide"]
+    nearest = found.rivals[0].ratio
+    assert nearest.low is not None
+    assert nearest.high is not None
+    assert 1 < nearest.low < 1.31 / 1.21 < nearest.high
+    assert found.unranked == ()
+    assert sentences.ranking(found) == (
+        f"Faster than the next best, b: {formatting.speed_up(nearest)}."
+    )
+
+
+def test_modes_whose_runs_overlap_are_not_ranked_and_the_words_say_so() -> None:
+    found = picked(a=(1.25, 1.31, 1.37), b=(1.22, 1.28, 1.36))
+    assert [one.rival.name for one in found.unranked] == ["b"]
+    assert (sentences.ranking(found) or "").startswith("Not ranked against b (1.0")
+    assert sentences.ranking(found) in sentences.reason(found)
+
+
+def test_an_unresolved_mode_that_may_be_faster_is_not_ranked_either() -> None:
+    found = picked(sure=(1.10, 1.11, 1.12), wide=(0.9, 1.3, 1.7))
+    assert found.best is not None
+    assert found.best.name == "sure"
+    assert [one.rival.name for one in found.unranked] == ["wide"]
+    assert "wide" in (sentences.ranking(found) or "")
+
+
+def test_modes_that_differ_by_less_than_what_matters_are_said_to_be_as_fast() -> None:
+    found = picked(a=(1.3001, 1.3002, 1.3003), b=(1.3000, 1.3001, 1.3002))
+    assert found.unranked == ()
+    assert (sentences.ranking(found) or "").startswith("As fast, within 1")
+
+
+def test_records_of_one_process_rank_nothing() -> None:
+    found = recommendation_of(eager=1.0, a=1.1, b=1.3)
+    assert [one.rival.name for one in found.unranked] == ["a"]
+    assert (sentences.ranking(found) or "").startswith("One process each does not rank")
+
+
+def test_the_fastest_of_many_equal_modes_is_seldom_called_the_fastest() -> None:
+    """It was picked from the same data: yet it beats all others at 5 % in 5 of 100 at the most."""
+    draw, claimed = np.random.default_rng(7), 0
+    for _ in range(2000):
+        best, *others = sorted(
+            (Estimate(centre, 1.0, 30.0) for centre in draw.normal(size=5)),
+            key=lambda estimate: -estimate.centre,
+        )
+        claimed += all((best.against(other).low or 0) > 0 for other in others)
+    assert claimed / 2000 <= 0.05
 
 
 def test_picks_look_across_batch_sizes() -> None:
@@ -230,11 +284,13 @@ def test_with_only_an_aa_case_the_floor_is_its_own() -> None:
     assert 0 < group.noise_floor < 0.03
 
 
-def joined(*speed_ups: float, first_call_s: tuple[float, ...] = (9.0, 1.0, 2.0)) -> Record:
+def joined(
+    *speed_ups: float, mode: str = "fx", first_call_s: tuple[float, ...] = (9.0, 1.0, 2.0)
+) -> Record:
     """A record of a run for each speed-up."""
     return combine(
         [
-            make_record(CASE.format("fx"), speed_up=s, noise=0.002, seed=i, first_call_s=first)
+            make_record(CASE.format(mode), speed_up=s, noise=0.002, seed=i, first_call_s=first)
             for i, (s, first) in enumerate(zip(speed_ups, first_call_s, strict=True))
         ]
     )

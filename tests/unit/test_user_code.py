@@ -181,6 +181,11 @@ GOOD = "def build(depth=1, *, width=8): ...\ndef inputs(batch_size): ...\n"
                 )
             ],
         ),
+        (
+            GOOD + "def evaluate(): ...\n",
+            {"quality": "mine.py:evaluate"},
+            ["models.mine.quality: evaluate() in mine.py is called as evaluate(call): too many"],
+        ),
         ("x = 1\n\0", {}, ["mine.py: Python cannot read it: source code"]),
     ],
 )

@@ -7,11 +7,11 @@ What is known of a family without importing PyTorch stands in its section; the r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from torchmodes.config.base import Count, Options, Reference, Section, by_tag
+from torchmodes.config.base import Count, Options, Positive, Reference, Section, by_tag
 
 Weights = Literal["random", "pretrained"]
 
@@ -37,11 +37,27 @@ class ModelSection(Section):
     """
 
     family: str
+    quality: Reference | None = Field(
+        None,
+        description="path/to/file.py:evaluate; evaluate(call) runs the model by call(…) on data of"
+        " yours and returns a score per example, larger is better; null: none is asked for",
+    )
+    quality_margin: Positive | None = Field(
+        None,
+        description="loss of the mean score that is acceptable, in its unit; null: 0.005, for"
+        " scores from 0 to 1",
+    )
     reads_table: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str] = "torch"
     imports: ClassVar[tuple[str, ...]] = ()
     imports_behind_a_fork: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _margin_of_something(self) -> Self:
+        if self.quality_margin is not None and self.quality is None:
+            raise ValueError("quality_margin is set, and no quality: name the function that scores")
+        return self
 
     @classmethod
     def preloadable(cls, *, gpu: bool) -> tuple[str, ...]:

@@ -220,6 +220,11 @@ class AotInductorMode(ModeSection):
         return True
 
 
+CalibrationBatches = Annotated[
+    Count, Field(description="static int8: batches of inputs to calibrate on, none of which judges")
+]
+
+
 class OnnxRuntimeMode(ModeSection):
     """torch.onnx.export, executed by ONNX Runtime; inference."""
 
@@ -232,16 +237,23 @@ class OnnxRuntimeMode(ModeSection):
         "auto", description="execution provider; auto: that of the case's device"
     )
     opset: int | None = Field(None, description="ONNX operator set; null: the exporter's", ge=18)
+    quantization: Literal["static", "dynamic"] = Field(
+        "static",
+        description="int8: scales of activations are calibrated beforehand, or computed at each"
+        " call, which ONNX Runtime does for matrix products alone",
+    )
+    calibration_batches: CalibrationBatches = 8
 
 
 class OpenVinoMode(ModeSection):
-    """OpenVINO, installed apart; inference on a CPU."""
+    """OpenVINO; inference on a CPU. In int8 it is given ONNX Runtime's calibrated model."""
 
-    packages = ("openvino",)
+    packages = ("openvino", "onnx", "onnxscript", "onnxruntime")
     environment = "onnx"
     looks = (NamedLook("openvino", "brown", ">", "solid"),)
 
     engine: Literal["openvino"]
+    calibration_batches: CalibrationBatches = 8
 
 
 class BatchProfile(Section):
@@ -287,25 +299,30 @@ class TensorRtMode(ModeSection):
 
 
 class QuantizeMode(ModeSection):
-    """Linear layers in int8; inference. Ask for the precision int8."""
+    """Layers of less than 16 bits; inference. Ask for the precision int8, or int4."""
 
     threads_at_call = True
     packages = ("torchao",)
     looks = (NamedLook("int8-dynamic", "violet", "<", "solid"),)
 
     engine: Literal["quantize"]
-    method: Literal["dynamic", "weight-only"] = Field(
-        "dynamic", description="int8 weights and activations, or int8 weights alone"
+    method: Literal["dynamic", "static", "weight-only"] = Field(
+        "dynamic",
+        description="int8 weights and activations of linear layers, scaled at each call; of"
+        " convolutions too, with calibrated scales (PT2E); or weights of linear layers alone",
     )
     library: Literal["torch", "torchao"] = Field(
         "torch", description="torch.ao.quantization (CPU, dynamic) or torchao"
     )
     compile: bool = Field(False, description="torch.compile the result, as torchao advises")
+    calibration_batches: CalibrationBatches = 8
 
     @model_validator(mode="after")
     def _possible(self) -> QuantizeMode:
-        if self.library == "torch" and self.method == "weight-only":
-            raise ValueError("method weight-only needs `library: torchao`")
+        if self.library == "torch" and self.method != "dynamic":
+            raise ValueError(f"method {self.method} needs `library: torchao`")
+        if self.method == "static" and not self.compile:
+            raise ValueError("method static needs `compile: true`: TorchInductor has its kernels")
         if self.library == "torch" and self.compile:
             raise ValueError("compile needs `library: torchao`; torch.compile skips torch's int8")
         return self

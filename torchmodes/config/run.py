@@ -29,6 +29,8 @@ HOUSING_FEATURES = [
     "Area Population",
 ]
 
+Allocator = Literal["system", "glibc-tuned", "jemalloc", "tcmalloc"]
+
 ModePair = Annotated[list[str], Field(min_length=2, max_length=2)]
 
 
@@ -90,7 +92,9 @@ class Measurement(Section):
     """How a case is measured; `docs/measuring.md` explains each figure."""
 
     target_half_width: Share = Field(
-        0.01, description="stop when the 95 % interval of the speed-up is ± this (relative)"
+        0.02,
+        description="a run stops when its own 95 % interval is ± this (relative): runs differ by"
+        " more anyway",
     )
     runs: Count = Field(
         3,
@@ -112,6 +116,11 @@ class Measurement(Section):
     flush_l2: bool = Field(False, description="CUDA: empty the L2 cache before each sample")
     start: Literal["auto", "fork", "fresh"] = Field(
         "auto", description="fork from a preloaded server, or a fresh interpreter per case"
+    )
+    allocator: Allocator = Field(
+        "system",
+        description="of every case's process, eager's side included: as is, glibc's told to keep"
+        " its memory, or a library that is installed",
     )
 
     @model_validator(mode="after")

@@ -15,9 +15,11 @@ import torch
 from torchmodes.machine.environment import torch_build
 from torchmodes.machine.peaks import PLAUSIBLE_RATE, quick_peak
 from torchmodes.measure import gpu, memory
+from torchmodes.measure.agreement import agreement
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
 from torchmodes.measure.energy import make_meter, measure_energy
+from torchmodes.measure.exactness import exactness
 from torchmodes.measure.first_calls import (
     WarmedUp,
     first_call,
@@ -28,6 +30,7 @@ from torchmodes.measure.first_calls import (
 from torchmodes.measure.input_sets import feed
 from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
+from torchmodes.measure.quality import TRY_IT, quality
 from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.spot_checks import SpotChecks
@@ -44,8 +47,10 @@ from torchmodes.planning.job import Job
 from torchmodes.processes.memory import own_memory
 from torchmodes.results.reasons import reason_of
 from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
+from torchmodes.workloads.models.evaluation import EvaluationFault
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
+from torchmodes.workloads.modes.precision import instructions
 from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import Workload, workload_of
 
@@ -159,7 +164,11 @@ def _measure(job: Job, *, first: bool) -> Measured:
     facts = candidate.workload.engine.stats()
     result.warnings = [*warnings, *facts.pop("warnings", [])]
     result.no_effect = facts.pop("no_effect", None)
+    if job.case.device == "cpu" and (by := instructions(job.case.precision)):
+        facts["instructions"] = by
     result.facts = facts
+    if first and result.statistics is not None:
+        _judge_further(job, result, baseline, candidate, result.statistics.baseline.median_s)
     return result
 
 
@@ -205,6 +214,19 @@ def _judge(
     sampled.numerics = numerics
     sampled.energy = _energy(job, candidate)
     return sampled
+
+
+def _judge_further(
+    job: Job, result: Measured, baseline: WarmedUp, candidate: WarmedUp, eager_s: float
+) -> None:
+    """Judge what one run can tell for all: exactness, choices, and quality on the user's data."""
+    result.exactness = exactness(job, baseline, candidate, eager_s=eager_s)
+    result.agreement = agreement(job, baseline, candidate)
+    try:
+        result.quality = quality(job, baseline, candidate)
+    except EvaluationFault as fault:
+        result.status, result.verdict = "failed", None
+        result.reason, result.remedy = str(fault), TRY_IT
 
 
 def _doubt_rate(job: Job, result: Measured) -> None:

@@ -23,7 +23,7 @@ _OF_ONE_RUN = ("stopped at the time budget", "no noise floor")
 """What a run says of its own interval, which the record's is not."""
 
 
-def combine(runs: Sequence[Record]) -> Record:
+def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
     """Join the runs of a case, in order of their numbers, into its record.
 
     A run that is not ``ok`` makes the record so: what is wrong in one process is wrong. Runs on
@@ -34,6 +34,8 @@ def combine(runs: Sequence[Record]) -> Record:
     ----------
     runs
         Records of one process each.
+    looks
+        How often runs were added because the answer was open.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def combine(runs: Sequence[Record]) -> Record:
     if len(left_out) == len(runs):
         return record
     counted = [block for block in blocks if not block.interrupted and block.run not in left_out]
-    record = with_estimate(_with_times(record, counted), over_runs(centres(record)))
+    record = with_estimate(_with_times(record, counted, looks), over_runs(centres(record)))
     for run in runs:
         if run.doubted:
             doubt = {name: getattr(run, name) for name in ("no_verdict", "remedy", "doubted")}
@@ -79,13 +81,14 @@ def combine(runs: Sequence[Record]) -> Record:
     return record
 
 
-def _with_times(record: Record, counted: Sequence[Block]) -> Record:
-    """Return a record with the latencies of the blocks that count."""
+def _with_times(record: Record, counted: Sequence[Block], looks: int) -> Record:
+    """Return a record with the latencies of the blocks that count, and the looks at them."""
     assert record.statistics is not None
     baseline, candidate = _sides(counted)
     calls = _samples(record).calls_per_sample
     times = {
         "blocks": len(counted),
+        "looks": looks,
         "baseline": latency(baseline, calls_per_sample=calls),
         "candidate": latency(candidate, calls_per_sample=calls),
         "throughput_per_s": throughput(candidate, items_per_call=record.identity.batch_size),
@@ -131,6 +134,9 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
     half_width = None if estimate.high is None else math.expm1(estimate.high - estimate.centre)
     counted = centres(record)
     between = spread(counted)
+    p_value = statistics.spent(
+        statistics.p_value(estimate, beyond=beyond), looks=record.statistics.looks
+    )
     found = record.statistics.model_copy(
         update={
             "speed_up": Interval(
@@ -142,14 +148,15 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
             "converged": half_width is not None and half_width <= settings.target_half_width,
             "noise_floor": None if bias is None else math.expm1(bias),
             "margin": math.expm1(beyond),
-            "p_value": statistics.p_value(estimate, beyond=beyond),
+            "p_value": p_value,
             "runs": len(counted),
             "standard_error": estimate.standard_error,
             "degrees_of_freedom": estimate.degrees_of_freedom,
             "spread": None if between is None else math.expm1(between),
         }
     )
-    verdict = statistics.verdict(estimate, beyond=beyond)
+    claimed = statistics.verdict(estimate, beyond=beyond)
+    verdict = statistics.survivor(claimed, adjusted_p=p_value)
     return record.model_copy(
         update={
             "statistics": found,

@@ -16,7 +16,8 @@ from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
 from torchmodes.planning.job import Job
 from torchmodes.workloads.models import import_libraries
-from torchmodes.workloads.workload import Workload, copy_output, synchronize, workload_of
+from torchmodes.workloads.structures import copy_output
+from torchmodes.workloads.workload import Workload, synchronize, workload_of
 
 CALLS_COMPARED = 3
 """Calls of a forward pass, of which the last one's output is compared.

@@ -12,13 +12,12 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch.utils import _pytree
 
 from torchmodes.measure.numerics import compare
 from torchmodes.results.records import Numerics
 from torchmodes.workloads.models.base import BuiltModel
-from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.workload import Workload, copy_output
+from torchmodes.workloads.structures import Inputs, copy_output
+from torchmodes.workloads.workload import Workload
 
 
 class InputSets:
@@ -39,14 +38,14 @@ class InputSets:
 
     def _find_origin(self) -> tuple[Literal["drawn", "rearranged", "example"], str | None]:
         other = self._draw(self._seed + 1)
-        if not alike(self._example, other):
+        if not self._example.is_like(other):
             return "example", (
                 "its inputs have other shapes or structures under another seed, so that equality"
                 " was judged on the example inputs alone"
             )
-        if not same(self._example, other):
+        if not self._example.equals(other):
             return "drawn", None
-        if same(self._example, _rolled(self._example, 1)):
+        if self._example.equals(_rolled(self._example, 1)):
             return "example", "its inputs are the same under every seed, and cannot be rearranged"
         return "rearranged", (
             "its inputs are the same under every seed: for other sets, those were rolled along"
@@ -70,19 +69,6 @@ def feed(workload: Workload, inputs: Inputs) -> None:
     with torch.no_grad():
         for target, value in zip(workload.inputs.tensors(), inputs.tensors(), strict=True):
             target.copy_(value)
-
-
-def alike(one: Inputs, other: Inputs) -> bool:
-    """Tell whether one set of inputs can be copied over the other: all but values are the same."""
-    leaves, structure = _pytree.tree_flatten((one.args, one.kwargs))
-    others, other_structure = _pytree.tree_flatten((other.args, other.kwargs))
-    return structure == other_structure and all(map(_alike, leaves, others))
-
-
-def same(one: Inputs, other: Inputs) -> bool:
-    """Tell whether two sets of inputs that are alike hold the same values."""
-    pairs = zip(one.tensors(), other.tensors(), strict=True)
-    return all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
 def agree(
@@ -114,15 +100,16 @@ def agree(
     for number in sets.numbers(numbers):
         inputs = sets[number]
         try:
-            expected = _output(baseline, inputs)
+            expected = output_on(baseline, inputs)
         except Exception:
             if sets.origin == "rearranged":  # a model may refuse what its own inputs never give
                 continue
             raise
-        yield compare(expected, _output(candidate, inputs), precision=precision)
+        yield compare(expected, output_on(candidate, inputs), precision=precision)
 
 
-def _output(workload: Workload, inputs: Inputs) -> Any:
+def output_on(workload: Workload, inputs: Inputs) -> Any:
+    """Run a side once on other inputs, and return its output on the host."""
     feed(workload, inputs)
     with workload.context():
         return copy_output(workload.call())
@@ -152,12 +139,6 @@ def together(
             break
         worst = max(worst, numerics, key=lambda compared: compared.error)
     return worst.model_copy(update={"input_sets": count, "inputs": sets.origin})
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
-        return type(one) is type(other) and (one == other) is True
-    return (one.shape, one.dtype, one.layout) == (other.shape, other.dtype, other.layout)
 
 
 def _rolled(inputs: Inputs, by: int) -> Inputs:

@@ -10,8 +10,7 @@ import torch
 
 from torchmodes.measure.numerics import compare
 from torchmodes.results.records import Numerics
-from torchmodes.workloads.structures import tensors_of
-from torchmodes.workloads.workload import copy_output
+from torchmodes.workloads.structures import copy_output, tensors_of
 
 TIME_SHARE = 0.02
 """The most of the time since the first check that checks may take: large outputs are skipped."""

@@ -314,6 +314,20 @@ def p_value(measured: LogRatio, *, beyond: float) -> float:
     return min(1.0, 2 * tail)
 
 
+def spent(p_value: float, *, looks: int) -> float:
+    """Return a p-value that has paid for looks at the same question while runs were added.
+
+    Who looks again until something is found finds something. So the second look is held to a
+    quarter of 5 %, the third to an eighth, …: all further looks together to half of it.
+
+    Parameters
+    ----------
+    looks : int
+        Further ones, after that of the run itself.
+    """
+    return min(1.0, p_value * 2 ** (looks + 1)) if looks else p_value
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Adjust the p-values of all cases of a run for their number (Holm 1979).
 

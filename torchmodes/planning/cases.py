@@ -29,11 +29,13 @@ TABLE_FILES = (TABLE, TABLE_STATISTICS)
 OPERATOR_FILES = ("results/operators/torchmodes_ops.so", "results/operators/build.json")
 """The library of custom operators, and how building it went."""
 SUMMARY = "results/summary.csv"
+FURTHER_RUNS = "results/further_runs.json"
+"""How many runs beyond `measurement.runs` cases are to have."""
 
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
 _CASE = re.compile(
     r"(?:^|/)(?P<task>training|inference)/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)/(?P<mode>[^/]+)"
-    r"/(?P<precision>fp32|tf32|bf16|fp16|int8)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
+    r"/(?P<precision>fp32|tf32|bf16|fp16|int8|int4)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
 )
 
 

@@ -52,10 +52,11 @@ def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
             "a job runs in one conda environment, and here are several: "
             + ", ".join(sorted(map(str, own)))
         )
-    return own.pop() if own else FOLDER / f"{_smallest(names)}.yaml"
+    return own.pop() if own else FOLDER / f"{_smallest(frozenset(names))}.yaml"
 
 
-def _smallest(names: set[str]) -> str:
+@cache
+def _smallest(names: frozenset[str]) -> str:
     """Return the smallest environment that holds all that these hold."""
     pins = _pins()
     needed = frozenset[str]().union(*(pins[name] for name in names))

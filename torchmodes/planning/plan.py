@@ -30,6 +30,9 @@ LIMITS = ("time_limit_s", "memory_limit_mb")
 NOT_OF_A_RUN = (*LIMITS, "runs")
 """What of it changes no run: more of them are measured beside those that are there."""
 
+OF_SCORES = ("quality", "quality_margin")
+"""What of a model's section says how its cases are scored, and changes nothing of what runs."""
+
 
 def limits(config: Config) -> dict[str, Any]:
     """Return the limits of a process; a result within them does not depend on them."""
@@ -40,6 +43,11 @@ def limits(config: Config) -> dict[str, Any]:
 class Plan:
     """What the result of one case depends on, and what its job needs.
 
+    Attributes
+    ----------
+    further
+        Runs that it is to have after each further look at it, beyond those configured.
+
     Raises
     ------
     ValueError
@@ -48,6 +56,7 @@ class Plan:
 
     config: Config
     case: Case
+    further: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_case(self.config, self.case)
@@ -76,8 +85,10 @@ class Plan:
 
     @cached_property
     def unsampled_parameters(self) -> dict[str, Any]:
-        """The `parameters` of a training, a profile or a start, which sample nothing."""
-        return self.parameters | {"measurement": {"start": self.config.measurement.start}}
+        """The `parameters` of a training, a profile or a start: nothing is sampled or scored."""
+        model = self.parameters["model"] | dict.fromkeys(OF_SCORES)
+        measurement = self.config.measurement.model_dump(include={"start", "allocator"})
+        return self.parameters | {"measurement": measurement, "model": model}
 
     def code(self, script: str, target: str) -> str:
         """Return the digest of all code behind the result.
@@ -121,7 +132,8 @@ class Plan:
     @cached_property
     def run_records(self) -> list[str]:
         """The files of its runs."""
-        return [self.case.run_record(n) for n in range(1, self.config.measurement.runs + 1)]
+        runs = max(self.config.measurement.runs, *self.further, 1)
+        return [self.case.run_record(n) for n in range(1, runs + 1)]
 
     @property
     def gpus(self) -> int | None:

@@ -96,6 +96,8 @@ def _call_of(section: Mapping[str, Any], key: str) -> tuple[list[str], list[str]
             return ["model", "inputs"], [*section.get("options", {})]
         case "factory", False:
             return [], [*section.get("options", {})]
+        case "quality", False:
+            return ["call"], []
         case "inputs", _:
             return ["batch_size"], []
         case _:

@@ -19,6 +19,7 @@ from torchmodes.config.models import FAMILIES
 from torchmodes.machine.devices import cuda_device_count
 from torchmodes.machine.machine import container, host_name
 from torchmodes.planning.job import Job
+from torchmodes.processes.allocator import allocator_environment, allocator_missing
 from torchmodes.processes.folders import PLACES, private_folder
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import run_supervised
@@ -188,11 +189,12 @@ def run_job(
     -------
     parts
         As from `run_process`; ``unsupported`` also when the custom operators that the case needs
-        could not be built.
+        could not be built, or its allocator is not here.
     outcome
         How the process ended; None where it was not started.
     """
-    if refusal := operators_missing(job.operators):
+    allocator = job.measurement.allocator
+    if refusal := operators_missing(job.operators) or allocator_missing(allocator):
         return refusal, None
     return run_process(
         RUN_TARGET,
@@ -201,7 +203,7 @@ def run_job(
         threads=job.threads,
         family=job.model["family"],
         log=log,
-        environment=environment,
+        environment=allocator_environment(allocator) | dict(environment or {}),
     )
 
 

@@ -20,8 +20,8 @@ from torchmodes.report.formatting import (
 from torchmodes.report.recommendation import (
     Group,
     ModeRecommendation,
-    distinguishable,
     group_cases,
+    head_to_head,
     recommend,
     statistics_of,
 )
@@ -101,7 +101,10 @@ def right(judged: JudgedRecord) -> str:
         return NOTHING
     off = deviation(found.error) if found.error < 1e-3 else percent(found.error)
     said = f"{'yes' if found.within_tolerance else 'no'}, off by {off}"
-    if judged.case.precision != "fp32" and judged.random_weights:
+    if judged.record.quality is not None:
+        how = judged.record.quality.verdict
+        said += f"\n{'open' if how == 'unresolved' else how} on your data"
+    elif judged.case.precision != "fp32" and judged.random_weights:
         said += "\non random weights"
     return said
 
@@ -131,7 +134,8 @@ def _next_best(recommendation: ModeRecommendation) -> str:
     """Name what comes after the pick, and whether the run can tell the two apart."""
     best, second = recommendation.best, recommendation.runner_up
     if best is not None and second is not None:
-        apart = "" if distinguishable(best, second) else ", not told apart"
+        against = head_to_head(best, second).verdict
+        apart = {"same": ", as fast", "unresolved": ", not ranked"}.get(against, "")
         return f"{second.name}\n{estimate(statistics_of(second).speed_up)}{apart}"
     others = [c for c in recommendation.group.competitors if c is not best]
     if not others:

@@ -134,6 +134,26 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{digits(100 * value, significant=2)}{_SPACE}%"
 
 
+def points(share: float) -> str:
+    """Write a difference of two shares in percentage points, such as ``−0.40``."""
+    size = abs(100 * share)
+    return _signed(f"{size:.2f}" if size < 1 else f"{size:.1f}", share)
+
+
+def signed_figure(value: float) -> str:
+    """Write a difference of plain numbers, such as ``−0.0018``."""
+    return _signed(digits(abs(value), significant=2), value)
+
+
+def _signed(written: str, value: float) -> str:
+    return f"−{written}" if value < 0 else written
+
+
+def tenths(share: float) -> str:
+    """Write a share whose small differences matter, such as ``91.4 %``."""
+    return f"{100 * share:.1f}{_SPACE}%"
+
+
 def calls(count: float | None) -> str:
     """Write a number of calls to three digits, such as ``12,500`` or ``1.25 million``."""
     if count is None:

@@ -9,10 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from torchmodes.profiling.roofline import roof_of
+from torchmodes.profiling.roofline import Roof, roof_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.environments import Machine
-from torchmodes.report.formatting import DASH, NOTHING, TIMES, listing, plural, ratio_digits
+from torchmodes.report.formatting import (
+    DASH,
+    NOTHING,
+    TIMES,
+    listing,
+    percent,
+    plural,
+    rate,
+    ratio_digits,
+)
 from torchmodes.report.recommendation import speed_up, statistics_of
 from torchmodes.report.sentences import verdict
 from torchmodes.report.verdicts import JudgedRecord
@@ -139,12 +148,32 @@ def peak_share(judged: JudgedRecord, data: ReportData) -> float | None:
     peak is not measured, or it may be another machine's.
     """
     statistics, flops = judged.record.statistics, judged.record.flops
-    machine = data.roofline.get("machines", {}).get(judged.case.device, {})
-    roof = roof_of(machine, judged.case.precision)
+    roof = _roof(judged, data)
     comparable = judged.measured and judged.case.task == "inference" and len(data.machines) == 1
     if not comparable or statistics is None or not flops or roof is None:
         return None
     return flops / statistics.candidate.median_s / roof.flops_per_s
+
+
+def limit(judged: JudgedRecord, data: ReportData) -> str | None:
+    """Say what a case reaches of the device's measured peak at its precision, and so what is left.
+
+    None where `peak_share` is.
+    """
+    share = peak_share(judged, data)
+    if share is None:
+        return None
+    roof = _roof(judged, data)
+    assert roof is not None
+    return (
+        f"{judged.case.precision} runs at {percent(share)} of this machine's"
+        f" {judged.case.precision} peak ({rate(roof.flops_per_s / 1e9)} GFLOP/s of matrix products)"
+    )
+
+
+def _roof(judged: JudgedRecord, data: ReportData) -> Roof | None:
+    machine = data.roofline.get("machines", {}).get(judged.case.device, {})
+    return roof_of(machine, judged.case.precision)
 
 
 def advice_by_hardware(data: ReportData) -> list[Hardware]:

@@ -11,7 +11,7 @@ from torchmodes.report import sentences
 from torchmodes.report.answer_table import answer_table
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.formatting import NOTHING, duration, size, speed_up
-from torchmodes.report.hardware import advice_by_hardware
+from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.problems import Problem, all_well, by_reason, problems
 from torchmodes.report.recommendation import ModeRecommendation, statistics_of
 from torchmodes.report.sections import answers, case_warnings
@@ -97,12 +97,25 @@ def render_brief(data: ReportData, *, width: int) -> str:
     busy = sentences.without_verdict(data.cases)
     parts = [
         render_answers(data, without=[h for h, needed in _WIDE.items() if width < needed]),
+        "\n".join(f"- {markdown_text(said)}" for said in _on_your_data(data)),
         *([f"**{headline(found)}**"] if found else []),
         "\n".join(f"- {one}" for one in open_ones[:_MOST_OPEN]),
         _counts(data),
         f"**{markdown_text(busy)}**" if busy else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _on_your_data(data: ReportData) -> Iterable[str]:
+    """Say how each pick does on the user's data, and which modes are no picks because of that."""
+    for found in answers(data):
+        for recommendation in found.recommendations:
+            best = recommendation.best
+            said = None if best is None else sentences.quality(best)
+            if best is not None and said is not None:
+                yield f"{best.name} on {best.case.model}: {said}"
+            if worse := sentences.set_aside(recommendation.group):
+                yield worse
 
 
 def render_answers(data: ReportData, *, without: Sequence[str] = ()) -> str:
@@ -151,8 +164,8 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
     for found in answers(shown):
         for recommendation in found.recommendations:
             yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
-            still_open = sentences.still_open(recommendation)
-            yield _said(recommendation) + (f" {markdown_text(still_open)}" if still_open else "")
+            worse = sentences.set_aside(recommendation.group)
+            yield _said(recommendation) + (f" {markdown_text(worse)}" if worse else "")
             if recommendation.best is not None:
                 best = recommendation.best
                 entries = [
@@ -160,6 +173,9 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
                     ("Memory", sentences.memory(best)),
                     ("Pays back after", sentences.break_even(best)),
                     ("Right?", sentences.numerics(best)),
+                    ("Against fp64", sentences.exactness(best)),
+                    ("Choices", sentences.agreement(best)),
+                    ("Limit", limit(best, data)),
                     ("Next best", sentences.runner_up(recommendation)),
                     ("Best in fp32", sentences.best_fp32(recommendation)),
                     ("Noise", sentences.noise(recommendation.group)),

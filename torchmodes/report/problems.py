@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from torchmodes.planning.cases import Case, case_at
+from torchmodes.report import sentences
 from torchmodes.report.data import ReportData, TrainingRun
 from torchmodes.report.environments import Machine
 from torchmodes.report.verdicts import JudgedRecord
 
-Kind = Literal["unreadable", "failed", "wrong", "unsupported", "no effect"]
+Kind = Literal["unreadable", "failed", "wrong", "worse", "unsupported", "no effect"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MEANINGS: dict[Kind, str] = {
     "unreadable": "There is a file, but not one that can be read: this page stands without it.",
     "failed": "The case ended with an error.",
     "wrong": "It ran, but its output is outside tolerance, or its training diverged.",
+    "worse": "It ran, and is worse than eager on your data by more than the margin: not picked.",
     "unsupported": "The mode cannot run this case, for a reason known before or told by PyTorch.",
     "no effect": "The mode did nothing, so it is not compared.",
 }
+
+
+_LESS_LOSS = "use another mode or precision, or allow more by the model's quality_margin"
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ def _of_case(judged: JudgedRecord) -> Iterator[Problem]:
         return
     if record.no_effect is not None:
         yield Problem("no effect", name, record.no_effect, "choose another mode")
+    elif record.is_worse:
+        yield Problem("worse", name, sentences.quality(judged) or "", _LESS_LOSS)
 
 
 def _of_training(run: TrainingRun) -> Iterator[Problem]:

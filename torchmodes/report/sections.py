@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from torchmodes.report.environments import (
 )
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distance_from, trained
-from torchmodes.report.hardware import advice_by_hardware
+from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.plots import InlineFigure, inline_figure
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, by_reason, problems
 from torchmodes.report.recommendation import (
@@ -122,6 +123,7 @@ def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
         else None,
         "answers": [found for found in answers(data) if found.deployment in shown.deployments],
         "hardware": advice_by_hardware(data),
+        "limit": partial(limit, data=data),
     }
 
 
@@ -172,11 +174,14 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
     compared = [judged for judged in data.excerpt().cases if judged.record.numerics is not None]
     if not compared and not data.trainings:
         return None
+    modes = [judged for judged in compared if not judged.case.is_baseline]
     return {
         "cases": compared,
         "columns": telling(numerics_columns(), compared),
         "random": any(judged.random_weights for judged in compared),
         "said": sentences.outputs(compared),
+        "further": [j for j in modes if j.record.exactness or j.record.agreement],
+        "scored": [j for j in modes if j.record.quality],
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
         "figures": _figures(data.excerpt(), "Numerics"),

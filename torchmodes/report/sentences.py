@@ -19,27 +19,33 @@ from torchmodes.report.formatting import (
     deviation,
     duration,
     estimate,
+    figure,
     listing,
     percent,
     plural,
+    points,
     rate,
     ratio_digits,
     ratio_range,
+    signed_figure,
     size,
     speed_up,
     spoken,
+    tenths,
 )
 from torchmodes.report.recommendation import (
     BestCase,
     Group,
     ModeRecommendation,
-    distinguishable,
     statistics_of,
 )
 from torchmodes.report.verdicts import Deployment, JudgedRecord
 
 SIGNS = {"faster": "▲", "slower": "▼", "same": "=", "unresolved": "?"}
 """A sign beside each verdict, so that colour is not the only one."""
+
+AS_EXACT = 1.1
+"""Times eager's own error, up to which a mode is as exact: the order of a sum changes as much."""
 
 AIMS = {
     "latency": "Lowest latency",
@@ -90,7 +96,9 @@ def reason(recommendation: ModeRecommendation) -> str:
     match recommendation.answer:
         case "faster":
             assert recommendation.best is not None
-            return f"{_gain(recommendation.best)} {evidence(recommendation.best)}"
+            best = recommendation.best
+            told = [_gain(best), ranking(recommendation), evidence(best)]
+            return " ".join(part for part in told if part)
         case "eager":
             return (
                 f"No mode is faster by more than the {percent(group.margin)} that count here."
@@ -113,6 +121,7 @@ def evidence(judged: JudgedRecord) -> str:
         f"{_side_by_side(judged)} Measured alternately, in"
         f" {plural(statistics_of(judged).blocks, 'block')} of four samples"
         f" in {plural(statistics_of(judged).runs, 'process', 'processes')}.{_varies(judged)}"
+        f"{_of_data(judged)}"
     )
 
 
@@ -123,17 +132,17 @@ def _varies(judged: JudgedRecord) -> str:
     return f" Varies from process to process: {ratio_digits(low)} to {ratio_digits(high)}."
 
 
+def _of_data(judged: JudgedRecord) -> str:
+    said = quality(judged)
+    return f" {said}" if said else ""
+
+
 def runner_up(recommendation: ModeRecommendation) -> str | None:
-    """Say which mode comes second, whether the run can tell the two apart, and what it saves."""
+    """Say which mode comes second, and what it saves."""
     best, second = recommendation.best, recommendation.runner_up
     if best is None or second is None:
         return None
-    apart = (
-        "the intervals lie apart"
-        if distinguishable(best, second)
-        else "the intervals overlap, so this run does not rank the two"
-    )
-    said = f"{second.name}, {_speed_up(second)}; {apart}."
+    said = f"{second.name}, {_speed_up(second)}."
     if best.cold_s and second.cold_s is not None and second.cold_s < best.cold_s:
         said += f" It starts in {duration(second.cold_s)} instead of {duration(best.cold_s)}."
     return said
@@ -146,20 +155,20 @@ def best_fp32(recommendation: ModeRecommendation) -> str | None:
     return f"{recommendation.best_fp32.name}, {_speed_up(recommendation.best_fp32)}"
 
 
-def still_open(recommendation: ModeRecommendation) -> str | None:
-    """Name the unresolved modes that may be faster than what is advised."""
-    if recommendation.answer != "faster" or not recommendation.open_cases:
+def ranking(recommendation: ModeRecommendation) -> str | None:
+    """Say whether the pick is the fastest of its group, or which modes it is not ranked against."""
+    best, rivals = recommendation.best, recommendation.rivals
+    if best is None or not rivals:
         return None
-    return (
-        "Not ruled out, because unresolved: "
-        + listing(
-            [
-                f"{c.name} ({ratio_range(statistics_of(c).speed_up)})"
-                for c in recommendation.open_cases
-            ]
-        )
-        + "."
-    )
+    if statistics_of(best).runs < 2:
+        return "One process each does not rank the modes: raise measurement.runs."
+    if unranked := recommendation.unranked:
+        told = [f"{one.rival.name} ({speed_up(one.ratio)})" for one in unranked]
+        return f"Not ranked against {listing(told)}: it may be no faster than that."
+    if alike := [one.rival.name for one in rivals if one.verdict == "same"]:
+        return f"As fast, within {percent(statistics_of(best).margin)}: {listing(alike)}."
+    nearest = rivals[0]
+    return f"Faster than the next best, {nearest.rival.name}: {speed_up(nearest.ratio)}."
 
 
 def noise(group: Group) -> str:
@@ -260,6 +269,77 @@ def outputs(compared: Sequence[JudgedRecord]) -> str:
     return f"{said}; {furthest.name} of {furthest.case.model} is furthest off: {off}{weights}"
 
 
+def quality(judged: JudgedRecord) -> str | None:
+    """Say how the mode does on the user's data beside eager; None where there are none."""
+    found = judged.record.quality
+    if found is None:
+        return None
+    lead = {
+        "no worse": "On your data it is no worse than eager",
+        "worse": "On your data it is worse than eager",
+        "unresolved": "Whether it is worse than eager on your data is open",
+    }[found.verdict]
+    percents = found.kind == "right or wrong"
+    write, unit = (points, " points") if percents else (signed_figure, "")
+    examples = plural(found.examples, "example")
+    means = (
+        f"{tenths(found.candidate)} of {examples} right, eager {tenths(found.baseline)}"
+        if percents
+        else f"mean score {figure(found.candidate)} on {examples}, eager {figure(found.baseline)}"
+    )
+    interval = (
+        f" ({write(found.low)} to {write(found.high)})"
+        if found.low is not None and found.high is not None
+        else ""
+    )
+    said = (
+        f"{lead}: {means}; the difference is {write(found.difference)}{unit}{interval},"
+        f" allowed {write(-found.margin)}."
+    )
+    if found.verdict != "unresolved":
+        return said
+    if found.examples_needed is None:
+        return f"{said} It lies so near to what is allowed that no number of examples would decide."
+    return f"{said} {found.examples_needed:,} examples like these would decide."
+
+
+def set_aside(group: Group) -> str | None:
+    """Name the modes that are not picked because they are worse on the user's data."""
+    worse = [c for c in group.cases if c.record.is_worse and c.measured]
+    if not worse:
+        return None
+    return f"Not picked, because worse on your data: {listing([c.name for c in worse])}."
+
+
+def exactness(judged: JudgedRecord) -> str | None:
+    """Say whether the mode is any less exact than eager is, both held against fp64."""
+    found = judged.record.exactness
+    if found is None:
+        return None
+    if found.eager is None or found.mode is None:
+        return f"not measured: {found.reason}"
+    errors = f"{deviation(found.mode)}, eager {deviation(found.eager)} (relative L2 from fp64)"
+    if found.mode <= AS_EXACT * found.eager:
+        return f"no less exact than eager: {errors}"
+    if not found.eager:
+        return f"less exact than eager: {errors}"
+    return f"{calls(found.mode / found.eager)} times eager's error: {errors}"
+
+
+def agreement(judged: JudgedRecord) -> str | None:
+    """Say how often the mode chooses otherwise than eager, and whether clear decisions flip."""
+    found = judged.record.agreement
+    if found is None:
+        return None
+    weights = "; of random weights, so of near ties" if found.random_weights else ""
+    return (
+        f"eager's first choice in {tenths(found.top1)} of {plural(found.decisions, 'decision')};"
+        f" another in {percent(found.flips_by_lead[0])} of those that are closest in eager and in"
+        f" {percent(found.flips_by_lead[-1])} of the clearest quarter; KL divergence"
+        f" {deviation(found.kl_divergence)} nats{weights}"
+    )
+
+
 def verdict(judged: JudgedRecord) -> str:
     """Return the status of a case, or its verdict where it is ok.
 
@@ -269,6 +349,8 @@ def verdict(judged: JudgedRecord) -> str:
         return judged.record.status
     if judged.case.is_baseline:
         return "noise check"
+    if judged.record.is_worse:
+        return "worse"
     if judged.record.no_effect is not None:
         return "no effect"
     return judged.verdict or "no verdict"
@@ -442,6 +524,7 @@ def _ended(how: str, count: int) -> str:
     predicates = {
         "failed": "failed",
         "wrong": "came out wrong",
+        "worse": f"{was} worse on your data",
         "no effect": "did nothing",
         "unsupported": f"{was} unsupported",
     }

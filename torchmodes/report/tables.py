@@ -18,14 +18,17 @@ from torchmodes.report.environments import mapping
 from torchmodes.report.verdicts import JudgedRecord, judge
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import (
+    Agreement,
     Cost,
     Energy,
+    Exactness,
     Failure,
     Identity,
     Interval,
     Latency,
     Numerics,
     Part,
+    Quality,
     Record,
     Run,
     Samples,
@@ -155,6 +158,14 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("cold_s", "Float64", lambda judged: judged.cold_s),
     *_fields(Cost, lambda record: record.cost),
     *_fields(Numerics, lambda record: record.numerics, names=_without("reason")),
+    *_fields(
+        Exactness,
+        lambda record: record.exactness,
+        prefix="fp64_",
+        names={"eager": "fp64_error_eager", "mode": "fp64_error", "reason": None},
+    ),
+    *_fields(Agreement, lambda record: record.agreement, prefix="agreement_"),
+    *_fields(Quality, lambda record: record.quality, prefix="quality_"),
     *_fields(
         Energy,
         lambda record: record.energy,

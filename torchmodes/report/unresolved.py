@@ -13,6 +13,7 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import NOTHING, effect, percent, plural
 from torchmodes.report.recommendation import (
     ModeRecommendation,
+    estimate_of,
     group_cases,
     recommend,
     ruled_out,
@@ -103,17 +104,17 @@ def more_runs(
         count = max(1, _FEWEST_RUNS - now.runs)
         return MoreRuns(count, count * each, None)
     beyond = math.log1p(now.margin)
-    lowest = statistics_of(best).speed_up.low if best is not None else None
     for count in range(1, MOST_RUNS + 1):
         then = Estimate(
-            math.log(now.speed_up.estimate),
+            estimate_of(judged).centre,
             now.standard_error * math.sqrt(now.runs / (now.runs + count)),
             now.degrees_of_freedom + count,
         )
         assert then.high is not None
         p = min(1.0, comparisons * p_value(then, beyond=beyond))
         settled = survivor(verdict(then, beyond=beyond), adjusted_p=p) != "unresolved"
-        if settled or then.high <= beyond or (lowest and then.high < math.log(lowest)):
+        beaten = best is not None and (estimate_of(best).against(then).low or 0.0) > 0
+        if settled or beaten or then.high <= beyond:
             return MoreRuns(count, count * each, math.expm1(then.high - then.centre))
     return None
 

@@ -41,7 +41,8 @@ class JudgedRecord:
     ----------
     verdict
         The verdict that stands after Holm's correction; None where the case is not ``ok``, or
-        where its mode had no effect: whatever it differs by is not that mode's doing.
+        where its mode had no effect (whatever it differs by is not that mode's doing) or is worse
+        than eager on the user's data: that is nothing to ship, however fast.
     adjusted_p
         Holm's p-value; None for an A/A case and where the case is not ``ok``.
     slowed_by
@@ -96,8 +97,11 @@ class JudgedRecord:
 
     @property
     def competes(self) -> bool:
-        """Whether it ran, came out right, did something, and is not the baseline itself."""
-        return self.measured and not self.case.is_baseline and self.record.no_effect is None
+        """Whether it ran, came out right, did something, and is not the baseline itself.
+
+        Right is also: not worse than eager on the user's data, where that is known.
+        """
+        return self.measured and not self.case.is_baseline and not _is_out(self.record)
 
     @property
     def measured(self) -> bool:
@@ -212,12 +216,17 @@ def _device(record: Record) -> tuple[Machine, str]:
     return machine_of(record.environment), record.identity.device
 
 
+def _is_out(record: Record) -> bool:
+    """Tell whether a case is out of the competition: its mode did nothing, or is worse."""
+    return record.no_effect is not None or record.is_worse
+
+
 def _is_claim(record: Record) -> bool:
     return (
         record.status == "ok"
         and record.statistics is not None
         and not record.identity.is_baseline
-        and record.no_effect is None
+        and not _is_out(record)
     )
 
 
@@ -233,7 +242,7 @@ def _far(slowed: float | None) -> bool:
 
 
 def _standing(record: Record, adjusted_p: float | None, slowed: float | None) -> Verdict | None:
-    if record.no_effect is not None:
+    if _is_out(record):
         return None
     if record.verdict is not None and _far(slowed):
         return "unresolved"

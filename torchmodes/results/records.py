@@ -26,6 +26,7 @@ _BLOCKS_KEY = "quads"
 """What blocks are called in a record's JSON since its first version."""
 Status = Literal["ok", "unsupported", "failed", "wrong"]
 Verdict = Literal["faster", "slower", "same", "unresolved"]
+QualityVerdict = Literal["no worse", "worse", "unresolved"]
 Label = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 """A name of a model or a mode, as it stands in a path."""
 
@@ -39,6 +40,7 @@ def _fits_a_table(count: int) -> int:
 CallSeconds = Annotated[float, Field(ge=1e-15, le=1e9)]
 """Of one call: what a clock can show, so that every ratio of two is a number."""
 NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0), AfterValidator(_fits_a_table)]
 Several = Annotated[int, Field(ge=1), AfterValidator(_fits_a_table)]
 
@@ -218,6 +220,11 @@ class Statistics(Part):
     spread: NotNegative | None = Field(
         None, description="standard deviation between the runs' speed-ups, relative; null: one run"
     )
+    looks: Count = Field(
+        0,
+        description="how often runs were added because the answer was open (make sharpen); the"
+        " p-value has paid for it",
+    )
 
 
 class Numerics(Part):
@@ -250,6 +257,52 @@ class Numerics(Part):
     def error(self) -> float:
         """What is held against the tolerance: the larger of `relative_l2` and `differing`."""
         return max(self.relative_l2 or 0.0, self.differing or 0.0)
+
+
+class Exactness(Part):
+    """Relative L2 errors against eager in fp64: of eager in fp32, and of the mode."""
+
+    eager: NotNegative | None = None
+    mode: NotNegative | None = None
+    reason: Text | None = Field(None, description="why it was not run in fp64")
+
+
+class Agreement(Part):
+    """Whether a mode in low precision chooses as eager does: of logits, without labels."""
+
+    decisions: Several = Field(description="compared: items of a classifier, tokens of a text")
+    input_sets: Several = Field(description="seeded ones, on which they were made")
+    top1: Fraction = Field(description="share of decisions whose first choice is eager's")
+    flips_by_lead: tuple[Fraction, Fraction, Fraction, Fraction] = Field(
+        description="share of other choices in each quarter of the decisions, by how much eager's"
+        " first choice leads its second: from ties to clear decisions"
+    )
+    kl_divergence: NotNegative = Field(
+        description="of the candidate's softmax from eager's, mean over decisions, nats"
+    )
+    random_weights: bool = Field(description="then the decisions mean nothing by themselves")
+
+
+class Quality(Part):
+    """Scores that the user's function gave both sides on the same examples; larger is better."""
+
+    verdict: QualityVerdict = Field(
+        description="no worse: the interval lies above −margin; worse: below it"
+    )
+    kind: Literal["right or wrong", "score"] = Field(description="whether every score is 0 or 1")
+    examples: Several
+    baseline: float = Field(description="mean score of eager")
+    candidate: float = Field(description="mean score of the mode")
+    difference: float = Field(description="candidate − baseline, mean of the examples")
+    low: float | None = Field(description="of its 95 % interval; null: too few examples")
+    high: float | None = Field(description="likewise")
+    margin: NotNegative = Field(description="the loss that is acceptable, in the scores' unit")
+    better: Count = Field(description="examples that the candidate scores higher on")
+    worse: Count = Field(description="examples that it scores lower on")
+    examples_needed: Count | None = Field(
+        description="that would decide, were they like these; null: it is decided, or none would"
+    )
+    seconds: NotNegative | None = Field(None, description="that scoring both sides took")
 
 
 class Cost(Filled):
@@ -435,6 +488,9 @@ class Findings(Filled):
     samples: Samples | None = None
     statistics: Statistics | None = None
     numerics: Numerics | None = None
+    exactness: Exactness | None = None
+    agreement: Agreement | None = None
+    quality: Quality | None = None
     usage: Usage | None = None
     baseline_usage: Usage | None = None
     cost: Cost | None = None
@@ -493,7 +549,14 @@ class Record(Findings, Known):
             )
             if self.no_verdict is not None:
                 result += f": {self.no_verdict}; {self.remedy}"
+            if self.is_worse:
+                result += "; worse on the user's data"
         return f"{self.identity}  {result}"
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the mode is worse than eager on the user's data, by more than the margin."""
+        return self.quality is not None and self.quality.verdict == "worse"
 
     @property
     def identity(self) -> Case:

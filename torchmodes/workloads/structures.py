@@ -48,6 +48,23 @@ class Inputs:
         """Return the tensors, in order."""
         return tensors_of((self.args, self.kwargs))
 
+    def is_like(self, other: Inputs) -> bool:
+        """Tell whether these can be copied over others: all but the values is the same."""
+        leaves, structure = _pytree.tree_flatten((self.args, self.kwargs))
+        others, other_structure = _pytree.tree_flatten((other.args, other.kwargs))
+        return structure == other_structure and all(map(_alike, leaves, others))
+
+    def equals(self, other: Inputs) -> bool:
+        """Tell whether others that are like these hold the same values."""
+        pairs = zip(self.tensors(), other.tensors(), strict=True)
+        return all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return type(one) is type(other) and (one == other) is True
+    return (one.shape, one.dtype, one.layout) == (other.shape, other.dtype, other.layout)
+
 
 def tensors_of(value: Any) -> list[torch.Tensor]:
     """Return the tensors of any nesting of containers, in order."""
@@ -66,6 +83,12 @@ def register_dataclasses(value: Any) -> None:
             torch.export.register_dataclass(kind, serialized_type_name=name)
             register_dataclasses(value)
             return
+
+
+def copy_output(output: Any) -> Any:
+    """Copy an output's tensors to the host; CUDA graphs overwrite theirs at the next call."""
+    register_dataclasses(output)
+    return _pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu().clone(), output)
 
 
 def _can_be_registered(leaf: Any) -> bool:

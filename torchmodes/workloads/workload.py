@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch.utils import _pytree
 
 from torchmodes.config import ENGINES_THAT_TRAIN
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
+from torchmodes.processes.allocator import allocator_not_loaded
 from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.base import BuiltModel
@@ -32,7 +32,7 @@ from torchmodes.workloads.modes.precision import (
     in_precision,
     unsupported_precision,
 )
-from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
+from torchmodes.workloads.structures import Inputs, tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
 
@@ -92,6 +92,7 @@ def unsupported(job: Job) -> Unsupported | None:
         _unsupported_task(job)
         or _unsupported_device(job.case)
         or unsupported_precision(job.case, precisions=engine.precisions)
+        or _unsupported_allocator(job)
         or engine.supports(job.case, family=job.model["family"])
     )
 
@@ -127,6 +128,7 @@ def inference_workload(job: Job) -> Workload:
     engine = _engine(job)
     start = time.perf_counter()
     built = _build(job)
+    engine.draw = lambda number: built.draw(job.seed + number)
     taken = tensors_of((built.inputs.args, built.inputs.kwargs))
     drawn = [(t, t._version, t.detach().clone()) for t in taken if not t.is_inference()]
     built_at = time.perf_counter()
@@ -257,18 +259,18 @@ def workload_of(job: Job) -> Workload:
     return inference_workload(job)
 
 
-def copy_output(output: Any) -> Any:
-    """Copy an output's tensors to the host; CUDA graphs overwrite theirs at the next call."""
-    register_dataclasses(output)
-    return _pytree.tree_map_only(torch.Tensor, lambda t: t.detach().cpu().clone(), output)
-
-
 def synchronize(device: str) -> None:
     """Wait for the device, so that a time taken on the host is complete."""
     if device == "cuda":
         torch.cuda.synchronize()
     elif device == "mps":
         torch.mps.synchronize()
+
+
+def _unsupported_allocator(job: Job) -> Unsupported | None:
+    reason = allocator_not_loaded(job.measurement.allocator)
+    remedy = "see what the dynamic linker says: LD_DEBUG=libs"
+    return None if reason is None else Unsupported(reason, remedy)
 
 
 def _unsupported_task(job: Job) -> Unsupported | None:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from torchmodes.report import sentences
 from torchmodes.report.data import ReportData
 from torchmodes.report.environments import Machine
 from torchmodes.report.figures.panels import (
@@ -126,7 +127,7 @@ def _cell(ax: Axes, column: int, row: int, judged: JudgedRecord | None) -> None:
     if judged is None:
         return
     if not judged.competes:
-        why = "no effect" if judged.record.no_effect else judged.record.status
+        why = sentences.verdict(judged)
         ax.text(column, row, _SIGNS.get(why, why), ha="center", va="center", color=MUTED, size=8)
         return
     colour, depth = shade(judged)

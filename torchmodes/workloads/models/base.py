@@ -25,6 +25,8 @@ class BuiltModel:
         Items in the inputs.
     draw
         Makes inputs like these from a seed, on the host.
+    logits
+        Whether its first output are logits, over classes or tokens in the last dimension.
     """
 
     module: nn.Module
@@ -32,6 +34,7 @@ class BuiltModel:
     item: str
     batch_size: int
     draw: Callable[[int], Inputs]
+    logits: bool = False
 
     def to(self, device: torch.device | str) -> BuiltModel:
         """Put module and inputs on a device."""

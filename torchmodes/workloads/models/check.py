@@ -29,6 +29,8 @@ from torchmodes.machine.devices import cuda_device_count, find_device
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.writing import print_anything
 from torchmodes.workloads.models import build_model, download_weights
+from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.evaluation import EvaluationFault, in_batches, margin_of, scores_of
 from torchmodes.workloads.models.flops import count_flops
 
 BASE = Path("config.yaml")
@@ -50,6 +52,7 @@ class Checked:
     output: str | None = None
     build_s: float | None = None
     call_s: float | None = None
+    scored: str | None = None
     error: str | None = None
 
 
@@ -84,6 +87,7 @@ def check_model(
             )
         call_s = time.perf_counter() - built_at
         counted = count_flops(built)
+        scored = _try_quality(spec, built, seed=seed)
         return Checked(
             name,
             spec["family"],
@@ -94,9 +98,21 @@ def check_model(
             output=describe_shapes(output),
             build_s=built_at - start,
             call_s=call_s,
+            scored=scored,
         )
     except Exception as error:  # noqa: BLE001 - a user's model may raise anything: the others go on
         return Checked(name, spec["family"], error=_described(error))
+
+
+def _try_quality(spec: Mapping[str, Any], built: BuiltModel, *, seed: int) -> str | None:
+    """Let the user's function score the model in eager; say what came of it."""
+    reference = spec.get("quality")
+    if reference is None:
+        return None
+    call = in_batches(built.module, built.inputs, built.batch_size, context=torch.inference_mode)
+    scores = scores_of(reference, call, seed=seed)
+    margin_of(spec.get("quality_margin"), scores, reference=reference)
+    return f"quality: {scores.size:,} examples, mean score in eager {scores.mean():.4g}"
 
 
 def describe_shapes(output: Any) -> str:
@@ -262,6 +278,8 @@ def _print_result(model: Checked, console: Console) -> None:
     console.print(f"{escape(figures(model))} {ending}")
     if model.error:
         console.print(f"  [red]{escape(model.error)}[/]")
+    if model.scored:
+        console.print(f"  {escape(model.scored)}")
     if model.flops_fault:
         console.print(f"  FLOP not counted: {escape(model.flops_fault)}")
 
@@ -284,7 +302,9 @@ def _figure(value: float | None, form: str) -> str:
 def _described(error: Exception) -> str:
     """Say what went wrong in one line; our own messages need no class in front."""
     text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
+    return (
+        text if type(error) in (ValueError, EvaluationFault) else f"{type(error).__name__}: {text}"
+    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,12 @@ def build(
         return Inputs.of(torch.randn(batch_size, 3, size, size, generator=generator))
 
     return BuiltModel(
-        module=module, inputs=draw(seed), item="image", batch_size=batch_size, draw=draw
+        module=module,
+        inputs=draw(seed),
+        item="image",
+        batch_size=batch_size,
+        draw=draw,
+        logits=True,
     )
 
 

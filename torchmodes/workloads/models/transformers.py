@@ -143,7 +143,12 @@ def build(
         else (TokensAndPixelsToTensor(model), "pair")
     )
     return BuiltModel(
-        module=module.eval(), inputs=draw(seed), item=item, batch_size=batch_size, draw=draw
+        module=module.eval(),
+        inputs=draw(seed),
+        item=item,
+        batch_size=batch_size,
+        draw=draw,
+        logits=spec["head"] != "base",
     )
 
 

@@ -30,7 +30,7 @@ def build(
         lazy parameters take no shape from them.
     """
     told_as = f"{spec['inputs']}({batch_size})"
-    with _seeded(seed):
+    with seeded(seed):
         module = load_function(spec["factory"])(**spec["options"])
         if not isinstance(module, nn.Module):
             raise ValueError(
@@ -41,7 +41,7 @@ def build(
         initialise_lazy(module.eval(), example)
 
     def draw(seed: int) -> Inputs:
-        with _seeded(seed):
+        with seeded(seed):
             return _checked(function(batch_size), batch_size, told_as=told_as)
 
     return BuiltModel(
@@ -50,7 +50,7 @@ def build(
 
 
 @contextmanager
-def _seeded(seed: int) -> Generator[None]:
+def seeded(seed: int) -> Generator[None]:
     """Seed whatever the user's code draws from, and let it go on as before afterwards."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
     with torch.random.fork_rng(devices=[]):

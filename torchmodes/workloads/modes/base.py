@@ -22,6 +22,13 @@ Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """One optimiser step: features and target of a batch in, the loss out."""
 
 
+CALIBRATION = 1 << 20
+"""Where the numbers of the inputs begin on which a mode is calibrated.
+
+Those on which it is judged are small numbers: see `torchmodes.measure.input_sets`.
+"""
+
+
 @dataclass(frozen=True)
 class Unsupported:
     """Why a case cannot run here, and what the user can do about it."""
@@ -95,6 +102,8 @@ class Engine:
         self.options = options
         self.operators = operators
         self.precision = precision
+        self.draw: Callable[[int], Inputs] | None = None  # other inputs of the model, by number
+        self._calibrated_on: int | None = None
 
     @property
     def lowers_precision(self) -> bool:
@@ -146,6 +155,32 @@ class Engine:
                     "convert them in the model, or use another mode",
                 )
             )
+
+    def calibration_inputs(self, example: Inputs, batches: int) -> list[Inputs]:
+        """Return inputs to calibrate on: none that judge the mode, where the model has others.
+
+        Parameters
+        ----------
+        example
+            What the mode is prepared with, and judged on too: returned alone where what is drawn
+            has other shapes, or the same values every time.
+        batches
+            How many.
+        """
+        drawn = [] if self.draw is None else [self.draw(CALIBRATION + i) for i in range(batches)]
+        if any(not example.is_like(other) or example.equals(other) for other in drawn):
+            drawn = []
+        self._calibrated_on = len(drawn)
+        return drawn or [example]
+
+    def calibration_facts(self) -> dict[str, Any]:
+        """Tell for `stats` how many batches it was calibrated on, and warn where those judge it."""
+        if self._calibrated_on:
+            return {"calibration_batches": self._calibrated_on}
+        if self._calibrated_on is None:
+            return {}
+        warning = "calibrated on the example inputs, which judge it too: the model has no others"
+        return {"warnings": [warning]}
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Return what is called in the module's place.

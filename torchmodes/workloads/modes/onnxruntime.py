@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,16 @@ from torch.export import ExportedProgram
 from torchmodes.config.modes import OnnxRuntimeMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.modes.export import capture, with_tensors_alone
+from torchmodes.workloads.modes.executed import Product, count_executed
+from torchmodes.workloads.modes.onnx_files import (
+    arrays,
+    capture_for_onnx,
+    real,
+    write,
+    write_calibrated,
+    write_scaled_at_each_call,
+)
+from torchmodes.workloads.modes.precision import unsupported_int8
 from torchmodes.workloads.structures import Inputs, Structure, Take, returned_dtypes, tensors_taken
 
 PROVIDERS = {
@@ -58,8 +69,11 @@ class Engine(base.Engine):
 
     options: OnnxRuntimeMode
     own_threads = True
+    precisions = base.Engine.precisions | {"int8"}
     takes = TYPES
 
+    example: Inputs
+    interface: Interface
     session: Any
     opset: int
     export_s: float
@@ -83,6 +97,8 @@ class Engine(base.Engine):
                 f"ONNX Runtime's CPU provider has no {case.precision} kernels for most operators",
                 "use fp32, or run the case on cuda",
             )
+        if case.precision == "int8" and (refused := unsupported_int8(case, "ONNX Runtime")):
+            return refused
         return self._missing_provider(wanted)
 
     def _provider(self, device: str) -> str:
@@ -102,24 +118,23 @@ class Engine(base.Engine):
         )
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
-        """Export to a private folder, check the file, open a session."""
-        import onnx
-
+        """Export to a private folder, check the file, put it into int8, open a session."""
         start = time.perf_counter()
-        captured = _capture(module, inputs)
+        captured = capture_for_onnx(module, inputs)
         interface = Interface.of(captured, inputs)
         self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
-        program = torch.onnx.export(
-            with_tensors_alone(captured),
-            dynamo=True,
-            opset_version=self.options.opset,
-            verbose=False,
-        )
-        assert program is not None
-        program.save(self.model, external_data=True)
-        onnx.checker.check_model(str(self.model))
-        self.opset = program.model.opset_imports[""]
+        if self.precision == "int8":
+            exported = self.directory / "exported.onnx"
+            self.opset = write(captured, exported, opset=self.options.opset, whole=True)
+            if self.options.quantization == "dynamic":
+                write_scaled_at_each_call(exported, self.model)
+            else:
+                batches = self.calibration_inputs(inputs, self.options.calibration_batches)
+                write_calibrated(exported, batches, self.model)
+        else:
+            self.opset = write(captured, self.model, opset=self.options.opset)
         self.export_s = time.perf_counter() - start
+        self.example, self.interface = inputs, interface
         device = inputs.tensors()[0].device
         start = time.perf_counter()
         if device.type == "cuda":
@@ -136,11 +151,17 @@ class Engine(base.Engine):
         return self.directory / "model.onnx"
 
     def _open(
-        self, provider: str, options: dict[str, str], *, rest: dict[str, str] | None = None
+        self,
+        provider: str,
+        options: dict[str, str],
+        *,
+        rest: dict[str, str] | None = None,
+        profiled: bool = False,
     ) -> Any:
         """Open a session that computes with `provider`, or raise.
 
         With `rest`, nodes that it does not take run on CUDA with these options, not on the CPU.
+        One that is profiled writes down the shapes of what each node takes, weights included.
         """
         import onnxruntime
 
@@ -150,6 +171,10 @@ class Engine(base.Engine):
         # Its threads would wait for the next call by spinning, and slow the baseline's turn.
         settings.add_session_config_entry("session.force_spinning_stop", "1")
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if profiled:
+            settings.enable_profiling = True
+            settings.profile_file_prefix = str(self.directory / "profile")
+            settings.add_session_config_entry("session.disable_prepacking", "1")
         wanted = PROVIDERS[provider]
         providers: list[Any] = [(wanted, options)] if options else [wanted]
         if rest is not None:
@@ -172,7 +197,7 @@ class Engine(base.Engine):
         kind, index, take = device.type, device.index or 0, interface.take
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            tensors = [_real(tensor).contiguous() for tensor in take(args, kwargs)]
+            tensors = [real(tensor).contiguous() for tensor in take(args, kwargs)]
             binding = self.session.io_binding()
             for name, tensor in zip(inputs, tensors, strict=True):
                 element, shape = ELEMENTS[tensor.dtype], tuple(tensor.shape)
@@ -250,14 +275,41 @@ class Engine(base.Engine):
         }
         if engines := list(self.directory.glob("*.engine")):
             stats["engine_bytes"] = sum(path.stat().st_size for path in engines)
+        if self.precision == "int8":
+            stats |= count_executed(self._products(), "int8") | self.calibration_facts()
         if stats["provider"] not in nodes:
             stats["no_effect"] = f"{stats['provider']} took no node: {', '.join(nodes)} ran them"
         return stats
+
+    def _products(self) -> list[Product]:
+        """Run the example once in another session that writes down what each node computes."""
+        session = self._open("cpu", {}, profiled=True)
+        names = [given.name for given in session.get_inputs()]
+        session.run(None, arrays(names, self.example))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        found = (_product(event["args"]) for event in events if event["cat"] == "Node")
+        return [product for product in found if product is not None]
 
     def artefacts(self) -> list[Path]:
         """Return the ONNX file and that of its weights, if it has one."""
         weights = self.model.with_name("model.onnx.data")
         return [self.model, weights] if weights.exists() else [self.model]
+
+
+def _product(node: dict[str, Any]) -> Product | None:
+    """Read what a profiled node multiplied; None of one that is no convolution or product."""
+    name = node["op_name"]
+    given = [next(iter(tensor.items())) for tensor in node["input_type_shape"]]
+    made = [next(iter(tensor.items()))[1] for tensor in node["output_type_shape"]]
+    if "Conv" in name:
+        weights = next(shape for _, shape in given[1:] if len(shape) > 2)
+        kind, each = "convolution", prod(weights[1:])
+    elif "MatMul" in name or "Gemm" in name:
+        kind, each = "matrix product", given[0][1][-1]
+    else:
+        return None
+    low = any(kind.endswith("int8") for kind, _ in given)
+    return Product(kind, "int8" if low else "fp32", each * prod(made[0]))
 
 
 @dataclass(frozen=True)
@@ -293,19 +345,3 @@ class Interface:
             elif dtype.is_complex:
                 found[i] = torch.view_as_complex(found[i])
         return self.structure.filled(found)
-
-
-def _capture(module: nn.Module, inputs: Inputs) -> ExportedProgram:
-    """Export a module as torch.onnx.export does: by its code, else by TorchDynamo."""
-    try:
-        return capture(module, inputs)
-    except Exception as error:  # noqa: BLE001 - whatever it was, TorchDynamo may read the code
-        try:
-            return capture(module, inputs, strict=True)
-        except Exception:  # noqa: BLE001 - the first one is nearer to the model's code
-            raise error from None
-
-
-def _real(tensor: torch.Tensor) -> torch.Tensor:
-    """View complex numbers as pairs of real ones, as torch.onnx.export does."""
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor

@@ -1,19 +1,24 @@
-"""OpenVINO, where it is installed: the exported program, compiled for the CPU."""
+"""OpenVINO: the exported program, or its calibrated ONNX file, compiled for the CPU."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from torchmodes.config.modes import OpenVinoMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.modes.export import capture
+from torchmodes.workloads.modes.executed import Kind, Product, count_executed
+from torchmodes.workloads.modes.onnx_files import capture_for_onnx, write, write_calibrated
+from torchmodes.workloads.modes.precision import unsupported_int8
 from torchmodes.workloads.structures import Flattened, Inputs, returned_dtypes, tensors_taken
 
 TYPES = frozenset(
@@ -32,43 +37,71 @@ TYPES = frozenset(
 """Types that OpenVINO has of those of NumPy, in whose arrays tensors are handed over."""
 
 
-class Engine(base.Engine):
-    """Runs OpenVINO's compiled model in fp32 on the case's threads."""
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""What OpenVINO computes in where the model does not say int8.
 
+Without a hint a CPU with AMX or AVX512-BF16 would lower fp32 to bf16.
+"""
+FORMATS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
+"""OpenVINO's names of number formats, where they differ."""
+KINDS: Mapping[str, Kind] = {
+    "Convolution": "convolution",
+    "GroupConvolution": "convolution",
+    "MatMul": "matrix product",
+    "FullyConnected": "matrix product",
+}
+"""What multiplies, by OpenVINO's name for the type of a layer.
+
+Attention is not told: its two products become part of a layer of type Subgraph.
+"""
+
+
+class Engine(base.Engine):
+    """Runs OpenVINO's compiled model on the case's threads."""
+
+    options: OpenVinoMode
     own_threads = True
 
-    precisions = frozenset({"fp32"})
+    precisions = frozenset(HINTS)
     takes = TYPES
 
+    @property
+    def lowers_precision(self) -> bool:
+        """OpenVINO lowers operators; what goes in and comes out stays in fp32."""
+        return True
+
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
-        """OpenVINO is not among the requirements, and serves Intel's and other CPUs."""
+        """Refuse other devices, and int8 where the CPU cannot multiply it."""
         if case.device != "cpu":
             return base.Unsupported(
                 f"the engine openvino runs on the CPU, not on {case.device}",
                 "run the case on cpu",
             )
-        return base.not_installed("openvino")
+        if case.precision == "int8" and (refused := unsupported_int8(case, "OpenVINO")):
+            return refused
+        return base.not_installed("openvino", "onnx", "onnxscript", "onnxruntime")
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
-        """Export, convert and compile for latency."""
+        """Export, calibrate for int8, convert, and compile for latency."""
         openvino: Any = importlib.import_module("openvino")
         start = time.perf_counter()
         flattened, take = Flattened(module, inputs), tensors_taken(inputs)
-        program = capture(flattened, Inputs(tuple(inputs.tensors())))
+        example = Inputs(tuple(inputs.tensors()))
+        program = capture_for_onnx(flattened, example)
         self.refuse(returned_dtypes(program), "return", TYPES)
-        self.model = openvino.convert_model(program)
+        if self.precision == "int8":
+            exported, quantized = self.directory / "exported.onnx", self.directory / "int8.onnx"
+            write(program, exported, whole=True)
+            batches = self.calibration_inputs(inputs, self.options.calibration_batches)
+            write_calibrated(exported, batches, quantized)
+            self.model = openvino.convert_model(quantized)
+        else:
+            self.model = openvino.convert_model(program)
+            # Conversion leaves sizes open; kernels are better chosen for those of the case.
+            self.model.reshape({i: list(t.shape) for i, t in enumerate(example.tensors())})
         self.convert_s = time.perf_counter() - start
         start = time.perf_counter()
-        self.compiled = openvino.compile_model(
-            self.model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                # Without it a CPU with AMX would compute in bf16.
-                "INFERENCE_PRECISION_HINT": "f32",
-            },
-        )
+        self.compiled = openvino.compile_model(self.model, "CPU", self._settings())
         self.compile_s = time.perf_counter() - start
         request = self.compiled.create_infer_request()
         outputs = range(len(self.compiled.outputs))
@@ -83,15 +116,29 @@ class Engine(base.Engine):
 
         return call
 
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+        }
+        # Beside TorchInductor's: kept from a case's first run for its others, which start warm.
+        if cache := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+            settings["CACHE_DIR"] = str(Path(cache, "openvino"))
+        return settings
+
     def stats(self) -> dict[str, Any]:
-        """Tell version, threads and times."""
-        return {
+        """Tell version, threads and times, and in which format what multiplies was executed."""
+        stats: dict[str, Any] = {
             "openvino": importlib.import_module("openvino").__version__,
             "threads": self.compiled.get_property("INFERENCE_NUM_THREADS"),
             "operators": len(self.model.get_ordered_ops()),
+            "from_cache": self.compiled.get_property("LOADED_FROM_CACHE"),
             "convert_s": self.convert_s,
             "compile_s": self.compile_s,
         }
+        executed = _products(self.compiled.get_runtime_model())
+        return stats | count_executed(executed, self.precision) | self.calibration_facts()
 
     def artefacts(self) -> list[Path]:
         """Save the model as OpenVINO's pair of files, weights in fp32."""
@@ -99,3 +146,20 @@ class Engine(base.Engine):
         path = self.directory / "model.xml"
         openvino.save_model(self.model, path, compress_to_fp16=False)
         return [path, path.with_suffix(".bin")]
+
+
+def _products(executed: Any) -> Iterator[Product]:
+    """Yield what multiplies in the graph that OpenVINO executes.
+
+    https://docs.openvino.ai: `CompiledModel.get_runtime_model`; weights are constants in it.
+    """
+    for node in executed.get_ordered_ops():
+        told = node.get_rt_info()
+        kind = KINDS.get(told["layerType"].astype(str))
+        if kind is None:
+            continue
+        precision = told["runtimePrecision"].astype(str)
+        out = prod(node.get_output_shape(0))
+        given, other = (list(node.input(i).get_shape()) for i in (0, 1))
+        each = prod(other[1:]) if kind == "convolution" else given[-1]
+        yield Product(kind, FORMATS.get(precision, precision), out * each)

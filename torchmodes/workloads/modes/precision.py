@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -14,6 +14,23 @@ from torchmodes.workloads.modes.base import Engine, Unsupported
 from torchmodes.workloads.structures import Inputs
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+INSTRUCTIONS: Mapping[str, Mapping[str, str]] = {
+    "fp16": {"avx512_fp16": "AVX512-FP16", "amx_fp16": "AMX-FP16"},
+    "bf16": {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "bf16": "ARM BF16"},
+    "int8": {
+        "avx512_vnni": "AVX512-VNNI",
+        "avx_vnni": "AVX-VNNI",
+        "amx_int8": "AMX-INT8",
+        "dot": "ARM dot product",
+        "i8mm": "ARM I8MM",
+    },
+}
+"""What a CPU multiplies a precision with, by the name that `torch.cpu.get_capabilities` gives it.
+
+With AMX-BF16, say, comes a product of bf16 numbers that is summed in fp32. Whatever has none of
+a precision's converts every number to fp32 first.
+"""
 
 
 def unsupported_precision(
@@ -45,22 +62,52 @@ def unsupported_precision(
             "bf16 needs compute capability 8.0 (Ampere); before, PyTorch emulates it",
             "use fp16 or fp32",
         )
-    if case.precision == "fp16" and case.device == "cpu" and not _cpu_computes_fp16():
+    if case.precision == "fp16" and case.device == "cpu" and not instructions("fp16"):
         return Unsupported(
             "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"
             " hundreds of times slower",
             "use bf16 or fp32, or run the case on cuda",
+        )
+    if case.precision == "bf16" and case.device == "cpu" and not instructions("bf16"):
+        return Unsupported(
+            "this CPU has no bf16 arithmetic (AVX512-BF16, AMX-BF16 or ARM BF16): it would be"
+            " emulated, slower than fp32",
+            "use fp32 or int8, or run the case on cuda",
         )
     if case.precision == "fp16" and case.task == "training":
         return Unsupported("fp16 training needs loss scaling, which is not done here", "use bf16")
     return None
 
 
+def instructions(precision: str) -> list[str]:
+    """Name what this machine's CPU multiplies a precision with; empty for fp32."""
+    there = torch.cpu.get_capabilities()
+    return [name for flag, name in INSTRUCTIONS.get(precision, {}).items() if there.get(flag)]
+
+
+def unsupported_int8(case: Case, engine: str) -> Unsupported | None:
+    """Say why an engine that multiplies 8-bit integers on the CPU cannot, or None.
+
+    AVX2 can, by a multiply-add whose 16-bit sums saturate: weights then need a range of 7 bits.
+    """
+    if case.device != "cpu":
+        return Unsupported(
+            f"{engine} multiplies int8 on the CPU, not on {case.device}", "run the case on cpu"
+        )
+    if instructions("int8") or torch.cpu.get_capabilities().get("avx2"):
+        return None
+    return Unsupported(
+        "this CPU multiplies no 8-bit integers in vectors (VNNI, AMX-INT8, AVX2 or ARM's dot"
+        " product): int8 would be slower than fp32",
+        "use fp32",
+    )
+
+
 def _not_among(case: Case, precisions: Collection[str]) -> Unsupported:
-    if case.precision == "int8":
+    if case.precision in ("int8", "int4") and not {"int8", "int4"}.intersection(precisions):
         return Unsupported(
             f"the mode {case.mode!r} does not quantise",
-            "choose a mode whose engine quantises to int8",
+            f"choose a mode whose engine quantises to {case.precision}",
         )
     known = ", ".join(sorted(precisions))
     return Unsupported(
@@ -115,8 +162,3 @@ def _set_tf32(*, allowed: bool) -> None:
     # which raises where only the other was set.
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
-
-
-def _cpu_computes_fp16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_fp16") or capabilities.get("amx_fp16"))

@@ -1,32 +1,71 @@
-"""Quantisation: linear layers in int8, by torch.ao.quantization or torchao."""
+"""Quantisation by PyTorch's own means: torch.ao.quantization, or torchao with TorchInductor."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from typing import Any
 
 import torch
 from torch import nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.utils import _pytree
 
 from torchmodes.config.modes import QuantizeMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.compile import missing_compiler, recompile_limit_reached
+from torchmodes.workloads.modes.executed import Kind, Product, count_executed
+from torchmodes.workloads.modes.export import capture
+from torchmodes.workloads.modes.precision import instructions, unsupported_int8
 from torchmodes.workloads.structures import Inputs
+
+INT4_GROUP = 32
+"""Weights in a row that share a scale; `torch.ops.aten._weight_int4pack_mm_for_cpu` wants rows of
+such groups, and a multiple of `INT4_ROWS` of them."""
+INT4_ROWS = 16
+
+PRODUCTS: Mapping[Any, Kind] = {
+    torch.ops.aten.conv1d.default: "convolution",
+    torch.ops.aten.conv2d.default: "convolution",
+    torch.ops.aten.linear.default: "matrix product",
+    torch.ops.aten.matmul.default: "matrix product",
+    torch.ops.aten.scaled_dot_product_attention.default: "attention",
+}
+"""What multiplies in a graph of torch.export."""
+INT8_KERNELS = ("onednn::qconv", "onednn::qlinear")
+"""How the profiler calls what TorchInductor makes of a product in int8."""
 
 
 class Engine(base.Engine):
-    """Replaces the weights of linear layers; all other layers stay as they are, in fp32."""
+    """Replaces weights of linear layers; with calibrated scales, every convolution's too."""
 
     options: QuantizeMode
-    precisions = frozenset({"int8"})
+    precisions = frozenset({"int8", "int4"})
     linear_layers = 0
     quantized_weights = 0
     weights = 0
+    example: Inputs
+    compiled: Callable[..., Any]
+    products: list[Product]
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
-        """Refuse where the library has no int8 kernels for the device, or is not installed."""
+        """Refuse where the library has no kernels for the device, or is not installed."""
+        method = self.options.method
+        if case.precision == "int4" and method != "weight-only":
+            return base.Unsupported(
+                f"method: {method} multiplies in int8; int4 is a format of weights alone",
+                "use method: weight-only, or ask for the precision int8",
+            )
+        if case.precision == "int4" and case.device != "cpu":
+            return base.Unsupported(
+                f"torchao's int4 weights are used here by PyTorch's kernel for the CPU, not on"
+                f" {case.device}",
+                "run the case on cpu, or ask for the precision int8",
+            )
+        if method == "static" and (refused := unsupported_int8(case, "TorchInductor")):
+            return refused
         if self.options.library == "torch":
             if case.device != "cpu":
                 return base.Unsupported(
@@ -45,9 +84,13 @@ class Engine(base.Engine):
         return None
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
-        """Quantise the weights of every `torch.nn.Linear`."""
+        """Quantise the weights of every `torch.nn.Linear`, or by calibration what multiplies."""
+        if self.options.method == "static":
+            return self._calibrated(module, inputs)
         self.weights = sum(p.numel() for p in module.parameters())
         linear = [layer for layer in module.modules() if type(layer) is nn.Linear]
+        if self.precision == "int4":
+            linear = [layer for layer in linear if _fits_int4(layer)]
         self.linear_layers = len(linear)
         self.quantized_weights = sum(layer.weight.numel() for layer in linear)
         if self.options.library == "torch":
@@ -59,12 +102,46 @@ class Engine(base.Engine):
         torchao: Any = importlib.import_module("torchao.quantization")
         if self.options.method == "dynamic":
             torchao.quantize_(module, torchao.Int8DynamicActivationInt8WeightConfig())
+        elif self.precision == "int4":
+            int4: Any = importlib.import_module("torchao.prototype.quantization.int4")
+            config = int4.PrototypeInt4WeightOnlyConfig(group_size=INT4_GROUP)
+            torchao.quantize_(module, config, lambda layer, name: layer in linear)
         else:
             torchao.quantize_(module, torchao.Int8WeightOnlyConfig())
         return torch.compile(module) if self.options.compile else module
 
+    def _calibrated(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
+        """Observe ranges in an exported graph, fix scales, and compile it (PT2E).
+
+        https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.html
+        """
+        pt2e: Any = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
+        x86: Any = importlib.import_module(
+            "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"
+        )
+        # Strictly: otherwise calls of one module in several places have one name, and the quantiser
+        # raises "Input partition has more than one output node".
+        graph = capture(module, inputs, strict=True).module()
+        # As with AVX2, sums of two products may saturate.
+        config = x86.get_default_x86_inductor_quantization_config(
+            reduce_range=not instructions("int8")
+        )
+        prepared = pt2e.prepare_pt2e(graph, x86.X86InductorQuantizer().set_global(config))
+        for batch in self.calibration_inputs(inputs, self.options.calibration_batches):
+            batch.call(prepared)
+        converted = pt2e.convert_pt2e(prepared)
+        leaves = _pytree.tree_leaves((inputs.args, inputs.kwargs))
+        ShapeProp(converted).run(*leaves, enable_io_processing=False)
+        self.products = list(_products(converted.graph))
+        # Its patterns of int8 kernels need weights that are constants.
+        torch._inductor.config.freezing = True
+        self.example, self.compiled = inputs, torch.compile(converted)
+        return self.compiled
+
     def stats(self) -> dict[str, Any]:
-        """Count the layers and the share of all weights that are int8."""
+        """Count what became int8 or int4, and which share that is."""
+        if self.options.method == "static":
+            return self._stats_of_calibrated()
         stats: dict[str, Any] = {
             "linear_layers": self.linear_layers,
             "share_of_weights": self.quantized_weights / self.weights if self.weights else 0.0,
@@ -76,7 +153,49 @@ class Engine(base.Engine):
             if limit := recompile_limit_reached():
                 stats["warnings"] = [f"{limit}: what was not compiled ran in eager"]
         if not self.linear_layers:
-            stats["no_effect"] = "the model has no torch.nn.Linear: nothing was quantised"
+            fitting = " whose shape int4 fits" if self.precision == "int4" else ""
+            stats["no_effect"] = f"the model has no torch.nn.Linear{fitting}: nothing was quantised"
         elif stats.get("graphs") == 0:
             stats["no_effect"] = "torch.compile captured no graph: int8 ran in eager"
         return stats
+
+    def _stats_of_calibrated(self) -> dict[str, Any]:
+        """Tell the products of the graph, and how many kernels of int8 a call runs."""
+        stats = count_executed(self.products, "int8") | self.calibration_facts()
+        stats["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        with (
+            self.context(),
+            torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
+        ):
+            self.example.call(self.compiled)
+        ran = sum(event.name.startswith(INT8_KERNELS) for event in profile.events())
+        stats["int8_kernels"] = ran
+        quantized = sum(product.precision == "int8" for product in self.products)
+        if quantized and not ran:
+            stats["no_effect"] = "TorchInductor made no int8 kernel of what was quantised"
+        elif ran < quantized:
+            stats.setdefault("warnings", []).append(
+                f"a call ran {ran} kernels of int8 for {quantized} quantised convolutions and"
+                " products: the others were converted back to fp32"
+            )
+        return stats
+
+
+def _fits_int4(layer: nn.Linear) -> bool:
+    return layer.in_features % INT4_GROUP == 0 and layer.out_features % INT4_ROWS == 0
+
+
+def _products(graph: torch.fx.Graph) -> Iterator[Product]:
+    """Yield what multiplies in a converted graph: in int8 where all it takes was quantised."""
+    for node in graph.nodes:
+        kind = PRODUCTS.get(node.target)
+        if kind is None:
+            continue
+        low = all("dequantize" in str(arg.target) for arg in node.args[:2])
+        out, given, other = (each.meta["tensor_meta"].shape for each in (node, *node.args[:2]))
+        each = {
+            "convolution": prod(other[1:]),
+            "matrix product": given[-1],
+            "attention": 2 * other[-2],  # with every key, and of every value
+        }[kind]
+        yield Product(kind, "int8" if low else "fp32", each * prod(out))

@@ -1,0 +1,277 @@
+"""Low precision: right within its tolerance, counted where it ran, refused where it would crawl."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from engine_cases import MODELS, Example, attention, convolutions, mode
+from job_factory import make_job
+from torch import nn
+
+from torchmodes.measure.numerics import compare
+from torchmodes.planning.cases import parse_case
+from torchmodes.workloads.modes import create_engine
+from torchmodes.workloads.modes.base import CALIBRATION
+from torchmodes.workloads.modes.executed import Product, count_executed
+from torchmodes.workloads.modes.onnxruntime import _product
+from torchmodes.workloads.modes.precision import INSTRUCTIONS, instructions, unsupported_precision
+from torchmodes.workloads.structures import Inputs
+from torchmodes.workloads.workload import inference_workload
+
+CASE = parse_case("inference/cpu/mine/a-mode/int8-b2")
+STATIC = mode("quantize", library="torchao", method="static", compile=True)
+INT4 = mode("quantize", library="torchao", method="weight-only")
+MODES = {
+    "onnxruntime static": (mode("onnxruntime"), "int8"),
+    "onnxruntime dynamic": (mode("onnxruntime", quantization="dynamic"), "int8"),
+    "openvino int8": (mode("openvino"), "int8"),
+    "openvino bf16": (mode("openvino"), "bf16"),
+}
+EXECUTED = {
+    ("onnxruntime static", "convolutions"): {"int8 convolution": 1, "int8 matrix product": 1},
+    ("onnxruntime static", "attention"): {"int8 matrix product": 4, "fp32 matrix product": 2},
+    ("onnxruntime dynamic", "convolutions"): {"fp32 convolution": 1, "int8 matrix product": 1},
+    ("onnxruntime dynamic", "attention"): {"int8 matrix product": 4, "fp32 matrix product": 2},
+    ("openvino int8", "convolutions"): {"int8 convolution": 1, "int8 matrix product": 1},
+    ("openvino int8", "attention"): {"int8 matrix product": 4, "fp32 matrix product": 2},
+    ("openvino bf16", "convolutions"): {"bf16 convolution": 1, "bf16 matrix product": 1},
+    ("openvino bf16", "attention"): {"bf16 matrix product": 4},
+}
+"""What each mode is to compute in which format; attention's own products stay as they are."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep what OpenVINO compiles out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def prepared(options, precision: str, example: Example):
+    """Return an engine that prepared an example, and the output of a call."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    engine = create_engine(options, precision=precision)
+    with torch.no_grad():
+        call = engine.prepare(example.module, example.inputs)
+    with engine.context():
+        return engine, example.inputs.call(call)
+
+
+@pytest.mark.parametrize(("name", "model"), EXECUTED)
+def test_a_mode_is_right_and_counts_what_it_computed_in_which_format(name, model):
+    options, precision = MODES[name]
+    if precision == "bf16" and not instructions("bf16"):
+        pytest.skip("this CPU has no bf16 arithmetic")
+    example = MODELS[model]()
+    engine, output = prepared(options, precision, example)
+    numerics = compare(example.expected, output, precision=precision)
+    assert numerics.within_tolerance
+    assert numerics.relative_l2 > 1e-4, "fp32 would be nearer"
+    facts = engine.stats()
+    assert facts["executed"] == EXECUTED[name, model]
+    assert "no_effect" not in facts
+
+
+def profiled(name: str, *given: dict[str, list[int]], out: list[int]) -> Product | None:
+    """Read a node as ONNX Runtime's profile tells it."""
+    return _product(
+        {"op_name": name, "input_type_shape": given, "output_type_shape": [{"float": out}]}
+    )
+
+
+def test_multiply_adds_are_those_of_the_shapes_that_a_node_took():
+    image, weights, scale = [2, 3, 8, 8], [8, 3, 3, 3], []
+    convolved = profiled(
+        *("QLinearConv", {"uint8": image}, {"float": scale}, {"uint8": scale}, {"int8": weights}),
+        out=[2, 8, 6, 6],
+    )
+    assert convolved == Product("convolution", "int8", 2 * 8 * 6 * 6 * 3 * 3 * 3)
+    product = profiled("Gemm", {"float": [2, 8]}, {"float": [4, 8]}, out=[2, 4])
+    assert product == Product("matrix product", "fp32", 2 * 8 * 4)
+    assert profiled("Relu", {"float": image}, out=image) is None
+    facts = count_executed([convolved, product], "int8")
+    assert facts["executed"] == {"int8 convolution": 1, "fp32 matrix product": 1}
+    assert facts["share_of_multiply_adds"] == pytest.approx(15552 / 15616)
+
+
+@torch._inductor.config.patch(freezing=False, cpp_cache_precompile_headers=False)  # restored
+def test_pt2e_calibrates_a_module_that_is_called_twice_and_runs_int8_kernels():
+    class Twice(nn.Module):
+        """Shares its ReLU, as torchvision's ResNets do."""
+
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+            self.relu, self.head = nn.ReLU(), nn.Linear(8, 4)
+
+        def forward(self, x):
+            x = self.relu(self.two(self.relu(self.one(x))))
+            return self.head(x.mean(dim=(2, 3)))
+
+    torch.manual_seed(0)
+    module, inputs = Twice().eval(), Inputs.of(torch.randn(2, 3, 8, 8))
+    with torch.no_grad():
+        example = Example(module, inputs, inputs.call(module))
+    engine, output = prepared(STATIC, "int8", example)
+    assert compare(example.expected, output, precision="int8").within_tolerance
+    facts = engine.stats()
+    assert facts["executed"] == {"int8 convolution": 2, "int8 matrix product": 1}
+    assert facts["int8_kernels"] == 3
+    assert "no_effect" not in facts
+
+
+def test_int4_weights_are_right_within_their_tolerance_and_counted():
+    example = attention()
+    engine, output = prepared(INT4, "int4", example)
+    numerics = compare(example.expected, output, precision="int4")
+    assert numerics.within_tolerance
+    assert numerics.relative_l2 > 1e-3
+    assert engine.stats()["linear_layers"] == 3, "the head's 50 rows are no multiple of 16"
+    facts = prepared(INT4, "int4", convolutions())[0].stats()
+    assert facts["no_effect"] == (
+        "the model has no torch.nn.Linear whose shape int4 fits: nothing was quantised"
+    )
+
+
+def test_openvinos_cache_gives_each_precision_its_own():
+    for precision in ("bf16", "fp32", "fp32"):
+        engine, _ = prepared(mode("openvino"), precision, convolutions())
+        wanted = {f"{precision} convolution": 1, f"{precision} matrix product": 1}
+        assert precision == "bf16" or engine.stats()["executed"] == wanted
+    assert engine.stats()["from_cache"]
+
+
+def test_what_quantised_nothing_has_no_effect():
+    example = dataclasses.replace(convolutions(), module=nn.ReLU())
+    for options in (mode("onnxruntime"), mode("openvino")):
+        engine, _ = prepared(options, "int8", example)
+        assert engine.stats()["no_effect"] == (
+            "none of its 0 convolutions and matrix products is computed in int8"
+        )
+    facts = count_executed([Product("convolution", "fp32", 10)], "bf16")
+    assert facts["no_effect"] == (
+        "none of its 1 convolutions and matrix products is computed in bf16"
+    )
+
+
+# --- Calibration ------------------------------------------------------------------------------
+
+
+def test_a_mode_is_calibrated_on_none_of_the_inputs_that_judge_it(monkeypatch):
+    seen = []
+    job = make_job(
+        "inference/cpu/house_price/m/int8-b4", mode=mode("onnxruntime", calibration_batches=3)
+    )
+    monkeypatch.setattr(
+        "torchmodes.workloads.modes.onnxruntime.write_calibrated",
+        lambda exported, batches, quantized: (seen.extend(batches), exported.rename(quantized)),
+    )
+    workload = inference_workload(job)
+    assert len(seen) == 3
+    judging = [workload.built.draw(job.seed + number) for number in range(100)]
+    assert not any(batch.equals(other) for batch in seen for other in judging)
+    assert seen[0].equals(workload.built.draw(job.seed + CALIBRATION))
+
+
+@pytest.mark.parametrize("draw", [lambda number: Inputs.of(torch.ones(2)),
+                                  lambda number: Inputs.of(torch.ones(number % 5))])  # fmt: skip
+def test_where_no_other_inputs_can_be_had_the_example_is_all_there_is(draw):
+    engine = create_engine(mode("onnxruntime"), precision="int8")
+    engine.draw = draw
+    example = Inputs.of(torch.ones(2))
+    assert engine.calibration_inputs(example, 4) == [example]
+    assert "which judge it too" in engine.calibration_facts()["warnings"][0]
+
+
+# --- Processors that cannot -------------------------------------------------------------------
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    """Return a function that gives this machine a processor with some capabilities."""
+
+    def give(**capabilities: bool) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+    return give
+
+
+def test_instructions_are_named_as_the_processor_has_them(cpu):
+    cpu(avx512_vnni=True, avx512_bf16=True, amx_int8=True, amx_bf16=False)
+    assert instructions("int8") == ["AVX512-VNNI", "AMX-INT8"]
+    assert instructions("bf16") == ["AVX512-BF16"]
+    assert instructions("fp32") == []
+
+
+@pytest.mark.parametrize("task", ["inference", "training"])
+def test_bf16_is_refused_where_the_processor_would_emulate_it(cpu, task):
+    case = parse_case(f"{task}/cpu/m/eager/bf16-b1")
+    cpu(avx2=True, avx512_f=True, avx512_vnni=True)
+    refused = unsupported_precision(case)
+    assert refused.reason == (
+        "this CPU has no bf16 arithmetic (AVX512-BF16, AMX-BF16 or ARM BF16): it would be"
+        " emulated, slower than fp32"
+    )
+    assert refused.remedy == "use fp32 or int8, or run the case on cuda"
+    for flag in INSTRUCTIONS["bf16"]:
+        cpu(**{flag: True})
+        assert unsupported_precision(case) is None
+
+
+@pytest.mark.parametrize("options", [mode("onnxruntime"), mode("openvino"), STATIC])
+def test_int8_is_refused_where_the_processor_cannot_multiply_it(cpu, options):
+    engine = create_engine(options, precision="int8")
+    cpu(sse4_2=True, avx=True)
+    refused = engine.supports(CASE, family="user")
+    assert refused.reason == (
+        "this CPU multiplies no 8-bit integers in vectors (VNNI, AMX-INT8, AVX2 or ARM's dot"
+        " product): int8 would be slower than fp32"
+    )
+    assert refused.remedy == "use fp32"
+    cpu(avx2=True)
+    assert engine.supports(CASE, family="user") is None
+    on_cuda = dataclasses.replace(CASE, device="cuda")
+    assert engine.supports(on_cuda, family="user").remedy == "run the case on cpu"
+
+
+def test_without_vnni_weights_have_seven_bits_for_sums_of_two_products_saturate(cpu):
+    import onnx
+    from onnx import numpy_helper
+
+    def largest_weight():
+        engine, output = prepared(mode("onnxruntime"), "int8", example)
+        assert compare(example.expected, output, precision="int8").within_tolerance
+        weights = [numpy_helper.to_array(w) for w in onnx.load(engine.model).graph.initializer]
+        return max(abs(w.astype(int)).max() for w in weights if w.dtype == "int8" and w.ndim > 1)
+
+    example = convolutions()
+    cpu(avx2=True, avx512_vnni=True)
+    assert largest_weight() == 127
+    cpu(avx2=True)
+    assert largest_weight() == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "changed", "reason", "remedy"),
+    [
+        (
+            mode("quantize"),
+            {"precision": "int4"},
+            "method: dynamic multiplies in int8; int4 is a format of weights alone",
+            "use method: weight-only, or ask for the precision int8",
+        ),
+        (
+            INT4,
+            {"precision": "int4", "device": "cuda"},
+            "torchao's int4 weights are used here by PyTorch's kernel for the CPU, not on cuda",
+            "run the case on cpu, or ask for the precision int8",
+        ),
+    ],
+)
+def test_int4_is_for_weights_on_the_cpu(options, changed, reason, remedy):
+    refused = create_engine(options).supports(dataclasses.replace(CASE, **changed), family="user")
+    assert (refused.reason, refused.remedy) == (reason, remedy)

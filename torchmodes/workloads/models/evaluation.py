@@ -1,0 +1,247 @@
+"""The user's own judgement of a model: their function scores what it returns, example by example.
+
+``evaluate(call)`` calls the model with as many examples as it likes. An engine may know one batch
+size alone, so they are cut into batches of the case, and copied into the tensors that it knows.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils import _pytree
+
+from torchmodes.planning.user_code import load_function, user_file
+from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.models.user import seeded
+from torchmodes.workloads.structures import Inputs, copy_output
+
+Call = Callable[..., Any]
+DEFAULT_MARGIN = 0.005
+"""Of scores from 0 to 1: half a point of accuracy."""
+ROUNDING = 1e-6
+"""By which a cosine in fp32 may exceed 1."""
+
+
+class EvaluationFault(ValueError):
+    """The user's function gave no scores; the message names its file, the line and the cause."""
+
+
+def scores_of(reference: str, call: Call, *, seed: int) -> NDArray[np.float64]:
+    """Let the user's function score a model.
+
+    Parameters
+    ----------
+    reference
+        ``path/to/file.py:evaluate``.
+    call
+        Runs the model on examples, as `in_batches` does.
+    seed
+        Of whatever the function draws.
+
+    Returns
+    -------
+    ndarray, shape (examples,)
+        Larger is better; truth values are 0 and 1.
+
+    Raises
+    ------
+    EvaluationFault
+        When it raises, or returns anything but one finite number per example.
+    """
+    try:
+        with seeded(seed):
+            function = load_function(reference)
+            returned = function(call)
+    except Exception as error:
+        raise EvaluationFault(_raised_in(user_file(reference), error)) from error
+    code = getattr(function, "__code__", None)
+    line = f", line {code.co_firstlineno}" if code else ""
+    return _checked(returned, told_as=f"{user_file(reference)}{line}: {reference.split(':')[-1]}()")
+
+
+def margin_of(wanted: float | None, baseline: NDArray[np.float64], *, reference: str) -> float:
+    """Return the margin, which only scores from 0 to 1 have by default.
+
+    Raises
+    ------
+    EvaluationFault
+        When it is not set and eager's scores are not within 0 and 1.
+    """
+    if wanted is not None:
+        return wanted
+    if baseline.min() < -ROUNDING or baseline.max() > 1 + ROUNDING:
+        raise EvaluationFault(
+            f"{reference} scores eager from {baseline.min():.3g} to {baseline.max():.3g}: outside"
+            " of 0 to 1 there is no margin by default; set quality_margin, in the scores' unit"
+        )
+    return DEFAULT_MARGIN
+
+
+def in_batches(
+    function: Call,
+    example: Inputs,
+    batch_size: int,
+    *,
+    context: Callable[[], AbstractContextManager[Any]],
+) -> Call:
+    """Return what calls a function with any number of examples, in batches of one size.
+
+    Parameters
+    ----------
+    function
+        The model in its mode.
+    example
+        Inputs of one batch; examples are copied into its very tensors.
+    batch_size
+        How many examples it holds: the length of each tensor's first dimension of that length.
+    context
+        In which the function is called.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of the model, as tensors or arrays, and returns its output on the host
+        with half-precision numbers as fp32. The last batch is filled up with its first examples.
+        Raises `ValueError` where what it is given cannot be batches of the example.
+    """
+
+    def one(given: list[Any]) -> Any:
+        with torch.no_grad():
+            for target, value in zip(example.tensors(), given, strict=True):
+                target.copy_(value)
+        with context():
+            output = copy_output(example.call(function))
+        return _pytree.tree_map_only(torch.Tensor, _readable, output)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = _matched(Inputs(args, kwargs), example)
+        parts = [_Part.of(value, like, batch_size) for value, like in given]
+        counts = {part.examples for part in parts if part.examples is not None}
+        if len(counts) > 1:
+            raise ValueError(
+                f"the model was called with {' and '.join(map(str, sorted(counts)))} examples in"
+                " one call"
+            )
+        count = counts.pop() if counts else batch_size
+        outputs = []
+        for start in range(0, count, batch_size):
+            kept = min(batch_size, count - start)
+            output = one([part.batch(start, batch_size) for part in parts])
+            outputs.append((output, kept))
+        return outputs[0][0] if count == batch_size else _joined(outputs, batch_size)
+
+    return call
+
+
+class _Part:
+    """One tensor of a call, and along which dimension its examples lie; None: it has none."""
+
+    def __init__(self, value: torch.Tensor, axis: int | None) -> None:
+        self.value, self.axis = value, axis
+        self.examples = None if axis is None else value.shape[axis]
+
+    @classmethod
+    def of(cls, value: torch.Tensor, like: torch.Tensor, batch_size: int) -> _Part:
+        shape, known = tuple(value.shape), tuple(like.shape)
+        if value.is_floating_point() and not like.is_floating_point():
+            raise ValueError(f"the model was called with {value.dtype} where it takes {like.dtype}")
+        axis = known.index(batch_size) if batch_size in known else None
+        fits = shape == known
+        if axis is not None and len(shape) == len(known) and shape[axis] > 0:
+            fits = shape[:axis] + shape[axis + 1 :] == known[:axis] + known[axis + 1 :]
+        if not fits:
+            among = "" if axis is None else f", of which dimension {axis} may have any length"
+            raise ValueError(
+                f"the model was called with a tensor of shape {shape}, and its inputs have the"
+                f" shape {known}{among}"
+            )
+        return cls(value, axis)
+
+    def batch(self, start: int, size: int) -> torch.Tensor:
+        if self.axis is None:
+            return self.value
+        places = torch.arange(start, start + size) % self.value.shape[self.axis]
+        return self.value.index_select(self.axis, places.to(self.value.device))
+
+
+def _matched(given: Inputs, example: Inputs) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pair the tensors of a call with those of the example."""
+    if given.kwargs.keys() == example.kwargs.keys():
+        given = Inputs(given.args, {name: given.kwargs[name] for name in example.kwargs})
+    leaves, structure = _pytree.tree_flatten((given.args, given.kwargs))
+    known, known_structure = _pytree.tree_flatten((example.args, example.kwargs))
+    if structure != known_structure:
+        raise ValueError(
+            f"the model was called with {_described(given)}; it takes {_described(example)}"
+        )
+    return [
+        (torch.as_tensor(value), like)
+        for value, like in zip(leaves, known, strict=True)
+        if isinstance(like, torch.Tensor)
+    ]
+
+
+def _described(inputs: Inputs) -> str:
+    named = f" and the names {', '.join(inputs.kwargs)}" if inputs.kwargs else ""
+    return f"{len(inputs.args)} arguments by position{named}"
+
+
+def _readable(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def _joined(outputs: list[tuple[Any, int]], batch_size: int) -> Any:
+    """Put the outputs of several batches together, without what filled the last one up."""
+    flat = [(_pytree.tree_flatten(output), kept) for output, kept in outputs]
+    (_, structure), _ = flat[0]
+    joined = []
+    for leaves in zip(*(leaves for (leaves, _), _ in flat), strict=True):
+        if not isinstance(leaves[0], torch.Tensor):
+            joined.append(leaves[0])
+            continue
+        shape = tuple(leaves[0].shape)
+        if batch_size not in shape:
+            raise ValueError(
+                f"the model returns a tensor of shape {shape}, in which no dimension is that of"
+                f" the {batch_size} examples of a batch: call it with exactly {batch_size}"
+            )
+        axis = shape.index(batch_size)
+        kept = [leaf.narrow(axis, 0, n) for leaf, (_, n) in zip(leaves, flat, strict=True)]
+        joined.append(torch.cat(kept, dim=axis))
+    return _pytree.tree_unflatten(joined, structure)
+
+
+def _raised_in(file: Path, error: Exception) -> str:
+    """Say what was raised, and in which line of the user's file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if Path(f.filename).resolve() == file.resolve()]
+    place = f"{file}, line {lines[-1]}: " if lines else ""
+    return f"{place}{reason_of(error)}"
+
+
+def _checked(returned: Any, *, told_as: str) -> NDArray[np.float64]:
+    if isinstance(returned, torch.Tensor):
+        returned = returned.detach().cpu().double().numpy()
+    try:
+        scores = np.asarray(returned, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise EvaluationFault(
+            f"{told_as} returned {type(returned).__name__}; it must return one number per example"
+        ) from None
+    if scores.ndim != 1 or scores.size == 0:
+        raise EvaluationFault(
+            f"{told_as} returned scores of shape {scores.shape}; it must return one number per"
+            " example, shape (examples,)"
+        )
+    if broken := int((~np.isfinite(scores)).sum()):
+        raise EvaluationFault(
+            f"{told_as} returned {broken} of {scores.size} scores that are NaN or infinite"
+        )
+    return scores
