@@ -34,6 +34,8 @@ class ModelSection(Section):
     imports_behind_a_fork
         Those that each process must do itself where there is a GPU: they ask for its properties,
         and a process that has initialised CUDA cannot be forked.
+    named_by
+        The key that says which of the family it is: what `make try MODEL=family/…` sets.
     """
 
     family: str
@@ -52,6 +54,7 @@ class ModelSection(Section):
     environment: ClassVar[str] = "torch"
     imports: ClassVar[tuple[str, ...]] = ()
     imports_behind_a_fork: ClassVar[tuple[str, ...]] = ()
+    named_by: ClassVar[str | None] = None
 
     @model_validator(mode="after")
     def _margin_of_something(self) -> Self:
@@ -79,35 +82,93 @@ class MlpModel(ModelSection):
 
 
 class TorchvisionModel(ModelSection):
-    """An image classifier of torchvision; one item is an image."""
+    """A model of torchvision: of images, videos, or pairs of images; one item is one of these."""
 
     packages = ("torchvision",)
     environment = "vision"
     imports = ("torchvision.models",)
+    named_by = "name"
 
     family: Literal["torchvision"]
-    name: str = Field(description="a name of torchvision.models, such as resnet50 or vit_b_16")
+    name: str = Field(
+        description="a name of torchvision.models.list_models(), such as resnet50, vit_b_16,"
+        " fasterrcnn_resnet50_fpn or quantized_resnet18"
+    )
     weights: Weights = Field("random", description=WEIGHTS)
-    image_size: Count = Field(224, description="height and width of an image, pixels")
+    image_size: Count | None = Field(
+        None,
+        description="height and width of an image, pixels; null: 224, of a detector what it resizes"
+        " images to, of videos and segmentation that of the published weights",
+    )
+    frames: Count = Field(16, description="of a video: its images")
+    options: Options = Field({}, description="keyword arguments of its builder, as min_size: 320")
+
+
+class TimmModel(ModelSection):
+    """A model of timm; one item is an image."""
+
+    packages = ("timm", "torchvision")
+    environment = "vision"
+    imports = ("timm",)
+    named_by = "name"
+
+    family: Literal["timm"]
+    name: str = Field(
+        description="a name of timm.list_models(), such as convnext_tiny; a tag chooses among"
+        " pretrained weights, as in convnext_tiny.fb_in22k"
+    )
+    weights: Weights = Field("random", description=WEIGHTS)
+    image_size: Count | None = Field(
+        None, description="height and width of an image, pixels; null: as its configuration says"
+    )
+    options: Options = Field({}, description="keyword arguments of timm.create_model()")
 
 
 class TransformersModel(ModelSection):
-    """A text model of transformers, on whole sequences; one item is a sequence of tokens."""
+    """A model of transformers; one item is a sequence of tokens, an image, a recording, a pair."""
 
     packages = ("transformers",)
     environment = "language"
     imports = ("transformers.masking_utils", "transformers.models.auto.modeling_auto")
     imports_behind_a_fork = ("transformers.modeling_utils",)  # by torchao, where it is installed
+    named_by = "source"
 
     family: Literal["transformers"]
     source: str = Field(
-        description="a configuration name such as gpt2, a folder, or an identifier of the hub"
+        description="a configuration name such as gpt2, t5, vit or whisper, a folder, or an"
+        " identifier of the hub"
     )
     weights: Weights = Field("random", description=WEIGHTS)
     head: Literal[
-        "base", "causal-lm", "masked-lm", "sequence-classification", "token-classification"
-    ] = Field("base", description="what the output is: hidden states, or the logits of a head")
-    sequence_length: Count = Field(128, description="tokens of a sequence")
+        "base",
+        "causal-lm",
+        "masked-lm",
+        "sequence-classification",
+        "token-classification",
+        "seq2seq-lm",
+        "image-classification",
+        "semantic-segmentation",
+        "depth-estimation",
+        "video-classification",
+        "audio-classification",
+        "ctc",
+        "speech-seq2seq",
+        "sentence-embedding",
+    ] = Field(
+        "base",
+        description="what the output is: hidden states, the logits of a head, or one vector of each"
+        " sentence, pooled and normalised as sentence-transformers does by modules.json",
+    )
+    part: Literal["step", "encoder"] = Field(
+        "step",
+        description="of an encoder with a decoder: one pass of both, or of the encoder alone",
+    )
+    sequence_length: Count = Field(
+        128, description="tokens of a sequence; of an encoder with a decoder, of what each reads"
+    )
+    samples: Count = Field(
+        16_000, description="of a recording: values of its waveform, 16,000 a second"
+    )
     options: Options = Field({}, description="changes to the configuration, as n_layer: 2")
 
     def weights_folder(self) -> Path | None:
@@ -145,6 +206,7 @@ class UserModel(ModelSection):
 Model = Annotated[
     MlpModel  # one a line: to add a family is to add a line
     | TorchvisionModel
+    | TimmModel
     | TransformersModel
     | UserModel,
     Field(discriminator="family"),

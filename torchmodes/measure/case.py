@@ -320,6 +320,7 @@ def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotCheck
         expected=baseline.output,
         precision=job.case.precision,
         device=job.case.device,
+        align=baseline.workload.built.align,
     )
 
 

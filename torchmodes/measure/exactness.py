@@ -44,8 +44,9 @@ def exactness(
         reference = _in_fp64(baseline, device=job.case.device)
     except Exception as error:  # noqa: BLE001 - a model may insist on its types in any way
         return Exactness(reason=f"its eager model does not run in fp64 ({reason_of(error)})")
+    precision, align = job.case.precision, baseline.workload.built.align
     sides = [
-        compare(reference, side.output, precision=job.case.precision).relative_l2
+        compare(reference, side.output, precision=precision, align=align).relative_l2
         for side in (baseline, candidate)
     ]
     if None in sides:

@@ -105,7 +105,8 @@ def agree(
             if sets.origin == "rearranged":  # a model may refuse what its own inputs never give
                 continue
             raise
-        yield compare(expected, output_on(candidate, inputs), precision=precision)
+        align = baseline.built.align
+        yield compare(expected, output_on(candidate, inputs), precision=precision, align=align)
 
 
 def output_on(workload: Workload, inputs: Inputs) -> Any:

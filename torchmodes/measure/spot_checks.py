@@ -10,6 +10,7 @@ import torch
 
 from torchmodes.measure.numerics import compare
 from torchmodes.results.records import Numerics
+from torchmodes.workloads.models.base import Align
 from torchmodes.workloads.structures import copy_output, tensors_of
 
 TIME_SHARE = 0.02
@@ -32,6 +33,8 @@ class SpotChecks:
         The candidate's, which sets the tolerance.
     device
         Where outputs lie.
+    align
+        Of the model; see `compare`.
     now
         Seconds.
 
@@ -50,13 +53,14 @@ class SpotChecks:
         expected: object,
         precision: str,
         device: str,
+        align: Align | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accepted = {
             call: [tensor.to(device) for tensor in tensors_of(output)]
             for call, output in accepted.items()
         }
-        self._expected, self._precision = expected, precision
+        self._expected, self._precision, self._align = expected, precision, align
         self._now, self._began, self._spent_s = now, now(), 0.0
         self.compared = 0
         self.wrong: Numerics | None = None
@@ -68,7 +72,9 @@ class SpotChecks:
             return
         self.compared += 1
         if not _same(self._accepted[call], tensors_of(output)):
-            numerics = compare(self._expected, copy_output(output), precision=self._precision)
+            numerics = compare(
+                self._expected, copy_output(output), precision=self._precision, align=self._align
+            )
             if not numerics.within_tolerance:
                 reason = f"while it was timed: {numerics.reason}"
                 self.wrong = numerics.model_copy(update={"reason": reason})

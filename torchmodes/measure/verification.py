@@ -39,7 +39,8 @@ def compare_first(
     precision = job.case.precision
     if job.case.task == "training":
         return compare_losses(baseline.output, candidate.output, precision=precision)
-    first = compare(baseline.output, candidate.output, precision=precision)
+    align = baseline.workload.built.align
+    first = compare(baseline.output, candidate.output, precision=precision, align=align)
     if baseline.sets is None or not first.within_tolerance:
         return first
     sides = baseline.workload, candidate.workload
@@ -115,10 +116,10 @@ def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
 def _repeatable(job: Job, baseline: WarmedUp) -> bool:
     """Tell whether another instance of the model in eager returns what the first one did."""
     again = warmed_up(job.baseline())
-    numerics = (compare_losses if job.case.task == "training" else compare)(
-        baseline.output, again.output, precision="fp32"
-    )
-    return numerics.within_tolerance
+    if job.case.task == "training":
+        return compare_losses(baseline.output, again.output, precision="fp32").within_tolerance
+    align = baseline.workload.built.align
+    return compare(baseline.output, again.output, precision="fp32", align=align).within_tolerance
 
 
 def leak(leaked: list[str]) -> Measured:
@@ -140,6 +141,8 @@ def cautions(traced: list[str], baseline: WarmedUp, *, of_model: bool) -> list[s
         return warnings
     if baseline.sets is not None and baseline.sets.caveat:
         warnings.append(baseline.sets.caveat)
+    if baseline.workload.built.caveat:
+        warnings.append(baseline.workload.built.caveat)
     if baseline.kept:
         warnings.append(
             "the model keeps state that changes at every call"

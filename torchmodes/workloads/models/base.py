@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from torchmodes.workloads.structures import Inputs
+
+Align = Callable[[Any, Any], tuple[Any, Any]]
+"""What brings two outputs of a model, expected and actual, into one order and size."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class BuiltModel:
         Makes inputs like these from a seed, on the host.
     logits
         Whether its first output are logits, over classes or tokens in the last dimension.
+    align
+        How outputs are compared whose parts have no fixed number or order; None: tensor by tensor.
+    caveat
+        What an output that is right leaves open.
     """
 
     module: nn.Module
@@ -35,6 +43,8 @@ class BuiltModel:
     batch_size: int
     draw: Callable[[int], Inputs]
     logits: bool = False
+    align: Align | None = None
+    caveat: str | None = None
 
     def to(self, device: torch.device | str) -> BuiltModel:
         """Put module and inputs on a device."""

@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree
 
 from torchmodes.config.modes import ExportMode
+from torchmodes.results.reasons import cause_of
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs, register_dataclasses
 
@@ -46,16 +49,39 @@ def capture(
     strict: bool = False,
     dynamic_shapes: dict[str, Any] | None = None,
 ) -> ExportedProgram:
-    """Export a module; it may return dataclasses that nobody registered with PyTorch."""
+    """Export a module; it may return dataclasses that nobody registered with PyTorch.
+
+    Raises
+    ------
+    torchmodes.workloads.modes.base.Refused
+        When what it computes depends on values in its tensors, as a detector's number of boxes
+        does, in a way that one graph cannot follow.
+    """
     # Its code runs as it is unless TorchDynamo reads it, and that would read the hook too.
     hook = None if strict else module.register_forward_hook(_learn_dataclasses)
     try:
         return torch.export.export(
             module, inputs.args, inputs.kwargs, strict=strict, dynamic_shapes=dynamic_shapes
         )
+    except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
+        raise _refused(
+            f"needs one graph, but the model decides by values: {cause_of(error)}",
+            "use eager, torch.compile or torch.jit.trace, or torch.cond in the model",
+        ) from error
+    except AttributeError as error:
+        if "__obj_flatten__" not in str(error):
+            raise
+        raise _refused(
+            "cannot take packed int8 parameters, which the model holds as objects of TorchScript",
+            "use eager or torch.jit.trace; or a model in fp32, in a mode that quantises it",
+        ) from error
     finally:
         if hook is not None:
             hook.remove()
+
+
+def _refused(why: str, remedy: str) -> base.Refused:
+    return base.Refused(base.Unsupported(f"torch.export {why}", remedy))
 
 
 def _learn_dataclasses(module: nn.Module, args: Any, output: Any) -> None:
