@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torchmodes.config.faults import meant
+from torchmodes.config.lengths import lengths_fault
 from torchmodes.config.models import FAMILIES
 from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN, EagerMode
 from torchmodes.config.run import Studies, Training
@@ -62,6 +63,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
             elif block.get("task") == "training" and name != trained and trained in trainable:
                 faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
+            elif fault := lengths_fault(_mapping(models, name), block):
+                faults.append(f"{where}.{fault}")
         for i, name in enumerate(_names(block.get("modes")) if modes else []):
             engine = _mapping(modes, name).get("engine")
             if name not in modes:

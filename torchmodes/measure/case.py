@@ -5,6 +5,7 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from dataclasses import replace
@@ -21,15 +22,17 @@ from torchmodes.measure.energy import make_meter, measure_energy
 from torchmodes.measure.first_calls import (
     WarmedUp,
     first_call,
+    first_pass,
     start_libraries,
     tracer_warnings,
     warmed_up,
 )
-from torchmodes.measure.input_sets import feed
+from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.schedules import compilations, describe
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
 from torchmodes.measure.verification import (
@@ -44,9 +47,9 @@ from torchmodes.planning.job import Job
 from torchmodes.processes.memory import own_memory
 from torchmodes.results.reasons import reason_of
 from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
+from torchmodes.workloads.batches import vary
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
-from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import Workload, workload_of
 
 LONG_CALL_OWN_THREADS_S = 1.0
@@ -68,7 +71,7 @@ class ContextClock:
     fresh
         Inputs to copy into a workload's own before each sample, for a model that changes them.
     checks
-        What looks at outputs, outside of the time too.
+        What looks at outputs, outside of the time too: of a schedule, at those of its first batch.
 
     Attributes
     ----------
@@ -82,15 +85,22 @@ class ContextClock:
         self,
         clock: Clock,
         *workloads: Workload,
-        fresh: Inputs | None = None,
+        fresh: InputSets | None = None,
         checks: SpotChecks | None = None,
     ) -> None:
         self.name, self.timer_s, self.groupable = clock.name, clock.timer_s, clock.groupable
         self.events = clock.events
         self._clock, self._fresh, self.checks = clock, fresh, checks
         self._workloads = {workload.call: workload for workload in workloads}
+        self._number = 0
         self.calls = Counter[Call]()
         self.usage = {workload.call: UsageMeter() for workload in workloads}
+
+    def take(self, number: int) -> None:
+        """Let the next calls of all workloads take this batch of their schedule."""
+        for workload in self._workloads.values():
+            self._number = number % len(workload.batches)
+            workload.take(number)
 
     def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; see `torchmodes.measure.clock.Clock`."""
@@ -98,14 +108,14 @@ class ContextClock:
         if workload is None:
             return self._clock.time(call, calls, events=events)
         if self._fresh is not None:
-            feed(workload, self._fresh)
+            feed(workload, self._fresh, self._number)
         self.calls[call] += calls
         meter = self.usage[call]
         with workload.context():
             meter.begin()
             timing = self._clock.time(call, calls, events=events)
             meter.end(calls)
-        if self.checks is not None:
+        if self.checks is not None and self._number == 0:
             self.checks.look(call, timing.output)
         return replace(timing, output=None)
 
@@ -139,7 +149,7 @@ def _measure(job: Job, *, first: bool) -> Measured:
     result.run.torch_threads = torch.get_num_threads()
     result.environment = {"torch_build": torch_build()}  # whole only where PyTorch is imported
     warnings = cautions(traced, baseline, of_model=job.case.is_baseline) + result.warnings
-    if job.case.task == "inference" and first:
+    if job.case.task == "inference" and first and not vary(baseline.workload.batches):
         counted = count_flops(baseline.workload.built)  # nothing is timed now
         result.flops = counted.total
         if counted.fault:  # it was still measured
@@ -169,6 +179,7 @@ def start(job: Job) -> dict[str, Any]:
     workload = workload_of(job)
     with workload.context():
         _, first_call_s = first_call(workload, job)
+    first_call_s += first_pass(workload, job)
     return {"status": "ok", "prepare_s": workload.prepare_s, "first_call_s": first_call_s}
 
 
@@ -244,7 +255,7 @@ def _sample(
         make_clock(case.device, flush_l2=settings.flush_l2 and case.device == "cuda"),
         baseline.workload,
         candidate.workload,
-        fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
+        fresh=baseline.sets if baseline.changes_inputs else None,
         checks=_spot_checks(job, baseline, candidate),
     )
     own = candidate.workload.engine.own_threads
@@ -253,7 +264,7 @@ def _sample(
         time.sleep(gpu.REST_S)
     gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
     began = time.monotonic()
-    counters = read_counters()
+    counters, compiled = read_counters(), compilations()
     sampling = sample(
         baseline.workload.call,
         candidate.workload.call,
@@ -266,7 +277,10 @@ def _sample(
             long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
         ),
         seed=job.seed,
+        batches=len(baseline.workload.batches),
+        take=clock.take,
     )
+    clock.take(0)
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
     seconds = time.monotonic() - began
     load = load_between(counters, read_counters())
@@ -277,6 +291,13 @@ def _sample(
         extra_s=candidate.cold_s - baseline.cold_s,
         load=load,
         threads=job.threads,
+    )
+    result.schedule = describe(
+        baseline.workload.built.schedule,
+        sampling.samples.counted,
+        batch_size=case.batch_size,
+        recompiles=candidate.recompiles,
+        recompiles_while_sampling=compilations() - compiled,
     )
     result.usage = clock.usage[candidate.workload.call].usage
     result.baseline_usage = clock.usage[baseline.workload.call].usage
@@ -291,13 +312,15 @@ def _sample(
 
 def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotChecks | None:
     """Look at what is timed, unless it changes from call to call: losses, a state, inputs."""
-    if baseline.sets is None or baseline.kept or baseline.changes_inputs:
+    sets = baseline.sets
+    if sets is None or baseline.kept or baseline.changes_inputs:
         return None
     return SpotChecks(
         {side.workload.call: side.output for side in (baseline, candidate)},
         expected=baseline.output,
         precision=job.case.precision,
         device=job.case.device,
+        judged=lambda output: baseline.workload.built.judged(output, sets[0]),
     )
 
 
@@ -324,9 +347,15 @@ def _doubt_memory(
 
 
 def _energy(job: Job, candidate: WarmedUp) -> Energy:
-    with candidate.workload.context():
+    workload, numbers = candidate.workload, itertools.count()
+
+    def next_call() -> Any:
+        workload.take(next(numbers))
+        return workload.call()
+
+    with workload.context():
         return measure_energy(
-            candidate.workload.call,
+            workload.call if len(workload.batches) == 1 else next_call,
             seconds=ENERGY_BLOCK_S,
             items_per_call=job.case.batch_size,
             meter=make_meter(job.case.device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ import torch
 
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
+from torchmodes.measure.schedules import compilations
 from torchmodes.planning.job import Job
+from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
+from torchmodes.workloads.modes.base import ONE_SHAPE, Refused, Unsupported
 from torchmodes.workloads.workload import Workload, copy_output, synchronize, workload_of
 
 CALLS_COMPARED = 3
@@ -40,7 +44,7 @@ class WarmedUp:
         Of the last of `CALLS_COMPARED` forward passes on the example inputs, or the losses of the
         first `LOSSES_COMPARED` optimiser steps.
     first_call_s
-        Seconds of the first call.
+        Seconds of the first call; of a schedule, of the first calls on all of its batches.
     sets
         Inputs to go on with; None of a training step, which has batches.
     kept
@@ -49,6 +53,8 @@ class WarmedUp:
         How the module grows, where it does.
     changes_inputs
         Whether a call writes into its inputs.
+    recompiles
+        What TorchDynamo compiled again for other batches than the first.
     """
 
     workload: Workload
@@ -58,6 +64,7 @@ class WarmedUp:
     kept: tuple[str, ...] = ()
     growth: str | None = None
     changes_inputs: bool = False
+    recompiles: int = 0
 
     @property
     def cold_s(self) -> float:
@@ -84,6 +91,35 @@ def first_call(workload: Workload, job: Job) -> tuple[Any, float]:
     return output, time.perf_counter() - start
 
 
+def first_pass(workload: Workload, job: Job) -> float:
+    """Call a workload on the other batches of its schedule; return the seconds that it took.
+
+    Raises
+    ------
+    Refused
+        When the engine fails on one after it ran the first.
+    """
+    seconds = 0.0
+    for number in range(1, len(workload.batches)):
+        shape = tuple(workload.take(number).tensors()[0].shape)
+        try:
+            with workload.context():
+                seconds += first_call(workload, job)[1]
+        except Exception as error:
+            if job.case.is_baseline or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+                raise
+            traceback.print_exc()  # into the case's log
+            raise Refused(
+                Unsupported(
+                    f"it ran the first batch of the schedule and fails on one of the shape {shape}:"
+                    f" {reason_of(error)}",
+                    ONE_SHAPE,
+                )
+            ) from error
+    workload.take(0)
+    return seconds
+
+
 def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
     """Build a workload and run its first calls, each on the example inputs as they were drawn.
 
@@ -107,22 +143,29 @@ def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
         output, first_call_s = first_call(workload, job)
     for _ in range(CALLS_COMPARED - 1):
         del output  # a CUDA graph may not be recorded while one of its outputs lives
-        feed(workload, sets[0])
+        feed(workload, sets, 0)
         if watched:
             states.append(state_of(module))
         versions = [tensor._version for tensor in taken]
         with workload.context():
             output = workload.call()
         written = versions != [tensor._version for tensor in taken]
-    copied = copy_output(output)
+    copied = workload.built.judged(copy_output(output), sets[0])
+    del output
+    if watched:
+        states.append(state_of(module))
+    compiled = compilations()
+    first_call_s += first_pass(workload, job)
+    recompiles = compilations() - compiled
     if not watched:
-        return WarmedUp(workload, copied, first_call_s, sets)
-    first, before, after = *states, state_of(module)
+        return WarmedUp(workload, copied, first_call_s, sets, recompiles=recompiles)
+    first, before, after = states
     return WarmedUp(
         workload,
         copied,
         first_call_s,
         sets,
+        recompiles=recompiles,
         kept=tuple(before.changes(after)),
         growth=first.growth(before) and before.growth(after),
         changes_inputs=written,

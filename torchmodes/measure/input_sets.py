@@ -24,6 +24,8 @@ from torchmodes.workloads.workload import Workload, copy_output
 class InputSets:
     """Inputs of one case, by number; 0 is the example that the model came with.
 
+    Those of a schedule are its batches, counted on and on: beyond the last, with the values moved.
+
     Parameters
     ----------
     built
@@ -33,11 +35,19 @@ class InputSets:
     """
 
     def __init__(self, built: BuiltModel, *, seed: int) -> None:
-        self._example = built.inputs.map(lambda tensor: tensor.detach().clone())
+        self._batches = [
+            batch.map(lambda tensor: tensor.detach().clone()) for batch in built.batches
+        ]
+        self._example = self._batches[0]
         self._draw, self._seed = built.draw, seed
+        self.batches = len(self._batches)
         self.origin, self.caveat = self._find_origin()
 
-    def _find_origin(self) -> tuple[Literal["drawn", "rearranged", "example"], str | None]:
+    def _find_origin(
+        self,
+    ) -> tuple[Literal["drawn", "rearranged", "example", "schedule"], str | None]:
+        if self.batches > 1:
+            return "schedule", None
         other = self._draw(self._seed + 1)
         if not alike(self._example, other):
             return "example", (
@@ -58,6 +68,9 @@ class InputSets:
         return wanted if self.origin != "example" else tuple(n for n in wanted if n == 0)
 
     def __getitem__(self, number: int) -> Inputs:
+        if self.batches > 1:
+            batch = self._batches[number % self.batches]
+            return batch if number < self.batches else _rolled(batch, number)
         if number == 0:
             return self._example
         if self.origin == "rearranged":
@@ -65,10 +78,11 @@ class InputSets:
         return self._draw(self._seed + number)
 
 
-def feed(workload: Workload, inputs: Inputs) -> None:
-    """Copy inputs into the tensors that a workload's calls take, whatever those hold by now."""
+def feed(workload: Workload, sets: InputSets, number: int) -> None:
+    """Let a workload's next calls take a set of inputs, whatever their tensors hold by now."""
+    taken = workload.take(number).tensors()
     with torch.no_grad():
-        for target, value in zip(workload.inputs.tensors(), inputs.tensors(), strict=True):
+        for target, value in zip(taken, sets[number].tensors(), strict=True):
             target.copy_(value)
 
 
@@ -112,20 +126,19 @@ def agree(
         Of each set, but for rearranged ones that the baseline refuses.
     """
     for number in sets.numbers(numbers):
-        inputs = sets[number]
         try:
-            expected = _output(baseline, inputs)
+            expected = _output(baseline, sets, number)
         except Exception:
             if sets.origin == "rearranged":  # a model may refuse what its own inputs never give
                 continue
             raise
-        yield compare(expected, _output(candidate, inputs), precision=precision)
+        yield compare(expected, _output(candidate, sets, number), precision=precision)
 
 
-def _output(workload: Workload, inputs: Inputs) -> Any:
-    feed(workload, inputs)
+def _output(workload: Workload, sets: InputSets, number: int) -> Any:
+    feed(workload, sets, number)
     with workload.context():
-        return copy_output(workload.call())
+        return workload.built.judged(copy_output(workload.call()), sets[number])
 
 
 def together(

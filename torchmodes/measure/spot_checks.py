@@ -33,6 +33,8 @@ class SpotChecks:
         The candidate's, which sets the tolerance.
     device
         Where outputs lie.
+    judged
+        Returns what counts of an output on the host.
     now
         Seconds.
 
@@ -51,13 +53,14 @@ class SpotChecks:
         expected: object,
         precision: str,
         device: str,
+        judged: Callable[[object], object] = lambda output: output,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accepted = {
             call: [tensor.to(device) for tensor in tensors_of(output)]
             for call, output in accepted.items()
         }
-        self._expected, self._precision = expected, precision
+        self._expected, self._precision, self._judged = expected, precision, judged
         self._now, self._began, self._spent_s = now, now(), 0.0
         self.compared = 0
         self.wrong: Numerics | None = None
@@ -69,7 +72,8 @@ class SpotChecks:
             return
         self.compared += 1
         if not _same(self._accepted[call], tensors_of(output)):
-            numerics = compare(self._expected, copy_output(output), precision=self._precision)
+            found = self._judged(copy_output(output))
+            numerics = compare(self._expected, found, precision=self._precision)
             if not numerics.within_tolerance:
                 reason = f"while it was timed: {numerics.reason}"
                 self.wrong = numerics.model_copy(update={"reason": reason})

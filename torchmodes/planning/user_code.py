@@ -96,7 +96,7 @@ def _call_of(section: Mapping[str, Any], key: str) -> tuple[list[str], list[str]
             return ["model", "inputs"], [*section.get("options", {})]
         case "factory", False:
             return [], [*section.get("options", {})]
-        case "inputs", _:
+        case "inputs" | "schedule", _:
             return ["batch_size"], []
         case _:
             return ["graph_module"], []

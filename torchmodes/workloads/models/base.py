@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
+from torchmodes.workloads.batches import BatchSchedule
 from torchmodes.workloads.structures import Inputs
+
+
+def whole_output(output: Any, inputs: Inputs) -> Any:
+    """Return an output as it is: all of it counts."""
+    return output
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,10 @@ class BuiltModel:
         Items in the inputs.
     draw
         Makes inputs like these from a seed, on the host.
+    schedule
+        Batches that calls take in turn, the first of which are the `inputs`; None: always those.
+    judged
+        Returns what counts of an output on the host, given the inputs: not what padding gave.
     """
 
     module: nn.Module
@@ -32,12 +43,22 @@ class BuiltModel:
     item: str
     batch_size: int
     draw: Callable[[int], Inputs]
+    schedule: BatchSchedule | None = None
+    judged: Callable[[Any, Inputs], Any] = whole_output
 
     def to(self, device: torch.device | str) -> BuiltModel:
         """Put module and inputs on a device."""
         return replace(
-            self, module=self.module.to(device), inputs=self.inputs.map(lambda t: t.to(device))
+            self,
+            module=self.module.to(device),
+            inputs=self.inputs.map(lambda t: t.to(device)),
+            schedule=self.schedule and self.schedule.map(lambda t: t.to(device)),
         )
+
+    @property
+    def batches(self) -> tuple[Inputs, ...]:
+        """What calls take in turn."""
+        return (self.inputs,) if self.schedule is None else self.schedule.batches
 
     @property
     def parameters(self) -> int:

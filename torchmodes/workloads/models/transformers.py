@@ -8,6 +8,7 @@ takes seconds.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from torch import nn
 from torchmodes.config.faults import meant
 from torchmodes.config.models import saved_model
 from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.lengths import schedule_of_texts, without_padding
 from torchmodes.workloads.structures import Inputs
 
 if TYPE_CHECKING:
@@ -65,7 +67,10 @@ class TokensToTensor(FirstOutput):
     """A model of texts."""
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run a batch of sequences.
 
@@ -75,13 +80,18 @@ class TokensToTensor(FirstOutput):
             Token ids, shape (batch, tokens).
         attention_mask
             1 for a token and 0 for padding, same shape; None where there is no padding.
+        position_ids
+            Of each token in its text, same shape; None: as the model numbers them, from the left.
 
         Returns
         -------
         torch.Tensor
             Shape (batch, tokens, width) or, of a sequence classifier, (batch, classes).
         """
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
+        placed = {} if position_ids is None else {"position_ids": position_ids}
+        return self.model(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **placed
+        )[0]
 
 
 class TokensAndPixelsToTensor(FirstOutput):
@@ -123,6 +133,8 @@ def build(
         config = _configuration(spec)
         _check_fits(spec, config)
         image = _image_needed(spec, config)
+        if spec.get("lengths") is not None:
+            return _with_lengths(spec, config, image, seed=seed, batch_size=batch_size)
         torch.manual_seed(seed)
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
     shape = batch_size, spec["sequence_length"]
@@ -144,6 +156,45 @@ def build(
     )
     return BuiltModel(
         module=module.eval(), inputs=draw(seed), item=item, batch_size=batch_size, draw=draw
+    )
+
+
+def _with_lengths(
+    spec: Mapping[str, Any],
+    config: PretrainedConfig,
+    image: tuple[int, ...] | None,
+    *,
+    seed: int,
+    batch_size: int,
+) -> BuiltModel:
+    """Build a model with batches of texts of different lengths, the texts before the weights."""
+    text = config.get_text_config()
+    if image is not None:
+        raise ValueError(f"lengths: {spec['source']!r} reads images beside texts; {_AS_USER}")
+    schedule = schedule_of_texts(
+        spec,
+        seed=seed,
+        batch_size=batch_size,
+        vocabulary=text.vocab_size,
+        padding_id=getattr(text, "pad_token_id", None),
+    )
+    forward = inspect.signature(_model_class(spec, config).forward).parameters
+    if spec["lengths"]["side"] == "left" and "position_ids" not in forward:
+        raise ValueError(
+            f"lengths.side: {spec['source']!r} takes no position_ids, so that padding on the left"
+            " would move its texts; use side: right"
+        )
+    torch.manual_seed(seed)
+    model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
+    first = schedule.batches[0]
+    return BuiltModel(
+        module=TokensToTensor(model).eval(),
+        inputs=first,
+        item="sequence",
+        batch_size=batch_size,
+        draw=lambda seed: first,
+        schedule=schedule,
+        judged=without_padding,
     )
 
 

@@ -22,6 +22,10 @@ Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """One optimiser step: features and target of a batch in, the loss out."""
 
 
+ONE_SHAPE = "give all batches one shape (padding: max), or use another mode"
+"""What to do where an engine runs no other shape than the one that it was prepared for."""
+
+
 @dataclass(frozen=True)
 class Unsupported:
     """Why a case cannot run here, and what the user can do about it."""
@@ -81,6 +85,9 @@ class Engine:
 
     takes: frozenset[torch.dtype] | None = None
     """Types of the tensors that it can be given; None: of every type."""
+
+    batches: tuple[Inputs, ...] = ()
+    """All that it will be called with, set before `prepare`: of a schedule, several."""
 
     own_threads = False
     """Whether it computes with threads that are not PyTorch's, or may do so."""

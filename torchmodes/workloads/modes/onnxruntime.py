@@ -106,7 +106,7 @@ class Engine(base.Engine):
         import onnx
 
         start = time.perf_counter()
-        captured = _capture(module, inputs)
+        captured = _capture(module, inputs, self.batches)
         interface = Interface.of(captured, inputs)
         self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
         program = torch.onnx.export(
@@ -295,13 +295,13 @@ class Interface:
         return self.structure.filled(found)
 
 
-def _capture(module: nn.Module, inputs: Inputs) -> ExportedProgram:
+def _capture(module: nn.Module, inputs: Inputs, batches: tuple[Inputs, ...]) -> ExportedProgram:
     """Export a module as torch.onnx.export does: by its code, else by TorchDynamo."""
     try:
-        return capture(module, inputs)
+        return capture(module, inputs, batches)
     except Exception as error:  # noqa: BLE001 - whatever it was, TorchDynamo may read the code
         try:
-            return capture(module, inputs, strict=True)
+            return capture(module, inputs, batches, strict=True)
         except Exception:  # noqa: BLE001 - the first one is nearer to the model's code
             raise error from None
 

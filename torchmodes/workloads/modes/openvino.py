@@ -54,7 +54,8 @@ class Engine(base.Engine):
         openvino: Any = importlib.import_module("openvino")
         start = time.perf_counter()
         flattened, take = Flattened(module, inputs), tensors_taken(inputs)
-        program = capture(flattened, Inputs(tuple(inputs.tensors())))
+        flat = [Inputs(tuple(batch.tensors())) for batch in (inputs, *self.batches)]
+        program = capture(flattened, flat[0], flat[1:])
         self.refuse(returned_dtypes(program), "return", TYPES)
         self.model = openvino.convert_model(program)
         self.convert_s = time.perf_counter() - start
