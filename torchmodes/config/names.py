@@ -61,10 +61,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for i, name in enumerate(_names(block.get("models")) if models else []):
             if name not in models:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
-            elif block.get("task") == "training" and name != trained and trained in trainable:
-                faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
             elif fault := lengths_fault(_mapping(models, name), block):
                 faults.append(f"{where}.{fault}")
+            elif block.get("task") == "training" and name != trained and trained in trainable:
+                faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
         for i, name in enumerate(_names(block.get("modes")) if modes else []):
             engine = _mapping(modes, name).get("engine")
             if name not in modes:

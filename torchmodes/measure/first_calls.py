@@ -18,6 +18,7 @@ from torchmodes.measure.model_state import state_of
 from torchmodes.measure.schedules import compilations
 from torchmodes.planning.job import Job
 from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import import_libraries
 from torchmodes.workloads.modes.base import ONE_SHAPE, Refused, Unsupported
 from torchmodes.workloads.workload import Workload, copy_output, synchronize, workload_of
@@ -82,12 +83,19 @@ def start_libraries(job: Job) -> None:
     synchronize(device)
 
 
-def first_call(workload: Workload, job: Job) -> tuple[Any, float]:
-    """Return a workload's first output and the seconds that it took."""
+def first_call(workload: Workload, job: Job, number: int = 0) -> tuple[Any, float]:
+    """Return a workload's first output, for a batch of that number, and the seconds that it took.
+
+    Raises
+    ------
+    Refused
+        When its mode fails on a batch of another shape than it was prepared with.
+    """
     synchronize(job.case.device)
     start = time.perf_counter()
-    output = workload.call()
-    synchronize(job.case.device)
+    with _refusing_other_shapes(workload, job, number):
+        output = workload.call()
+        synchronize(job.case.device)
     return output, time.perf_counter() - start
 
 
@@ -97,27 +105,33 @@ def first_pass(workload: Workload, job: Job) -> float:
     Raises
     ------
     Refused
-        When the engine fails on one after it ran the first.
+        As `first_call` does.
     """
     seconds = 0.0
     for number in range(1, len(workload.batches)):
-        shape = tuple(workload.take(number).tensors()[0].shape)
-        try:
-            with workload.context():
-                seconds += first_call(workload, job)[1]
-        except Exception as error:
-            if job.case.is_baseline or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-                raise
-            traceback.print_exc()  # into the case's log
-            raise Refused(
-                Unsupported(
-                    f"it ran the first batch of the schedule and fails on one of the shape {shape}:"
-                    f" {reason_of(error)}",
-                    ONE_SHAPE,
-                )
-            ) from error
+        workload.take(number)
+        with workload.context():
+            seconds += first_call(workload, job, number)[1]
     workload.take(0)
     return seconds
+
+
+@contextmanager
+def _refusing_other_shapes(workload: Workload, job: Job, number: int) -> Generator[None]:
+    """Refuse a case whose mode fails on a batch of another shape than it was prepared with."""
+    prepared, given = (
+        tuple(batch.tensors()[0].shape) if batch.tensors() else ()
+        for batch in (largest(workload.batches), workload.batches[number])
+    )
+    try:
+        yield
+    except Exception as error:
+        of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if prepared == given or job.case.is_baseline or of_memory:
+            raise
+        traceback.print_exc()  # into the case's log
+        told = f"it was prepared with a batch of the shape {prepared} and fails on one of {given}"
+        raise Refused(Unsupported(f"{told}: {reason_of(error)}", ONE_SHAPE)) from error
 
 
 def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:

@@ -20,11 +20,14 @@ from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import Workload, copy_output
 
+NEW_SETS = (4, 5, 6, 7, 8, 9)
+"""Numbers of input sets that no comparison uses."""
+
 
 class InputSets:
     """Inputs of one case, by number; 0 is the example that the model came with.
 
-    Those of a schedule are its batches, counted on and on: beyond the last, with the values moved.
+    Those of a schedule are its batches, counted on and on: beyond the last, with the items moved.
 
     Parameters
     ----------
@@ -67,10 +70,18 @@ class InputSets:
         """Return which of the wanted sets there are."""
         return wanted if self.origin != "example" else tuple(n for n in wanted if n == 0)
 
+    def new(self) -> tuple[int, ...]:
+        """Return the numbers of some sets that no comparison uses; there may be none."""
+        if self.batches == 1:
+            return self.numbers(NEW_SETS)
+        sizes = [size for batch in self._batches for size in batch.tensors()[0].shape[:1]]
+        moved = self.batches * (min(sizes) if min(sizes) > 1 else len(NEW_SETS))
+        return tuple(range(self.batches + 2, moved))[: len(NEW_SETS)]
+
     def __getitem__(self, number: int) -> Inputs:
         if self.batches > 1:
             batch = self._batches[number % self.batches]
-            return batch if number < self.batches else _rolled(batch, number)
+            return batch.map(partial(_roll, by=number // self.batches, along=0))
         if number == 0:
             return self._example
         if self.origin == "rearranged":
@@ -129,7 +140,9 @@ def agree(
         try:
             expected = _output(baseline, sets, number)
         except Exception:
-            if sets.origin == "rearranged":  # a model may refuse what its own inputs never give
+            if (
+                sets.origin == "rearranged" or number >= sets.batches > 1
+            ):  # a model may refuse what its own inputs never give
                 continue
             raise
         yield compare(expected, _output(candidate, sets, number), precision=precision)
@@ -177,9 +190,9 @@ def _rolled(inputs: Inputs, by: int) -> Inputs:
     return inputs.map(partial(_roll, by=by))
 
 
-def _roll(tensor: torch.Tensor, *, by: int) -> torch.Tensor:
-    """Move values along the last dimension that has several; those of no such stay."""
+def _roll(tensor: torch.Tensor, *, by: int, along: int = -1) -> torch.Tensor:
+    """Move values along the last, or `along` the first, dimension that has several, if any has."""
     if tensor.layout != torch.strided:
         return tensor
     longer = [dimension for dimension, size in enumerate(tensor.shape) if size > 1]
-    return torch.roll(tensor, by, dims=longer[-1]) if longer else tensor
+    return torch.roll(tensor, by, dims=longer[along]) if longer else tensor

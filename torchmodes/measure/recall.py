@@ -14,8 +14,6 @@ from torchmodes.measure.clock import Clock
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.workloads.workload import Workload
 
-NEW_SETS = (4, 5, 6, 7, 8, 9)
-"""Numbers of input sets that no comparison has used."""
 LEAST_GAIN = 1.1
 """A speed-up that is smaller is not looked into: a single call varies by as much."""
 
@@ -43,9 +41,8 @@ def recall(
         by less than half of what it seems faster by, in logarithms, say so.
     """
     limit = math.sqrt(speed_up)
-    if limit < LEAST_GAIN or not sets.numbers(NEW_SETS):
+    if limit < LEAST_GAIN or not (new := sets.new()):
         return None
-    new = [number if sets.batches == 1 else sets.batches + number for number in NEW_SETS]
     slower = []
     for number in new:
         slower.append(_first_against_second(candidate, sets, number, clock))

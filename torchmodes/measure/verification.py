@@ -44,7 +44,7 @@ def compare_first(
         return first
     sides = baseline.workload, candidate.workload
     if others and baseline.sets.origin == "schedule":
-        others = tuple(range(1, baseline.sets.batches))
+        others = tuple(range(1, baseline.sets.batches + 1))  # the last with its items moved
     more = agree(*sides, baseline.sets, others, precision=precision)
     numerics = together(first, more, baseline.sets, when="on other inputs")
     for side in sides:
@@ -67,7 +67,7 @@ def compare_again(
         return again.model_copy(update={"reason": f"after sampling: {again.reason}"})
     if baseline.kept and not _even_out(baseline, candidate, calls):
         return first  # it has fewer input sets than others, which the record tells
-    whole = tuple(range(baseline.sets.batches))
+    whole = (*range(baseline.sets.batches), baseline.sets.batches + 1)
     numbers = AFTER_SAMPLING.get(baseline.sets.origin, whole)
     others = agree(baseline.workload, workload, baseline.sets, numbers, precision=precision)
     return together(first, others, baseline.sets, when="after sampling")
