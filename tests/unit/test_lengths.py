@@ -20,10 +20,17 @@ from torchmodes.config.lengths import Lengths
 from torchmodes.config.models import TransformersModel
 from torchmodes.measure.case import measure
 from torchmodes.measure.clock import Timing
+from torchmodes.measure.combine import combine
 from torchmodes.measure.input_sets import InputSets
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.sampler import SamplerSettings, batch_numbers, sample
-from torchmodes.measure.schedules import items_per_second, levelled, with_times
+from torchmodes.measure.schedules import (
+    NOT_EVERY_BATCH,
+    cautions_of,
+    items_per_second,
+    levelled,
+    with_times,
+)
 from torchmodes.planning.cases import parse_case
 from torchmodes.planning.plan import Plan
 from torchmodes.planning.texts import texts_faults
@@ -369,8 +376,29 @@ def test_a_pass_and_each_shape_are_told_by_their_own_samples():
     short, long = told.shapes
     assert (short.shape, short.batches, short.samples, short.median_s) == ((8, 1), 1, 2, 2e-3)
     assert (long.batches, long.samples) == (2, 6)
+    assert cautions_of(told) == []
     unseen = with_times(SCHEDULE, blocks_of(0, 1))
     assert unseen.pass_s is None
+    assert cautions_of(unseen) == [f"{NOT_EVERY_BATCH}: raise measurement.budget_s"]
+
+
+def test_runs_that_saw_different_batches_make_a_pass_together():
+    first, second = (run_of(batches, number) for number, batches in enumerate([(0, 1), (2, 0)]))
+    assert first.schedule.pass_s is None
+    record = combine([first, second])
+    assert (record.schedule.baseline_pass_s, record.schedule.pass_s) == pytest.approx((0.12, 0.06))
+    assert record.statistics.throughput_per_s == pytest.approx(24 / 0.06)
+    assert not any(warning.startswith(NOT_EVERY_BATCH) for warning in record.warnings)
+
+
+def run_of(batches, number):
+    record = make_record("inference/cpu/m/inductor/fp32-b8", seed=number)
+    blocks = blocks_of(*batches * 4)
+    schedule = with_times(SCHEDULE, blocks)
+    samples = record.samples.model_copy(update={"blocks": blocks})
+    return record.model_copy(
+        update={"samples": samples, "schedule": schedule, "warnings": cautions_of(schedule)}
+    )
 
 
 def test_items_per_second_are_those_of_a_whole_pass_not_of_its_median():
@@ -583,6 +611,14 @@ def test_the_padding_and_mode_that_get_through_most_texts_are_named():
         ["bucket", "inductor", "8", "bucket", "2"],
     ]
     assert found.by_length[0][2:] == ["8×1", "1", "2", duration(4e-3), duration(2e-3), ratio(2.0)]
+
+
+def test_a_way_that_was_not_timed_on_every_batch_does_not_win():
+    fast = case_of("batch/inductor/fp32-b8", speed_up=9.0, padding="batch")
+    part = fast.model_copy(update={"schedule": with_times(fast.schedule, blocks_of(0))})
+    slow = case_of("bucket/inductor/fp32-b8", speed_up=1.5, padding="bucket")
+    assert "bucket in inductor" in lengths_found(judge([part, slow])).sentences[0]
+    assert "raise measurement.budget_s" in lengths_found(judge([part])).sentences[0]
 
 
 def test_a_run_without_schedules_has_no_such_section():

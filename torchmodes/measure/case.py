@@ -32,7 +32,7 @@ from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
-from torchmodes.measure.schedules import compilations, describe
+from torchmodes.measure.schedules import cautions_of, compilations, describe
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
 from torchmodes.measure.verification import (
@@ -299,6 +299,8 @@ def _sample(
         recompiles=candidate.recompiles,
         recompiles_while_sampling=compilations() - compiled,
     )
+    if result.schedule is not None:
+        result.warnings += cautions_of(result.schedule)
     result.usage = clock.usage[candidate.workload.call].usage
     result.baseline_usage = clock.usage[baseline.workload.call].usage
     result.warnings += churn("eager", result.baseline_usage) + churn("the mode", result.usage)

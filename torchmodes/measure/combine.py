@@ -14,13 +14,13 @@ from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
 from torchmodes.measure.latency import latency, two_speeds
-from torchmodes.measure.schedules import items_per_second, with_times
+from torchmodes.measure.schedules import NOT_EVERY_BATCH, items_per_second, with_times
 from torchmodes.results.records import Block, CaseRun, Cost, Interval, Record, Samples, Usage
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
 MOST_MISSING = 0.25
 """Cores that a run may have lacked and still count. More makes a mode look 100 times faster."""
-_OF_ONE_RUN = ("stopped at the time budget", "no noise floor")
+_OF_ONE_RUN = ("stopped at the time budget", "no noise floor", NOT_EVERY_BATCH)
 """What a run says of its own interval, which the record's is not."""
 
 

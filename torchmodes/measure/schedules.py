@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,13 @@ from numpy.typing import NDArray
 from torchmodes.measure import statistics
 from torchmodes.measure.latency import throughput
 from torchmodes.results.records import Block, Schedule, ScheduledBatch, ShapeTimes
-from torchmodes.workloads.batches import BatchSchedule
+
+if TYPE_CHECKING:  # the report draws on this module, and needs no PyTorch
+    from torchmodes.workloads.batches import BatchSchedule
+
+
+NOT_EVERY_BATCH = "not every batch of the schedule was timed"
+"""How the warning begins of a run too short for a pass; others of the case may complete it."""
 
 
 def describe(
@@ -90,6 +97,16 @@ def with_times(schedule: Schedule, blocks: Sequence[Block]) -> Schedule:
             "pass_s": sum(_batch_medians(candidate, numbers)) if whole else None,
         }
     )
+
+
+def cautions_of(schedule: Schedule) -> list[str]:
+    """Return reasons to trust the figures of a schedule less."""
+    warnings = []
+    if schedule.pass_s is None:
+        warnings.append(f"{NOT_EVERY_BATCH}: raise measurement.budget_s")
+    if schedule.recompiles_while_sampling:
+        warnings.append("PyTorch compiled while samples were taken: some of them hold that time")
+    return warnings
 
 
 def items_per_second(

@@ -58,10 +58,16 @@ def _texts(judged: JudgedRecord) -> str:
 
 def _winner(group: Sequence[JudgedRecord]) -> str:
     """Say which of the cases that do the same work does most of it a second, and in eager."""
-    best = max(group, key=lambda judged: statistics_of(judged).throughput_per_s)
-    eager = [judged for judged in group if judged.case.is_baseline]
+    whole = [j for j in group if (told := j.record.schedule) and told.pass_s is not None]
+    if not whole:
+        return (
+            f"Of {plural(len(group), 'way')} to work through the same texts none was timed on every"
+            " batch: raise measurement.budget_s, or runs."
+        )
+    best = max(whole, key=lambda judged: statistics_of(judged).throughput_per_s)
+    eager = [judged for judged in whole if judged.case.is_baseline]
     told = (
-        f"Of {plural(len(group), 'way')} to work through the same texts, {_way(best)} gets through"
+        f"Of {plural(len(whole), 'way')} to work through the same texts, {_way(best)} gets through"
         f" most: {_speed(best)}"
     )
     if not eager or best.case.is_baseline:

@@ -169,7 +169,7 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
 def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what was measured on batches of different sizes."""
     found = lengths_found(data.excerpt().cases)
-    return found and {"found": found, "tables": lengths_tables(found)}
+    return None if found is None else {"found": found, "tables": lengths_tables(found)}
 
 
 def section_studies(data: ReportData, _: Path) -> dict[str, Any] | None:

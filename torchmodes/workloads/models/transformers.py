@@ -178,8 +178,9 @@ def _with_lengths(
         vocabulary=text.vocab_size,
         padding_id=getattr(text, "pad_token_id", None),
     )
-    forward = inspect.signature(_model_class(spec, config).forward).parameters
-    if spec["lengths"]["side"] == "left" and "position_ids" not in forward:
+    built_from: Any = _model_class(spec, config)
+    taken = inspect.signature(built_from.forward).parameters
+    if spec["lengths"]["side"] == "left" and "position_ids" not in taken:
         raise ValueError(
             f"lengths.side: {spec['source']!r} takes no position_ids, so that padding on the left"
             " would move its texts; use side: right"
