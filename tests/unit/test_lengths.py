@@ -14,7 +14,7 @@ from job_factory import QUICK, make_job
 from pydantic import ValidationError
 from record_factory import make_record
 
-from torchmodes.config import parse_config
+from torchmodes.config import CompileMode, parse_config
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.config.lengths import Lengths
 from torchmodes.config.models import TransformersModel
@@ -22,6 +22,7 @@ from torchmodes.measure.case import measure
 from torchmodes.measure.clock import Timing
 from torchmodes.measure.combine import combine
 from torchmodes.measure.input_sets import InputSets
+from torchmodes.measure.recall import recall
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.sampler import SamplerSettings, batch_numbers, sample
 from torchmodes.measure.schedules import (
@@ -436,10 +437,7 @@ class Means(nn.Module):
         self.table = nn.Embedding(50, 16)
 
     def forward(self, ids):
-        states = self.table(ids)
-        for _ in range(LAYERS):
-            states = states * 1.01
-        return states.sum(dim=1) / DIVISOR
+        return self.table(ids).sum(dim=1) / DIVISOR
 
 
 def build():
@@ -450,31 +448,21 @@ def batches(batch_size):
     return [torch.randint(50, (batch_size, *np.atleast_1d(width))) for width in WIDTHS]
 
 
-def remembers_values(model, inputs):
-    return remembering(model, lambda ids: ids.numpy().tobytes())
-
-
 def remembers_tensors(model, inputs):
-    return remembering(model, id)
-
-
-def remembering(model, key_of):
     seen = {}
 
     def call(ids):
-        key = key_of(ids)
-        if key not in seen:
-            seen[key] = model(ids)
-        return seen[key]
+        if id(ids) not in seen:
+            seen[id(ids)] = model(ids)
+        return seen[id(ids)]
 
     return call
 """
 
 
-def measured(tmp_path, mode, *, divisor="ids.shape[1]", widths="(5, 9, 3)", layers=1):
+def measured(tmp_path, mode, *, divisor="ids.shape[1]", widths="(5, 9, 3)"):
     file = tmp_path / "model.py"
-    body = USER.replace("DIVISOR", divisor).replace("WIDTHS", widths)
-    file.write_text(body.replace("LAYERS", str(layers)))
+    file.write_text(USER.replace("DIVISOR", divisor).replace("WIDTHS", widths))
     if isinstance(mode, str):
         mode = {"engine": "user", "factory": f"{file}:{mode}", "options": {}}
     job = make_job(
@@ -516,6 +504,16 @@ def test_a_users_own_batches_are_a_schedule(tmp_path, mode):
     assert parts["statistics"]["throughput_per_s"] == pytest.approx(12 / told["pass_s"])
 
 
+@pytest.mark.parametrize(("dynamic", "recompiles"), [(True, 0), (False, 2)])
+def test_what_is_compiled_again_for_other_lengths_is_counted_and_in_no_sample(
+    tmp_path, dynamic, recompiles
+):
+    mode = CompileMode(engine="compile", backend="eager", dynamic=dynamic).model_dump()
+    torch._dynamo.reset()
+    told = measured(tmp_path, mode)["schedule"]
+    assert (told["recompiles"], told["recompiles_while_sampling"]) == (recompiles, 0)
+
+
 def test_a_trace_that_holds_a_length_fast_is_wrong(tmp_path):
     parts = measured(tmp_path, TRACE, divisor="int(ids.shape[1])")
     assert parts["status"] == "wrong"
@@ -544,14 +542,35 @@ def test_a_mode_that_knows_the_batches_by_their_tensors_is_wrong(tmp_path):
     assert parts["reason"].startswith("on other inputs: output: relative L2 error")
 
 
-def test_a_mode_that_remembers_every_batch_gets_no_verdict(tmp_path, monkeypatch):
-    # However much else runs here.
-    monkeypatch.setattr("torchmodes.measure.assess.no_verdict", lambda *_, **__: None)
-    monkeypatch.setattr("torchmodes.measure.statistics.verdict", lambda *_, **__: "faster")
-    parts = measured(tmp_path, "remembers_values", layers=300)
-    assert parts["status"] == "ok", parts["reason"]
-    assert parts["statistics"]["speed_up"]["estimate"] > 3
-    assert parts["no_verdict"].startswith("it remembers: inputs that are new")
+class Side:
+    """Whose call takes a second on values that it has not seen, and on others as it is told."""
+
+    def __init__(self, batches, *, seen_s):
+        self.batches = [batch.map(torch.clone) for batch in batches]
+        self.taken, self.seen_s, self.seen = self.batches[0], seen_s, set()
+        for batch in self.batches:  # as warming up does
+            self.taken = batch
+            self.call()
+
+    def take(self, number):
+        self.taken = self.batches[number % len(self.batches)]
+        return self.taken
+
+    def call(self):
+        values = str(self.taken.args[0].tolist())
+        took_s = self.seen_s if values in self.seen else 1.0
+        self.seen.add(values)
+        return took_s
+
+
+@pytest.mark.parametrize(("seen_s", "slower"), [(0.1, 10.0), (1.0, None)])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_mode_that_remembers_every_batch_is_recognised(seen_s, slower, batch_size):
+    model = built(text_model(**DRAWN), batch_size=batch_size)
+    sides = Side(model.batches, seen_s=1.0), Side(model.batches, seen_s=seen_s)
+    sets = InputSets(model, seed=42)
+    found = recall(*sides, sets, clock=Machine(), speed_up=10.0)
+    assert found == (slower if slower is None else pytest.approx(slower))
 
 
 def test_batches_that_are_none_are_refused(tmp_path):

@@ -32,7 +32,7 @@ from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
-from torchmodes.measure.schedules import cautions_of, compilations, describe
+from torchmodes.measure.schedules import cautions_of, compiled_graphs, describe
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
 from torchmodes.measure.verification import (
@@ -264,7 +264,7 @@ def _sample(
         time.sleep(gpu.REST_S)
     gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
     began = time.monotonic()
-    counters, compiled = read_counters(), compilations()
+    counters, compiled = read_counters(), compiled_graphs()
     sampling = sample(
         baseline.workload.call,
         candidate.workload.call,
@@ -297,7 +297,7 @@ def _sample(
         sampling.samples.counted,
         batch_size=case.batch_size,
         recompiles=candidate.recompiles,
-        recompiles_while_sampling=compilations() - compiled,
+        recompiles_while_sampling=compiled_graphs() - compiled,
     )
     if result.schedule is not None:
         result.warnings += cautions_of(result.schedule)

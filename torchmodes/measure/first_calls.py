@@ -15,7 +15,7 @@ import torch
 
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
-from torchmodes.measure.schedules import compilations
+from torchmodes.measure.schedules import compiled_graphs
 from torchmodes.planning.job import Job
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.batches import largest
@@ -168,9 +168,9 @@ def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
     del output
     if watched:
         states.append(state_of(module))
-    compiled = compilations()
+    compiled = compiled_graphs()
     first_call_s += first_pass(workload, job)
-    recompiles = compilations() - compiled
+    recompiles = compiled_graphs() - compiled
     if not watched:
         return WarmedUp(workload, copied, first_call_s, sets, recompiles=recompiles)
     first, before, after = states

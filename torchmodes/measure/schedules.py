@@ -45,7 +45,7 @@ def describe(
     batch_size
         Items in a batch.
     recompiles, recompiles_while_sampling
-        By TorchDynamo, for other batches than the first.
+        Graphs that TorchDynamo compiled for other batches than the first, and later.
     """
     if schedule is None:
         return None
@@ -140,10 +140,10 @@ def levelled(times: NDArray[np.float64], blocks: Sequence[Block]) -> NDArray[np.
     return times / own[:, None] * np.median(times)
 
 
-def compilations() -> int:
-    """Count what TorchDynamo has compiled in this process, each recompile anew."""
-    frames = sys.modules.get("torch._dynamo.convert_frame")
-    return 0 if frames is None else sum(frames.FRAME_COMPILE_COUNTER.values())
+def compiled_graphs() -> int:
+    """Count the graphs that TorchDynamo has compiled in this process, each recompile anew."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0 if dynamo is None else dynamo.counters["stats"]["unique_graphs"]
 
 
 def _numbers(blocks: Sequence[Block]) -> NDArray[np.int64] | None:

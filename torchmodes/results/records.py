@@ -198,9 +198,9 @@ class Schedule(Part):
         ge=0, le=1, description="of all tokens, those that are no padding; null: nobody knows"
     )
     recompiles: Count = Field(
-        description="by TorchDynamo, at the first calls of the other batches than the first"
+        description="graphs that TorchDynamo compiled at the first calls of the other batches"
     )
-    recompiles_while_sampling: Count = Field(description="and after those: it was timed then")
+    recompiles_while_sampling: Count = Field(description="and after those, while calls were timed")
     batches: list[ScheduledBatch]
     shapes: list[ShapeTimes] = []
     baseline_pass_s: NotNegative | None = Field(None, description="likewise")
