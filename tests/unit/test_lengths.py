@@ -638,6 +638,8 @@ def test_a_way_that_was_not_timed_on_every_batch_does_not_win():
     slow = case_of("bucket/inductor/fp32-b8", speed_up=1.5, padding="bucket")
     assert "bucket in inductor" in lengths_found(judge([part, slow])).sentences[0]
     assert "raise measurement.budget_s" in lengths_found(judge([part])).sentences[0]
+    busy = slow.model_copy(update={"no_verdict": "other programs kept 2 cores busy"})
+    assert "nothing is concluded" in lengths_found(judge([busy])).sentences[0]
 
 
 def test_a_run_without_schedules_has_no_such_section():

@@ -70,6 +70,8 @@ def _winner(group: Sequence[JudgedRecord]) -> str:
         f"Of {plural(len(whole), 'way')} to work through the same texts, {_way(best)} gets through"
         f" most: {_speed(best)}"
     )
+    if best.no_verdict is not None:
+        return f"{told}; but nothing is concluded from it: {best.no_verdict}."
     if not eager or best.case.is_baseline:
         return f"{told}."
     other = max(eager, key=lambda judged: statistics_of(judged).throughput_per_s)
