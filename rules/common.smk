@@ -16,6 +16,7 @@ from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.planning.plan import BASE_PACKAGES
+from torchmodes.planning.texts import texts_faults
 from torchmodes.report.figures import figure_modules, figures_of
 from torchmodes.planning.provenance import code_digest, compilers, installed
 from torchmodes.processes.supervise import START_LIMIT_S
@@ -77,7 +78,8 @@ def check_own_code(used_models, used_modes):
     """Refuse what the user's own files lack, of models and modes that are used."""
     sections = {f"models.{name}": CONFIG.models[name].model_dump() for name in sorted(used_models)}
     sections |= {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(used_modes)}
-    if faults := reference_faults(sections):
+    texts = texts_faults({name: CONFIG.models[name] for name in sorted(used_models)})
+    if faults := reference_faults(sections) + texts:
         raise InvalidConfig(faults)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from torchmodes.config.base import Count, Options, Positive, Reference, Section, by_tag
+from torchmodes.config.lengths import Lengths
 
 Weights = Literal["random", "pretrained"]
 
@@ -69,6 +70,10 @@ class ModelSection(Section):
 
     def weights_folder(self) -> Path | None:
         """Return the folder that its weights come from, where it is one of the user's."""
+        return None
+
+    def texts_file(self) -> Path | None:
+        """Return the file of the texts that it is called with, where it names one."""
         return None
 
 
@@ -169,11 +174,26 @@ class TransformersModel(ModelSection):
     samples: Count = Field(
         16_000, description="of a recording: values of its waveform, 16,000 a second"
     )
+    lengths: Lengths | None = Field(
+        None,
+        description="texts of different lengths; null: all are `sequence_length` tokens long",
+        exclude_if=lambda lengths: lengths is None,
+    )
     options: Options = Field({}, description="changes to the configuration, as n_layer: 2")
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> TransformersModel:
+        if self.lengths is not None:
+            self.lengths.fits(self.sequence_length)
+        return self
 
     def weights_folder(self) -> Path | None:
         """Return the folder that `source` names, where it is one that save_pretrained wrote."""
         return saved_model(self.source)
+
+    def texts_file(self) -> Path | None:
+        """Return the file of `lengths`."""
+        return Path(self.lengths.file) if self.lengths and self.lengths.file else None
 
 
 def saved_model(source: str) -> Path | None:
@@ -191,8 +211,14 @@ class UserModel(ModelSection):
     factory: Reference = Field(
         description="path/to/file.py:build; build() returns a torch.nn.Module"
     )
-    inputs: Reference = Field(
-        description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict"
+    inputs: Reference | None = Field(
+        None, description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict"
+    )
+    schedule: Reference | None = Field(
+        None,
+        description="instead of `inputs`, path/to/file.py:batches; batches(batch_size) returns a"
+        " list of such inputs, whose sizes may differ: they are taken in turn",
+        exclude_if=lambda schedule: schedule is None,
     )
     options: Options = Field({}, description="keyword arguments for the factory")
     item: str = Field(
@@ -201,6 +227,12 @@ class UserModel(ModelSection):
         min_length=1,
         max_length=32,
     )
+
+    @model_validator(mode="after")
+    def _has_inputs(self) -> UserModel:
+        if (self.inputs is None) == (self.schedule is None):
+            raise ValueError("give either `inputs` or `schedule`")
+        return self
 
 
 Model = Annotated[

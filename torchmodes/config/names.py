@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torchmodes.config.faults import meant
+from torchmodes.config.lengths import lengths_fault
 from torchmodes.config.models import FAMILIES
 from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN, EagerMode
 from torchmodes.config.run import Studies, Training
@@ -60,6 +61,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for i, name in enumerate(_names(block.get("models")) if models else []):
             if name not in models:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
+            elif fault := lengths_fault(_mapping(models, name), block):
+                faults.append(f"{where}.{fault}")
             elif block.get("task") == "training" and name != trained and trained in trainable:
                 faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
         for i, name in enumerate(_names(block.get("modes")) if modes else []):

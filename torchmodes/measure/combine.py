@@ -13,13 +13,14 @@ from torchmodes.machine.environment import same_hardware
 from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
-from torchmodes.measure.latency import latency, throughput, two_speeds
+from torchmodes.measure.latency import latency, two_speeds
+from torchmodes.measure.schedules import NOT_EVERY_BATCH, items_per_second, with_times
 from torchmodes.results.records import Block, CaseRun, Cost, Interval, Record, Samples, Usage
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
 MOST_MISSING = 0.25
 """Cores that a run may have lacked and still count. More makes a mode look 100 times faster."""
-_OF_ONE_RUN = ("stopped at the time budget", "no noise floor")
+_OF_ONE_RUN = ("stopped at the time budget", "no noise floor", NOT_EVERY_BATCH)
 """What a run says of its own interval, which the record's is not."""
 
 
@@ -91,11 +92,19 @@ def _with_times(record: Record, counted: Sequence[Block], looks: int) -> Record:
         "looks": looks,
         "baseline": latency(baseline, calls_per_sample=calls),
         "candidate": latency(candidate, calls_per_sample=calls),
-        "throughput_per_s": throughput(candidate, items_per_call=record.identity.batch_size),
+        "throughput_per_s": items_per_second(
+            candidate, counted, items_per_call=record.identity.batch_size
+        ),
     }
     found = record.statistics.model_copy(update=times)
     return record.model_copy(
-        update={"statistics": found, "no_verdict": None, "remedy": None, "verdict": None}
+        update={
+            "statistics": found,
+            "schedule": record.schedule and with_times(record.schedule, counted),
+            "no_verdict": None,
+            "remedy": None,
+            "verdict": None,
+        }
     )
 
 

@@ -35,6 +35,8 @@ class SpotChecks:
         Where outputs lie.
     align
         Of the model; see `compare`.
+    judged
+        Returns what counts of an output on the host.
     now
         Seconds.
 
@@ -54,13 +56,15 @@ class SpotChecks:
         precision: str,
         device: str,
         align: Align | None = None,
+        judged: Callable[[object], object] = lambda output: output,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accepted = {
             call: [tensor.to(device) for tensor in tensors_of(output)]
             for call, output in accepted.items()
         }
-        self._expected, self._precision, self._align = expected, precision, align
+        self._expected, self._precision = expected, precision
+        self._align, self._judged = align, judged
         self._now, self._began, self._spent_s = now, now(), 0.0
         self.compared = 0
         self.wrong: Numerics | None = None
@@ -72,9 +76,8 @@ class SpotChecks:
             return
         self.compared += 1
         if not _same(self._accepted[call], tensors_of(output)):
-            numerics = compare(
-                self._expected, copy_output(output), precision=self._precision, align=self._align
-            )
+            found = self._judged(copy_output(output))
+            numerics = compare(self._expected, found, precision=self._precision, align=self._align)
             if not numerics.within_tolerance:
                 reason = f"while it was timed: {numerics.reason}"
                 self.wrong = numerics.model_copy(update={"reason": reason})

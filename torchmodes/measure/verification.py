@@ -44,10 +44,12 @@ def compare_first(
     if baseline.sets is None or not first.within_tolerance:
         return first
     sides = baseline.workload, candidate.workload
+    if others and baseline.sets.origin == "schedule":
+        others = tuple(range(1, baseline.sets.batches + 1))  # the last with its items moved
     more = agree(*sides, baseline.sets, others, precision=precision)
     numerics = together(first, more, baseline.sets, when="on other inputs")
     for side in sides:
-        feed(side, baseline.sets[0])  # on which they are timed
+        feed(side, baseline.sets, 0)  # on which they are timed
     return numerics
 
 
@@ -66,7 +68,8 @@ def compare_again(
         return again.model_copy(update={"reason": f"after sampling: {again.reason}"})
     if baseline.kept and not _even_out(baseline, candidate, calls):
         return first  # it has fewer input sets than others, which the record tells
-    numbers = AFTER_SAMPLING[baseline.sets.origin]
+    whole = (*range(baseline.sets.batches), baseline.sets.batches + 1)
+    numbers = AFTER_SAMPLING.get(baseline.sets.origin, whole)
     others = agree(baseline.workload, workload, baseline.sets, numbers, precision=precision)
     return together(first, others, baseline.sets, when="after sampling")
 
@@ -80,7 +83,6 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
         Whether that took no more time than it may.
     """
     assert baseline.sets is not None
-    example = baseline.sets[0]
     fewer, more = sorted(
         (baseline.workload, candidate.workload), key=lambda workload: calls[workload.call]
     )
@@ -89,7 +91,7 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
         for _ in range(calls[more.call] - calls[fewer.call]):
             if time.monotonic() - began > EVEN_OUT_S:
                 return False
-            feed(fewer, example)
+            feed(fewer, baseline.sets, 0)
             fewer.call()
     return True
 

@@ -22,6 +22,7 @@ from torchmodes.config import (
     Task,
 )
 from torchmodes.config.faults import meant
+from torchmodes.config.lengths import lengths_fault
 
 TABLE = "results/data/housing.csv"
 TABLE_STATISTICS = "results/data/statistics.json"
@@ -184,6 +185,9 @@ def check_case(config: Config, case: Case) -> None:
             raise ValueError(
                 f"{case}: the configuration has no {kind} {name!r}{meant(name, known)}"
             )
+    block = {"task": case.task, "batch_sizes": [case.batch_size]}
+    if fault := lengths_fault(config.models[case.model].model_dump(), block):
+        raise ValueError(f"{case}: {fault}")
     if case.task == "training":
         if case.model != config.training.model:
             raise ValueError(f"{case}: only {config.training.model!r} (training.model) is trained")

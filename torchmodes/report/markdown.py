@@ -11,6 +11,7 @@ from torchmodes.report import sentences
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.formatting import NOTHING, duration, estimate, ratio_range, size
 from torchmodes.report.hardware import advice_by_hardware, limit
+from torchmodes.report.lengths import BY_CASE, lengths_found
 from torchmodes.report.problems import Problem, all_well, problems
 from torchmodes.report.recommendation import ModeRecommendation, statistics_of
 from torchmodes.report.sections import answers, case_warnings
@@ -58,6 +59,7 @@ def render_summary(data: ReportData) -> str:
         *_hardware(data),
         "## All cases",
         _case_table(shown.cases, _ALL_COLUMNS) if shown.cases else "No case was benchmarked.",
+        *_lengths(shown),
         *_trainings(data),
         "## Not measured",
         _problems(data),
@@ -175,6 +177,13 @@ _BRIEF_COLUMNS = ["mode", "result", "speed-up", "95 % interval", "latency", "col
 
 def _case_table(cases: Iterable[JudgedRecord], columns: Sequence[str]) -> str:
     return markdown_table(columns, [[_COLUMNS[name](case) for name in columns] for case in cases])
+
+
+def _lengths(data: ReportData) -> Iterable[str]:
+    if (found := lengths_found(data.cases)) is not None:
+        yield "## Lengths"
+        yield from map(markdown_text, found.sentences)
+        yield markdown_table(BY_CASE, found.by_case)
 
 
 def _trainings(data: ReportData) -> Iterable[str]:

@@ -30,6 +30,7 @@ from torchmodes.report.figures import FIGURES
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.hardware import advice_by_hardware, limit, peak_share
+from torchmodes.report.lengths import lengths_found, lengths_tables
 from torchmodes.report.plots import InlineFigure, inline_figure
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
 from torchmodes.report.recommendation import (
@@ -170,6 +171,12 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
     }
 
 
+def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show what was measured on batches of different sizes."""
+    found = lengths_found(data.excerpt().cases)
+    return None if found is None else {"found": found, "tables": lengths_tables(found)}
+
+
 def section_studies(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show the findings of the studies."""
     found = findings(data)
@@ -209,6 +216,7 @@ SECTIONS: tuple[PageSection, ...] = (
     PageSection("cost", "Cost", section_cost),
     PageSection("right", "Right", section_right),
     PageSection("why", "Why", section_why),
+    PageSection("lengths", "Lengths", section_lengths),
     PageSection("studies", "Studies", section_studies),
     PageSection("missing", "Not measured", section_missing),
     PageSection("reproduce", "Reproduce", section_reproduce),

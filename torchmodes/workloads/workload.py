@@ -11,7 +11,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
 from torchmodes.processes.allocator import allocator_not_loaded
 from torchmodes.processes.jobs import keep_headers_with_cache
+from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.modes import create_engine
@@ -56,8 +57,11 @@ class Workload:
         One forward pass on the `inputs`, or one optimiser step on the next batch.
     function
         What `call` calls: it takes the arguments of the model, or features and target of a batch.
-    inputs
-        What each call of a forward pass takes; other values can be copied into its tensors.
+    batches
+        What calls of a forward pass take; other values can be copied into their tensors. There is
+        one, or those of a schedule.
+    take
+        Lets the next calls take the batch of this number, counted on and on, and returns it.
     restart
         Puts parameters, buffers, optimiser and batches of a training step back to where they were.
     """
@@ -69,8 +73,14 @@ class Workload:
     built: BuiltModel
     build_s: float
     prepare_s: float
-    inputs: Inputs = field(default_factory=Inputs)
+    batches: tuple[Inputs, ...] = (Inputs(),)
+    take: Callable[[int], Inputs] = lambda number: Inputs()
     restart: Callable[[], None] = lambda: None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What calls take at first."""
+        return self.batches[0]
 
 
 def configure_process(job: Job) -> None:
@@ -129,26 +139,37 @@ def inference_workload(job: Job) -> Workload:
     start = time.perf_counter()
     built = _build(job)
     engine.draw = lambda number: built.draw(job.seed + number)
-    taken = tensors_of((built.inputs.args, built.inputs.kwargs))
+    taken = [tensor for batch in built.batches for tensor in batch.tensors()]
     drawn = [(t, t._version, t.detach().clone()) for t in taken if not t.is_inference()]
     built_at = time.perf_counter()
+    batches: list[Inputs] = []
     precision = job.case.precision
     lowered = "fp32" if engine.lowers_precision else precision
-    module, inputs = cast(built.module.eval(), built.inputs, lowered)
-    engine.refuse_inputs(inputs)
+    module = built.module.eval()
+    for batch in built.batches:
+        module, inputs = cast(module, batch, lowered)
+        batches.append(inputs)
+    engine.batches = tuple(batches)
+    engine.refuse_inputs(batches[0])
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad(), in_precision(precision):
-        prepared = engine.prepare(module, inputs)
+        prepared = engine.prepare(module, largest(batches))
         # An engine may run the model while it prepares, and a model may write into its inputs.
         for tensor, version, value in drawn:
             if tensor._version != version:
                 tensor.copy_(value)
     synchronize(job.case.device)
     prepare_s = time.perf_counter() - built_at
-    args, kwargs = inputs.args, inputs.kwargs
+    args, kwargs = batches[0].args, batches[0].kwargs
 
     def call() -> Any:
         return prepared(*args, **kwargs)
+
+    def take(number: int) -> Inputs:
+        nonlocal args, kwargs
+        batch = batches[number % len(batches)]
+        args, kwargs = batch.args, batch.kwargs
+        return batch
 
     return Workload(
         call=call,
@@ -158,7 +179,8 @@ def inference_workload(job: Job) -> Workload:
         built=built,
         build_s=built_at - start,
         prepare_s=prepare_s,
-        inputs=inputs,
+        batches=tuple(batches),
+        take=take,
     )
 
 

@@ -21,6 +21,7 @@ from torchmodes.config.faults import meant
 from torchmodes.config.models import saved_model
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.hub import offline
+from torchmodes.workloads.models.lengths import schedule_of_texts, without_padding
 from torchmodes.workloads.models.sentences import Pooling, read_pooling
 from torchmodes.workloads.structures import Inputs
 
@@ -137,7 +138,10 @@ class TokensToTensor(FirstOutput):
     """A model of texts."""
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run a batch of sequences.
 
@@ -147,13 +151,18 @@ class TokensToTensor(FirstOutput):
             Token ids, shape (batch, tokens).
         attention_mask
             1 for a token and 0 for padding, same shape; None where there is no padding.
+        position_ids
+            Of each token in its text, same shape; None: as the model numbers them, from the left.
 
         Returns
         -------
         torch.Tensor
             Shape (batch, tokens, width) or, of a sequence classifier, (batch, classes).
         """
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
+        placed = {} if position_ids is None else {"position_ids": position_ids}
+        return self.model(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **placed
+        )[0]
 
 
 class TokensToEmbedding(TokensToTensor):
@@ -164,10 +173,14 @@ class TokensToEmbedding(TokensToTensor):
         self.pooling = pooling
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run a batch of sequences, padded as for `TokensToTensor`, and pool their tokens."""
-        return self.pooling.pool(super().forward(input_ids, attention_mask), attention_mask)
+        hidden = super().forward(input_ids, attention_mask, position_ids)
+        return self.pooling.pool(hidden, attention_mask)
 
 
 class NamedToTensor(FirstOutput):
@@ -212,6 +225,8 @@ def build(
         config = _configuration(spec)
         _check_fits(spec, config)
         arguments = _arguments(spec, config)
+        if spec.get("lengths") is not None:
+            return _with_lengths(spec, config, arguments, seed=seed, batch_size=batch_size)
         torch.manual_seed(seed)
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
         module = _module(spec, model, arguments)
@@ -260,6 +275,49 @@ def _item(arguments: tuple[Argument, ...]) -> str:
 
 def _encodes_alone(spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
     return config.is_encoder_decoder and spec["part"] == "encoder"
+
+
+def _with_lengths(
+    spec: Mapping[str, Any],
+    config: PretrainedConfig,
+    arguments: tuple[Argument, ...],
+    *,
+    seed: int,
+    batch_size: int,
+) -> BuiltModel:
+    """Build a model with batches of texts of different lengths, the texts before the weights."""
+    text = config.get_text_config()
+    if [argument.name for argument in arguments] != ["input_ids"]:
+        raise ValueError(
+            f"lengths: {spec['source']!r} reads more than texts; {_AS_USER}, with a schedule"
+        )
+    schedule = schedule_of_texts(
+        spec,
+        seed=seed,
+        batch_size=batch_size,
+        vocabulary=text.vocab_size,
+        padding_id=getattr(text, "pad_token_id", None),
+    )
+    built_from: Any = _model_class(spec["head"], config)
+    taken = inspect.signature(built_from.forward).parameters
+    if spec["lengths"]["side"] == "left" and "position_ids" not in taken:
+        raise ValueError(
+            f"lengths.side: {spec['source']!r} takes no position_ids, so that padding on the left"
+            " would move its texts; use side: right"
+        )
+    torch.manual_seed(seed)
+    model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
+    first = schedule.batches[0]
+    return BuiltModel(
+        module=_module(spec, model, arguments).eval(),
+        inputs=first,
+        item="sequence",
+        batch_size=batch_size,
+        draw=lambda seed: first,
+        logits=spec["head"] not in WITHOUT_LOGITS,
+        schedule=schedule,
+        judged=without_padding,
+    )
 
 
 def download(spec: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sysconfig
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,7 @@ class Engine(base.Engine):
                 traced = trace(module, inputs)
                 return self._compiled(traced.calling(traced.scripted))
             case "export":
-                return self._compiled(capture(module, inputs).module())
+                return self._compiled(capture(module, inputs, self.batches).module())
         return self._compiled(module)
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,8 +194,9 @@ class Engine(base.Engine):
 
     def _after(self, limit: str) -> dict[str, Any]:
         """Tell how many calls compiled code still serves now that a limit was reached."""
+        batches = itertools.cycle(self.batches or [self.example])
         with self._probed_in():
-            calls = [lambda: self.example.call(self.compiled)] * PROBED
+            calls = [partial(next(batches).call, self.compiled) for _ in range(PROBED)]
             ran = sum(map(runs_compiled, calls))
         stats: dict[str, Any] = {"compiled_calls": {"ran": ran, "of": PROBED}}
         if not ran:

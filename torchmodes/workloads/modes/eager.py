@@ -82,7 +82,8 @@ class Engine(base.Engine):
     def _in_channels_last(self, module: nn.Module, inputs: Inputs) -> nn.Module:
         """Put weights and inputs of four dimensions into NHWC, in place, and count them."""
         module = module.to(memory_format=torch.channels_last)
-        tensors = [*module.parameters(), *inputs.tensors()]
+        given = [tensor for batch in self.batches or [inputs] for tensor in batch.tensors()]
+        tensors = [*module.parameters(), *given]
         images = [tensor for tensor in tensors if tensor.dim() == 4]
         for tensor in images:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)

@@ -120,7 +120,7 @@ class Engine(base.Engine):
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export to a private folder, check the file, put it into int8, open a session."""
         start = time.perf_counter()
-        captured = capture_for_onnx(module, inputs)
+        captured = capture_for_onnx(module, inputs, self.batches)
         interface = Interface.of(captured, inputs)
         self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
         if self.precision == "int8":
