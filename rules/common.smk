@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from torchmodes.processes.machine_lock import lock_fault
 from torchmodes.planning.cases import TABLE, expand_grids, pair_modes
-from torchmodes.config import SYNTHETIC, Precision, only_named, parse_config
+from torchmodes.config import SYNTHETIC, Precision, Task, only_named, parse_config
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
@@ -156,7 +156,7 @@ if longest := max((Path(path).name for path in DIFFS if len(Path(path).name) > 2
 
 
 wildcard_constraints:
-    task="training|inference",
+    task="|".join(get_args(Task)),
     device="cpu|cuda|mps",
     model="[^/]+",
     mode="[^/]+",

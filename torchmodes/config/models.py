@@ -6,8 +6,9 @@ What is known of a family without importing PyTorch stands in its section; the r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +27,8 @@ class ModelSection(Section):
     ----------
     reads_table
         Whether its inputs are rows of the table, so that it can be trained.
+    generates
+        Whether it has causal language models, which can generate text.
     packages
         The distributions that it needs beside PyTorch: another version makes results stale.
     environment
@@ -51,6 +54,7 @@ class ModelSection(Section):
         " scores from 0 to 1",
     )
     reads_table: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str] = "torch"
     imports: ClassVar[tuple[str, ...]] = ()
@@ -129,9 +133,17 @@ class TimmModel(ModelSection):
     options: Options = Field({}, description="keyword arguments of timm.create_model()")
 
 
+class GenerationLengths(Section):
+    """How much text is generated, by the task `generation`."""
+
+    prompt_length: Count = Field(64, description="tokens of the prompt")
+    new_tokens: int = Field(32, description="tokens to generate, the first one included", ge=2)
+
+
 class TransformersModel(ModelSection):
     """A model of transformers; one item is a sequence of tokens, an image, a recording, a pair."""
 
+    generates = True
     packages = ("transformers",)
     environment = "language"
     imports = ("transformers.masking_utils", "transformers.models.auto.modeling_auto")
@@ -178,6 +190,9 @@ class TransformersModel(ModelSection):
         None,
         description="texts of different lengths; null: all are `sequence_length` tokens long",
         exclude_if=lambda lengths: lengths is None,
+    )
+    generation: GenerationLengths = Field(
+        GenerationLengths(), description="lengths of the task generation"
     )
     options: Options = Field({}, description="changes to the configuration, as n_layer: 2")
 
@@ -244,6 +259,21 @@ Model = Annotated[
     Field(discriminator="family"),
 ]
 FAMILIES: dict[str, type[ModelSection]] = by_tag(Model)
+
+
+def cannot_generate(model: Mapping[str, Any]) -> str | None:
+    """Say why a model cannot generate text, or return None; it may be as somebody wrote it."""
+    section = FAMILIES.get(model.get("family", ""))
+    if section is None:  # an unknown family is told where the model is defined
+        return None
+    if not section.generates:
+        families = " or ".join(name for name, one in FAMILIES.items() if one.generates)
+        return f"generates no text; a causal language model of family {families} does"
+    if model.get("head") != "causal-lm":
+        return "has no head that tells the next token; set `head: causal-lm`"
+    if model.get("lengths") is not None:
+        return "has texts of different lengths, and prompts are of one; leave out `lengths`"
+    return None
 
 
 def family_module(family: str) -> str:

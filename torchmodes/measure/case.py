@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 
 from torchmodes.machine.environment import torch_build
 from torchmodes.machine.peaks import PLAUSIBLE_RATE, quick_peak
-from torchmodes.measure import gpu, memory
+from torchmodes.measure import generation, gpu, memory
 from torchmodes.measure.agreement import agreement
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
@@ -169,7 +170,7 @@ def _measure(job: Job, *, first: bool) -> Measured:
     cost.parameter_bytes = candidate.workload.built.parameter_bytes
     cost.cuda_allocated_bytes, cost.cuda_reserved_bytes = allocated, reserved
     if first:
-        cost.artefact_bytes = _artefact_bytes(candidate.workload.engine, warnings)
+        cost.artefact_bytes = _artefact_bytes(candidate.workload.engines, warnings)
     result.cost = cost
     facts = candidate.workload.engine.stats()
     result.warnings = [*warnings, *facts.pop("warnings", [])]
@@ -208,11 +209,18 @@ def _judge(
         )
     began = time.monotonic()
     numerics = compare_first(job, baseline, candidate, others)
+    told = None
+    if job.case.task == "generation":
+        tokens = generation.compare_tokens(job, baseline, candidate, others)
+        numerics = generation.judged(job, tokens, numerics)
+        told = generation.generation(job, candidate, tokens)
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if not numerics.within_tolerance:
-        return wrong(job, baseline, numerics)
+        found = wrong(job, baseline, numerics)
+        found.generation = told
+        return found
     sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
@@ -224,6 +232,13 @@ def _judge(
     _doubt_memory(sampled, clock, baseline, candidate)
     sampled.numerics = numerics
     sampled.energy = _energy(job, candidate)
+    if told is not None and sampled.statistics is not None:
+        sampled.generation = generation.with_parts(
+            job, told, sampled.statistics, baseline, candidate
+        )
+        sampled.warnings += generation.cautions(
+            sampled.generation, quiet=sampled.no_verdict is None
+        )
     return sampled
 
 
@@ -255,10 +270,10 @@ def _doubt_rate(job: Job, result: Measured) -> None:
         )
 
 
-def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
+def _artefact_bytes(engines: Iterable[Engine], warnings: list[str]) -> int | None:
     """Measure what a user ships; where it cannot be saved, what was measured stands."""
     try:
-        artefacts = engine.artefacts()
+        artefacts = [path for engine in engines for path in engine.artefacts()]
     except Exception as error:  # noqa: BLE001 - engines raise anything
         warnings.append(f"its artefact was not saved: {reason_of(error)}")
         return None

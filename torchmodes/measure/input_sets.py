@@ -89,11 +89,15 @@ class InputSets:
 
 
 def feed(workload: Workload, sets: InputSets, number: int) -> None:
-    """Let a workload's next calls take a set of inputs, whatever their tensors hold by now."""
+    """Let a workload's next calls take a set of inputs, whatever their tensors hold by now.
+
+    A text that is generated is worked through to the position that is timed.
+    """
     taken = workload.take(number).tensors()
     with torch.no_grad():
         for target, value in zip(taken, sets[number].tensors(), strict=True):
             target.copy_(value)
+    workload.restart()
 
 
 def agree(

@@ -71,7 +71,9 @@ class Plan:
         config, case = self.config, self.case
         parameters = {
             "case": case.identity(),
-            "model": config.models[case.model].model_dump(),
+            "model": config.models[case.model].model_dump(
+                exclude=set() if case.task == "generation" else {"generation"}
+            ),
             "mode": config.modes[case.mode].model_dump(),
             "measurement": config.measurement.model_dump(exclude=set(NOT_OF_A_RUN)),
             "seed": config.seed,

@@ -83,7 +83,7 @@ def _filters() -> Mapping[str, Any]:
     """Return the writers of figures, by the names they have."""
     names = (
         *("duration", "size", "estimate", "ratio", "ratio_range", "percent", "calls", "rate"),
-        *("deviation", "energy", "figure", "plural", "signed_duration"),
+        *("deviation", "energy", "figure", "plural", "signed_duration", "speed_up"),
     )
     return {name: getattr(formatting, name) for name in names}
 

@@ -29,6 +29,7 @@ from torchmodes.report.environments import (
 from torchmodes.report.figures import FIGURES
 from torchmodes.report.figures.batches import has_batches
 from torchmodes.report.figures.losses import distance_from, trained
+from torchmodes.report.generation import generated
 from torchmodes.report.hardware import advice_by_hardware, limit, peak_share
 from torchmodes.report.lengths import lengths_found, lengths_tables
 from torchmodes.report.plots import InlineFigure, inline_figure
@@ -177,6 +178,17 @@ def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
     return None if found is None else {"found": found, "tables": lengths_tables(found)}
 
 
+def section_generation(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show what generating text takes, token by token."""
+    found = generated(data.excerpt().cases, data)
+    if not found:
+        return None
+    return {
+        "cases": found,
+        "has_shares": any(one.bandwidth_share is not None for one in found),
+    }
+
+
 def section_studies(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show the findings of the studies."""
     found = findings(data)
@@ -213,6 +225,7 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
 SECTIONS: tuple[PageSection, ...] = (
     PageSection("ship", "Ship this", section_ship),
     PageSection("compare", "Compare", section_compare),
+    PageSection("generation", "Generation", section_generation),
     PageSection("cost", "Cost", section_cost),
     PageSection("right", "Right", section_right),
     PageSection("why", "Why", section_why),

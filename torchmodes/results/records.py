@@ -467,6 +467,79 @@ class Gpu(Part):
     after: GpuState
 
 
+class Divergence(Part):
+    """The first token of a greedy generation that is not eager's."""
+
+    prompt: Count = Field(description="which input set the prompt is of; 0: the one that is timed")
+    sequence: Count = Field(description="of the batch, from 0")
+    token: Several = Field(description="which of the new tokens, from 1")
+    expected: Count = Field(description="eager's, an id of the vocabulary")
+    found: Count
+    gap: NotNegative = Field(description="by which eager's own token has the higher logit in eager")
+    tie: bool = Field(
+        description="whether errors within tolerance explain it: gap ≤ 2 × tolerance × rms of the"
+        " logits"
+    )
+
+    def __str__(self) -> str:
+        """Tell it in one sentence."""
+        told = (
+            f"token {self.token} is {self.found} instead of {self.expected} (prompt {self.prompt},"
+            f" sequence {self.sequence}; in eager their logits are {self.gap:.2g} apart)"
+        )
+        return f"{told}: a tie within tolerance" if self.tie else told
+
+
+class TimedPart(Part):
+    """A part of a generation, timed in blocks against eager as the decode step is."""
+
+    speed_up: SpeedUp = Field(description="over runs; of one run, within its process")
+    log_speed_up: float = Field(description="of the first run, a natural logarithm")
+    standard_error: NotNegative | None = Field(description="of that; null: one block")
+    blocks: Several
+    baseline: Latency
+    candidate: Latency
+
+
+class Generation(Part):
+    """A generation of text: what it was, whether its tokens are eager's, and how long parts take.
+
+    The statistics of the record are of one decode step at `position`.
+    """
+
+    prompt_length: Several
+    new_tokens: Several
+    position: Several = Field(description="tokens in the cache before the step that is timed")
+    cache: Literal["dynamic", "static"]
+    sequences: Several = Field(description="whose tokens were compared with eager's")
+    divergence: Divergence | None = Field(description="null: every token is eager's")
+    logit_errors: list[NotNegative | None] = Field(
+        description="relative L2 error of the logits of each new token, after eager's tokens before"
+        " it: the worst of all prompts; null: not finite"
+    )
+    compiled_at: list[Count] = Field(
+        description="positions at which TorchDynamo compiled, beside the prompt"
+    )
+    weight_bytes: Count | None = Field(description="that a step reads; null: not known")
+    cache_bytes: Count = Field(description="that a step reads at the least, of the whole batch")
+    prefill: TimedPart | None = Field(None, description="the prompt: time to the first token")
+    whole: TimedPart | None = Field(None, description="prompt and all new tokens, greedily")
+    between_tokens: Latency | None = Field(
+        None, description="from one token to the next within whole generations"
+    )
+    baseline_between_tokens: Latency | None = None
+    accounted: NotNegative | None = Field(
+        None,
+        description="share of a whole generation's time that its prompt and as many steps as it has"
+        " take, each timed alone",
+    )
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """New tokens a second of one sequence of a whole generation."""
+        return None if self.whole is None else self.new_tokens / self.whole.candidate.median_s
+
+
 class Execution(Filled):
     """How the measuring ran, as only its own process can tell."""
 
@@ -549,6 +622,7 @@ class Findings(Filled):
     baseline_usage: Usage | None = None
     cost: Cost | None = None
     energy: Energy | None = None
+    generation: Generation | None = Field(None, description="of the task generation")
     facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
     gpu: Gpu | None = None
     warnings: list[Text] = Field([], description="reasons to trust the figures less")

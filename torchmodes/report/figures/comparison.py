@@ -35,7 +35,7 @@ from torchmodes.report.figures.ratios import (
     settled_handles,
     shade_rows,
 )
-from torchmodes.report.formatting import duration, rate, time_unit
+from torchmodes.report.formatting import call, duration, rate, time_unit
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
@@ -202,8 +202,10 @@ def _latency_panel(ax: Axes, group: Group) -> None:
     _medians(ax, [candidate for _, candidate in pairs], factor)
     ax.set_xlim(low / factor, high / factor)
     ax.xaxis.set_major_locator(MaxNLocator(6))
-    per = "step" if group.deployment.task == "training" else "call"
-    ax.set_xlabel(f"{unit} per {per}" + ("   (→: samples beyond the axis)" if beyond else ""))
+    ax.set_xlabel(
+        f"{unit} per {call(group.deployment.task)}"
+        + ("   (→: samples beyond the axis)" if beyond else "")
+    )
 
 
 def _medians(ax: Axes, samples: Sequence[NDArray[np.float64]], factor: float) -> None:

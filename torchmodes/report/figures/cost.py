@@ -22,7 +22,7 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
-from torchmodes.report.formatting import duration, size, size_unit, time_unit
+from torchmodes.report.formatting import call, duration, size, size_unit, time_unit
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import INK, MUTED, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
@@ -188,7 +188,7 @@ def _break_even_panels(total: Axes, saved: Axes, group: Group) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.grid()
-        ax.set_xlabel("steps" if group.deployment.task == "training" else "calls")
+        ax.set_xlabel(f"{call(group.deployment.task)}s")
     total.set_yscale("log")
     total.yaxis.set_major_locator(LogLocator(10, numticks=6))
     total.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _seconds(value)))

@@ -556,9 +556,10 @@ def _positions_after_padding(model: PreTrainedModel) -> int | None:
 
 
 def _too_long(spec: Mapping[str, Any], positions: int) -> str:
+    of_task = "; generating text, it is prompt_length + new_tokens" if "generation" in spec else ""
     return (
         f"sequence_length: {spec['sequence_length']} is more than the {positions} positions of"
-        f" {spec['source']!r}"
+        f" {spec['source']!r}{of_task}"
     )
 
 

@@ -25,6 +25,7 @@ class Engine(base.Engine):
     """Runs the package's compiled code; weights are inside it."""
 
     options: AotInductorMode
+    one_shape = True
     package: Path
     operators_exported: int
     compile_s: float

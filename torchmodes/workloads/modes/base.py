@@ -97,6 +97,9 @@ class Engine:
     own_threads = False
     """Whether it computes with threads that are not PyTorch's, or may do so."""
 
+    one_shape = False
+    """Whether what it prepares is called with inputs of the example's shapes alone."""
+
     def __init__(
         self,
         options: ModeSection,

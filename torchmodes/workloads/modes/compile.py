@@ -57,15 +57,25 @@ class Engine(base.Engine):
         self.attempts: list[dict[str, str | None]] = []
         self._probed_in: Callable[[], AbstractContextManager[Any]] = self.context
 
+    @property
+    def one_shape(self) -> bool:
+        """Whether what is compiled was captured with the example's shapes."""
+        return self.options.after is not None
+
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Refuse what PyTorch would skip silently or cannot build."""
         if refusal := base.inference_only(case, self.options, "freezing", "after", "fallback"):
             return refusal
-        refusals = [self._refusal(name, device=case.device) for name in self.options.backends()]
+        refusals = [
+            self._refusal(name, device=case.device, task=case.task)
+            for name in self.options.backends()
+        ]
         # A chain is there to get past a backend that cannot.
         return refusals[0] if all(refusals) else None
 
-    def _refusal(self, backend: str, *, device: str) -> base.Unsupported | None:
+    def _refusal(
+        self, backend: str, *, device: str, task: str = "inference"
+    ) -> base.Unsupported | None:
         first = backend == self.options.backend
         mode = self.options.mode if first else "default"
         freezing = first and self.options.freezing
@@ -80,6 +90,11 @@ class Engine(base.Engine):
                 f"freezing belongs to the backend inductor, not {backend}", "use freezing: false"
             )
         graphs = backend == "cudagraphs" or mode == "reduce-overhead"
+        if graphs and task == "generation" and not self.options.has_static_cache():
+            return base.Unsupported(
+                "CUDA graphs write the same memory at each step, and a dynamic cache grows",
+                "use cache: static",
+            )
         if graphs and device != "cuda":
             return base.Unsupported(
                 f"CUDA graphs do not exist on {device}: PyTorch skips them silently",

@@ -42,6 +42,12 @@ class Engine(base.Engine):
                 f"context: {context} is for inference; a training step always records gradients",
                 "train in a mode that does not set `context`",
             )
+        if case.task == "generation" and (context == "grad" or self.options.autocast):
+            option = "context: grad" if context == "grad" else "autocast: true"
+            return base.Unsupported(
+                f"{option} does not generate text: a cache holds no gradients, and one precision",
+                f"generate in a mode without {option}",
+            )
         if self.options.autocast and case.precision not in HALF:
             return base.Unsupported(
                 f"autocast computes in a half precision, not in {case.precision}",

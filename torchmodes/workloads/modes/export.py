@@ -26,6 +26,7 @@ class Engine(base.Engine):
     """Runs the exported program's module: generated Python code that calls ATen operators."""
 
     options: ExportMode
+    one_shape = True
     program: ExportedProgram
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:

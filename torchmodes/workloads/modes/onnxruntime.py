@@ -68,6 +68,7 @@ class Engine(base.Engine):
     """Runs an ONNX file; tensors go in by their addresses and come out by DLPack, uncopied."""
 
     options: OnnxRuntimeMode
+    one_shape = True
     own_threads = True
     precisions = base.Engine.precisions | {"int8"}
     takes = TYPES

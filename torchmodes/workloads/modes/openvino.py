@@ -61,6 +61,7 @@ class Engine(base.Engine):
     """Runs OpenVINO's compiled model on the case's threads."""
 
     options: OpenVinoMode
+    one_shape = True
     own_threads = True
 
     precisions = frozenset(HINTS)
