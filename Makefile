@@ -54,6 +54,11 @@ lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
 check: .venv/ready ## build every configured model and run it once (ARGS='--configfile mine.yaml', --download)
 	$(BIN)/python -m torchmodes.workloads.models.check $(ARGS)
 
+try: .venv/ready ## one model in five modes: make try MODEL=timm/convnext_tiny (MODES='eager inductor', BATCH=1)
+	@test -n $(call quoted,$(MODEL)) || { echo "Say which: make try MODEL=timm/convnext_tiny"; exit 2; }
+	$(BIN)/python -m torchmodes.workloads.models.trial $(call quoted,$(MODEL)) --cores $(call quoted,$(CORES)) \
+	    $(if $(BATCH),--batch $(call quoted,$(BATCH))) $(if $(MODES),--modes $(MODES))
+
 bench: .venv/ready ## the measuring engine, measured: an hour (ARGS='--only engine': ten minutes)
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
@@ -106,5 +111,5 @@ help: ## this list
 	    --constraint requirements.lock --requirements requirements-cluster.in
 	touch $@
 
-.PHONY: run smoke tensorboard test test-envs test-robustness test-slurm test-pods lint check bench
-.PHONY: bench-scaling gpu-pack report compare sharpen lock clean help
+.PHONY: run smoke tensorboard test test-envs test-robustness test-slurm test-pods lint check try
+.PHONY: bench bench-scaling gpu-pack report compare sharpen lock clean help

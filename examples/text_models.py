@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from torchmodes.config import TransformersModel
 from torchmodes.workloads.models import build_model
-from torchmodes.workloads.models.transformers import TokensToTensor, offline
+from torchmodes.workloads.models.hub import offline
+from torchmodes.workloads.models.transformers import TokensToTensor
 
 
 def load_text_model(

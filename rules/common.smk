@@ -10,12 +10,13 @@ from snakemake.exceptions import WorkflowError
 
 from torchmodes.processes.machine_lock import lock_fault
 from torchmodes.planning.cases import TABLE, expand_grids, pair_modes
-from torchmodes.config import SYNTHETIC, Precision, only_named, parse_config
+from torchmodes.config import SYNTHETIC, Precision, Task, only_named, parse_config
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.profiling.machine import machine_fingerprint
 from torchmodes.planning.plan import BASE_PACKAGES
+from torchmodes.planning.texts import texts_faults
 from torchmodes.report.figures import figure_modules, figures_of
 from torchmodes.planning.provenance import code_digest, compilers, installed
 from torchmodes.processes.supervise import START_LIMIT_S
@@ -77,7 +78,8 @@ def check_own_code(used_models, used_modes):
     """Refuse what the user's own files lack, of models and modes that are used."""
     sections = {f"models.{name}": CONFIG.models[name].model_dump() for name in sorted(used_models)}
     sections |= {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(used_modes)}
-    if faults := reference_faults(sections):
+    texts = texts_faults({name: CONFIG.models[name] for name in sorted(used_models)})
+    if faults := reference_faults(sections) + texts:
         raise InvalidConfig(faults)
 
 
@@ -154,7 +156,7 @@ if longest := max((Path(path).name for path in DIFFS if len(Path(path).name) > 2
 
 
 wildcard_constraints:
-    task="training|inference",
+    task="|".join(get_args(Task)),
     device="cpu|cuda|mps",
     model="[^/]+",
     mode="[^/]+",

@@ -85,5 +85,5 @@ def test_what_was_measured_stands_though_its_artefact_cannot_be_saved():
         raise OSError("No space left on device")
 
     warnings = []
-    assert case_module._artefact_bytes(SimpleNamespace(artefacts=artefacts), warnings) is None
+    assert case_module._artefact_bytes([SimpleNamespace(artefacts=artefacts)], warnings) is None
     assert warnings == ["its artefact was not saved: OSError: No space left on device"]

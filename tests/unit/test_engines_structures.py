@@ -248,3 +248,19 @@ def test_eight_bit_floats_go_into_onnxruntime(tmp_path):
         job(tmp_path, mode("onnxruntime"), body="x + given.float()", inputs=given),
     )
     assert (parts["status"], parts["numerics"]["within_tolerance"]) == ("ok", True)
+
+
+class Decides(nn.Module):
+    """A detector in small: how much it returns depends on values."""
+
+    def forward(self, x):
+        found = x[x > 0]
+        return found * 2 if found.sum() > 3 else found
+
+
+@pytest.mark.parametrize("engine", ["export", "onnxruntime"])
+def test_a_model_that_decides_by_values_is_refused_by_what_needs_one_graph(engine):
+    with pytest.raises(Refused) as refused:
+        create_engine(mode(engine)).prepare(Decides(), Inputs.of(torch.ones(8)))
+    assert "the model decides by values: Could not guard" in refused.value.unsupported.reason
+    assert "torch.compile" in refused.value.unsupported.remedy

@@ -216,8 +216,8 @@ def test_a_fault_of_our_own_is_told_as_it_is_and_others_with_their_kind():
     spec = USER | {"options": {}, "item": "row"}
     checked = check_model("mine", spec, seed=1, device="cpu", features=5)
     assert checked.error == f"mine.py:build: no file mine.py in {Path.cwd()}"
-    checked = check_model("mlp", {"family": "mlp"}, seed=1, device="cpu", features=5)
-    assert checked.error == "KeyError: 'hidden'"
+    checked = check_model("vit", {"family": "torchvision"}, seed=1, device="cpu", features=5)
+    assert checked.error == "KeyError: 'name'"
 
 
 def test_shapes_and_counts_are_written_for_people():

@@ -1,4 +1,4 @@
-"""torchvision's classifiers: any of them by name, from the seed or from weights on this machine."""
+"""torchvision's models: any of them by name, from the seed or from weights on this machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 import torch
 from torchvision.models import SqueezeNet1_1_Weights
 
+from torchmodes.config import TorchvisionModel
 from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models import torchvision as family
 
-SPEC = {"family": "torchvision", "name": "squeezenet1_1", "weights": "random", "image_size": 64}
+SPEC = TorchvisionModel(family="torchvision", name="squeezenet1_1", image_size=64).model_dump()
 PRETRAINED = SPEC | {"weights": "pretrained"}
 
 
@@ -46,14 +47,11 @@ def test_weights_and_images_come_from_the_seed():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("resnet5O", r"name: torchvision has no classifier 'resnet5O'; did you mean 'resnet50'\?"),
-        ("fcn_resnet50", "name: torchvision has no classifier 'fcn_resnet50'"),
-    ],
-    ids=["misspelt", "a segmentation model"],
+    ("name", "meant"),
+    [("resnet5O", "resnet50"), ("fcn_resnet5O", "fcn_resnet50"), ("raft_samll", "raft_small")],
 )
-def test_what_is_no_classifier_is_told(name, told):
+def test_what_is_no_model_is_told_with_the_nearest(name, meant):
+    told = rf"name: torchvision has no model '{name}'; did you mean '{meant}'\?"
     with pytest.raises(ValueError, match=told):
         build(SPEC | {"name": name})
 

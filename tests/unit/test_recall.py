@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from torchmodes.measure.clock import Timing
-from torchmodes.measure.input_sets import InputSets
-from torchmodes.measure.recall import NEW_SETS, recall
+from torchmodes.measure.input_sets import NEW_SETS, InputSets
+from torchmodes.measure.recall import recall
 from torchmodes.workloads.structures import Inputs
 
 
@@ -26,6 +26,9 @@ class Side:
         self.seen = {42.0}
         self.calls = 0
 
+    def take(self, number: int) -> Inputs:
+        return self.inputs
+
     def call(self) -> float:
         self.calls += 1
         value = self.inputs.args[0][0].item()
@@ -39,7 +42,7 @@ class Clock:
         return Timing(host_s=call(), device_s=None)
 
 
-SETS = InputSets(SimpleNamespace(inputs=inputs(42), draw=inputs), seed=42)
+SETS = InputSets(SimpleNamespace(batches=(inputs(42),), draw=inputs), seed=42)
 EAGER = {"new_s": 1.0, "seen_s": 1.0}
 
 

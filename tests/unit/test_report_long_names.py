@@ -67,7 +67,14 @@ def study(kind: str) -> Callable[[str], Figure]:
             "speed_up": speed_up,
             "verdict": "slower",
             "points": [
-                {"threads": threads, "latency_s": 0.1, "speed_up": speed_up} for threads in (1, 2)
+                {
+                    "threads": n,
+                    "position": n,
+                    "latency_s": 0.1,
+                    "eager_s": 0.1,
+                    "speed_up": speed_up,
+                }
+                for n in (1, 2)
             ],
             "variant": "mark_dynamic",
             "drop_last": None,

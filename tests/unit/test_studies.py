@@ -184,6 +184,20 @@ FOUND: dict[str, tuple[StudyResult | dict[str, Any], str]] = {
         },
         "1.60× as fast with 2 as with one",
     ),
+    "position": (
+        {
+            "cases": [
+                {
+                    "case": CASE,
+                    "points": [
+                        {"position": p, "latency_s": s, "eager_s": 0.02, "speed_up": SPEED}
+                        for p, s in ((64, 0.01), (96, 0.015))
+                    ],
+                }
+            ]
+        },
+        "takes 1.50 times as long at position 96 as at 64, one of eager beside it 1.00 times",
+    ),
     "dynamic_shapes": (
         {
             "cases": [

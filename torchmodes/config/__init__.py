@@ -19,6 +19,7 @@ from torchmodes.config.models import MlpModel, Model, TorchvisionModel, Transfor
 from torchmodes.config.modes import (
     BASELINE_MODE,
     BASELINE_PRECISION,
+    ENGINES_THAT_GENERATE,
     ENGINES_THAT_TRAIN,
     CompileMode,
     EagerMode,
@@ -42,6 +43,7 @@ from torchmodes.config.run import (
 __all__ = [
     "BASELINE_MODE",
     "BASELINE_PRECISION",
+    "ENGINES_THAT_GENERATE",
     "ENGINES_THAT_TRAIN",
     "HOUSING_FEATURES",
     "SYNTHETIC",

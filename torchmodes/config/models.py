@@ -6,12 +6,14 @@ What is known of a family without importing PyTorch stands in its section; the r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from torchmodes.config.base import Count, Options, Positive, Reference, Section, by_tag
+from torchmodes.config.lengths import Lengths
 
 Weights = Literal["random", "pretrained"]
 
@@ -25,6 +27,8 @@ class ModelSection(Section):
     ----------
     reads_table
         Whether its inputs are rows of the table, so that it can be trained.
+    generates
+        Whether it has causal language models, which can generate text.
     packages
         The distributions that it needs beside PyTorch: another version makes results stale.
     environment
@@ -34,6 +38,8 @@ class ModelSection(Section):
     imports_behind_a_fork
         Those that each process must do itself where there is a GPU: they ask for its properties,
         and a process that has initialised CUDA cannot be forked.
+    named_by
+        The key that says which of the family it is: what `make try MODEL=family/…` sets.
     """
 
     family: str
@@ -48,10 +54,12 @@ class ModelSection(Section):
         " scores from 0 to 1",
     )
     reads_table: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str] = "torch"
     imports: ClassVar[tuple[str, ...]] = ()
     imports_behind_a_fork: ClassVar[tuple[str, ...]] = ()
+    named_by: ClassVar[str | None] = None
 
     @model_validator(mode="after")
     def _margin_of_something(self) -> Self:
@@ -68,6 +76,10 @@ class ModelSection(Section):
         """Return the folder that its weights come from, where it is one of the user's."""
         return None
 
+    def texts_file(self) -> Path | None:
+        """Return the file of the texts that it is called with, where it names one."""
+        return None
+
 
 class MlpModel(ModelSection):
     """Multi-layer perceptron with ReLU on the table's features; one item is a row."""
@@ -79,40 +91,124 @@ class MlpModel(ModelSection):
 
 
 class TorchvisionModel(ModelSection):
-    """An image classifier of torchvision; one item is an image."""
+    """A model of torchvision: of images, videos, or pairs of images; one item is one of these."""
 
     packages = ("torchvision",)
     environment = "vision"
     imports = ("torchvision.models",)
+    named_by = "name"
 
     family: Literal["torchvision"]
-    name: str = Field(description="a name of torchvision.models, such as resnet50 or vit_b_16")
+    name: str = Field(
+        description="a name of torchvision.models.list_models(), such as resnet50, vit_b_16,"
+        " fasterrcnn_resnet50_fpn or quantized_resnet18"
+    )
     weights: Weights = Field("random", description=WEIGHTS)
-    image_size: Count = Field(224, description="height and width of an image, pixels")
+    image_size: Count | None = Field(
+        None,
+        description="height and width of an image, pixels; null: 224, of a detector what it resizes"
+        " images to, of videos and segmentation that of the published weights",
+    )
+    frames: Count = Field(16, description="of a video: its images")
+    options: Options = Field({}, description="keyword arguments of its builder, as min_size: 320")
+
+
+class TimmModel(ModelSection):
+    """A model of timm; one item is an image."""
+
+    packages = ("timm", "torchvision")
+    environment = "vision"
+    imports = ("timm",)
+    named_by = "name"
+
+    family: Literal["timm"]
+    name: str = Field(
+        description="a name of timm.list_models(), such as convnext_tiny; a tag chooses among"
+        " pretrained weights, as in convnext_tiny.fb_in22k"
+    )
+    weights: Weights = Field("random", description=WEIGHTS)
+    image_size: Count | None = Field(
+        None, description="height and width of an image, pixels; null: as its configuration says"
+    )
+    options: Options = Field({}, description="keyword arguments of timm.create_model()")
+
+
+class GenerationLengths(Section):
+    """How much text is generated, by the task `generation`."""
+
+    prompt_length: Count = Field(64, description="tokens of the prompt")
+    new_tokens: int = Field(32, description="tokens to generate, the first one included", ge=2)
 
 
 class TransformersModel(ModelSection):
-    """A text model of transformers, on whole sequences; one item is a sequence of tokens."""
+    """A model of transformers; one item is a sequence of tokens, an image, a recording, a pair."""
 
+    generates = True
     packages = ("transformers",)
     environment = "language"
     imports = ("transformers.masking_utils", "transformers.models.auto.modeling_auto")
     imports_behind_a_fork = ("transformers.modeling_utils",)  # by torchao, where it is installed
+    named_by = "source"
 
     family: Literal["transformers"]
     source: str = Field(
-        description="a configuration name such as gpt2, a folder, or an identifier of the hub"
+        description="a configuration name such as gpt2, t5, vit or whisper, a folder, or an"
+        " identifier of the hub"
     )
     weights: Weights = Field("random", description=WEIGHTS)
     head: Literal[
-        "base", "causal-lm", "masked-lm", "sequence-classification", "token-classification"
-    ] = Field("base", description="what the output is: hidden states, or the logits of a head")
-    sequence_length: Count = Field(128, description="tokens of a sequence")
+        "base",
+        "causal-lm",
+        "masked-lm",
+        "sequence-classification",
+        "token-classification",
+        "seq2seq-lm",
+        "image-classification",
+        "semantic-segmentation",
+        "depth-estimation",
+        "video-classification",
+        "audio-classification",
+        "ctc",
+        "speech-seq2seq",
+        "sentence-embedding",
+    ] = Field(
+        "base",
+        description="what the output is: hidden states, the logits of a head, or one vector of each"
+        " sentence, pooled and normalised as sentence-transformers does by modules.json",
+    )
+    part: Literal["step", "encoder"] = Field(
+        "step",
+        description="of an encoder with a decoder: one pass of both, or of the encoder alone",
+    )
+    sequence_length: Count = Field(
+        128, description="tokens of a sequence; of an encoder with a decoder, of what each reads"
+    )
+    samples: Count = Field(
+        16_000, description="of a recording: values of its waveform, 16,000 a second"
+    )
+    lengths: Lengths | None = Field(
+        None,
+        description="texts of different lengths; null: all are `sequence_length` tokens long",
+        exclude_if=lambda lengths: lengths is None,
+    )
+    generation: GenerationLengths = Field(
+        GenerationLengths(), description="lengths of the task generation"
+    )
     options: Options = Field({}, description="changes to the configuration, as n_layer: 2")
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> TransformersModel:
+        if self.lengths is not None:
+            self.lengths.fits(self.sequence_length)
+        return self
 
     def weights_folder(self) -> Path | None:
         """Return the folder that `source` names, where it is one that save_pretrained wrote."""
         return saved_model(self.source)
+
+    def texts_file(self) -> Path | None:
+        """Return the file of `lengths`."""
+        return Path(self.lengths.file) if self.lengths and self.lengths.file else None
 
 
 def saved_model(source: str) -> Path | None:
@@ -130,8 +226,14 @@ class UserModel(ModelSection):
     factory: Reference = Field(
         description="path/to/file.py:build; build() returns a torch.nn.Module"
     )
-    inputs: Reference = Field(
-        description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict"
+    inputs: Reference | None = Field(
+        None, description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict"
+    )
+    schedule: Reference | None = Field(
+        None,
+        description="instead of `inputs`, path/to/file.py:batches; batches(batch_size) returns a"
+        " list of such inputs, whose sizes may differ: they are taken in turn",
+        exclude_if=lambda schedule: schedule is None,
     )
     options: Options = Field({}, description="keyword arguments for the factory")
     item: str = Field(
@@ -141,15 +243,37 @@ class UserModel(ModelSection):
         max_length=32,
     )
 
+    @model_validator(mode="after")
+    def _has_inputs(self) -> UserModel:
+        if (self.inputs is None) == (self.schedule is None):
+            raise ValueError("give either `inputs` or `schedule`")
+        return self
+
 
 Model = Annotated[
     MlpModel  # one a line: to add a family is to add a line
     | TorchvisionModel
+    | TimmModel
     | TransformersModel
     | UserModel,
     Field(discriminator="family"),
 ]
 FAMILIES: dict[str, type[ModelSection]] = by_tag(Model)
+
+
+def cannot_generate(model: Mapping[str, Any]) -> str | None:
+    """Say why a model cannot generate text, or return None; it may be as somebody wrote it."""
+    section = FAMILIES.get(model.get("family", ""))
+    if section is None:  # an unknown family is told where the model is defined
+        return None
+    if not section.generates:
+        families = " or ".join(name for name, one in FAMILIES.items() if one.generates)
+        return f"generates no text; a causal language model of family {families} does"
+    if model.get("head") != "causal-lm":
+        return "has no head that tells the next token; set `head: causal-lm`"
+    if model.get("lengths") is not None:
+        return "has texts of different lengths, and prompts are of one; leave out `lengths`"
+    return None
 
 
 def family_module(family: str) -> str:

@@ -23,6 +23,9 @@ from torchmodes.config.base import (
 )
 from torchmodes.config.faults import meant
 
+CacheKind = Literal["dynamic", "static"]
+CACHE = "generation: keys and values in memory that grows, or of all positions from the beginning"
+
 BASELINE_MODE = "eager"
 BASELINE_PRECISION: Precision = "fp32"
 
@@ -58,6 +61,8 @@ class ModeSection(Section):
     ----------
     trains
         Whether the engine can execute an optimiser step.
+    generates
+        Whether it can execute a step of generating text: a module from tensors to tensors.
     threads_at_call
         Whether it asks for PyTorch's number of threads at each call. Others fix it when they
         compile or open a session, so that one process cannot compare two numbers.
@@ -72,6 +77,7 @@ class ModeSection(Section):
 
     engine: str
     trains: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     threads_at_call: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str] = "torch"
@@ -92,11 +98,16 @@ class ModeSection(Section):
         """Whether it needs the shared library of the custom operators."""
         return False
 
+    def has_static_cache(self) -> bool:
+        """Whether, generating text, it keeps keys and values in memory of one size."""
+        return getattr(self, "cache", "static") == "static"
+
 
 class EagerMode(ModeSection):
     """Plain PyTorch."""
 
     trains = True
+    generates = True
     threads_at_call = True
     looks = (NamedLook("eager", "baseline", "o", "solid"),)
 
@@ -108,6 +119,7 @@ class EagerMode(ModeSection):
     autocast: bool = Field(
         False, description="bf16, fp16: by torch.autocast, with weights that stay in fp32"
     )
+    cache: CacheKind = Field("dynamic", description=CACHE)
 
 
 BACKEND_PACKAGES = {
@@ -122,6 +134,7 @@ class CompileMode(ModeSection):
     """torch.compile."""
 
     trains = True
+    generates = True
     looks = (
         NamedLook("inductor", "blue", "s", "solid"),
         NamedLook("inductor-step", "sky", "D", "dashed"),
@@ -144,6 +157,7 @@ class CompileMode(ModeSection):
     fallback: list[str] = Field(
         [], description="inference: backends to try in turn where one fails; the record tells which"
     )
+    cache: CacheKind = Field("static", description=CACHE)
 
     def all_packages(self) -> tuple[str, ...]:
         """Return the distributions of the backends; most of them come with PyTorch."""
@@ -184,6 +198,7 @@ class TorchScriptMode(ModeSection):
     """torch.jit."""
 
     trains = True
+    generates = True
     threads_at_call = True
     looks = (
         NamedLook("torchscript", "vermilion", "P", "solid"),
@@ -202,6 +217,7 @@ class ExportMode(ModeSection):
     """torch.export; inference."""
 
     threads_at_call = True
+    generates = True
 
     engine: Literal["export"]
     strict: bool = Field(False, description="trace Python by TorchDynamo instead of running it")
@@ -210,6 +226,7 @@ class ExportMode(ModeSection):
 class AotInductorMode(ModeSection):
     """torch.export, compiled ahead of time by AOTInductor; inference."""
 
+    generates = True
     looks = (NamedLook("aotinductor", "indigo", "s", "short"),)
 
     engine: Literal["aotinductor"]
@@ -228,6 +245,7 @@ CalibrationBatches = Annotated[
 class OnnxRuntimeMode(ModeSection):
     """torch.onnx.export, executed by ONNX Runtime; inference."""
 
+    generates = True
     packages = ("onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt-cu13")
     environment = "onnx"
     looks = (NamedLook("onnxruntime", "pink", "h", "solid"),)
@@ -248,6 +266,7 @@ class OnnxRuntimeMode(ModeSection):
 class OpenVinoMode(ModeSection):
     """OpenVINO; inference on a CPU. In int8 it is given ONNX Runtime's calibrated model."""
 
+    generates = True
     packages = ("openvino", "onnx", "onnxscript", "onnxruntime")
     environment = "onnx"
     looks = (NamedLook("openvino", "brown", ">", "solid"),)
@@ -302,6 +321,7 @@ class QuantizeMode(ModeSection):
     """Layers of less than 16 bits; inference. Ask for the precision int8, or int4."""
 
     threads_at_call = True
+    generates = True
     packages = ("torchao",)
     looks = (NamedLook("int8-dynamic", "violet", "<", "solid"),)
 
@@ -316,6 +336,7 @@ class QuantizeMode(ModeSection):
     )
     compile: bool = Field(False, description="torch.compile the result, as torchao advises")
     calibration_batches: CalibrationBatches = 8
+    cache: CacheKind = Field("dynamic", description=CACHE)
 
     @model_validator(mode="after")
     def _possible(self) -> QuantizeMode:
@@ -360,6 +381,7 @@ Mode = Annotated[
 ]
 ENGINES: dict[str, type[ModeSection]] = by_tag(Mode)
 ENGINES_THAT_TRAIN = tuple(name for name, section in ENGINES.items() if section.trains)
+ENGINES_THAT_GENERATE = tuple(name for name, section in ENGINES.items() if section.generates)
 
 
 def read_mode(options: Mapping[str, Any]) -> ModeSection:

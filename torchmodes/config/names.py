@@ -6,11 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from torchmodes.config.faults import meant
-from torchmodes.config.models import FAMILIES
-from torchmodes.config.modes import BASELINE_MODE, ENGINES, ENGINES_THAT_TRAIN, EagerMode
+from torchmodes.config.lengths import lengths_fault
+from torchmodes.config.models import FAMILIES, cannot_generate
+from torchmodes.config.modes import (
+    BASELINE_MODE,
+    ENGINES,
+    ENGINES_THAT_GENERATE,
+    ENGINES_THAT_TRAIN,
+    EagerMode,
+)
 from torchmodes.config.run import Studies, Training
 
 STUDIED_ENGINES = {"studies.inference_context": "eager", "studies.dynamic_shapes": "compile"}
+NOT_OF_GENERATION = ("studies.dynamic_shapes", "studies.inference_context")
+ABLE = {
+    "training": ("train", ENGINES_THAT_TRAIN),
+    "generation": ("generate", ENGINES_THAT_GENERATE),
+}
+"""Of tasks that not every engine can do: the verb, and the engines that can."""
 
 
 def dangling_names(raw: Mapping[str, Any]) -> list[str]:
@@ -56,12 +69,23 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
             if name not in modes
         ]
     for where, block in blocks.items():
+        generates, study = block.get("task") == "generation", where.partition("[")[0]
+        if generates and study in NOT_OF_GENERATION:
+            faults.append(f"{where}.task: this study is not of generation; use inference")
+        elif "task" in block and not generates and study == "studies.position":
+            faults.append(f"{where}.task: only generation has positions; use generation")
         # Where there are no models or modes at all, that is the fault: not every name of one.
         for i, name in enumerate(_names(block.get("models")) if models else []):
             if name not in models:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
+            elif fault := lengths_fault(_mapping(models, name), block):
+                faults.append(f"{where}.{fault}")
             elif block.get("task") == "training" and name != trained and trained in trainable:
                 faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
+            elif block.get("task") == "generation" and (
+                fault := cannot_generate(_mapping(models, name))
+            ):
+                faults.append(f"{where}.models[{i}]: {name!r} {fault}")
         for i, name in enumerate(_names(block.get("modes")) if modes else []):
             engine = _mapping(modes, name).get("engine")
             if name not in modes:
@@ -72,13 +96,13 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                     f" whose engine is {wanted}"
                 )
             elif (
-                block.get("task") == "training"
+                (able := ABLE.get(str(block.get("task"))))
                 and engine in ENGINES  # an unknown engine is told where the mode is defined
-                and engine not in ENGINES_THAT_TRAIN
+                and engine not in able[1]
             ):
                 faults.append(
-                    f"{where}.modes[{i}]: {name!r} cannot train; engines that can: "
-                    + ", ".join(ENGINES_THAT_TRAIN)
+                    f"{where}.modes[{i}]: {name!r} cannot {able[0]}; engines that can: "
+                    + ", ".join(able[1])
                 )
     return faults
 

@@ -80,7 +80,7 @@ class Training(Section):
 class Grid(Section):
     """A block of cases: every combination of its lists."""
 
-    task: Task = Field(description="one optimiser step, or one forward pass")
+    task: Task = Field(description="an optimiser step, a forward pass, or text token by token")
     models: list[str] = Field(description="names defined under `models`", min_length=1)
     modes: list[str] = Field(description="names defined under `modes`", min_length=1)
     precisions: list[Precision] = Field(["fp32"], description="number formats", min_length=1)
@@ -171,6 +171,9 @@ class Studies(Section):
         [],
         description="compiled modes called with changing batch sizes: every one up to the largest"
         " (inference), or a last, smaller batch (training)",
+    )
+    position: list[Grid] = Field(
+        [], description="generating cases whose decode step is measured from the first to the last"
     )
 
 

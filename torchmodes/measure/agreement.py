@@ -93,14 +93,14 @@ def agreement(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> Agreement | 
     found: list[torch.Tensor] = []
     began = time.monotonic()
     for number in NUMBERS:
-        expected = choices(output_on(baseline.workload, sets[number]))
-        actual = choices(output_on(candidate.workload, sets[number]))
+        expected = choices(output_on(baseline.workload, sets, number))
+        actual = choices(output_on(candidate.workload, sets, number))
         if expected is None or actual is None:
             return None
         found.append(compare_choices(expected, actual))
         if time.monotonic() - began > BUDGET_S:
             break
     for side in (baseline, candidate):
-        feed(side.workload, sets[0])
+        feed(side.workload, sets, 0)
     random_weights = job.model.get("weights", "random") == "random"
     return summarise(torch.cat(found), input_sets=len(found), random_weights=random_weights)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from torchmodes.measure import statistics
 from torchmodes.measure.breakeven import break_even
-from torchmodes.measure.latency import drift, latency, throughput, two_speeds
+from torchmodes.measure.latency import drift, latency, two_speeds
 from torchmodes.measure.load import Load
 from torchmodes.measure.sampler import Sampling
+from torchmodes.measure.schedules import items_per_second, levelled
 from torchmodes.planning.cases import Case
 from torchmodes.results.records import Cost, Interval, Latency, Measured, Statistics
 
@@ -56,9 +57,11 @@ def assess(
     effect = statistics.effect(statistics.log_ratios(baseline, candidate))
     assert effect.speed_up is not None, "what a clock can show has a ratio"
     beyond = statistics.margin(minimum_effect=minimum_effect)
-    drifted = drift(baseline, [block.at_s for block in samples.counted])
+    level = levelled(baseline, samples.counted)
+    drifted = drift(level, [block.at_s for block in samples.counted])
     of_baseline = latency(baseline, calls_per_sample=samples.calls_per_sample)
     of_candidate = latency(candidate, calls_per_sample=samples.calls_per_sample)
+    level_baseline = latency(level)
     computing = threads if case.device == "cpu" else 1
     result = Measured(
         status="ok",
@@ -78,7 +81,9 @@ def assess(
             p_value=statistics.p_value(effect, beyond=beyond),
             baseline=of_baseline,
             candidate=of_candidate,
-            throughput_per_s=throughput(candidate, items_per_call=case.batch_size),
+            throughput_per_s=items_per_second(
+                candidate, samples.counted, items_per_call=case.batch_size
+            ),
             drift=drifted.change,
             drifting=drifted.drifting,
             autocorrelation=effect.autocorrelation,
@@ -94,10 +99,12 @@ def assess(
         warnings=[
             *_warnings(sampling, drifting=drifted.drifting),
             *_busy(load, crowded=load.crowded(computing)),
-            *_two_speeds({"eager": of_baseline, "the mode": of_candidate}),
+            *_two_speeds(
+                {"eager": level_baseline, "the mode": latency(levelled(candidate, samples.counted))}
+            ),
         ],
     )
-    if (doubt := no_verdict(effect, of_baseline, load, threads=computing)) is not None:
+    if (doubt := no_verdict(effect, level_baseline, load, threads=computing)) is not None:
         result.withhold_verdict(doubt.reason, doubt.remedy)
     return result
 

@@ -5,8 +5,10 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 
 from torchmodes.machine.environment import torch_build
 from torchmodes.machine.peaks import PLAUSIBLE_RATE, quick_peak
-from torchmodes.measure import gpu, memory
+from torchmodes.measure import generation, gpu, memory
 from torchmodes.measure.agreement import agreement
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
@@ -23,16 +25,18 @@ from torchmodes.measure.exactness import exactness
 from torchmodes.measure.first_calls import (
     WarmedUp,
     first_call,
+    first_pass,
     start_libraries,
     tracer_warnings,
     warmed_up,
 )
-from torchmodes.measure.input_sets import feed
+from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.quality import TRY_IT, quality
 from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.schedules import cautions_of, compiled_graphs, describe
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
 from torchmodes.measure.verification import (
@@ -47,11 +51,11 @@ from torchmodes.planning.job import Job
 from torchmodes.processes.memory import own_memory
 from torchmodes.results.reasons import reason_of
 from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
+from torchmodes.workloads.batches import vary
 from torchmodes.workloads.models.evaluation import EvaluationFault
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.base import Engine
 from torchmodes.workloads.modes.precision import instructions
-from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import Workload, workload_of
 
 LONG_CALL_OWN_THREADS_S = 1.0
@@ -73,7 +77,7 @@ class ContextClock:
     fresh
         Inputs to copy into a workload's own before each sample, for a model that changes them.
     checks
-        What looks at outputs, outside of the time too.
+        What looks at outputs, outside of the time too: of a schedule, at those of its first batch.
 
     Attributes
     ----------
@@ -87,15 +91,22 @@ class ContextClock:
         self,
         clock: Clock,
         *workloads: Workload,
-        fresh: Inputs | None = None,
+        fresh: InputSets | None = None,
         checks: SpotChecks | None = None,
     ) -> None:
         self.name, self.timer_s, self.groupable = clock.name, clock.timer_s, clock.groupable
         self.events = clock.events
         self._clock, self._fresh, self.checks = clock, fresh, checks
         self._workloads = {workload.call: workload for workload in workloads}
+        self._number = 0
         self.calls = Counter[Call]()
         self.usage = {workload.call: UsageMeter() for workload in workloads}
+
+    def take(self, number: int) -> None:
+        """Let the next calls of all workloads take this batch of their schedule."""
+        for workload in self._workloads.values():
+            self._number = number % len(workload.batches)
+            workload.take(number)
 
     def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; see `torchmodes.measure.clock.Clock`."""
@@ -103,14 +114,14 @@ class ContextClock:
         if workload is None:
             return self._clock.time(call, calls, events=events)
         if self._fresh is not None:
-            feed(workload, self._fresh)
+            feed(workload, self._fresh, self._number)
         self.calls[call] += calls
         meter = self.usage[call]
         with workload.context():
             meter.begin()
             timing = self._clock.time(call, calls, events=events)
             meter.end(calls)
-        if self.checks is not None:
+        if self.checks is not None and self._number == 0:
             self.checks.look(call, timing.output)
         return replace(timing, output=None)
 
@@ -144,7 +155,7 @@ def _measure(job: Job, *, first: bool) -> Measured:
     result.run.torch_threads = torch.get_num_threads()
     result.environment = {"torch_build": torch_build()}  # whole only where PyTorch is imported
     warnings = cautions(traced, baseline, of_model=job.case.is_baseline) + result.warnings
-    if job.case.task == "inference" and first:
+    if job.case.task == "inference" and first and not vary(baseline.workload.batches):
         counted = count_flops(baseline.workload.built)  # nothing is timed now
         result.flops = counted.total
         if counted.fault:  # it was still measured
@@ -159,7 +170,7 @@ def _measure(job: Job, *, first: bool) -> Measured:
     cost.parameter_bytes = candidate.workload.built.parameter_bytes
     cost.cuda_allocated_bytes, cost.cuda_reserved_bytes = allocated, reserved
     if first:
-        cost.artefact_bytes = _artefact_bytes(candidate.workload.engine, warnings)
+        cost.artefact_bytes = _artefact_bytes(candidate.workload.engines, warnings)
     result.cost = cost
     facts = candidate.workload.engine.stats()
     result.warnings = [*warnings, *facts.pop("warnings", [])]
@@ -178,6 +189,7 @@ def start(job: Job) -> dict[str, Any]:
     workload = workload_of(job)
     with workload.context():
         _, first_call_s = first_call(workload, job)
+    first_call_s += first_pass(workload, job)
     return {"status": "ok", "prepare_s": workload.prepare_s, "first_call_s": first_call_s}
 
 
@@ -197,11 +209,18 @@ def _judge(
         )
     began = time.monotonic()
     numerics = compare_first(job, baseline, candidate, others)
+    told = None
+    if job.case.task == "generation":
+        tokens = generation.compare_tokens(job, baseline, candidate, others)
+        numerics = generation.judged(job, tokens, numerics)
+        told = generation.generation(job, candidate, tokens)
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if not numerics.within_tolerance:
-        return wrong(job, baseline, numerics)
+        found = wrong(job, baseline, numerics)
+        found.generation = told
+        return found
     sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
@@ -213,6 +232,13 @@ def _judge(
     _doubt_memory(sampled, clock, baseline, candidate)
     sampled.numerics = numerics
     sampled.energy = _energy(job, candidate)
+    if told is not None and sampled.statistics is not None:
+        sampled.generation = generation.with_parts(
+            job, told, sampled.statistics, baseline, candidate
+        )
+        sampled.warnings += generation.cautions(
+            sampled.generation, quiet=sampled.no_verdict is None
+        )
     return sampled
 
 
@@ -244,10 +270,10 @@ def _doubt_rate(job: Job, result: Measured) -> None:
         )
 
 
-def _artefact_bytes(engine: Engine, warnings: list[str]) -> int | None:
+def _artefact_bytes(engines: Iterable[Engine], warnings: list[str]) -> int | None:
     """Measure what a user ships; where it cannot be saved, what was measured stands."""
     try:
-        artefacts = engine.artefacts()
+        artefacts = [path for engine in engines for path in engine.artefacts()]
     except Exception as error:  # noqa: BLE001 - engines raise anything
         warnings.append(f"its artefact was not saved: {reason_of(error)}")
         return None
@@ -266,7 +292,7 @@ def _sample(
         make_clock(case.device, flush_l2=settings.flush_l2 and case.device == "cuda"),
         baseline.workload,
         candidate.workload,
-        fresh=baseline.sets[0] if baseline.sets and baseline.changes_inputs else None,
+        fresh=baseline.sets if baseline.changes_inputs else None,
         checks=_spot_checks(job, baseline, candidate),
     )
     own = candidate.workload.engine.own_threads
@@ -275,7 +301,7 @@ def _sample(
         time.sleep(gpu.REST_S)
     gpu_before = gpu.gpu_state(0) if case.device == "cuda" else None
     began = time.monotonic()
-    counters = read_counters()
+    counters, compiled = read_counters(), compiled_graphs()
     sampling = sample(
         baseline.workload.call,
         candidate.workload.call,
@@ -288,7 +314,10 @@ def _sample(
             long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
         ),
         seed=job.seed,
+        batches=len(baseline.workload.batches),
+        take=clock.take,
     )
+    clock.take(0)
     gpu_after = gpu.gpu_state(0) if case.device == "cuda" else None
     seconds = time.monotonic() - began
     load = load_between(counters, read_counters())
@@ -300,6 +329,15 @@ def _sample(
         load=load,
         threads=job.threads,
     )
+    result.schedule = describe(
+        baseline.workload.built.schedule,
+        sampling.samples.counted,
+        batch_size=case.batch_size,
+        recompiles=candidate.recompiles,
+        recompiles_while_sampling=compiled_graphs() - compiled,
+    )
+    if result.schedule is not None:
+        result.warnings += cautions_of(result.schedule)
     result.usage = clock.usage[candidate.workload.call].usage
     result.baseline_usage = clock.usage[baseline.workload.call].usage
     result.warnings += churn("eager", result.baseline_usage) + churn("the mode", result.usage)
@@ -313,13 +351,16 @@ def _sample(
 
 def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotChecks | None:
     """Look at what is timed, unless it changes from call to call: losses, a state, inputs."""
-    if baseline.sets is None or baseline.kept or baseline.changes_inputs:
+    sets = baseline.sets
+    if sets is None or baseline.kept or baseline.changes_inputs:
         return None
     return SpotChecks(
         {side.workload.call: side.output for side in (baseline, candidate)},
         expected=baseline.output,
         precision=job.case.precision,
         device=job.case.device,
+        align=baseline.workload.built.align,
+        judged=lambda output: baseline.workload.built.judged(output, sets[0]),
     )
 
 
@@ -346,9 +387,15 @@ def _doubt_memory(
 
 
 def _energy(job: Job, candidate: WarmedUp) -> Energy:
-    with candidate.workload.context():
+    workload, numbers = candidate.workload, itertools.count()
+
+    def next_call() -> Any:
+        workload.take(next(numbers))
+        return workload.call()
+
+    with workload.context():
         return measure_energy(
-            candidate.workload.call,
+            workload.call if len(workload.batches) == 1 else next_call,
             seconds=ENERGY_BLOCK_S,
             items_per_call=job.case.batch_size,
             meter=make_meter(job.case.device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,24 @@ from torchmodes.machine.environment import same_hardware
 from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
-from torchmodes.measure.latency import latency, throughput, two_speeds
-from torchmodes.results.records import Block, CaseRun, Cost, Interval, Record, Samples, Usage
+from torchmodes.measure.latency import latency, two_speeds
+from torchmodes.measure.schedules import NOT_EVERY_BATCH, items_per_second, with_times
+from torchmodes.results.records import (
+    Block,
+    CaseRun,
+    Cost,
+    Generation,
+    Interval,
+    Record,
+    Samples,
+    TimedPart,
+    Usage,
+)
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
 MOST_MISSING = 0.25
 """Cores that a run may have lacked and still count. More makes a mode look 100 times faster."""
-_OF_ONE_RUN = ("stopped at the time budget", "no noise floor")
+_OF_ONE_RUN = ("stopped at the time budget", "no noise floor", NOT_EVERY_BATCH)
 """What a run says of its own interval, which the record's is not."""
 
 
@@ -62,6 +73,7 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
         update={
             "samples": _samples(first).model_copy(update={"blocks": blocks}),
             "numerics": max((n for run in runs if (n := run.numerics)), key=lambda n: n.error),
+            "generation": _generation(runs, left_out),
             "usage": _mean_usage(part.usage for part in parts if part.left_out is None),
             "baseline_usage": _mean_usage(
                 part.baseline_usage for part in parts if part.left_out is None
@@ -91,11 +103,19 @@ def _with_times(record: Record, counted: Sequence[Block], looks: int) -> Record:
         "looks": looks,
         "baseline": latency(baseline, calls_per_sample=calls),
         "candidate": latency(candidate, calls_per_sample=calls),
-        "throughput_per_s": throughput(candidate, items_per_call=record.identity.batch_size),
+        "throughput_per_s": items_per_second(
+            candidate, counted, items_per_call=record.identity.batch_size
+        ),
     }
     found = record.statistics.model_copy(update=times)
     return record.model_copy(
-        update={"statistics": found, "no_verdict": None, "remedy": None, "verdict": None}
+        update={
+            "statistics": found,
+            "schedule": record.schedule and with_times(record.schedule, counted),
+            "no_verdict": None,
+            "remedy": None,
+            "verdict": None,
+        }
     )
 
 
@@ -139,11 +159,7 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
     )
     found = record.statistics.model_copy(
         update={
-            "speed_up": Interval(
-                estimate=math.exp(estimate.centre),
-                low=None if estimate.low is None else math.exp(estimate.low),
-                high=None if estimate.high is None else math.exp(estimate.high),
-            ),
+            "speed_up": _ratio_of(estimate),
             "half_width": half_width,
             "converged": half_width is not None and half_width <= settings.target_half_width,
             "noise_floor": None if bias is None else math.expm1(bias),
@@ -163,6 +179,15 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
             "verdict": verdict if record.no_verdict is None else "unresolved",
             "cost": _paid_back(record, estimate),
         }
+    )
+
+
+def _ratio_of(estimate: Estimate) -> Interval:
+    """Return an interval of the ratio whose logarithm an estimate is."""
+    return Interval(
+        estimate=math.exp(estimate.centre),
+        low=None if estimate.low is None else math.exp(estimate.low),
+        high=None if estimate.high is None else math.exp(estimate.high),
     )
 
 
@@ -230,6 +255,26 @@ def _case_run(number: int, record: Record, left_out: str | None) -> CaseRun:
         baseline_usage=record.baseline_usage,
         left_out=left_out,
     )
+
+
+def _generation(runs: Sequence[Record], left_out: Collection[int]) -> Generation | None:
+    """Return the first run's generation, with the speed-ups of its parts over all runs."""
+    first = runs[0].generation
+    counted = [
+        told
+        for number, run in enumerate(runs, 1)
+        if number not in left_out and (told := run.generation) is not None
+    ]
+    if first is None or len(counted) < 2:
+        return first
+    joined = {name: _part([getattr(one, name) for one in counted]) for name in ("prefill", "whole")}
+    return first.model_copy(update=joined)
+
+
+def _part(parts: Sequence[TimedPart]) -> TimedPart:
+    """Join what several runs timed: the interval is over them, the latencies are the first's."""
+    over = over_runs([RunCentre(p.log_speed_up, p.standard_error or 0.0) for p in parts])
+    return parts[0].model_copy(update={"speed_up": _ratio_of(over)})
 
 
 def _mean_usage(usages: Iterable[Usage | None]) -> Usage | None:

@@ -29,14 +29,14 @@ def exactness(
     Parameters
     ----------
     job
-        The case; None is returned of a training.
+        The case; None is returned of a training and of a generation.
     baseline, candidate
         After their first calls, whose outputs are compared.
     eager_s
         Seconds of a call of the baseline.
     """
-    if baseline.sets is None:
-        return None
+    if baseline.sets is None or job.case.task == "generation":
+        return None  # a generation is a step, and the model itself takes whole texts
     reason = _too_much(job, baseline, eager_s)
     if reason is not None:
         return Exactness(reason=reason)
@@ -44,8 +44,9 @@ def exactness(
         reference = _in_fp64(baseline, device=job.case.device)
     except Exception as error:  # noqa: BLE001 - a model may insist on its types in any way
         return Exactness(reason=f"its eager model does not run in fp64 ({reason_of(error)})")
+    precision, align = job.case.precision, baseline.workload.built.align
     sides = [
-        compare(reference, side.output, precision=job.case.precision).relative_l2
+        compare(reference, side.output, precision=precision, align=align).relative_l2
         for side in (baseline, candidate)
     ]
     if None in sides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,8 +15,12 @@ import torch
 
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.model_state import state_of
+from torchmodes.measure.schedules import compiled_graphs
 from torchmodes.planning.job import Job
+from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import import_libraries
+from torchmodes.workloads.modes.base import ONE_SHAPE, Refused, Unsupported
 from torchmodes.workloads.structures import copy_output
 from torchmodes.workloads.workload import Workload, synchronize, workload_of
 
@@ -41,7 +46,7 @@ class WarmedUp:
         Of the last of `CALLS_COMPARED` forward passes on the example inputs, or the losses of the
         first `LOSSES_COMPARED` optimiser steps.
     first_call_s
-        Seconds of the first call.
+        Seconds of the first call; of a schedule, of the first calls on all of its batches.
     sets
         Inputs to go on with; None of a training step, which has batches.
     kept
@@ -50,6 +55,8 @@ class WarmedUp:
         How the module grows, where it does.
     changes_inputs
         Whether a call writes into its inputs.
+    recompiles
+        What TorchDynamo compiled again for other batches than the first.
     """
 
     workload: Workload
@@ -59,6 +66,7 @@ class WarmedUp:
     kept: tuple[str, ...] = ()
     growth: str | None = None
     changes_inputs: bool = False
+    recompiles: int = 0
 
     @property
     def cold_s(self) -> float:
@@ -76,13 +84,55 @@ def start_libraries(job: Job) -> None:
     synchronize(device)
 
 
-def first_call(workload: Workload, job: Job) -> tuple[Any, float]:
-    """Return a workload's first output and the seconds that it took."""
+def first_call(workload: Workload, job: Job, number: int = 0) -> tuple[Any, float]:
+    """Return a workload's first output, for a batch of that number, and the seconds that it took.
+
+    Raises
+    ------
+    Refused
+        When its mode fails on a batch of another shape than it was prepared with.
+    """
     synchronize(job.case.device)
     start = time.perf_counter()
-    output = workload.call()
-    synchronize(job.case.device)
+    with _refusing_other_shapes(workload, job, number):
+        output = workload.call()
+        synchronize(job.case.device)
     return output, time.perf_counter() - start
+
+
+def first_pass(workload: Workload, job: Job) -> float:
+    """Call a workload on the other batches of its schedule; return the seconds that it took.
+
+    Raises
+    ------
+    Refused
+        As `first_call` does.
+    """
+    seconds = 0.0
+    for number in range(1, len(workload.batches)):
+        workload.take(number)
+        with workload.context():
+            seconds += first_call(workload, job, number)[1]
+    workload.take(0)
+    return seconds
+
+
+@contextmanager
+def _refusing_other_shapes(workload: Workload, job: Job, number: int) -> Generator[None]:
+    """Refuse a case whose mode fails on a batch of another shape than it was prepared with."""
+    prepared, given = (
+        tuple(batch.tensors()[0].shape) if batch.tensors() else ()
+        for batch in (largest(workload.batches), workload.batches[number])
+    )
+    try:
+        yield
+    except Exception as error:
+        of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if prepared == given or job.case.is_baseline or of_memory:
+            raise
+        traceback.print_exc()  # into the case's log
+        told = f"it was prepared with a batch of the shape {prepared} and fails on one of {given}"
+        raise Refused(Unsupported(f"{told}: {reason_of(error)}", ONE_SHAPE)) from error
 
 
 def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
@@ -108,22 +158,29 @@ def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
         output, first_call_s = first_call(workload, job)
     for _ in range(CALLS_COMPARED - 1):
         del output  # a CUDA graph may not be recorded while one of its outputs lives
-        feed(workload, sets[0])
+        feed(workload, sets, 0)
         if watched:
             states.append(state_of(module))
         versions = [tensor._version for tensor in taken]
         with workload.context():
             output = workload.call()
         written = versions != [tensor._version for tensor in taken]
-    copied = copy_output(output)
+    copied = workload.built.judged(copy_output(output), sets[0])
+    del output
+    if watched:
+        states.append(state_of(module))
+    compiled = compiled_graphs()
+    first_call_s += first_pass(workload, job)
+    recompiles = compiled_graphs() - compiled
     if not watched:
-        return WarmedUp(workload, copied, first_call_s, sets)
-    first, before, after = *states, state_of(module)
+        return WarmedUp(workload, copied, first_call_s, sets, recompiles=recompiles)
+    first, before, after = states
     return WarmedUp(
         workload,
         copied,
         first_call_s,
         sets,
+        recompiles=recompiles,
         kept=tuple(before.changes(after)),
         growth=first.growth(before) and before.growth(after),
         changes_inputs=written,

@@ -19,9 +19,14 @@ from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.structures import Inputs, copy_output
 from torchmodes.workloads.workload import Workload
 
+NEW_SETS = (4, 5, 6, 7, 8, 9)
+"""Numbers of input sets that no comparison uses."""
+
 
 class InputSets:
     """Inputs of one case, by number; 0 is the example that the model came with.
+
+    Those of a schedule are its batches, counted on and on: beyond the last, with the items moved.
 
     Parameters
     ----------
@@ -32,11 +37,19 @@ class InputSets:
     """
 
     def __init__(self, built: BuiltModel, *, seed: int) -> None:
-        self._example = built.inputs.map(lambda tensor: tensor.detach().clone())
+        self._batches = [
+            batch.map(lambda tensor: tensor.detach().clone()) for batch in built.batches
+        ]
+        self._example = self._batches[0]
         self._draw, self._seed = built.draw, seed
+        self.batches = len(self._batches)
         self.origin, self.caveat = self._find_origin()
 
-    def _find_origin(self) -> tuple[Literal["drawn", "rearranged", "example"], str | None]:
+    def _find_origin(
+        self,
+    ) -> tuple[Literal["drawn", "rearranged", "example", "schedule"], str | None]:
+        if self.batches > 1:
+            return "schedule", None
         other = self._draw(self._seed + 1)
         if not self._example.is_like(other):
             return "example", (
@@ -56,7 +69,18 @@ class InputSets:
         """Return which of the wanted sets there are."""
         return wanted if self.origin != "example" else tuple(n for n in wanted if n == 0)
 
+    def new(self) -> tuple[int, ...]:
+        """Return the numbers of some sets that no comparison uses; there may be none."""
+        if self.batches == 1:
+            return self.numbers(NEW_SETS)
+        sizes = [size for batch in self._batches for size in batch.tensors()[0].shape[:1]]
+        moved = self.batches * (min(sizes) if min(sizes) > 1 else len(NEW_SETS))
+        return tuple(range(self.batches + 2, moved))[: len(NEW_SETS)]
+
     def __getitem__(self, number: int) -> Inputs:
+        if self.batches > 1:
+            batch = self._batches[number % self.batches]
+            return batch.map(partial(_roll, by=number // self.batches, along=0))
         if number == 0:
             return self._example
         if self.origin == "rearranged":
@@ -64,11 +88,16 @@ class InputSets:
         return self._draw(self._seed + number)
 
 
-def feed(workload: Workload, inputs: Inputs) -> None:
-    """Copy inputs into the tensors that a workload's calls take, whatever those hold by now."""
+def feed(workload: Workload, sets: InputSets, number: int) -> None:
+    """Let a workload's next calls take a set of inputs, whatever their tensors hold by now.
+
+    A text that is generated is worked through to the position that is timed.
+    """
+    taken = workload.take(number).tensors()
     with torch.no_grad():
-        for target, value in zip(workload.inputs.tensors(), inputs.tensors(), strict=True):
+        for target, value in zip(taken, sets[number].tensors(), strict=True):
             target.copy_(value)
+    workload.restart()
 
 
 def agree(
@@ -98,21 +127,23 @@ def agree(
         Of each set, but for rearranged ones that the baseline refuses.
     """
     for number in sets.numbers(numbers):
-        inputs = sets[number]
         try:
-            expected = output_on(baseline, inputs)
+            expected = output_on(baseline, sets, number)
         except Exception:
-            if sets.origin == "rearranged":  # a model may refuse what its own inputs never give
+            if (
+                sets.origin == "rearranged" or number >= sets.batches > 1
+            ):  # a model may refuse what its own inputs never give
                 continue
             raise
-        yield compare(expected, output_on(candidate, inputs), precision=precision)
+        actual = output_on(candidate, sets, number)
+        yield compare(expected, actual, precision=precision, align=baseline.built.align)
 
 
-def output_on(workload: Workload, inputs: Inputs) -> Any:
-    """Run a side once on other inputs, and return its output on the host."""
-    feed(workload, inputs)
+def output_on(workload: Workload, sets: InputSets, number: int) -> Any:
+    """Run a side once on a set of inputs, and return what counts of its output on the host."""
+    feed(workload, sets, number)
     with workload.context():
-        return copy_output(workload.call())
+        return workload.built.judged(copy_output(workload.call()), sets[number])
 
 
 def together(
@@ -145,9 +176,9 @@ def _rolled(inputs: Inputs, by: int) -> Inputs:
     return inputs.map(partial(_roll, by=by))
 
 
-def _roll(tensor: torch.Tensor, *, by: int) -> torch.Tensor:
-    """Move values along the last dimension that has several; those of no such stay."""
+def _roll(tensor: torch.Tensor, *, by: int, along: int = -1) -> torch.Tensor:
+    """Move values along the last, or `along` the first, dimension that has several, if any has."""
     if tensor.layout != torch.strided:
         return tensor
     longer = [dimension for dimension, size in enumerate(tensor.shape) if size > 1]
-    return torch.roll(tensor, by, dims=longer[-1]) if longer else tensor
+    return torch.roll(tensor, by, dims=longer[along]) if longer else tensor

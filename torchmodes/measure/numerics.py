@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from torchmodes.results.records import Numerics
+from torchmodes.workloads.models.base import Align
 
 OUTPUT_TOLERANCE: Mapping[str, float] = {
     "fp32": 1e-4,
@@ -76,7 +77,9 @@ class _Mismatch(Exception):
     """The outputs cannot be compared; the message says why."""
 
 
-def compare(baseline: object, candidate: object, *, precision: str) -> Numerics:
+def compare(
+    baseline: object, candidate: object, *, precision: str, align: Align | None = None
+) -> Numerics:
     """Compare two outputs, tensor by tensor; the worst one decides.
 
     Parameters
@@ -87,6 +90,9 @@ def compare(baseline: object, candidate: object, *, precision: str) -> Numerics:
         runs if its engine may reuse the memory.
     precision : str
         The candidate's, which sets the tolerance.
+    align : callable, optional
+        Of the model, where its outputs have parts of no fixed number or order; see
+        `torchmodes.workloads.models.base.BuiltModel`.
 
     Raises
     ------
@@ -94,6 +100,8 @@ def compare(baseline: object, candidate: object, *, precision: str) -> Numerics:
         When the precision is unknown.
     """
     tolerance = _tolerance(OUTPUT_TOLERANCE, precision)
+    if align is not None:
+        baseline, candidate = align(baseline, candidate)
     try:
         figures = [
             (name, _compare_tensors(name, expected, actual))

@@ -14,8 +14,6 @@ from torchmodes.measure.clock import Clock
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.workloads.workload import Workload
 
-NEW_SETS = (4, 5, 6, 7, 8, 9)
-"""Numbers of input sets that no comparison has used."""
 LEAST_GAIN = 1.1
 """A speed-up that is smaller is not looked into: a single call varies by as much."""
 
@@ -43,25 +41,24 @@ def recall(
         by less than half of what it seems faster by, in logarithms, say so.
     """
     limit = math.sqrt(speed_up)
-    if limit < LEAST_GAIN or not sets.numbers(NEW_SETS):
+    if limit < LEAST_GAIN or not (new := sets.new()):
         return None
     slower = []
-    for number in NEW_SETS:
+    for number in new:
         slower.append(_first_against_second(candidate, sets, number, clock))
         if slower[-1] < limit:
             return None
-    by_itself = median(_first_against_second(baseline, sets, number, clock) for number in NEW_SETS)
+    by_itself = median(_first_against_second(baseline, sets, number, clock) for number in new)
     return median(slower) if median(slower) > limit * by_itself else None
 
 
 def _first_against_second(workload: Workload, sets: InputSets, number: int, clock: Clock) -> float:
     """Time a call on new inputs over one on the same again, each after a call on the old ones."""
-    new = sets[number]
     times = []
     for _ in range(2):
-        feed(workload, sets[0])
+        feed(workload, sets, 0)
         clock.time(workload.call, 1)
-        feed(workload, new)
+        feed(workload, sets, number)
         times.append(clock.time(workload.call, 1).host_s)
-    feed(workload, sets[0])
+    feed(workload, sets, 0)
     return times[0] / times[1]

@@ -98,6 +98,8 @@ def sample(
     settings: SamplerSettings,
     seed: int,
     running: RunningClock | None = None,
+    batches: int = 1,
+    take: Callable[[int], object] = lambda number: None,
 ) -> Sampling:
     """Warm both sides up, then take blocks until the interval is narrow or the budget is spent.
 
@@ -113,6 +115,11 @@ def sample(
         Of the order of the blocks.
     running : RunningClock
         For the budgets; by default this process's.
+    batches : int
+        Of a schedule. A block is of one batch, and a pass takes each of them once, in an order
+        drawn anew; sampling ends with a pass, unless that takes several budgets.
+    take : callable
+        Lets both sides' next calls take the batch of that number.
 
     Raises
     ------
@@ -123,7 +130,15 @@ def sample(
     now = running.now
     with collector_paused() as collect:
         own_share_s = empty_sample_s(clock)
-        warmup, per_call_s = warm_up(baseline, candidate, clock=clock, settings=settings, now=now)
+        warmup, per_call_s = warm_up(
+            baseline,
+            candidate,
+            clock=clock,
+            settings=settings,
+            now=now,
+            batches=batches,
+            take=take,
+        )
         calls = calls_per_sample(per_call_s, clock=clock, share=settings.timer_resolution_share)
         collect()
         rule = StoppingRule(
@@ -135,13 +150,21 @@ def sample(
         stopped_before_s = running.stopped_s
         lead_in_s = LEAD_IN_S if per_call_s < settings.long_call_s else 0.0
         turns = _Turns(baseline, candidate, clock, calls, lead_in_s, running)
-        for order in orders(seed):
+        for order, number in zip(orders(seed), batch_numbers(batches, seed), strict=True):
+            if batches > 1:
+                take(number)
+                turns.begin_anew()
             block = turns.block(order, began=began)
+            if batches > 1:
+                block = block.model_copy(update={"batch": number})
             blocks.append(block)
             if block.interrupted:
                 continue
             ratios.append(_log_ratio(block))
-            if rule.enough(ratios) or _spent(len(ratios), now() - began, settings):
+            whole = len(blocks) % batches == 0
+            if whole and rule.enough(ratios):
+                break
+            if _spent(len(ratios), now() - began, settings, whole=whole):
                 break
             if now() - collected > _COLLECT_EVERY_S:
                 collect()
@@ -176,6 +199,16 @@ def orders(seed: int) -> Iterator[Order]:
         yield from pair
 
 
+def batch_numbers(batches: int, seed: int) -> Iterator[int]:
+    """Yield the numbers of a schedule's batches, pass after pass, each in an order of its own.
+
+    So a pass that the budget cuts short has seen neither the short nor the long ones alone.
+    """
+    draw = random.Random(seed)
+    while True:
+        yield from draw.sample(range(batches), batches)
+
+
 class _Turns:
     """Takes samples in turn, and leads in where the side changes."""
 
@@ -191,6 +224,10 @@ class _Turns:
         self._sides = {"A": baseline, "B": candidate}
         self._clock, self._calls, self._lead_in_s = clock, calls, lead_in_s
         self._running, self._now = running, running.now
+        self._last = ""
+
+    def begin_anew(self) -> None:
+        """Lead in to the next sample whichever side took the last one: the batch is another."""
         self._last = ""
 
     def block(self, order: Order, *, began: float) -> Block:
@@ -234,12 +271,12 @@ def _log_ratio(block: Block) -> float:
     return ratio if block.order == "ABBA" else -ratio
 
 
-def _spent(blocks: int, elapsed_s: float, settings: SamplerSettings) -> bool:
-    """Tell whether the budget is spent; a few slow calls may exceed it."""
+def _spent(blocks: int, elapsed_s: float, settings: SamplerSettings, *, whole: bool = True) -> bool:
+    """Tell whether the budget is spent; a few slow calls, or the rest of a pass, may exceed it."""
     if elapsed_s < settings.budget_s:
         return False
     affordable = elapsed_s * (blocks + 1) / blocks <= OVERRUN * settings.budget_s
-    return blocks >= FEWEST_BLOCKS or not affordable
+    return (whole and blocks >= FEWEST_BLOCKS) or not affordable
 
 
 def warm_up(
@@ -249,8 +286,12 @@ def warm_up(
     clock: Clock,
     settings: SamplerSettings,
     now: Callable[[], float],
+    batches: int = 1,
+    take: Callable[[int], object] = lambda number: None,
 ) -> tuple[Warmup, float]:
     """Call both sides in turn until both are steady, or the warm-up's budget is spent.
+
+    Of a schedule every batch is called at least once, and whole passes are compared.
 
     Returns
     -------
@@ -262,15 +303,35 @@ def warm_up(
     times: tuple[list[float], list[float]] = ([], [])
     next_look, steady = 2 * WINDOW_CALLS, False
     while not steady:
+        if batches > 1:
+            take(len(times[0]))
         for call, side in zip((baseline, candidate), times, strict=True):
             side.append(clock.time(call, 1).host_s)
-        if len(times[0]) >= next_look:
+        if batches > 1:
+            steady = all(passes_agree(side, batches) for side in times)
+        elif len(times[0]) >= next_look:
             next_look = math.ceil(next_look * 1.1)
             steady = all(is_steady(side) for side in times)
-        if now() - began >= settings.warmup_budget_s:
+        if now() - began >= settings.warmup_budget_s and len(times[0]) >= batches:
             break
     warmup = Warmup(calls=len(times[0]), seconds=now() - began, steady=steady)
-    return warmup, min(median(side[-WINDOW_CALLS:]) for side in times)
+    return warmup, min(median(side[-max(WINDOW_CALLS, batches) :]) for side in times)
+
+
+def passes_agree(seconds: Sequence[float], batches: int) -> bool:
+    """Tell whether the last of two whole passes is no faster than the one before; `is_steady`.
+
+    Parameters
+    ----------
+    seconds : sequence of float
+        Of all calls of one side so far, in order, each pass in the schedule's.
+    batches : int
+        Calls of a pass.
+    """
+    if len(seconds) % batches or len(seconds) < 2 * batches:
+        return False
+    later, earlier = sum(seconds[-batches:]), sum(seconds[-2 * batches : -batches])
+    return earlier <= later * (1 + STEADY_TOLERANCE)
 
 
 def is_steady(seconds: Sequence[float]) -> bool:

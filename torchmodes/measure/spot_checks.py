@@ -10,6 +10,7 @@ import torch
 
 from torchmodes.measure.numerics import compare
 from torchmodes.results.records import Numerics
+from torchmodes.workloads.models.base import Align
 from torchmodes.workloads.structures import copy_output, tensors_of
 
 TIME_SHARE = 0.02
@@ -32,6 +33,10 @@ class SpotChecks:
         The candidate's, which sets the tolerance.
     device
         Where outputs lie.
+    align
+        Of the model; see `compare`.
+    judged
+        Returns what counts of an output on the host.
     now
         Seconds.
 
@@ -50,6 +55,8 @@ class SpotChecks:
         expected: object,
         precision: str,
         device: str,
+        align: Align | None = None,
+        judged: Callable[[object], object] = lambda output: output,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accepted = {
@@ -57,6 +64,7 @@ class SpotChecks:
             for call, output in accepted.items()
         }
         self._expected, self._precision = expected, precision
+        self._align, self._judged = align, judged
         self._now, self._began, self._spent_s = now, now(), 0.0
         self.compared = 0
         self.wrong: Numerics | None = None
@@ -68,7 +76,8 @@ class SpotChecks:
             return
         self.compared += 1
         if not _same(self._accepted[call], tensors_of(output)):
-            numerics = compare(self._expected, copy_output(output), precision=self._precision)
+            found = self._judged(copy_output(output))
+            numerics = compare(self._expected, found, precision=self._precision, align=self._align)
             if not numerics.within_tolerance:
                 reason = f"while it was timed: {numerics.reason}"
                 self.wrong = numerics.model_copy(update={"reason": reason})

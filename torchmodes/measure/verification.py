@@ -39,14 +39,17 @@ def compare_first(
     precision = job.case.precision
     if job.case.task == "training":
         return compare_losses(baseline.output, candidate.output, precision=precision)
-    first = compare(baseline.output, candidate.output, precision=precision)
+    align = baseline.workload.built.align
+    first = compare(baseline.output, candidate.output, precision=precision, align=align)
     if baseline.sets is None or not first.within_tolerance:
         return first
     sides = baseline.workload, candidate.workload
+    if others and baseline.sets.origin == "schedule":
+        others = tuple(range(1, baseline.sets.batches + 1))  # the last with its items moved
     more = agree(*sides, baseline.sets, others, precision=precision)
     numerics = together(first, more, baseline.sets, when="on other inputs")
     for side in sides:
-        feed(side, baseline.sets[0])  # on which they are timed
+        feed(side, baseline.sets, 0)  # on which they are timed
     return numerics
 
 
@@ -65,7 +68,8 @@ def compare_again(
         return again.model_copy(update={"reason": f"after sampling: {again.reason}"})
     if baseline.kept and not _even_out(baseline, candidate, calls):
         return first  # it has fewer input sets than others, which the record tells
-    numbers = AFTER_SAMPLING[baseline.sets.origin]
+    whole = (*range(baseline.sets.batches), baseline.sets.batches + 1)
+    numbers = AFTER_SAMPLING.get(baseline.sets.origin, whole)
     others = agree(baseline.workload, workload, baseline.sets, numbers, precision=precision)
     return together(first, others, baseline.sets, when="after sampling")
 
@@ -79,7 +83,6 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
         Whether that took no more time than it may.
     """
     assert baseline.sets is not None
-    example = baseline.sets[0]
     fewer, more = sorted(
         (baseline.workload, candidate.workload), key=lambda workload: calls[workload.call]
     )
@@ -88,7 +91,7 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
         for _ in range(calls[more.call] - calls[fewer.call]):
             if time.monotonic() - began > EVEN_OUT_S:
                 return False
-            feed(fewer, example)
+            feed(fewer, baseline.sets, 0)
             fewer.call()
     return True
 
@@ -115,10 +118,10 @@ def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
 def _repeatable(job: Job, baseline: WarmedUp) -> bool:
     """Tell whether another instance of the model in eager returns what the first one did."""
     again = warmed_up(job.baseline())
-    numerics = (compare_losses if job.case.task == "training" else compare)(
-        baseline.output, again.output, precision="fp32"
-    )
-    return numerics.within_tolerance
+    if job.case.task == "training":
+        return compare_losses(baseline.output, again.output, precision="fp32").within_tolerance
+    align = baseline.workload.built.align
+    return compare(baseline.output, again.output, precision="fp32", align=align).within_tolerance
 
 
 def leak(leaked: list[str]) -> Measured:
@@ -140,6 +143,8 @@ def cautions(traced: list[str], baseline: WarmedUp, *, of_model: bool) -> list[s
         return warnings
     if baseline.sets is not None and baseline.sets.caveat:
         warnings.append(baseline.sets.caveat)
+    if baseline.workload.built.caveat:
+        warnings.append(baseline.workload.built.caveat)
     if baseline.kept:
         warnings.append(
             "the model keeps state that changes at every call"

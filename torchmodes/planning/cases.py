@@ -14,6 +14,7 @@ from typing import Any, get_args
 from torchmodes.config import (
     BASELINE_MODE,
     BASELINE_PRECISION,
+    ENGINES_THAT_GENERATE,
     ENGINES_THAT_TRAIN,
     Config,
     Device,
@@ -22,6 +23,8 @@ from torchmodes.config import (
     Task,
 )
 from torchmodes.config.faults import meant
+from torchmodes.config.lengths import lengths_fault
+from torchmodes.config.models import cannot_generate
 
 TABLE = "results/data/housing.csv"
 TABLE_STATISTICS = "results/data/statistics.json"
@@ -34,8 +37,8 @@ FURTHER_RUNS = "results/further_runs.json"
 
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
 _CASE = re.compile(
-    r"(?:^|/)(?P<task>training|inference)/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)/(?P<mode>[^/]+)"
-    r"/(?P<precision>fp32|tf32|bf16|fp16|int8|int4)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
+    rf"(?:^|/)(?P<task>{'|'.join(get_args(Task))})/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)"
+    r"/(?P<mode>[^/]+)/(?P<precision>fp32|tf32|bf16|fp16|int8|int4)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
 )
 
 
@@ -82,7 +85,7 @@ class Case:
         names = [self.model, self.mode, self.precision, f"b{self.batch_size}"]
         if self.device != "cpu":
             names.append(self.device)
-        return "-".join(["training", *names] if self.task == "training" else names)
+        return "-".join(names if self.task == "inference" else [self.task, *names])
 
     @property
     def mode_named(self) -> str:
@@ -190,6 +193,9 @@ def check_case(config: Config, case: Case) -> None:
             raise ValueError(
                 f"{case}: the configuration has no {kind} {name!r}{meant(name, known)}"
             )
+    block = {"task": case.task, "batch_sizes": [case.batch_size]}
+    if fault := lengths_fault(config.models[case.model].model_dump(), block):
+        raise ValueError(f"{case}: {fault}")
     if case.task == "training":
         if case.model != config.training.model:
             raise ValueError(f"{case}: only {config.training.model!r} (training.model) is trained")
@@ -197,6 +203,14 @@ def check_case(config: Config, case: Case) -> None:
             raise ValueError(
                 f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
                 f" can: {', '.join(ENGINES_THAT_TRAIN)}"
+            )
+    if case.task == "generation":
+        if fault := cannot_generate(config.models[case.model].model_dump()):
+            raise ValueError(f"{case}: {case.model!r} {fault}")
+        if (engine := config.modes[case.mode].engine) not in ENGINES_THAT_GENERATE:
+            raise ValueError(
+                f"{case}: {case.mode!r} has the engine {engine}, which cannot generate; engines"
+                f" that can: {', '.join(ENGINES_THAT_GENERATE)}"
             )
 
 

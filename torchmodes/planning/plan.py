@@ -71,7 +71,9 @@ class Plan:
         config, case = self.config, self.case
         parameters = {
             "case": case.identity(),
-            "model": config.models[case.model].model_dump(),
+            "model": config.models[case.model].model_dump(
+                exclude=set() if case.task == "generation" else {"generation"}
+            ),
             "mode": config.modes[case.mode].model_dump(),
             "measurement": config.measurement.model_dump(exclude=set(NOT_OF_A_RUN)),
             "seed": config.seed,
@@ -120,10 +122,15 @@ class Plan:
 
     @cached_property
     def inputs(self) -> dict[str, list[str]]:
-        """The files that it reads, by name: the table, the custom operators."""
+        """The files that it reads, by name: the table, the custom operators, the texts."""
         mode = self.config.modes[self.case.mode]
         table = {"table": [*TABLE_FILES]} if self.case.task == "training" else {}
-        return table | ({"operators": [*OPERATOR_FILES]} if mode.uses_custom_operators() else {})
+        texts = self.config.models[self.case.model].texts_file()
+        return (
+            table
+            | ({"operators": [*OPERATOR_FILES]} if mode.uses_custom_operators() else {})
+            | ({} if texts is None else {"texts": [str(texts)]})
+        )
 
     def run_inputs(self, number: int) -> dict[str, Any]:
         """Return the `inputs`; of a later run the first, too: it starts from what that compiled."""
@@ -174,7 +181,11 @@ class StudyPlan:
     @property
     def inputs(self) -> dict[str, list[str]]:
         """What any of the cases reads."""
-        return {name: files for plan in self.plans for name, files in plan.inputs.items()}
+        found: dict[str, list[str]] = {}
+        for plan in self.plans:
+            for name, files in plan.inputs.items():
+                found[name] = list(dict.fromkeys([*found.get(name, []), *files]))
+        return found
 
     @property
     def gpus(self) -> int | None:

@@ -98,7 +98,7 @@ def _call_of(section: Mapping[str, Any], key: str) -> tuple[list[str], list[str]
             return [], [*section.get("options", {})]
         case "quality", False:
             return ["call"], []
-        case "inputs", _:
+        case "inputs" | "schedule", _:
             return ["batch_size"], []
         case _:
             return ["graph_module"], []

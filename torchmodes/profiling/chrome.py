@@ -43,7 +43,7 @@ WRAPPERS = (
     "autograd::engine::evaluate_function: CompiledFunctionBackward",
 )
 """Beginnings of operators that only lead from Python to compiled code; that itself is another."""
-SPANS = ("model_train_step", "model_inference", "Optimizer.", *WRAPPERS)
+SPANS = ("model_train_step", "model_inference", "model_decode_step", "Optimizer.", *WRAPPERS)
 """Beginnings of names whose own time is Python's, not an operator's."""
 
 _COMPILED = re.compile(r"#* ?Call CompiledFxGraph (\S+)")

@@ -19,7 +19,11 @@ from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.self_time import times_by_name
 from torchmodes.workloads.workload import Workload, synchronize
 
-SPANS = {"training": "model_train_step", "inference": "model_inference"}
+SPANS = {
+    "training": "model_train_step",
+    "inference": "model_inference",
+    "generation": "model_decode_step",
+}
 """The named span around each recorded step."""
 SHAPES_SHOWN = 3
 

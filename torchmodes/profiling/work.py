@@ -112,7 +112,7 @@ def count_work(job: Job) -> Work:
         traffic = TrafficMode()
         with encoders_layer_by_layer(), traffic:
             output = workload.call()
-    forward = counted if job.case.task == "inference" else count_flops(workload.built)
+    forward = count_flops(workload.built) if job.case.task == "training" else counted
     return Work(
         flops=counted.total,
         flops_fault=counted.fault,

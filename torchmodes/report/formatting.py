@@ -154,6 +154,11 @@ def tenths(share: float) -> str:
     return f"{100 * share:.1f}{_SPACE}%"
 
 
+def call(task: str) -> str:
+    """Return what one call of a task is."""
+    return {"training": "step", "inference": "call", "generation": "token"}[task]
+
+
 def calls(count: float | None) -> str:
     """Write a number of calls to three digits, such as ``12,500`` or ``1.25 million``."""
     if count is None:

@@ -12,6 +12,7 @@ from torchmodes.report.answer_table import answer_table
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.formatting import NOTHING, duration, size, speed_up
 from torchmodes.report.hardware import advice_by_hardware, limit
+from torchmodes.report.lengths import BY_CASE, lengths_found
 from torchmodes.report.problems import Problem, all_well, by_reason, problems
 from torchmodes.report.recommendation import ModeRecommendation, statistics_of
 from torchmodes.report.sections import answers, case_warnings
@@ -67,6 +68,7 @@ def render_summary(data: ReportData) -> str:
         *_hardware(data),
         "## All cases",
         _case_table(shown.cases) if shown.cases else "No case was benchmarked.",
+        *_lengths(shown),
         *_trainings(data),
         "## What was not measured",
         _problems(data),
@@ -223,6 +225,13 @@ _COLUMNS: Mapping[str, Callable[[JudgedRecord], str | Code]] = {
 def _case_table(cases: Iterable[JudgedRecord]) -> str:
     rows = [[write(case) for write in _COLUMNS.values()] for case in cases]
     return markdown_table([*_COLUMNS], rows)
+
+
+def _lengths(data: ReportData) -> Iterable[str]:
+    if (found := lengths_found(data.cases)) is not None:
+        yield "## Lengths"
+        yield from map(markdown_text, found.sentences)
+        yield markdown_table(BY_CASE, found.by_case)
 
 
 def _trainings(data: ReportData) -> Iterable[str]:

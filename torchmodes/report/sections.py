@@ -32,7 +32,9 @@ from torchmodes.report.environments import (
 )
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distance_from, trained
+from torchmodes.report.generation import generated
 from torchmodes.report.hardware import advice_by_hardware, limit
+from torchmodes.report.lengths import lengths_found, lengths_tables
 from torchmodes.report.plots import InlineFigure, inline_figure
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, by_reason, problems
 from torchmodes.report.recommendation import (
@@ -189,6 +191,23 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
     }
 
 
+def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show what was measured on batches of different sizes."""
+    found = lengths_found(data.excerpt().cases)
+    return None if found is None else {"found": found, "tables": lengths_tables(found)}
+
+
+def section_generation(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show what generating text takes, token by token."""
+    found = generated(data.excerpt().cases, data)
+    if not found:
+        return None
+    return {
+        "cases": found,
+        "has_shares": any(one.bandwidth_share is not None for one in found),
+    }
+
+
 def section_studies(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show the findings of the studies."""
     found = findings(data)
@@ -226,9 +245,11 @@ SECTIONS: tuple[PageSection, ...] = (
     PageSection("ship", "What to ship?", section_ship),
     PageSection("open", "What is still open?", section_open),
     PageSection("compare", "How fast?", section_compare),
+    PageSection("generation", "How fast does it generate?", section_generation),
     PageSection("cost", "What does it cost?", section_cost),
     PageSection("right", "Is it right?", section_right),
     PageSection("why", "Where does time go?", section_why),
+    PageSection("lengths", "What do lengths change?", section_lengths),
     PageSection("studies", "What else was asked?", section_studies),
     PageSection("missing", "What was not measured?", section_missing),
     PageSection("reproduce", "How was it measured?", section_reproduce),

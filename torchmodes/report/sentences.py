@@ -14,6 +14,7 @@ from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.figures import FigureEntry
 from torchmodes.report.formatting import (
     NOTHING,
+    call,
     call_range,
     calls,
     deviation,
@@ -413,11 +414,6 @@ def group(found: Group, *, several: bool) -> str:
     """Name a group, and its machine among several."""
     where = f" on {found.deployment.machine}" if several else ""
     return f"{deployment(found.deployment)} · batch {found.batch_size:,}{where}"
-
-
-def call(task: str) -> str:
-    """Return what one call of a task is."""
-    return "step" if task == "training" else "call"
 
 
 def figure_label(entry: FigureEntry, cases: Sequence[JudgedRecord]) -> str:

@@ -23,6 +23,7 @@ from torchmodes.results.records import (
     Energy,
     Exactness,
     Failure,
+    Generation,
     Identity,
     Interval,
     Latency,
@@ -32,7 +33,9 @@ from torchmodes.results.records import (
     Record,
     Run,
     Samples,
+    Schedule,
     Statistics,
+    TimedPart,
     Usage,
     Warmup,
 )
@@ -123,6 +126,20 @@ def _environment(name: str, *keys: str) -> Callable[[JudgedRecord], str | None]:
     return value
 
 
+def _timed_part(name: str) -> Iterator[TableColumn]:
+    """Yield the columns of a part of a generation that was timed beside the step."""
+
+    def find(record: Record) -> TimedPart | None:
+        told = record.generation
+        return None if told is None else getattr(told, name)
+
+    left_out = _without("log_speed_up", "standard_error")
+    yield from _fields(TimedPart, find, prefix=f"generation_{name}_", names=left_out)
+    for side, prefix in (("candidate", ""), ("baseline", "baseline_")):
+        column = f"generation_{name}_{prefix}median_s"
+        yield TableColumn(column, "Float64", _getter(find, side, "median_s"))
+
+
 def _git_dirty(judged: JudgedRecord) -> bool | None:
     dirty = mapping(judged.record.environment.get("git")).get("dirty")
     return dirty if isinstance(dirty, bool) else None
@@ -155,6 +172,11 @@ COLUMNS: tuple[TableColumn, ...] = (
         _getter(lambda record: record.statistics, "baseline", "median_s"),
     ),
     *_fields(Samples, lambda record: record.samples, names=_without("timer_s", "empty_sample_s")),
+    *_fields(
+        Schedule,
+        lambda record: record.schedule,
+        prefix="schedule_",
+    ),
     TableColumn("cold_s", "Float64", lambda judged: judged.cold_s),
     *_fields(Cost, lambda record: record.cost),
     *_fields(Numerics, lambda record: record.numerics, names=_without("reason")),
@@ -171,6 +193,14 @@ COLUMNS: tuple[TableColumn, ...] = (
         lambda record: record.energy,
         names=_without("joules", "seconds", "source", "reason", "calls", "items"),
     ),
+    *_fields(Generation, lambda record: record.generation, prefix="generation_"),
+    TableColumn(
+        "generation_tokens_per_s",
+        "Float64",
+        _getter(lambda record: record.generation, "tokens_per_s"),
+    ),
+    *_timed_part("prefill"),
+    *_timed_part("whole"),
     *_fields(Usage, lambda record: record.usage),
     *_fields(Usage, lambda record: record.baseline_usage, prefix="baseline_"),
     *_fields(

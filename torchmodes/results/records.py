@@ -146,6 +146,11 @@ class Block(Part):
         False, description="the process was stopped meanwhile: in no statistics"
     )
     run: Several = Field(1, description="the process that took it, by its number")
+    batch: Count | None = Field(
+        None,
+        description="of a schedule: the batch that all four samples took",
+        exclude_if=lambda batch: batch is None,
+    )
 
 
 class Samples(Part):
@@ -165,6 +170,47 @@ class Samples(Part):
     def counted(self) -> list[Block]:
         """The blocks that statistics are made of."""
         return [block for block in self.blocks if not block.interrupted]
+
+
+class ScheduledBatch(Part):
+    """A batch of a schedule."""
+
+    shape: tuple[Count, ...] = Field(description="of its first tensor")
+    tokens: Count | None = Field(description="that are no padding; null: nobody knows")
+
+
+class ShapeTimes(Part):
+    """What the samples say of the batches of one shape."""
+
+    shape: tuple[Count, ...]
+    batches: Several
+    samples: Count = Field(description="of each side")
+    baseline_median_s: CallSeconds | None
+    median_s: CallSeconds | None
+
+
+class Schedule(Part):
+    """Batches of different sizes that the calls of both sides took in turn."""
+
+    padding: str | None = Field(description="the policy; null: the batches are the user's own")
+    items: Several = Field(description="in all batches together")
+    left_out: Count = Field(description="texts in no batch: the last few, or beyond `batches`")
+    truncated: Count = Field(description="texts cut at sequence_length")
+    useful_share: float | None = Field(
+        ge=0, le=1, description="of all tokens, those that are no padding; null: nobody knows"
+    )
+    recompiles: Count = Field(
+        description="graphs that TorchDynamo compiled at the first calls of the other batches"
+    )
+    recompiles_while_sampling: Count = Field(description="and after those, while calls were timed")
+    batches: list[ScheduledBatch]
+    shapes: list[ShapeTimes] = []
+    baseline_pass_s: NotNegative | None = Field(None, description="likewise")
+    pass_s: NotNegative | None = Field(
+        None,
+        description="one call on every batch: the sum of the batches' medians; null: not every"
+        " batch was sampled",
+    )
 
 
 class Warmup(Part):
@@ -207,7 +253,11 @@ class Statistics(Part):
     p_value: float | None = Field(ge=0, le=1, description="of an effect beyond the margin")
     baseline: Latency
     candidate: Latency
-    throughput_per_s: float = Field(gt=0, description="items per second of the candidate")
+    throughput_per_s: float = Field(
+        gt=0,
+        description="items per second of the candidate, at its median latency; of a schedule, at"
+        " the mean of its batches' medians",
+    )
     drift: float | None = Field(description="relative change of the baseline over the sampling")
     drifting: bool
     autocorrelation: float | None = Field(description="lag 1, of the blocks")
@@ -247,10 +297,11 @@ class Numerics(Part):
     cosine: float | None = Field(description="of the angle between the two, in the worst tensor")
     tolerance: NotNegative = Field(description="of relative_l2 and of differing")
     input_sets: Several = Field(1, description="on which outputs were compared")
-    inputs: Literal["drawn", "rearranged", "example"] = Field(
+    inputs: Literal["drawn", "rearranged", "example", "schedule"] = Field(
         "example",
         description="where those come from: drawn by the model's own inputs under several seeds;"
-        " the example rearranged, where they do not depend on the seed; the example alone",
+        " the example rearranged, where they do not depend on the seed; the example alone; the"
+        " batches of a schedule",
     )
 
     @property
@@ -316,7 +367,9 @@ class Cost(Filled):
         None, description="the mode's preparation before the first call"
     )
     first_call_s: NotNegative | None = Field(
-        None, description="the first call, with empty compile caches"
+        None,
+        description="the first call, with empty compile caches; of a schedule, the first calls on"
+        " all of its batches",
     )
     baseline_first_call_s: NotNegative | None = None
     peak_host_bytes: Count | None = Field(
@@ -414,6 +467,79 @@ class Gpu(Part):
     after: GpuState
 
 
+class Divergence(Part):
+    """The first token of a greedy generation that is not eager's."""
+
+    prompt: Count = Field(description="which input set the prompt is of; 0: the one that is timed")
+    sequence: Count = Field(description="of the batch, from 0")
+    token: Several = Field(description="which of the new tokens, from 1")
+    expected: Count = Field(description="eager's, an id of the vocabulary")
+    found: Count
+    gap: NotNegative = Field(description="by which eager's own token has the higher logit in eager")
+    tie: bool = Field(
+        description="whether errors within tolerance explain it: gap ≤ 2 × tolerance × rms of the"
+        " logits"
+    )
+
+    def __str__(self) -> str:
+        """Tell it in one sentence."""
+        told = (
+            f"token {self.token} is {self.found} instead of {self.expected} (prompt {self.prompt},"
+            f" sequence {self.sequence}; in eager their logits are {self.gap:.2g} apart)"
+        )
+        return f"{told}: a tie within tolerance" if self.tie else told
+
+
+class TimedPart(Part):
+    """A part of a generation, timed in blocks against eager as the decode step is."""
+
+    speed_up: SpeedUp = Field(description="over runs; of one run, within its process")
+    log_speed_up: float = Field(description="of the first run, a natural logarithm")
+    standard_error: NotNegative | None = Field(description="of that; null: one block")
+    blocks: Several
+    baseline: Latency
+    candidate: Latency
+
+
+class Generation(Part):
+    """A generation of text: what it was, whether its tokens are eager's, and how long parts take.
+
+    The statistics of the record are of one decode step at `position`.
+    """
+
+    prompt_length: Several
+    new_tokens: Several
+    position: Several = Field(description="tokens in the cache before the step that is timed")
+    cache: Literal["dynamic", "static"]
+    sequences: Several = Field(description="whose tokens were compared with eager's")
+    divergence: Divergence | None = Field(description="null: every token is eager's")
+    logit_errors: list[NotNegative | None] = Field(
+        description="relative L2 error of the logits of each new token, after eager's tokens before"
+        " it: the worst of all prompts; null: not finite"
+    )
+    compiled_at: list[Count] = Field(
+        description="positions at which TorchDynamo compiled, beside the prompt"
+    )
+    weight_bytes: Count | None = Field(description="that a step reads; null: not known")
+    cache_bytes: Count = Field(description="that a step reads at the least, of the whole batch")
+    prefill: TimedPart | None = Field(None, description="the prompt: time to the first token")
+    whole: TimedPart | None = Field(None, description="prompt and all new tokens, greedily")
+    between_tokens: Latency | None = Field(
+        None, description="from one token to the next within whole generations"
+    )
+    baseline_between_tokens: Latency | None = None
+    accounted: NotNegative | None = Field(
+        None,
+        description="share of a whole generation's time that its prompt and as many steps as it has"
+        " take, each timed alone",
+    )
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """New tokens a second of one sequence of a whole generation."""
+        return None if self.whole is None else self.new_tokens / self.whole.candidate.median_s
+
+
 class Execution(Filled):
     """How the measuring ran, as only its own process can tell."""
 
@@ -487,6 +613,7 @@ class Findings(Filled):
     warmup: Warmup | None = None
     samples: Samples | None = None
     statistics: Statistics | None = None
+    schedule: Schedule | None = Field(None, exclude_if=lambda schedule: schedule is None)
     numerics: Numerics | None = None
     exactness: Exactness | None = None
     agreement: Agreement | None = None
@@ -495,6 +622,7 @@ class Findings(Filled):
     baseline_usage: Usage | None = None
     cost: Cost | None = None
     energy: Energy | None = None
+    generation: Generation | None = Field(None, description="of the task generation")
     facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
     gpu: Gpu | None = None
     warnings: list[Text] = Field([], description="reasons to trust the figures less")

@@ -189,6 +189,27 @@ class DynamicShapes(MeasuredStudy):
     cases: list[Shapes]
 
 
+class PositionPoint(Result):
+    """A decode step at one position of the cache, and eager's beside it."""
+
+    position: Several
+    latency_s: CallSeconds
+    eager_s: CallSeconds
+    speed_up: SpeedUp
+
+
+class Positions(StudiedCase):
+    """A case at several positions."""
+
+    points: list[PositionPoint] = Field([])
+
+
+class Position(MeasuredStudy):
+    """`torchmodes.studies.position`."""
+
+    cases: list[Positions]
+
+
 @dataclass(frozen=True)
 class StudyEntry:
     """One study.
@@ -270,6 +291,14 @@ STUDIES: Mapping[str, StudyEntry] = {
             result=DynamicShapes,
             child="torchmodes.studies.shapes_job",
             processes=8,
+        ),
+        StudyEntry(
+            name="position",
+            title="Position: a decode step as the cache fills",
+            result=Position,
+            child="torchmodes.studies.position_job",
+            processes=1,
+            samples=True,
         ),
     )
 }

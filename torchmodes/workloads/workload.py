@@ -1,4 +1,4 @@
-"""Workloads: what a job runs again and again — a forward pass or an optimiser step, in some mode.
+"""Workloads: what a job runs again and again — a forward pass, an optimiser step, or a token.
 
 Training, measuring and profiling all build their workload here, so that they run the same thing.
 """
@@ -11,16 +11,19 @@ import pkgutil
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmodes.config import ENGINES_THAT_TRAIN
+from torchmodes.config import ENGINES_THAT_GENERATE, ENGINES_THAT_TRAIN
+from torchmodes.config.models import cannot_generate
+from torchmodes.config.modes import ModeSection
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
 from torchmodes.processes.allocator import allocator_not_loaded
 from torchmodes.processes.jobs import keep_headers_with_cache
+from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.modes import create_engine
@@ -35,6 +38,9 @@ from torchmodes.workloads.modes.precision import (
 from torchmodes.workloads.structures import Inputs, tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
 from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
+
+if TYPE_CHECKING:
+    from torchmodes.workloads.generation import Decoding
 
 Context = Callable[[], AbstractContextManager[Any]]
 Target = Callable[..., dict[str, Any]]
@@ -53,13 +59,19 @@ class Workload:
     Attributes
     ----------
     call
-        One forward pass on the `inputs`, or one optimiser step on the next batch.
+        One forward pass on the `inputs`, one optimiser step on the next batch, or one token.
     function
         What `call` calls: it takes the arguments of the model, or features and target of a batch.
-    inputs
-        What each call of a forward pass takes; other values can be copied into its tensors.
+    batches
+        What calls of a forward pass take; other values can be copied into their tensors. There is
+        one, or those of a schedule.
+    take
+        Lets the next calls take the batch of this number, counted on and on, and returns it.
     restart
         Puts parameters, buffers, optimiser and batches of a training step back to where they were.
+        Of a generation, brings the cache to its position in the text that the `inputs` hold.
+    decoding
+        The text that is generated; None of other tasks.
     """
 
     call: Callable[[], Any]
@@ -69,8 +81,20 @@ class Workload:
     built: BuiltModel
     build_s: float
     prepare_s: float
-    inputs: Inputs = field(default_factory=Inputs)
+    batches: tuple[Inputs, ...] = (Inputs(),)
+    take: Callable[[int], Inputs] = lambda number: Inputs()
     restart: Callable[[], None] = lambda: None
+    decoding: Decoding | None = None
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Every engine that has a part in it."""
+        return (self.engine, *(self.decoding.engines if self.decoding else ()))
+
+    @property
+    def inputs(self) -> Inputs:
+        """What calls take at first."""
+        return self.batches[0]
 
 
 def configure_process(job: Job) -> None:
@@ -89,7 +113,7 @@ def unsupported(job: Job) -> Unsupported | None:
     """Say why a case cannot run here, before any work, or return None."""
     engine = _engine(job)
     return (
-        _unsupported_task(job)
+        _unsupported_task(job, engine.options)
         or _unsupported_device(job.case)
         or unsupported_precision(job.case, precisions=engine.precisions)
         or _unsupported_allocator(job)
@@ -129,26 +153,37 @@ def inference_workload(job: Job) -> Workload:
     start = time.perf_counter()
     built = _build(job)
     engine.draw = lambda number: built.draw(job.seed + number)
-    taken = tensors_of((built.inputs.args, built.inputs.kwargs))
+    taken = [tensor for batch in built.batches for tensor in batch.tensors()]
     drawn = [(t, t._version, t.detach().clone()) for t in taken if not t.is_inference()]
     built_at = time.perf_counter()
+    batches: list[Inputs] = []
     precision = job.case.precision
     lowered = "fp32" if engine.lowers_precision else precision
-    module, inputs = cast(built.module.eval(), built.inputs, lowered)
-    engine.refuse_inputs(inputs)
+    module = built.module.eval()
+    for batch in built.batches:
+        module, inputs = cast(module, batch, lowered)
+        batches.append(inputs)
+    engine.batches = tuple(batches)
+    engine.refuse_inputs(batches[0])
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad(), in_precision(precision):
-        prepared = engine.prepare(module, inputs)
+        prepared = engine.prepare(module, largest(batches))
         # An engine may run the model while it prepares, and a model may write into its inputs.
         for tensor, version, value in drawn:
             if tensor._version != version:
                 tensor.copy_(value)
     synchronize(job.case.device)
     prepare_s = time.perf_counter() - built_at
-    args, kwargs = inputs.args, inputs.kwargs
+    args, kwargs = batches[0].args, batches[0].kwargs
 
     def call() -> Any:
         return prepared(*args, **kwargs)
+
+    def take(number: int) -> Inputs:
+        nonlocal args, kwargs
+        batch = batches[number % len(batches)]
+        args, kwargs = batch.args, batch.kwargs
+        return batch
 
     return Workload(
         call=call,
@@ -158,7 +193,8 @@ def inference_workload(job: Job) -> Workload:
         built=built,
         build_s=built_at - start,
         prepare_s=prepare_s,
-        inputs=inputs,
+        batches=tuple(batches),
+        take=take,
     )
 
 
@@ -216,6 +252,55 @@ def training_workload(job: Job, taken: list[Batch]) -> Workload:
     )
 
 
+def generation_workload(job: Job) -> Workload:
+    """Build the step that decodes one token of a text, its cache at one position.
+
+    Raises
+    ------
+    Refused
+        When the engine or the model cannot do that; see `torchmodes.workloads.generation.decoding`.
+    """
+    from torchmodes.workloads.generation import decoding  # it needs transformers
+
+    engine = _engine(job)
+    lengths = job.model["generation"]
+    tokens = lengths["prompt_length"] + lengths["new_tokens"]
+    start = time.perf_counter()
+    built = _build(replace(job, model={**job.model, "sequence_length": tokens}))
+    built_at = time.perf_counter()
+    precision = job.case.precision
+    module, inputs = cast(built.module.eval(), built.inputs, precision)
+    with torch.no_grad(), in_precision(precision):
+        text = decoding(
+            module.get_submodule("model"),
+            inputs.tensors()[0],
+            **lengths,
+            static=engine.options.has_static_cache(),
+            engine=engine,
+            another=lambda: _engine(job),
+        )
+    synchronize(job.case.device)
+    context = _context(engine.context, precision)
+
+    def restore() -> None:
+        with context():
+            text.restore()
+
+    return Workload(
+        call=text.decode,
+        function=text.step,
+        context=context,
+        engine=engine,
+        built=replace(built, item="token"),
+        build_s=built_at - start,
+        prepare_s=time.perf_counter() - built_at,
+        batches=(inputs,),
+        take=lambda number: inputs,
+        restart=restore,
+        decoding=text,
+    )
+
+
 def _context(own: Context, precision: str) -> Context:
     """Return the context of an engine together with that of a precision."""
 
@@ -253,9 +338,12 @@ def training_batches(job: Job) -> list[Batch]:
 
 
 def workload_of(job: Job) -> Workload:
-    """Build the workload of a case of either task."""
-    if job.case.task == "training":
-        return training_workload(job, training_batches(job))
+    """Build the workload of a case of any task."""
+    match job.case.task:
+        case "training":
+            return training_workload(job, training_batches(job))
+        case "generation":
+            return generation_workload(job)
     return inference_workload(job)
 
 
@@ -273,11 +361,26 @@ def _unsupported_allocator(job: Job) -> Unsupported | None:
     return None if reason is None else Unsupported(reason, remedy)
 
 
-def _unsupported_task(job: Job) -> Unsupported | None:
-    if job.case.task == "inference" or job.mode["engine"] in ENGINES_THAT_TRAIN:
+def _unsupported_task(job: Job, options: ModeSection) -> Unsupported | None:
+    task, engine = job.case.task, job.mode["engine"]
+    if task == "generation":
+        if engine not in ENGINES_THAT_GENERATE:
+            return Unsupported(
+                f"the engine {engine} does not generate text",
+                f"generate in a mode whose engine is one of {', '.join(ENGINES_THAT_GENERATE)}",
+            )
+        fault = cannot_generate(job.model)
+        return Unsupported(f"the model {fault}", "generate with another model") if fault else None
+    cache = type(options).model_fields.get("cache")
+    if cache is not None and job.mode.get("cache", cache.default) != cache.default:
+        return Unsupported(
+            f"cache: {job.mode['cache']} is for the task generation",
+            "leave it out of the mode, or generate text",
+        )
+    if task == "inference" or engine in ENGINES_THAT_TRAIN:
         return None
     return Unsupported(
-        f"the engine {job.mode['engine']} executes a forward pass, not a training step",
+        f"the engine {engine} executes a forward pass, not a training step",
         f"train in a mode whose engine is one of {', '.join(ENGINES_THAT_TRAIN)}",
     )
 

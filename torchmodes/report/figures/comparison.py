@@ -33,9 +33,9 @@ from torchmodes.report.figures.ratios import (
     settled_handles,
     shade_rows,
 )
-from torchmodes.report.formatting import duration, time_tick
+from torchmodes.report.formatting import call, duration, time_tick
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
-from torchmodes.report.sentences import call, verdict
+from torchmodes.report.sentences import verdict
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, look
 from torchmodes.report.verdicts import JudgedRecord
 

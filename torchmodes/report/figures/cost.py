@@ -23,9 +23,8 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
-from torchmodes.report.formatting import duration, size, size_unit, time_tick
+from torchmodes.report.formatting import call, duration, size, size_unit, time_tick
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
-from torchmodes.report.sentences import call
 from torchmodes.report.style import INK, MUTED, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
 

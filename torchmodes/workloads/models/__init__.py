@@ -33,7 +33,7 @@ def build_model(
     Parameters
     ----------
     spec
-        The model's section of the configuration, as a dictionary.
+        The model's section of the configuration, as a dictionary; what it lacks is as by default.
     seed
         Seed of weights and inputs.
     batch_size
@@ -44,7 +44,8 @@ def build_model(
         Number of columns of the table, for a family that reads it.
     """
     family = importlib.import_module(family_module(spec["family"]))
-    return family.build(spec, seed=seed, batch_size=batch_size, features=features).to(device)
+    whole = FAMILIES[spec["family"]].model_construct(**spec).model_dump()
+    return family.build(whole, seed=seed, batch_size=batch_size, features=features).to(device)
 
 
 def download_weights(spec: Mapping[str, Any]) -> None:

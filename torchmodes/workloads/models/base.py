@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
+from torchmodes.workloads.batches import BatchSchedule
 from torchmodes.workloads.structures import Inputs
+
+Align = Callable[[Any, Any], tuple[Any, Any]]
+"""What brings two outputs of a model, expected and actual, into one order and size."""
+
+
+def whole_output(output: Any, inputs: Inputs) -> Any:
+    """Return an output as it is: all of it counts."""
+    return output
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,14 @@ class BuiltModel:
         Makes inputs like these from a seed, on the host.
     logits
         Whether its first output are logits, over classes or tokens in the last dimension.
+    align
+        How outputs are compared whose parts have no fixed number or order; None: tensor by tensor.
+    caveat
+        What an output that is right leaves open.
+    schedule
+        Batches that calls take in turn, the first of which are the `inputs`; None: always those.
+    judged
+        Returns what counts of an output on the host, given the inputs: not what padding gave.
     """
 
     module: nn.Module
@@ -35,12 +53,24 @@ class BuiltModel:
     batch_size: int
     draw: Callable[[int], Inputs]
     logits: bool = False
+    align: Align | None = None
+    caveat: str | None = None
+    schedule: BatchSchedule | None = None
+    judged: Callable[[Any, Inputs], Any] = whole_output
 
     def to(self, device: torch.device | str) -> BuiltModel:
         """Put module and inputs on a device."""
         return replace(
-            self, module=self.module.to(device), inputs=self.inputs.map(lambda t: t.to(device))
+            self,
+            module=self.module.to(device),
+            inputs=self.inputs.map(lambda t: t.to(device)),
+            schedule=self.schedule and self.schedule.map(lambda t: t.to(device)),
         )
+
+    @property
+    def batches(self) -> tuple[Inputs, ...]:
+        """What calls take in turn."""
+        return (self.inputs,) if self.schedule is None else self.schedule.batches
 
     @property
     def parameters(self) -> int:

@@ -49,6 +49,8 @@ class Checked:
     parameter_bytes: int | None = None
     flops: int | None = None
     flops_fault: str | None = None
+    item: str | None = None
+    inputs: str | None = None
     output: str | None = None
     build_s: float | None = None
     call_s: float | None = None
@@ -95,6 +97,8 @@ def check_model(
             parameter_bytes=built.parameter_bytes,
             flops=counted.total,
             flops_fault=counted.fault,
+            item=built.item,
+            inputs=describe_shapes((built.inputs.args, built.inputs.kwargs)),
             output=describe_shapes(output),
             build_s=built_at - start,
             call_s=call_s,
@@ -116,7 +120,7 @@ def _try_quality(spec: Mapping[str, Any], built: BuiltModel, *, seed: int) -> st
 
 
 def describe_shapes(output: Any) -> str:
-    """Write the shapes of an output's tensors, such as ``1×1000``."""
+    """Write the shapes of the tensors of inputs or an output, such as ``1×1000``."""
     leaves = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
     return ", ".join("×".join(map(str, leaf.shape)) or "scalar" for leaf in leaves) or "no tensor"
 

@@ -1,4 +1,4 @@
-"""Text models of transformers as functions of token ids: (batch, tokens) → one tensor.
+"""Models of transformers as functions of tensors: tokens, images or recordings → one tensor.
 
 Building never touches the network: what is not a configuration name or a folder is read from the
 hub's cache, and `download` is what fills it. transformers is imported by the functions, for it
@@ -8,8 +8,10 @@ takes seconds.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,11 +20,15 @@ from torch import nn
 from torchmodes.config.faults import meant
 from torchmodes.config.models import saved_model
 from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.hub import offline
+from torchmodes.workloads.models.lengths import schedule_of_texts, without_padding
+from torchmodes.workloads.models.sentences import Pooling, read_pooling
 from torchmodes.workloads.structures import Inputs
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+EMBEDDING = "sentence-embedding"
 HEADS = {
     "base": ("AutoModel", "MODEL_MAPPING"),
     "causal-lm": ("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING"),
@@ -35,14 +41,81 @@ HEADS = {
         "AutoModelForTokenClassification",
         "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",
     ),
+    "seq2seq-lm": ("AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING"),
+    "image-classification": (
+        "AutoModelForImageClassification",
+        "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+    ),
+    "semantic-segmentation": (
+        "AutoModelForSemanticSegmentation",
+        "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING",
+    ),
+    "depth-estimation": ("AutoModelForDepthEstimation", "MODEL_FOR_DEPTH_ESTIMATION_MAPPING"),
+    "video-classification": (
+        "AutoModelForVideoClassification",
+        "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING",
+    ),
+    "audio-classification": (
+        "AutoModelForAudioClassification",
+        "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
+    ),
+    "ctc": ("AutoModelForCTC", "MODEL_FOR_CTC_MAPPING"),
+    "speech-seq2seq": ("AutoModelForSpeechSeq2Seq", "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING"),
+    EMBEDDING: ("AutoModel", "MODEL_MAPPING"),
 }
 """The class that builds each head, and the table of the configurations it knows."""
+WITHOUT_LOGITS = ("base", EMBEDDING, "semantic-segmentation", "depth-estimation")
+"""Heads whose output does not have logits, of classes or tokens, in its last dimension."""
+
+READS = {
+    "input_ids": "tokens",
+    "pixel_values": "images",
+    "input_values": "waveforms",
+    "input_features": "spectrograms",
+    "decoder_input_ids": "the decoder's tokens",
+}
+"""The arguments that random values are known for, and what they are."""
 
 NOT_IN_THE_CONFIGURATION = {"attn_implementation", "num_labels"}
 """Options that transformers takes with a configuration without showing them in it."""
 
 HUB_SILENT_S = 10.0
+USUAL_SIZE = 224
+"""Pixels of an image where a configuration does not tell."""
+HOP = 160
+"""Values of a waveform to a column of its spectrogram: 10 ms."""
 _AS_USER = "bring it as a model of family user"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a model, of which random values can be drawn.
+
+    Attributes
+    ----------
+    name
+        As `forward` calls it.
+    shape
+        Of one item.
+    below
+        What token ids are less than; None: the values are standard-normal.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    below: int | None = None
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw a batch, of shape (batch, …)."""
+        shape = batch_size, *self.shape
+        if self.below is None:
+            return torch.randn(shape, generator=generator)
+        return torch.randint(self.below, shape, generator=generator)
+
+    def sketch(self) -> torch.Tensor:
+        """Return a batch of one without memory."""
+        dtype = torch.float32 if self.below is None else torch.long
+        return torch.zeros(1, *self.shape, dtype=dtype, device="meta")
 
 
 class FirstOutput(nn.Module):
@@ -65,7 +138,10 @@ class TokensToTensor(FirstOutput):
     """A model of texts."""
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run a batch of sequences.
 
@@ -75,42 +151,68 @@ class TokensToTensor(FirstOutput):
             Token ids, shape (batch, tokens).
         attention_mask
             1 for a token and 0 for padding, same shape; None where there is no padding.
+        position_ids
+            Of each token in its text, same shape; None: as the model numbers them, from the left.
 
         Returns
         -------
         torch.Tensor
             Shape (batch, tokens, width) or, of a sequence classifier, (batch, classes).
         """
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
+        placed = {} if position_ids is None else {"position_ids": position_ids}
+        return self.model(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **placed
+        )[0]
 
 
-class TokensAndPixelsToTensor(FirstOutput):
-    """A model of texts and images, such as CLIP."""
+class TokensToEmbedding(TokensToTensor):
+    """A model of sentences: one vector of each, of shape (batch, width)."""
 
-    def forward(self, input_ids: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Run a batch of sequences, each beside an image.
+    def __init__(self, model: PreTrainedModel, pooling: Pooling) -> None:
+        super().__init__(model)
+        self.pooling = pooling
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Run a batch of sequences, padded as for `TokensToTensor`, and pool their tokens."""
+        hidden = super().forward(input_ids, attention_mask, position_ids)
+        return self.pooling.pool(hidden, attention_mask)
+
+
+class NamedToTensor(FirstOutput):
+    """A model of anything else: images, recordings, texts with images, an encoder and decoder."""
+
+    def __init__(self, model: PreTrainedModel, names: Iterable[str]) -> None:
+        super().__init__(model)
+        self.names = tuple(names)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor | None = None) -> torch.Tensor:
+        """Run a batch.
 
         Parameters
         ----------
-        input_ids
-            Token ids, shape (batch, tokens).
-        pixel_values
-            Images, shape (batch, channels, size, size).
+        first, second
+            The arguments of these `names`, each of shape (batch, …).
 
         Returns
         -------
         torch.Tensor
             What the model returns first: of CLIP, how well each image fits each text.
         """
-        return self.model(input_ids=input_ids, pixel_values=pixel_values, return_dict=False)[0]
+        given = dict(zip(self.names, (first, second), strict=False))
+        return self.model(**given, return_dict=False)[0]
 
 
 def build(
     spec: Mapping[str, Any], *, seed: int, batch_size: int, features: int | None = None
 ) -> BuiltModel:
-    """Build a model in fp32, with random token ids of shape (batch, sequence_length).
+    """Build a model in fp32, with random inputs: tokens, images or recordings, as it reads them.
 
-    A model that needs an image beside each sequence gets random ones.
+    A model that needs an image beside each sequence gets random ones, a decoder random tokens.
 
     Raises
     ------
@@ -122,33 +224,99 @@ def build(
     with offline(), torch.random.fork_rng(devices=[]):
         config = _configuration(spec)
         _check_fits(spec, config)
-        image = _image_needed(spec, config)
+        arguments = _arguments(spec, config)
+        if spec.get("lengths") is not None:
+            return _with_lengths(spec, config, arguments, seed=seed, batch_size=batch_size)
         torch.manual_seed(seed)
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
-    shape = batch_size, spec["sequence_length"]
-    vocabulary = config.get_text_config().vocab_size
+        module = _module(spec, model, arguments)
 
     # A generator of their own: random and pretrained weights get the same tokens. All are tokens,
     # none is padding: a mask would make some engines compute what others leave out.
     def draw(seed: int) -> Inputs:
         generator = torch.Generator().manual_seed(seed)
-        tokens = torch.randint(vocabulary, shape, generator=generator)
-        if image is None:
-            return Inputs.of(tokens)
-        return Inputs.of((tokens, torch.randn(batch_size, *image, generator=generator)))
+        return Inputs.of([one.draw(batch_size, generator) for one in arguments])
 
-    module, item = (
-        (TokensToTensor(model), "sequence")
-        if image is None
-        else (TokensAndPixelsToTensor(model), "pair")
-    )
     return BuiltModel(
         module=module.eval(),
         inputs=draw(seed),
-        item=item,
+        item=_item(arguments),
         batch_size=batch_size,
         draw=draw,
-        logits=spec["head"] != "base",
+        logits=spec["head"] not in WITHOUT_LOGITS,
+    )
+
+
+def _module(
+    spec: Mapping[str, Any], model: PreTrainedModel, arguments: tuple[Argument, ...]
+) -> FirstOutput:
+    if _encodes_alone(spec, model.config):
+        model = model.get_encoder()
+    names = [argument.name for argument in arguments]
+    if names != ["input_ids"]:
+        return NamedToTensor(model, names)
+    if spec["head"] == EMBEDDING:
+        return TokensToEmbedding(model, read_pooling(spec["source"]))
+    return TokensToTensor(model)
+
+
+def _item(arguments: tuple[Argument, ...]) -> str:
+    """Name one item of a batch of these."""
+    match [argument.name for argument in arguments]:
+        case ["input_ids", "pixel_values"]:
+            return "pair"
+        case ["pixel_values", *_]:
+            return "image" if len(arguments[0].shape) == 3 else "video"
+        case ["input_values" | "input_features", *_]:
+            return "recording"
+        case _:
+            return "sequence"
+
+
+def _encodes_alone(spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
+    return config.is_encoder_decoder and spec["part"] == "encoder"
+
+
+def _with_lengths(
+    spec: Mapping[str, Any],
+    config: PretrainedConfig,
+    arguments: tuple[Argument, ...],
+    *,
+    seed: int,
+    batch_size: int,
+) -> BuiltModel:
+    """Build a model with batches of texts of different lengths, the texts before the weights."""
+    text = config.get_text_config()
+    if [argument.name for argument in arguments] != ["input_ids"]:
+        raise ValueError(
+            f"lengths: {spec['source']!r} reads more than texts; {_AS_USER}, with a schedule"
+        )
+    schedule = schedule_of_texts(
+        spec,
+        seed=seed,
+        batch_size=batch_size,
+        vocabulary=text.vocab_size,
+        padding_id=getattr(text, "pad_token_id", None),
+    )
+    built_from: Any = _model_class(spec["head"], config)
+    taken = inspect.signature(built_from.forward).parameters
+    if spec["lengths"]["side"] == "left" and "position_ids" not in taken:
+        raise ValueError(
+            f"lengths.side: {spec['source']!r} takes no position_ids, so that padding on the left"
+            " would move its texts; use side: right"
+        )
+    torch.manual_seed(seed)
+    model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
+    first = schedule.batches[0]
+    return BuiltModel(
+        module=_module(spec, model, arguments).eval(),
+        inputs=first,
+        item="sequence",
+        batch_size=batch_size,
+        draw=lambda seed: first,
+        logits=spec["head"] not in WITHOUT_LOGITS,
+        schedule=schedule,
+        judged=without_padding,
     )
 
 
@@ -175,19 +343,6 @@ def download(spec: Mapping[str, Any]) -> None:
         raise ValueError(f"cannot download {source!r} from the hub: {reason}") from error
 
 
-@contextmanager
-def offline() -> Generator[None]:
-    """Keep to the cache; under `local_files_only` alone the hub's client still asks it for news."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
 def _configuration(spec: Mapping[str, Any]) -> PretrainedConfig:
     """Read the configuration and apply the options, none of which may be without effect."""
     options = spec["options"]
@@ -199,7 +354,9 @@ def _configuration(spec: Mapping[str, Any]) -> PretrainedConfig:
                 f"options: the configuration of {spec['source']!r} has no {key!r}"
                 + meant(key, sorted(known))
             )
-    return _read_configuration(spec, **options) if options else plain
+    config = _read_configuration(spec, **options) if options else plain
+    config.architectures = config.architectures or []  # with None, DeiT and its kind are not built
+    return config
 
 
 def _read_configuration(spec: Mapping[str, Any], **options: Any) -> PretrainedConfig:
@@ -222,68 +379,133 @@ def _read_configuration(spec: Mapping[str, Any], **options: Any) -> PretrainedCo
 
 
 def _check_fits(spec: Mapping[str, Any], config: PretrainedConfig) -> None:
-    """Refuse what transformers would refuse late, or not at all."""
-    import transformers
-
-    source, head, length = spec["source"], spec["head"], spec["sequence_length"]
-    if config.is_encoder_decoder:
-        raise ValueError(
-            f"source: {source!r} is an encoder with a decoder, which needs two inputs; {_AS_USER}"
-        )
-    heads = [
-        name for name, (_, table) in HEADS.items() if type(config) in getattr(transformers, table)
-    ]
+    """Refuse a head or a part that there is not."""
+    source, head = spec["source"], spec["head"]
+    heads = [name for name in HEADS if _has_head(name, config)]
     if head not in heads:
         there = ", ".join(heads) or f"none of those known here; {_AS_USER}"
         raise ValueError(f"head: {source!r} has no {head!r}; it has {there}")
-    reads = getattr(_model_class(spec, config), "main_input_name", "input_ids")
-    if reads != "input_ids":
-        raise ValueError(f"source: {source!r} reads {reads}, not tokens; {_AS_USER}")
-    text = config.get_text_config()
-    if not isinstance(getattr(text, "vocab_size", None), int):
-        raise ValueError(f"source: {source!r} has no vocabulary to draw tokens from; {_AS_USER}")
-    positions = getattr(text, "max_position_embeddings", None) or 0
-    if 0 < positions < length:  # XLNet's -1: no limit
-        raise ValueError(_too_long(spec, positions))
-    if head == "sequence-classification" and config.get_text_config().pad_token_id is None:
+    if spec["part"] == "encoder" and not config.is_encoder_decoder:
+        raise ValueError(f"part: {source!r} is no encoder with a decoder; leave `part` out")
+    if _encodes_alone(spec, config) and head != "base":
         raise ValueError(
-            f"options: {source!r} has no padding token, by which its classifier finds the last"
-            " token; add pad_token_id, such as 0"
+            f"head: an encoder alone has no {head!r}; leave `head` out, or use part: step"
         )
+    if head == "sequence-classification":
+        if config.is_encoder_decoder:
+            raise ValueError(
+                f"head: that of {source!r} looks for the end-of-sequence token, which random tokens"
+                " do not have; choose base or seq2seq-lm"
+            )
+        if config.get_text_config().pad_token_id is None:
+            raise ValueError(
+                f"options: {source!r} has no padding token, by which its classifier finds the last"
+                " token; add pad_token_id, such as 0"
+            )
 
 
-def _image_needed(spec: Mapping[str, Any], config: PretrainedConfig) -> tuple[int, ...] | None:
-    """Try the model on a sequence, without weights and arithmetic, and if need be with an image.
+def _has_head(head: str, config: PretrainedConfig) -> bool:
+    import transformers
 
-    Returns
-    -------
-    tuple of int or None
-        The shape of the image that it needs beside a sequence; None where tokens are enough.
+    if type(config) not in getattr(transformers, HEADS[head][1]):
+        return False
+    if head != EMBEDDING:
+        return True
+    return _reads(head, config) == "input_ids" and not config.is_encoder_decoder
+
+
+def _arguments(spec: Mapping[str, Any], config: PretrainedConfig) -> tuple[Argument, ...]:
+    """Return what the model reads: tried on a sketch of it, which takes neither time nor memory.
 
     Raises
     ------
     ValueError
-        When it runs on neither: transformers tells that deep inside of a forward pass.
+        When it runs on nothing known: transformers tells that deep inside of a forward pass.
     """
+    source, reads = spec["source"], _reads(spec["head"], config)
+    if reads not in READS:
+        raise ValueError(f"source: {source!r} reads {reads}; {_AS_USER}")
+    first = _argument(reads, spec, config)
+    tries = [(first,)]
+    if _reads_with_decoder(spec, config):
+        tries = [(first, _tokens("decoder_input_ids", spec, config))]
+    elif reads == "input_ids" and getattr(config, "vision_config", None) is not None:
+        tries.append((first, _argument("pixel_values", spec, config)))
     sketch = _sketch(spec, config)
     if sketch is None:
-        return None
-    source, length = spec["source"], spec["sequence_length"]
+        return tries[0]
     positions = _positions_after_padding(sketch)
-    if positions is not None and length > positions:
+    if reads == "input_ids" and positions is not None and spec["sequence_length"] > positions:
         raise ValueError(_too_long(spec, positions))
-    tokens = torch.zeros(1, length, dtype=torch.long, device="meta")
-    fault = _fault(TokensToTensor(sketch), tokens)
-    image = _image_of(config)
-    if fault is None or image is None:
-        needed = None
-    else:
-        pixels = torch.zeros(1, *image, device="meta")
-        needed = image if _fault(TokensAndPixelsToTensor(sketch), tokens, pixels) is None else None
-    if fault is not None and needed is None:
-        other = f"change its options, or {_AS_USER}" if spec["options"] else _AS_USER
-        raise ValueError(f"source: {source!r} does not run on tokens alone ({fault}); {other}")
-    return needed
+    faults = {arguments: _fault(spec, sketch, arguments) for arguments in tries}
+    for arguments, fault in faults.items():
+        if fault is None:
+            return arguments
+    words = " and ".join(READS[argument.name] for argument in tries[0])
+    other = f"change its options, or {_AS_USER}" if spec["options"] else _AS_USER
+    raise ValueError(
+        f"source: {source!r} does not run on {words} alone ({faults[tries[0]]}); {other}"
+    )
+
+
+def _reads(head: str, config: PretrainedConfig) -> str:
+    return getattr(_model_class(head, config), "main_input_name", "input_ids")
+
+
+def _reads_with_decoder(spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
+    if not config.is_encoder_decoder or spec["part"] == "encoder":
+        return False
+    forward = _model_class(spec["head"], config).forward  # ty: ignore[missing-attribute]
+    return "decoder_input_ids" in inspect.signature(forward).parameters
+
+
+def _argument(name: str, spec: Mapping[str, Any], config: PretrainedConfig) -> Argument:
+    """Return an argument with the shape that the configuration tells."""
+    if name == "input_ids":
+        return _tokens(name, spec, config)
+    if name == "pixel_values":
+        return Argument(name, _image_shape(config))
+    return Argument(name, _sound_shape(name, spec, config))
+
+
+def _tokens(name: str, spec: Mapping[str, Any], config: PretrainedConfig) -> Argument:
+    source, length, text = spec["source"], spec["sequence_length"], config.get_text_config()
+    vocabulary = getattr(text, "vocab_size", None)
+    if not isinstance(vocabulary, int):
+        raise ValueError(f"source: {source!r} has no vocabulary to draw tokens from; {_AS_USER}")
+    for key in ("max_position_embeddings", "max_target_positions"):
+        positions = getattr(text, key, None) or 0
+        if 0 < positions < length:  # XLNet's -1: no limit
+            raise ValueError(_too_long(spec, positions))
+    return Argument(name, (length,), below=vocabulary)
+
+
+def _image_shape(config: PretrainedConfig) -> tuple[int, ...]:
+    """Return channels, height and width; of videos (frames, channels, height, width)."""
+    vision = getattr(config, "vision_config", None) or config
+    size = getattr(vision, "image_size", None) or USUAL_SIZE
+    height, width = (size, size) if isinstance(size, int) else size
+    image = getattr(vision, "num_channels", 3), height, width
+    frames = getattr(vision, "num_frames", None)
+    return image if frames is None else (frames, *image)
+
+
+def _sound_shape(name: str, spec: Mapping[str, Any], config: PretrainedConfig) -> tuple[int, ...]:
+    """Return the values of a waveform, or the two dimensions of a spectrogram as it is read."""
+    columns = max(1, spec["samples"] // HOP)
+    bands = getattr(config, "num_mel_bins", None)
+    if name == "input_values":  # the Audio Spectrogram Transformer's are columns of a spectrogram
+        whole = getattr(config, "max_length", None)
+        return (whole, bands) if bands and whole else (spec["samples"],)
+    if bands and (positions := getattr(config, "max_source_positions", None)):
+        return bands, 2 * positions  # Whisper reads all of it, always; its convolution halves it
+    for key in ("input_feat_per_channel", "feature_projection_input_dim"):
+        if width := getattr(config, key, None):
+            return columns, width
+    raise ValueError(
+        f"source: the configuration of {spec['source']!r} does not tell how many values its"
+        f" spectrograms have; {_AS_USER}"
+    )
 
 
 def _sketch(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel | None:
@@ -300,11 +522,14 @@ def _sketch(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedMode
         ) from error
 
 
-def _fault(module: nn.Module, *inputs: torch.Tensor) -> str | None:
+def _fault(
+    spec: Mapping[str, Any], sketch: PreTrainedModel, arguments: tuple[Argument, ...]
+) -> str | None:
     """Run a sketch; say why it does not, unless that is for lack of memory behind its tensors."""
+    module = _module(spec, sketch, arguments)
     try:
         with torch.no_grad():
-            output = module(*inputs)
+            output = module(*(argument.sketch() for argument in arguments))
     except Exception as error:  # noqa: BLE001 - a model may raise anything on what it does not expect
         return None if _of_meta(error) else _one_line(error)
     if isinstance(output, torch.Tensor):
@@ -330,19 +555,11 @@ def _positions_after_padding(model: PreTrainedModel) -> int | None:
     return None
 
 
-def _image_of(config: PretrainedConfig) -> tuple[int, ...] | None:
-    """Return channels, height and width of the images a configuration tells of."""
-    vision = getattr(config, "vision_config", None)
-    size = getattr(vision, "image_size", None)
-    if not isinstance(size, int):
-        return None
-    return getattr(vision, "num_channels", 3), size, size
-
-
 def _too_long(spec: Mapping[str, Any], positions: int) -> str:
+    of_task = "; generating text, it is prompt_length + new_tokens" if "generation" in spec else ""
     return (
         f"sequence_length: {spec['sequence_length']} is more than the {positions} positions of"
-        f" {spec['source']!r}"
+        f" {spec['source']!r}{of_task}"
     )
 
 
@@ -385,10 +602,10 @@ def _auto_class(spec: Mapping[str, Any]) -> Any:
     return getattr(transformers, HEADS[spec["head"]][0])
 
 
-def _model_class(spec: Mapping[str, Any], config: PretrainedConfig) -> type:
+def _model_class(head: str, config: PretrainedConfig) -> type:
     import transformers
 
-    found = getattr(transformers, HEADS[spec["head"]][1])[type(config)]
+    found = getattr(transformers, HEADS[head][1])[type(config)]
     return found[0] if isinstance(found, tuple) else found
 
 
@@ -424,10 +641,11 @@ def _absent(spec: Mapping[str, Any]) -> str:
 
 def _needed(files: Iterable[str], *, weights: bool) -> list[str]:
     """Choose from a repository's files: one format of the weights, and the tokeniser's."""
+    pooling = [f for f in files if f == "modules.json" or re.fullmatch(r"\d+_\w+/config\.json", f)]
     if not weights:
-        return ["config.json"]
+        return ["config.json", *pooling]
     top = [file for file in files if "/" not in file]
     texts = [file for file in top if file.endswith((".json", ".txt", ".model"))]
     tensors = [f for f in top if f.startswith("model") and f.endswith(".safetensors")]
     pickles = [f for f in top if f.startswith("pytorch_model") and f.endswith(".bin")]
-    return texts + (tensors or pickles)
+    return list(dict.fromkeys([*texts, *pooling])) + (tensors or pickles)

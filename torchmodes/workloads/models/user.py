@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils import _pytree
 
 from torchmodes.planning.user_code import load_function
+from torchmodes.workloads.batches import BatchSchedule, difference
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.lazy import initialise_lazy
 from torchmodes.workloads.structures import Inputs
@@ -29,23 +30,36 @@ def build(
         When the factory does not return a module, the inputs are not a batch of that size, or
         lazy parameters take no shape from them.
     """
-    told_as = f"{spec['inputs']}({batch_size})"
+    reference = spec["inputs"] or spec["schedule"]
+    told_as = f"{reference}({batch_size})"
     with seeded(seed):
         module = load_function(spec["factory"])(**spec["options"])
         if not isinstance(module, nn.Module):
             raise ValueError(
                 f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module"
             )
-        function = load_function(spec["inputs"])
-        example = _checked(function(batch_size), batch_size, told_as=told_as)
+        function = load_function(reference)
+        schedule = None
+        if spec["inputs"]:
+            example = _checked(function(batch_size), batch_size, told_as=told_as)
+        else:
+            schedule = _schedule(function(batch_size), batch_size, told_as=told_as)
+            example = schedule.batches[0]
         initialise_lazy(module.eval(), example)
 
     def draw(seed: int) -> Inputs:
+        if schedule is not None:
+            return example
         with seeded(seed):
             return _checked(function(batch_size), batch_size, told_as=told_as)
 
     return BuiltModel(
-        module=module, inputs=example, item=spec["item"], batch_size=batch_size, draw=draw
+        module=module,
+        inputs=example,
+        item=spec["item"],
+        batch_size=batch_size,
+        draw=draw,
+        schedule=schedule,
     )
 
 
@@ -62,6 +76,25 @@ def seeded(seed: int) -> Generator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _schedule(value: Any, batch_size: int, *, told_as: str) -> BatchSchedule:
+    """Wrap the batches that the user's function returned, if they differ in nothing but sizes."""
+    if not isinstance(value, (tuple, list)) or not value:
+        raise ValueError(
+            f"{told_as} returned {type(value).__name__}; it must return a list of batches"
+        )
+    batches = tuple(
+        _checked(batch, batch_size, told_as=f"batch {number} of {told_as}")
+        for number, batch in enumerate(value)
+    )
+    for number, batch in enumerate(batches):
+        if unlike := difference(batches[0], batch):
+            raise ValueError(
+                f"{told_as}: batches 0 and {number} differ in {unlike}; in one schedule only sizes"
+                " may differ"
+            )
+    return BatchSchedule(batches)
 
 
 def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:

@@ -25,6 +25,7 @@ class Engine(base.Engine):
     """Runs the package's compiled code; weights are inside it."""
 
     options: AotInductorMode
+    one_shape = True
     package: Path
     operators_exported: int
     compile_s: float
@@ -38,7 +39,7 @@ class Engine(base.Engine):
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export, compile, package and load."""
-        program = capture(module, inputs)
+        program = capture(module, inputs, self.batches)
         self.operators_exported = count_operators(program)
         returned = Structure.of_output(program)
         alone = any(not isinstance(held, int | None) for held in returned.constants)

@@ -27,6 +27,8 @@ CALIBRATION = 1 << 20
 
 Those on which it is judged are small numbers: see `torchmodes.measure.input_sets`.
 """
+ONE_SHAPE = "give all batches one shape (padding: max), or use another mode"
+"""What to do where an engine runs no other shape than the one that it was prepared for."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,14 @@ class Engine:
     takes: frozenset[torch.dtype] | None = None
     """Types of the tensors that it can be given; None: of every type."""
 
+    batches: tuple[Inputs, ...] = ()
+    """All that it will be called with, set before `prepare`: of a schedule, several."""
+
     own_threads = False
     """Whether it computes with threads that are not PyTorch's, or may do so."""
+
+    one_shape = False
+    """Whether what it prepares is called with inputs of the example's shapes alone."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sysconfig
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,15 +57,25 @@ class Engine(base.Engine):
         self.attempts: list[dict[str, str | None]] = []
         self._probed_in: Callable[[], AbstractContextManager[Any]] = self.context
 
+    @property
+    def one_shape(self) -> bool:
+        """Whether what is compiled was captured with the example's shapes."""
+        return self.options.after is not None
+
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """Refuse what PyTorch would skip silently or cannot build."""
         if refusal := base.inference_only(case, self.options, "freezing", "after", "fallback"):
             return refusal
-        refusals = [self._refusal(name, device=case.device) for name in self.options.backends()]
+        refusals = [
+            self._refusal(name, device=case.device, task=case.task)
+            for name in self.options.backends()
+        ]
         # A chain is there to get past a backend that cannot.
         return refusals[0] if all(refusals) else None
 
-    def _refusal(self, backend: str, *, device: str) -> base.Unsupported | None:
+    def _refusal(
+        self, backend: str, *, device: str, task: str = "inference"
+    ) -> base.Unsupported | None:
         first = backend == self.options.backend
         mode = self.options.mode if first else "default"
         freezing = first and self.options.freezing
@@ -78,6 +90,11 @@ class Engine(base.Engine):
                 f"freezing belongs to the backend inductor, not {backend}", "use freezing: false"
             )
         graphs = backend == "cudagraphs" or mode == "reduce-overhead"
+        if graphs and task == "generation" and not self.options.has_static_cache():
+            return base.Unsupported(
+                "CUDA graphs write the same memory at each step, and a dynamic cache grows",
+                "use cache: static",
+            )
         if graphs and device != "cuda":
             return base.Unsupported(
                 f"CUDA graphs do not exist on {device}: PyTorch skips them silently",
@@ -100,7 +117,7 @@ class Engine(base.Engine):
                 traced = trace(module, inputs)
                 return self._compiled(traced.calling(traced.scripted))
             case "export":
-                return self._compiled(capture(module, inputs).module())
+                return self._compiled(capture(module, inputs, self.batches).module())
         return self._compiled(module)
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,8 +209,9 @@ class Engine(base.Engine):
 
     def _after(self, limit: str) -> dict[str, Any]:
         """Tell how many calls compiled code still serves now that a limit was reached."""
+        batches = itertools.cycle(self.batches or [self.example])
         with self._probed_in():
-            calls = [lambda: self.example.call(self.compiled)] * PROBED
+            calls = [partial(next(batches).call, self.compiled) for _ in range(PROBED)]
             ran = sum(map(runs_compiled, calls))
         stats: dict[str, Any] = {"compiled_calls": {"ran": ran, "of": PROBED}}
         if not ran:

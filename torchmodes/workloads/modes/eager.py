@@ -42,6 +42,12 @@ class Engine(base.Engine):
                 f"context: {context} is for inference; a training step always records gradients",
                 "train in a mode that does not set `context`",
             )
+        if case.task == "generation" and (context == "grad" or self.options.autocast):
+            option = "context: grad" if context == "grad" else "autocast: true"
+            return base.Unsupported(
+                f"{option} does not generate text: a cache holds no gradients, and one precision",
+                f"generate in a mode without {option}",
+            )
         if self.options.autocast and case.precision not in HALF:
             return base.Unsupported(
                 f"autocast computes in a half precision, not in {case.precision}",
@@ -82,7 +88,8 @@ class Engine(base.Engine):
     def _in_channels_last(self, module: nn.Module, inputs: Inputs) -> nn.Module:
         """Put weights and inputs of four dimensions into NHWC, in place, and count them."""
         module = module.to(memory_format=torch.channels_last)
-        tensors = [*module.parameters(), *inputs.tensors()]
+        given = [tensor for batch in self.batches or [inputs] for tensor in batch.tensors()]
+        tensors = [*module.parameters(), *given]
         images = [tensor for tensor in tensors if tensor.dim() == 4]
         for tensor in images:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree
 
 from torchmodes.config.modes import ExportMode
+from torchmodes.results.reasons import cause_of, reason_of
+from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs, register_dataclasses
 
@@ -21,11 +26,12 @@ class Engine(base.Engine):
     """Runs the exported program's module: generated Python code that calls ATen operators."""
 
     options: ExportMode
+    one_shape = True
     program: ExportedProgram
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
-        """Export the module with the example inputs' shapes."""
-        self.program = capture(module, inputs, strict=self.options.strict)
+        """Export the module with the example inputs' shapes, but for what differs in a schedule."""
+        self.program = capture(module, inputs, self.batches, strict=self.options.strict)
         return self.program.module()
 
     def stats(self) -> dict[str, Any]:
@@ -42,20 +48,84 @@ class Engine(base.Engine):
 def capture(
     module: nn.Module,
     inputs: Inputs,
+    batches: Sequence[Inputs] = (),
     *,
     strict: bool = False,
     dynamic_shapes: dict[str, Any] | None = None,
 ) -> ExportedProgram:
-    """Export a module; it may return dataclasses that nobody registered with PyTorch."""
+    """Export a module; it may return dataclasses that nobody registered with PyTorch.
+
+    Raises
+    ------
+    torchmodes.workloads.modes.base.Refused
+        When what it computes depends on values in its tensors, as a detector's number of boxes
+        does, in a way that one graph cannot follow.
+    torchmodes.workloads.modes.base.Refused
+        When it cannot be exported with those sizes free that differ between the batches.
+    """
+    free = free_sizes(module, inputs, batches) if vary(batches) else None
     # Its code runs as it is unless TorchDynamo reads it, and that would read the hook too.
     hook = None if strict else module.register_forward_hook(_learn_dataclasses)
     try:
         return torch.export.export(
-            module, inputs.args, inputs.kwargs, strict=strict, dynamic_shapes=dynamic_shapes
+            module, inputs.args, inputs.kwargs, strict=strict, dynamic_shapes=free or dynamic_shapes
         )
+    except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
+        raise _refused(
+            f"needs one graph, but the model decides by values: {cause_of(error)}",
+            "use eager, torch.compile or torch.jit.trace, or torch.cond in the model",
+        ) from error
+    except AttributeError as error:
+        if "__obj_flatten__" not in str(error):
+            raise
+        raise _refused(
+            "cannot take packed int8 parameters, which the model holds as objects of TorchScript",
+            "use eager or torch.jit.trace; or a model in fp32, in a mode that quantises it",
+        ) from error
+    except Exception as error:
+        if free is None:
+            raise
+        why = f"fixes a size that differs between batches: {reason_of(error)}"
+        raise _refused(why, base.ONE_SHAPE) from error
     finally:
         if hook is not None:
             hook.remove()
+
+
+def _refused(why: str, remedy: str) -> base.Refused:
+    return base.Refused(base.Unsupported(f"torch.export {why}", remedy))
+
+
+def free_sizes(module: nn.Module, inputs: Inputs, batches: Sequence[Inputs]) -> dict[str, Any]:
+    """Return the `dynamic_shapes` for torch.export in which what differs between batches is free.
+
+    Parameters
+    ----------
+    module
+        What is exported; its forward names the inputs.
+    inputs
+        The example, one of the batches.
+    batches
+        Alike but for the sizes of their tensors.
+    """
+    shapes = zip(*([tensor.shape for tensor in batch.tensors()] for batch in batches), strict=True)
+    free = iter(
+        [
+            {
+                dimension: torch.export.Dim.DYNAMIC
+                for dimension, sizes in enumerate(zip(*of_tensor, strict=True))
+                if len(set(sizes)) > 1
+            }
+            for of_tensor in shapes
+        ]
+    )
+    marked = Inputs(
+        *_pytree.tree_map(
+            lambda leaf: next(free) if isinstance(leaf, torch.Tensor) else None,
+            (inputs.args, inputs.kwargs),
+        )
+    )
+    return dict(marked.call(inspect.signature(module.forward).bind).arguments)
 
 
 def _learn_dataclasses(module: nn.Module, args: Any, output: Any) -> None:

@@ -26,13 +26,15 @@ QUANTIZED = (
 them. Not softmax, normalisations and GELU, in which int8 costs precision and saves no product."""
 
 
-def capture_for_onnx(module: nn.Module, inputs: Inputs) -> ExportedProgram:
+def capture_for_onnx(
+    module: nn.Module, inputs: Inputs, batches: tuple[Inputs, ...] = ()
+) -> ExportedProgram:
     """Export a module as torch.onnx.export does: by its code, else by TorchDynamo."""
     try:
-        return capture(module, inputs)
+        return capture(module, inputs, batches)
     except Exception as error:  # noqa: BLE001 - whatever it was, TorchDynamo may read the code
         try:
-            return capture(module, inputs, strict=True)
+            return capture(module, inputs, batches, strict=True)
         except Exception:  # noqa: BLE001 - the first one is nearer to the model's code
             raise error from None
 

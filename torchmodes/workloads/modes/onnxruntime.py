@@ -68,6 +68,7 @@ class Engine(base.Engine):
     """Runs an ONNX file; tensors go in by their addresses and come out by DLPack, uncopied."""
 
     options: OnnxRuntimeMode
+    one_shape = True
     own_threads = True
     precisions = base.Engine.precisions | {"int8"}
     takes = TYPES
@@ -120,7 +121,7 @@ class Engine(base.Engine):
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export to a private folder, check the file, put it into int8, open a session."""
         start = time.perf_counter()
-        captured = capture_for_onnx(module, inputs)
+        captured = capture_for_onnx(module, inputs, self.batches)
         interface = Interface.of(captured, inputs)
         self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
         if self.precision == "int8":

@@ -15,6 +15,7 @@ from torch import nn
 
 from torchmodes.config.modes import OpenVinoMode
 from torchmodes.planning.cases import Case
+from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.executed import Kind, Product, count_executed
 from torchmodes.workloads.modes.onnx_files import capture_for_onnx, write, write_calibrated
@@ -60,6 +61,7 @@ class Engine(base.Engine):
     """Runs OpenVINO's compiled model on the case's threads."""
 
     options: OpenVinoMode
+    one_shape = True
     own_threads = True
 
     precisions = frozenset(HINTS)
@@ -86,8 +88,8 @@ class Engine(base.Engine):
         openvino: Any = importlib.import_module("openvino")
         start = time.perf_counter()
         flattened, take = Flattened(module, inputs), tensors_taken(inputs)
-        example = Inputs(tuple(inputs.tensors()))
-        program = capture_for_onnx(flattened, example)
+        flat = [Inputs(tuple(batch.tensors())) for batch in (inputs, *self.batches)]
+        program = capture_for_onnx(flattened, flat[0], tuple(flat[1:]))
         self.refuse(returned_dtypes(program), "return", TYPES)
         if self.precision == "int8":
             exported, quantized = self.directory / "exported.onnx", self.directory / "int8.onnx"
@@ -97,8 +99,9 @@ class Engine(base.Engine):
             self.model = openvino.convert_model(quantized)
         else:
             self.model = openvino.convert_model(program)
-            # Conversion leaves sizes open; kernels are better chosen for those of the case.
-            self.model.reshape({i: list(t.shape) for i, t in enumerate(example.tensors())})
+            if not vary(flat):
+                # Conversion leaves sizes open; kernels are better chosen for those of the case.
+                self.model.reshape({i: list(t.shape) for i, t in enumerate(flat[0].tensors())})
         self.convert_s = time.perf_counter() - start
         start = time.perf_counter()
         self.compiled = openvino.compile_model(self.model, "CPU", self._settings())

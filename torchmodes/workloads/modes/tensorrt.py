@@ -22,6 +22,7 @@ from torch.utils import _pytree
 from torchmodes.config.modes import BatchProfile, TensorRtMode
 from torchmodes.planning.cases import Case
 from torchmodes.results.reasons import reason_of
+from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
 from torchmodes.workloads.modes.precision import HALF
@@ -112,6 +113,12 @@ class Engine(base.Engine):
         return built
 
     def _build(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
+        if vary(self.batches):
+            raise base.Refused(
+                base.Unsupported(
+                    "an engine of TensorRT is built for one shape here", base.ONE_SHAPE
+                )
+            )
         torch_tensorrt = importlib.import_module("torch_tensorrt")
         given = {key: value for key, value in inputs.kwargs.items() if value is not None}
         inputs = Inputs(inputs.args, given)

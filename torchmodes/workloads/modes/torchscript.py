@@ -24,6 +24,7 @@ class Engine(base.Engine):
     """Compiles the module to TorchScript; it can be saved and run without its Python class."""
 
     options: TorchScriptMode
+    one_shape = True
     scripted: torch.jit.ScriptModule
     archived: torch.jit.ScriptModule
     before: Counter[str] | None = None

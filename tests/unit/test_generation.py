@@ -1,0 +1,344 @@
+"""Text generation: a mode's tokens against transformers' own, and what a record says of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from tests.engine_cases import mode
+from torchmodes import config
+from torchmodes.config import Measurement
+from torchmodes.config.faults import InvalidConfig
+from torchmodes.measure import generation as measured
+from torchmodes.measure.case import measure
+from torchmodes.planning.cases import parse_case
+from torchmodes.planning.job import EAGER, Job
+from torchmodes.report.studies import position
+from torchmodes.results.records import Divergence, Generation, Numerics
+from torchmodes.studies import position_job
+from torchmodes.studies.catalogue import Position, Positions
+from torchmodes.workloads import generation
+from torchmodes.workloads.workload import Workload, carry_out, workload_of
+
+PROMPT, NEW = 7, 6
+# Weights as wide as these: a narrower random model says one token again and again.
+GPT2 = {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 101, "initializer_range": 0.5}
+LLAMA = {
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "vocab_size": 101,
+    "initializer_range": 0.5,
+}
+OPTIONS = {"gpt2": GPT2, "llama": LLAMA, "qwen2": LLAMA, "mistral": LLAMA}
+EAGER_STATIC = mode("eager", cache="static")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch._dynamo.reset()
+    yield
+    torch.set_num_threads(threads)
+
+
+def job(section: dict[str, Any], source: str = "gpt2", **options: Any) -> Job:
+    model = {
+        "family": "transformers",
+        "source": source,
+        "head": "causal-lm",
+        "options": {**OPTIONS[source], **options},
+        "generation": {"prompt_length": PROMPT, "new_tokens": NEW},
+    }
+    name = "eager" if section == EAGER else "mode"
+    path = f"generation/cpu/{source}/{name}/fp32-b2"
+    return Job(
+        case=parse_case(path),
+        model=TypeAdapter(config.Model).validate_python(model).model_dump(),
+        mode=section,
+        seed=3,
+        threads=1,
+        measurement=Measurement(budget_s=0.05, warmup_budget_s=0.05),
+    )
+
+
+def greedy(workload: Workload) -> torch.Tensor:
+    assert workload.decoding is not None
+    with workload.context():
+        return workload.decoding.greedy(workload.decoding.text)
+
+
+@pytest.mark.parametrize("source", ["gpt2", "llama", "qwen2"])
+def test_tokens_are_those_that_transformers_generates(source: str) -> None:
+    workload = workload_of(job(EAGER, source))
+    model: Any = workload.built.module.get_submodule("model")
+    prompt = workload.inputs.tensors()[0][:, :PROMPT]
+    own = model.generate(
+        prompt, max_new_tokens=NEW, do_sample=False, use_cache=True, eos_token_id=None
+    )[:, PROMPT:]
+    assert len(own.unique()) > 2, "a text that says nothing twice, or the test shows nothing"
+    assert greedy(workload).tolist() == own.tolist()
+    assert greedy(workload_of(job(EAGER_STATIC, source))).tolist() == own.tolist()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        mode("compile", backend="eager"),
+        mode("torchscript", method="trace"),
+        mode("export"),
+        mode("onnxruntime"),
+    ],
+    ids=lambda section: section["engine"],
+)
+def test_every_engine_generates_eagers_tokens(section: dict[str, Any]) -> None:
+    expected = greedy(workload_of(job(EAGER)))
+    workload = workload_of(job(section))
+    assert greedy(workload).tolist() == expected.tolist()
+    assert greedy(workload).tolist() == expected.tolist(), "it begins anew, whatever it kept"
+
+
+def test_the_step_that_is_timed_stays_at_its_position() -> None:
+    workload = workload_of(job(EAGER_STATIC))
+    text = workload.decoding
+    assert text is not None
+    with workload.context():
+        first = workload.call().clone()
+        again = workload.call().clone()
+        whole = list(text.walk(text.text))
+    assert torch.equal(first, again)
+    # The prompt's logits come first; the step at position p follows p - PROMPT others.
+    torch.testing.assert_close(first, whole[text.position - PROMPT + 1])
+    assert text.position == 9, "the steps are at 7, 8, 9, 10 and 11"
+
+
+def test_a_whole_generation_takes_as_long_as_its_parts() -> None:
+    workload = workload_of(job(EAGER_STATIC, n_layer=1))
+    text = workload.decoding
+    assert text is not None
+
+    def least(call: Any) -> float:
+        times = []
+        for _ in range(30):  # of the one thread alone: other programs may keep the machine busy
+            began = time.thread_time()
+            call()
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    with workload.context():
+        parts = least(text.prompt) + (NEW - 1) * least(text.decode)
+        text.greedy(text.text)
+        whole = least(lambda: text.greedy(text.text))
+    assert 0.6 < parts / whole < 1.5
+
+
+@pytest.fixture(scope="module")
+def record() -> Generation:
+    found = carry_out(measure, job(EAGER_STATIC))
+    assert found["status"] == "ok", found["reason"]
+    assert found["item"] == "token"
+    return Generation.model_validate(found["generation"])
+
+
+def test_a_record_tells_what_was_generated_and_how_fast(record: Generation) -> None:
+    assert (record.prompt_length, record.new_tokens, record.position) == (PROMPT, NEW, 9)
+    assert record.cache == "static"
+    assert record.sequences == 6, "three input sets of two sequences"
+    assert record.divergence is None
+    assert len(record.logit_errors) == NEW
+    assert max(error for error in record.logit_errors if error is not None) < 1e-5
+    # Two layers, keys and values, two sequences, 13 positions of 32 floats.
+    assert record.cache_bytes == 2 * 2 * 2 * 13 * 32 * 4
+    assert record.prefill is not None
+    assert record.whole is not None
+    assert record.between_tokens is not None
+    assert record.whole.candidate.median_s > record.prefill.candidate.median_s
+    assert record.tokens_per_s == pytest.approx(NEW / record.whole.candidate.median_s)
+    assert record.between_tokens.n % (NEW - 1) == 0
+
+
+def test_a_cache_that_is_written_at_the_wrong_position_is_wrong(monkeypatch) -> None:
+    right = generation.Slots.update
+
+    def one_too_early(self: Any, keys: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
+        if keys.shape[-2] == 1:
+            self.cumulative_length = self.cumulative_length - 1
+        return right(self, keys, values, *args, **kwargs)
+
+    monkeypatch.setattr(generation.Slots, "update", one_too_early)
+    found = carry_out(measure, job(EAGER_STATIC))
+    assert found["status"] == "wrong"
+    assert found["statistics"] is None
+    apart = Divergence.model_validate(found["generation"]["divergence"])
+    assert apart.token > 1, "the prompt is right, and so is what follows it at once"
+    assert not apart.tie
+    assert f"token {apart.token} is {apart.found} instead of {apart.expected}" in found["reason"]
+    assert found["generation"]["logit_errors"][0] < 1e-5 < found["generation"]["logit_errors"][1]
+
+
+def test_a_mode_whose_own_text_is_not_what_its_steps_foretell_is_wrong(monkeypatch) -> None:
+    right = generation.Decoding.greedy
+
+    def other_text(self: Any, text: torch.Tensor) -> torch.Tensor:
+        tokens = right(self, text)
+        return tokens if self.empty[0].numel() == 0 else tokens.roll(1, dims=1)  # static
+
+    monkeypatch.setattr(generation.Decoding, "greedy", other_text)
+    found = carry_out(measure, job(EAGER_STATIC))
+    assert found["status"] == "wrong"
+    assert "it generates other tokens than its steps do along eager's" in found["reason"]
+
+
+NUMERICS = Numerics(
+    within_tolerance=True,
+    reason=None,
+    compared="output",
+    max_abs=0.0,
+    max_rel=0.0,
+    relative_l2=1e-6,
+    cosine=1.0,
+    tolerance=1e-4,
+)
+
+
+@pytest.mark.parametrize(
+    ("precision", "gap", "within"),
+    [("fp32", 1e-5, True), ("fp32", 0.1, False), ("int8", 10.0, True)],
+)
+def test_another_token_is_wrong_in_fp32_unless_it_is_a_tie(
+    precision: str, gap: float, within: bool
+) -> None:
+    logits = torch.tensor([3.0, 3.0 - gap, 1.0])
+    apart = measured._divergence(logits, 0, 0, 4, 0, 1, tolerance=1e-4)
+    case = replace(job(EAGER), case=parse_case(f"generation/cpu/m/x/{precision}-b1"))
+    found = measured.Tokens(worst=NUMERICS, divergence=apart)
+    numerics = measured.judged(case, found, NUMERICS)
+    assert numerics.within_tolerance is within
+    if not within:
+        assert "token 5 is 1 instead of 0" in str(numerics.reason)
+        assert "0.1 apart" in str(numerics.reason)
+
+
+def test_a_cache_that_is_compiled_anew_as_it_grows_is_told() -> None:
+    section = mode("compile", backend="eager", dynamic=False, cache="dynamic")
+    found = carry_out(measure, job(section, n_layer=1))
+    assert found["generation"]["compiled_at"] == [7, 8, 9, 10, 11]
+    told = "it was compiled anew at 5 of the 5 positions of the cache, such as 7, 8, 9"
+    assert any(warning.startswith(told) for warning in found["warnings"])
+
+
+def test_a_static_cache_is_compiled_once(record: Generation) -> None:
+    assert record.compiled_at == []
+    workload = workload_of(job(mode("compile", backend="eager")))
+    text = workload.decoding
+    assert text is not None
+    with workload.context():
+        list(text.walk(text.text))
+    assert text.compiled_at == [PROMPT]
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "reason"),
+    [
+        (EAGER, {"sliding_window": 4}, "keeps more than keys and values of all positions"),
+        (mode("eager", context="grad"), {}, "context: grad does not generate text"),
+        (mode("fx"), {}, "the engine fx does not generate text"),
+        (
+            mode("compile", backend="eager", after="export", cache="dynamic"),
+            {},
+            "takes inputs of one shape, and a dynamic cache grows",
+        ),
+    ],
+)
+def test_what_cannot_generate_says_why(
+    section: dict[str, Any], options: dict[str, Any], reason: str
+) -> None:
+    found = carry_out(measure, job(section, "mistral", **options))
+    assert found["status"] == "unsupported"
+    assert reason in found["reason"]
+    assert found["remedy"]
+
+
+def test_a_kind_of_cache_is_refused_where_nothing_is_generated() -> None:
+    case = replace(job(EAGER_STATIC), case=parse_case("inference/cpu/gpt2/x/fp32-b2"))
+    found = carry_out(measure, case)
+    assert found["reason"] == "cache: static is for the task generation"
+
+
+def test_a_text_longer_than_the_model_names_the_lengths() -> None:
+    with pytest.raises(ValueError, match=r"13 is more than the 10 positions .* prompt_length"):
+        workload_of(job(EAGER, n_positions=10))
+
+
+def raw(**models: Any) -> dict[str, Any]:
+    return {
+        "data": {},
+        "measurement": {},
+        "models": models,
+        "modes": {"eager": {"engine": "eager"}, "fx": {"engine": "fx"}},
+        "benchmark": [
+            {
+                "task": "generation",
+                "models": list(models),
+                "modes": ["eager", "fx"],
+                "batch_sizes": [1],
+            }
+        ],
+        "studies": {
+            "dynamic_shapes": [{"task": "generation", "models": [], "modes": []}],
+            "position": [{"task": "inference", "models": [], "modes": []}],
+        },
+    }
+
+
+def test_a_configuration_that_cannot_generate_is_refused_before_any_work() -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        config.parse_config(
+            raw(
+                mlp={"family": "mlp"},
+                bert={"family": "transformers", "source": "gpt2"},
+                lm={"family": "transformers", "source": "gpt2", "head": "causal-lm"},
+            )
+        )
+    told = str(refused.value)
+    assert "benchmark[0].models[0]: 'mlp' generates no text" in told
+    assert "benchmark[0].models[1]: 'bert' has no head that tells the next token" in told
+    assert "benchmark[0].models[2]" not in told
+    assert "benchmark[0].modes[1]: 'fx' cannot generate; engines that can: eager, compile" in told
+    assert "studies.dynamic_shapes[0].task: this study is not of generation" in told
+    assert "studies.position[0].task: only generation has positions" in told
+
+
+def test_the_study_of_positions_measures_the_step_where_it_says() -> None:
+    assert position_job.positions(prompt_length=7, new_tokens=6) == [7, 8, 9, 10, 11]
+    assert position_job.positions(prompt_length=7, new_tokens=2) == [7]
+    section = job(EAGER_STATIC)
+    found = position_job.measure_positions(section)
+    one = Positions.model_validate({**found, "case": section.case.identity()})
+    assert [point.position for point in one.points] == [7, 8, 9, 10, 11]
+    result = Position(cases=[one])
+    text, _, rows = position.tell(result)
+    assert "at position 11 as at 7" in text
+    assert [row[1] for row in rows] == ["7", "8", "9", "10", "11"]
+    assert position.draw(result) is not None
+
+
+def test_a_step_at_another_position_is_that_of_the_walk() -> None:
+    workload = workload_of(job(EAGER_STATIC))
+    text = workload.decoding
+    assert text is not None
+    with workload.context():
+        whole = list(text.walk(text.text))
+    text.position = 11
+    workload.restart()
+    with workload.context():
+        torch.testing.assert_close(workload.call(), whole[11 - PROMPT + 1])

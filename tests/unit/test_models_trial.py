@@ -1,0 +1,101 @@
+"""``make try MODEL=…``: a configuration of one model, or one clear error before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from torchmodes.config import parse_config
+from torchmodes.workloads.models import trial as tried
+from torchmodes.workloads.models.check import Checked, read_config
+from torchmodes.workloads.models.trial import EVERY_MODE, MODES, main, model_section, trial
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = {"factory": "build", "inputs": "inputs"}
+
+
+@pytest.fixture
+def here(monkeypatch, tmp_path):
+    """A folder with the shipped configuration; nothing is built in it, and nothing is measured."""
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    (tmp_path / "config.yaml").symlink_to(ROOT / "config.yaml")
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def run(command, **_):
+        commands.append([str(word) for word in command])
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(tried.subprocess, "run", run)
+    monkeypatch.setattr(
+        tried, "check_alone", lambda argument, **_: Checked(argument["name"], "timm", output="1×2")
+    )
+    return commands
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "section"),
+    [
+        ("timm/convnext_tiny", "timm-convnext_tiny", {"family": "timm", "name": "convnext_tiny"}),
+        ("torchvision/vit_b_16", "torchvision-vit_b_16", {"name": "vit_b_16"}),
+        ("transformers/t5", "transformers-t5", {"source": "t5"}),
+        (
+            "transformers/openai/whisper-tiny",
+            "transformers-openai-whisper-tiny",
+            {"source": "openai/whisper-tiny"},
+        ),
+        (
+            "mine/net.py:build",
+            "net-build",
+            {key: f"{Path.cwd()}/mine/net.py:{name}" for key, name in FUNCTIONS.items()},
+        ),
+    ],
+)
+def test_a_word_is_a_model(model, name, section):
+    found, told = model_section(model)
+    assert found == name
+    assert section.items() <= told.items()
+
+
+def test_its_configuration_is_whole_and_measures_it_alone(here):
+    config = parse_config(trial("timm/convnext_tiny", MODES, 4, read_config([EVERY_MODE])))
+    assert list(config.models) == ["timm-convnext_tiny"]
+    assert list(config.modes) == list(MODES)
+    assert config.benchmark[0].batch_sizes == [4]
+    assert not config.training.modes
+    assert not config.profile.cases
+
+
+def test_it_is_written_where_one_can_go_on_from_and_measured_there(here, capsys):
+    assert main(["timm/convnext_tiny", "--modes", "inductor", "--batch", "2", "--cores", "2"]) == 0
+    file = Path("try/timm-convnext_tiny/config.yaml")
+    config = parse_config(yaml.safe_load(file.read_text()))
+    assert list(config.modes) == ["eager", "inductor"]
+    assert config.benchmark[0].batch_sizes == [2]
+    assert here[0][1:5] == ["--cores", "2", "--directory", "try/timm-convnext_tiny"]
+    assert "try/timm-convnext_tiny/reports/report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tim/resnet18"], "'tim' is no family that has names; did you mean 'timm'?"),
+        (["resnet18"], "families: torchvision, timm, transformers"),
+        (["timm/resnet18", "--modes", "induktor"], "no mode 'induktor'; did you mean 'inductor'?"),
+    ],
+)
+def test_a_bad_word_is_told_before_anything_starts(here, capsys, words, told):
+    assert main(words) == 1
+    assert told in capsys.readouterr().out
+    assert not here
+    assert not Path("try").exists()
+
+
+def test_a_model_that_cannot_be_built_is_told_and_not_measured(here, capsys, monkeypatch):
+    fault = Checked("timm-resnet", "timm", error="name: timm has no model 'resnet'")
+    monkeypatch.setattr(tried, "check_alone", lambda *_, **__: fault)
+    assert main(["timm/resnet"]) == 1
+    assert capsys.readouterr().out == "MODEL: name: timm has no model 'resnet'\n"
+    assert not here
