@@ -14,11 +14,25 @@ from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
 from torchmodes.measure.latency import latency, throughput, two_speeds
-from torchmodes.results.records import Block, CaseRun, Cost, Interval, Record, Samples, Usage
+from torchmodes.results.records import (
+    Block,
+    CaseRun,
+    Cost,
+    Interval,
+    Numerics,
+    Record,
+    Samples,
+    Usage,
+)
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
 MOST_MISSING = 0.25
 """Cores that a run may have lacked and still count. More makes a mode look 100 times faster."""
+OF_A_FIRST_RUN = {
+    *("seed_distance", "gradient_error", "gradient_tolerance"),
+    *("parameter_error", "parameter_tolerance"),
+}
+"""What later runs do not repeat of the numerics."""
 _OF_ONE_RUN = ("stopped at the time budget", "no noise floor")
 """What a run says of its own interval, which the record's is not."""
 
@@ -61,7 +75,7 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
     record = first.model_copy(
         update={
             "samples": _samples(first).model_copy(update={"blocks": blocks}),
-            "numerics": max((n for run in runs if (n := run.numerics)), key=lambda n: n.error),
+            "numerics": _numerics(runs),
             "usage": _mean_usage(part.usage for part in parts if part.left_out is None),
             "baseline_usage": _mean_usage(
                 part.baseline_usage for part in parts if part.left_out is None
@@ -230,6 +244,13 @@ def _case_run(number: int, record: Record, left_out: str | None) -> CaseRun:
         baseline_usage=record.baseline_usage,
         left_out=left_out,
     )
+
+
+def _numerics(runs: Sequence[Record]) -> Numerics:
+    """Return the worst of the runs, with what the first alone compares of a training step."""
+    found = [run.numerics for run in runs if run.numerics is not None]
+    first = found[0].model_dump(include=OF_A_FIRST_RUN)
+    return max(found, key=lambda numerics: numerics.error).model_copy(update=first)
 
 
 def _mean_usage(usages: Iterable[Usage | None]) -> Usage | None:

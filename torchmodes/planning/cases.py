@@ -184,14 +184,14 @@ def check_case(config: Config, case: Case) -> None:
             raise ValueError(
                 f"{case}: the configuration has no {kind} {name!r}{meant(name, known)}"
             )
-    if case.task == "training":
-        if case.model != config.training.model:
-            raise ValueError(f"{case}: only {config.training.model!r} (training.model) is trained")
-        if (engine := config.modes[case.mode].engine) not in ENGINES_THAT_TRAIN:
-            raise ValueError(
-                f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
-                f" can: {', '.join(ENGINES_THAT_TRAIN)}"
-            )
+    if (
+        case.task == "training"
+        and (engine := config.modes[case.mode].engine) not in ENGINES_THAT_TRAIN
+    ):
+        raise ValueError(
+            f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
+            f" can: {', '.join(ENGINES_THAT_TRAIN)}"
+        )
 
 
 def training_case(config: Config, mode: str, *, auto: Device) -> Case:
