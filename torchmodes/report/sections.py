@@ -165,6 +165,9 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
         ),
         "further": [j for j in modes if j.record.exactness or j.record.agreement],
         "scored": [j for j in modes if j.record.quality],
+        "gradients": any(
+            j.record.numerics.gradient_error is not None for j in compared if j.record.numerics
+        ),
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
         "figures": _figures(data.excerpt(), "Numerics"),
