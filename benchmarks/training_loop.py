@@ -40,7 +40,8 @@ from torchmodes.measure.statistics import Effect, effect, log_ratios, sides
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.training.dataset import Tensors, fit_table, load_tensors, save_statistics
 from torchmodes.workloads.training.generate import generate_housing, write_housing
-from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
+from torchmodes.workloads.training.loop import batches
+from torchmodes.workloads.training.step import make_optimizer, make_step
 
 Step = Callable[[], torch.Tensor]
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]

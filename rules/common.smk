@@ -77,6 +77,10 @@ USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in case
 def check_own_code(used_models, used_modes):
     """Refuse what the user's own files lack, of models and modes that are used."""
     sections = {f"models.{name}": CONFIG.models[name].model_dump() for name in sorted(used_models)}
+    sections |= {
+        f"models.{name}.train": CONFIG.models[name].train.model_dump()
+        for name in sorted(used_models)
+    }
     sections |= {f"modes.{name}": CONFIG.modes[name].model_dump() for name in sorted(used_modes)}
     texts = texts_faults({name: CONFIG.models[name] for name in sorted(used_models)})
     if faults := reference_faults(sections) + texts:
@@ -121,7 +125,9 @@ BEFORE_CASES = 10_000
 SOFTWARE = installed(*BASE_PACKAGES)
 
 OPERATOR_SOURCES = sorted(Path(workflow.basedir, "torchmodes/workloads/operators/source").iterdir())
-USES_TABLE = CONFIG.training.modes or any(case.task == "training" for case in USED)
+USES_TABLE = CONFIG.training.modes or any(
+    case.task == "training" and CONFIG.models[case.model].reads_table for case in USED
+)
 USES_OPERATORS = any(
     CONFIG.modes[mode].uses_custom_operators()
     for mode in {*CONFIG.training.modes, *(case.mode for case in USED)}

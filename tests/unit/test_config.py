@@ -95,6 +95,8 @@ def test_what_trains_nothing_needs_no_model_that_can_be_trained(raw):
     raw |= {"models": {"mine": raw["models"]["mine"]}, "training": None, "benchmark": [block]}
     assert list(parse_config(raw).models) == ["mine"]
     raw["benchmark"].append(block | {"task": "training", "modes": ["eager"]})
+    assert parse_config(raw).models["mine"].train.optimizer == "adam"
+    raw["training"] = {"modes": ["eager"]}
     assert faults_of(raw)[0].startswith("training.model: no model of family mlp has the name")
 
 
@@ -262,9 +264,30 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
         ),
         ("modes.inductor.engine", "FX", "modes.inductor.engine: 'FX' is not one of"),
         ("training.model", "mine", "training.model: no model of family mlp has the name 'mine'"),
-        ("training.modes", ["eager", "mine"], "training.modes[1]: 'mine' cannot train"),
+        ("modes.inductor", {"engine": "export"}, "training.modes[1]: 'inductor' cannot train"),
         ("benchmark.0.task", "train", "benchmark[0].task: 'train' is not one of training, infere"),
-        ("benchmark.0.models", ["mine"], "benchmark[0].models[0]: only 'house_price'"),
+        ("models.mine.train", {"loss": "mae"}, "models.mine.train.loss: 'mae' is neither a loss"),
+        ("models.mine.train", {"optimiser": "sgd"}, "models.mine.train.optimiser: unknown key"),
+        ("models.mine.train", {"learning_rate": 0}, "models.mine.train.learning_rate: should be"),
+        (
+            "models.house_price.train",
+            {"accumulate": 2},
+            "models.house_price: train: a model of the table has its targets from there",
+        ),
+        (
+            "studies",
+            {
+                "dynamic_shapes": [
+                    {
+                        "task": "training",
+                        "models": ["mine"],
+                        "modes": ["inductor"],
+                        "batch_sizes": [8],
+                    }
+                ]
+            },
+            "studies.dynamic_shapes[0].models[0]: 'mine' does not read the table",
+        ),
         ("benchmark.0.batch_sizes", [], "benchmark[0].batch_sizes: List should have at least 1"),
         ("benchmark", [], "benchmark: List should have at least 1 item"),
         ("profile.cases", [{}], "profile.cases[0].task: is missing"),

@@ -151,7 +151,7 @@ def test_an_engine_that_only_infers_is_refused_a_training_step():
     path = "training/cpu/house_price/mine/fp32-b4"
     refused = unsupported(job(mode("export"), path=path))
     assert refused.reason == "the engine export executes a forward pass, not a training step"
-    assert refused.remedy.endswith("eager, compile, fx, torchscript")
+    assert refused.remedy.endswith("eager, compile, fx, torchscript, user")
     assert unsupported(job(mode("eager"), path=path)) is None
 
 

@@ -23,7 +23,7 @@ from torchmodes.planning.cases import parse_case
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.modes import create_engine, engine_module, precision
 from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.training.loop import make_optimizer, make_step
+from torchmodes.workloads.training.step import make_optimizer, make_step
 
 INFERENCE = parse_case("inference/cpu/house_price/any/fp32-b8")
 TRAINING = parse_case("training/cpu/house_price/any/fp32-b8")
@@ -443,8 +443,10 @@ def test_fp16_runs_on_a_cpu_that_computes_it_and_nowhere_else(monkeypatch, flag)
     assert refusal("inference/cuda/m/eager/fp16-b1") is None
 
 
-def test_fp16_is_not_trained():
-    assert "loss scaling" in refusal("training/cuda/m/eager/fp16-b1").reason
+def test_fp16_is_trained_where_it_is_computed(monkeypatch):
+    assert refusal("training/cuda/m/eager/fp16-b1") is None
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_fp16": False})
+    assert "no fp16 arithmetic" in refusal("training/cpu/m/eager/fp16-b1").reason
 
 
 def test_tf32_and_bf16_are_for_the_tensor_cores_that_have_them(monkeypatch):
@@ -473,9 +475,10 @@ def test_half_precision_casts_weights_and_floating_inputs_alone():
     assert module.weight.dtype == inputs.args[0].dtype == torch.float32
 
 
-def test_training_in_bf16_is_autocast():
-    with precision.autocast(parse_case("training/cpu/m/eager/bf16-b1")):
-        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
+def test_training_in_half_precision_is_autocast():
+    for name, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        with precision.autocast(parse_case(f"training/cpu/m/eager/{name}-b1")):
+            assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
     with precision.autocast(parse_case("training/cpu/m/eager/fp32-b1")):
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
 

@@ -95,6 +95,33 @@ def test_a_case_reads_the_table_and_the_operators_and_a_later_run_the_first(
     assert trained.run_inputs(2) == table | operators | {"first": first}
 
 
+def test_a_training_of_a_model_that_does_not_read_the_table_needs_no_table(
+    config: Config,
+) -> None:
+    planned = plan_of(config, "training/cpu/mine/eager/fp32-b8")
+    assert planned.inputs == {}
+    assert planned.parameters["learning_rate"] == 1e-3
+    assert "train" not in planned.parameters["model"]
+    job = Job.planned(planned.parameters, limits(config), planned.inputs, threads=1)
+    assert Job.of(json.loads(json.dumps(job.to_json()))) == job
+
+
+def test_files_of_a_training_step_are_watched_in_training_alone(config: Config, tmp_path) -> None:
+    loss = tmp_path / "loss.py"
+    mine = config.models["mine"]
+    step = mine.train.model_copy(update={"loss": f"{loss}:fn"})
+    models = config.models | {"mine": mine.model_copy(update={"train": step})}
+    changed = config.model_copy(update={"models": models})
+    digests = {}
+    for content in ("a = 1", "a = 2"):
+        loss.write_text(content)
+        plan._code.cache_clear()
+        for task in ("training", "inference"):
+            path = f"{task}/cpu/mine/eager/fp32-b8"
+            digests.setdefault(task, set()).add(plan_of(changed, path).code(*SCRIPT))
+    assert {task: len(found) for task, found in digests.items()} == {"training": 2, "inference": 1}
+
+
 def test_more_runs_change_nothing_of_those_that_are_there(config: Config) -> None:
     more = config.model_copy(
         update={"measurement": config.measurement.model_copy(update={"runs": 5})}

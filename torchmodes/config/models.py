@@ -12,8 +12,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from torchmodes.config.base import Count, Options, Positive, Reference, Section, by_tag
+from torchmodes.config.base import (
+    Count,
+    Options,
+    Positive,
+    Reference,
+    Section,
+    by_tag,
+    or_null,
+)
 from torchmodes.config.lengths import Lengths
+from torchmodes.config.training_step import NEXT_TOKEN, TrainingStep
 
 Weights = Literal["random", "pretrained"]
 
@@ -26,7 +35,7 @@ class ModelSection(Section):
     Attributes
     ----------
     reads_table
-        Whether its inputs are rows of the table, so that it can be trained.
+        Whether its inputs are rows of the table, and its targets their prices.
     generates
         Whether it has causal language models, which can generate text.
     packages
@@ -43,6 +52,9 @@ class ModelSection(Section):
     """
 
     family: str
+    train: Annotated[TrainingStep, or_null(TrainingStep)] = Field(
+        None, description="its optimiser step; null: the usual one", validate_default=True
+    )
     quality: Reference | None = Field(
         None,
         description="path/to/file.py:evaluate; evaluate(call) runs the model by call(…) on data of"
@@ -80,6 +92,10 @@ class ModelSection(Section):
         """Return the file of the texts that it is called with, where it names one."""
         return None
 
+    def usual_loss(self) -> str | None:
+        """Name the loss of a training step where none is given; None: as the output is logits."""
+        return None
+
 
 class MlpModel(ModelSection):
     """Multi-layer perceptron with ReLU on the table's features; one item is a row."""
@@ -88,6 +104,15 @@ class MlpModel(ModelSection):
 
     family: Literal["mlp"]
     hidden: list[Count] = Field([256, 256], description="units of each hidden layer", min_length=1)
+
+    @model_validator(mode="after")
+    def _trained_on_the_table(self) -> MlpModel:
+        if self.train.targets or self.train.learning_rate or self.train.accumulate > 1:
+            raise ValueError(
+                "train: a model of the table has its targets from there, training.learning_rate,"
+                " and whole batches; leave out targets, learning_rate and accumulate"
+            )
+        return self
 
 
 class TorchvisionModel(ModelSection):
@@ -210,6 +235,10 @@ class TransformersModel(ModelSection):
         """Return the file of `lengths`."""
         return Path(self.lengths.file) if self.lengths and self.lengths.file else None
 
+    def usual_loss(self) -> str | None:
+        """Name the loss of a language model."""
+        return NEXT_TOKEN if self.head == "causal-lm" else None
+
 
 def saved_model(source: str) -> Path | None:
     """Return a folder that transformers' save_pretrained wrote; None where there is none."""
@@ -274,6 +303,11 @@ def cannot_generate(model: Mapping[str, Any]) -> str | None:
     if model.get("lengths") is not None:
         return "has texts of different lengths, and prompts are of one; leave out `lengths`"
     return None
+
+
+def read_model(options: Mapping[str, Any]) -> ModelSection:
+    """Read the section of a model from the parameters of a job."""
+    return FAMILIES[options["family"]].model_validate(options)
 
 
 def family_module(family: str) -> str:

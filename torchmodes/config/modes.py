@@ -356,6 +356,7 @@ class QuantizeMode(ModeSection):
 class UserMode(ModeSection):
     """An engine of yours."""
 
+    trains = True
     environment = "onnx"
 
     engine: Literal["user"]

@@ -42,7 +42,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         )
     trained = settings.get("model", Training.model_fields["model"].default)
     families = [name for name, section in FAMILIES.items() if section.reads_table]
-    trainable = [name for name in models if _mapping(models, name).get("family") in families]
+    of_table = [name for name in models if _mapping(models, name).get("family") in families]
     blocks: dict[str, Mapping[str, Any]] = {
         "training": {"task": "training", "modes": settings.get("modes")}
     }
@@ -56,11 +56,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         for study in Studies.model_fields
         for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
     }
-    training = [block for block in blocks.values() if block.get("task") == "training"]
-    if any(block.get("modes") for block in training) and trained not in trainable:
+    if settings.get("modes") and trained not in of_table:
         faults.append(
             f"training.model: no model of family {' or '.join(families)} has the name {trained!r}"
-            + meant(trained, trainable)
+            + meant(trained, of_table)
         )
     for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
         faults += [
@@ -80,12 +79,19 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
             elif fault := lengths_fault(_mapping(models, name), block):
                 faults.append(f"{where}.{fault}")
-            elif block.get("task") == "training" and name != trained and trained in trainable:
-                faults.append(f"{where}.models[{i}]: only {trained!r} (training.model) is trained")
             elif block.get("task") == "generation" and (
                 fault := cannot_generate(_mapping(models, name))
             ):
                 faults.append(f"{where}.models[{i}]: {name!r} {fault}")
+            elif (
+                where.startswith("studies.dynamic_shapes")
+                and block.get("task") == "training"
+                and name not in of_table
+            ):
+                faults.append(
+                    f"{where}.models[{i}]: {name!r} does not read the table, whose last, smaller"
+                    " batch this study of a training is about"
+                )
         for i, name in enumerate(_names(block.get("modes")) if modes else []):
             engine = _mapping(modes, name).get("engine")
             if name not in modes:

@@ -30,6 +30,7 @@ from torchmodes.measure.first_calls import (
     tracer_warnings,
     warmed_up,
 )
+from torchmodes.measure.gradients import compare_gradients
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
@@ -41,6 +42,7 @@ from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
 from torchmodes.measure.verification import (
     BEFORE_SAMPLING,
+    MODE_REMEDY,
     cautions,
     compare_again,
     compare_first,
@@ -135,7 +137,7 @@ def measure(job: Job, *, first: bool = True) -> dict[str, Any]:
         The case.
     first
         Whether this is its first run, which also tells what another would only repeat: operations
-        of a call, bytes of what is shipped, equality on further inputs before sampling.
+        of a call, bytes of what is shipped, equality on further inputs before sampling, gradients.
     """
     return _measure(job, first=first).model_dump(mode="json")
 
@@ -148,7 +150,8 @@ def _measure(job: Job, *, first: bool) -> Measured:
         candidate = warmed_up(job)
     peak_host_bytes = max(0, own_memory().peak_bytes - resident)
     allocated, reserved = memory.device_memory(job.case.device)
-    baseline = warmed_up(job.baseline(), watched=True)
+    training = job.case.task == "training"
+    baseline = warmed_up(job.baseline(), watched=True, steps=candidate.steps)
     others = BEFORE_SAMPLING if first else ()
     result = _judge(job, shared, baseline, candidate, others)
     result.item = candidate.workload.built.item
@@ -179,8 +182,23 @@ def _measure(job: Job, *, first: bool) -> Measured:
         facts["instructions"] = by
     result.facts = facts
     if first and result.statistics is not None:
-        _judge_further(job, result, baseline, candidate, result.statistics.baseline.median_s)
+        eager_s = result.statistics.baseline.median_s
+        if training:
+            del candidate, baseline  # other instances take their place
+            _judge_gradients(job, result, eager_s)
+        else:
+            _judge_further(job, result, baseline, candidate, eager_s)
     return result
+
+
+def _judge_gradients(job: Job, result: Measured, baseline_step_s: float) -> None:
+    """Compare gradients and parameters, and withdraw what was timed where they are wrong."""
+    assert result.numerics is not None
+    numerics, warnings = compare_gradients(job, result.numerics, baseline_step_s=baseline_step_s)
+    result.numerics = numerics
+    result.warnings = [*result.warnings, *warnings]
+    if numerics.reason is not None:
+        result.withdraw(numerics.reason, MODE_REMEDY)
 
 
 def start(job: Job) -> dict[str, Any]:

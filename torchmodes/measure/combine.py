@@ -21,6 +21,7 @@ from torchmodes.results.records import (
     Cost,
     Generation,
     Interval,
+    Numerics,
     Record,
     Samples,
     TimedPart,
@@ -30,6 +31,11 @@ from torchmodes.results.records import (
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"
 MOST_MISSING = 0.25
 """Cores that a run may have lacked and still count. More makes a mode look 100 times faster."""
+OF_A_FIRST_RUN = {
+    *("seed_distance", "gradient_error", "gradient_tolerance"),
+    *("parameter_error", "parameter_tolerance"),
+}
+"""What later runs do not repeat of the numerics."""
 _OF_ONE_RUN = ("stopped at the time budget", "no noise floor", NOT_EVERY_BATCH)
 """What a run says of its own interval, which the record's is not."""
 
@@ -72,7 +78,7 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
     record = first.model_copy(
         update={
             "samples": _samples(first).model_copy(update={"blocks": blocks}),
-            "numerics": max((n for run in runs if (n := run.numerics)), key=lambda n: n.error),
+            "numerics": _numerics(runs),
             "generation": _generation(runs, left_out),
             "usage": _mean_usage(part.usage for part in parts if part.left_out is None),
             "baseline_usage": _mean_usage(
@@ -275,6 +281,13 @@ def _part(parts: Sequence[TimedPart]) -> TimedPart:
     """Join what several runs timed: the interval is over them, the latencies are the first's."""
     over = over_runs([RunCentre(p.log_speed_up, p.standard_error or 0.0) for p in parts])
     return parts[0].model_copy(update={"speed_up": _ratio_of(over)})
+
+
+def _numerics(runs: Sequence[Record]) -> Numerics:
+    """Return the worst of the runs, with what the first alone compares of a training step."""
+    found = [run.numerics for run in runs if run.numerics is not None]
+    first = found[0].model_dump(include=OF_A_FIRST_RUN)
+    return max(found, key=lambda numerics: numerics.error).model_copy(update=first)
 
 
 def _mean_usage(usages: Iterable[Usage | None]) -> Usage | None:

@@ -22,7 +22,7 @@ from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import import_libraries
 from torchmodes.workloads.modes.base import ONE_SHAPE, Refused, Unsupported
 from torchmodes.workloads.structures import copy_output
-from torchmodes.workloads.workload import Workload, synchronize, workload_of
+from torchmodes.workloads.workload import Workload, random_state, synchronize, workload_of
 
 CALLS_COMPARED = 3
 """Calls of a forward pass, of which the last one's output is compared.
@@ -32,6 +32,9 @@ optimises its graph at the second.
 """
 LOSSES_COMPARED = 20
 """Optimiser steps whose losses must agree, from the same weights on the same batches."""
+LEAST_LOSSES = 4
+LOSSES_S = 10.0
+"""Of long steps fewer are compared: what fits into these seconds, or `LEAST_LOSSES`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class WarmedUp:
         Whether a call writes into its inputs.
     recompiles
         What TorchDynamo compiled again for other batches than the first.
+    random
+        Whether a training step draws random numbers, as dropout does.
     """
 
     workload: Workload
@@ -67,11 +72,17 @@ class WarmedUp:
     growth: str | None = None
     changes_inputs: bool = False
     recompiles: int = 0
+    random: bool = False
 
     @property
     def cold_s(self) -> float:
         """Seconds from a built model to its first output."""
         return self.workload.prepare_s + self.first_call_s
+
+    @property
+    def steps(self) -> int | None:
+        """How many losses of a training are compared; None of a forward pass."""
+        return len(self.output) if self.sets is None else None
 
 
 def start_libraries(job: Job) -> None:
@@ -135,7 +146,7 @@ def _refusing_other_shapes(workload: Workload, job: Job, number: int) -> Generat
         raise Refused(Unsupported(f"{told}: {reason_of(error)}", ONE_SHAPE)) from error
 
 
-def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
+def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> WarmedUp:
     """Build a workload and run its first calls, each on the example inputs as they were drawn.
 
     Parameters
@@ -144,13 +155,12 @@ def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
         The case, or its baseline.
     watched
         Whether to look at what a call changes in the module and its inputs.
+    steps
+        Of a training; None: as many as there is time for.
     """
     workload = workload_of(job)
     if job.case.task == "training":
-        with workload.context():
-            output, first_call_s = first_call(workload, job)
-            losses = [float(output), *losses_of(workload, LOSSES_COMPARED - 1)]
-        return WarmedUp(workload, losses, first_call_s)
+        return _first_losses(workload, job, steps)
     sets = InputSets(workload.built, seed=job.seed)
     module, taken = workload.built.module, workload.inputs.tensors()
     states, written = [], False
@@ -185,6 +195,24 @@ def warmed_up(job: Job, *, watched: bool = False) -> WarmedUp:
         growth=first.growth(before) and before.growth(after),
         changes_inputs=written,
     )
+
+
+def _first_losses(workload: Workload, job: Job, steps: int | None) -> WarmedUp:
+    state = random_state(job.case.device)
+    with workload.context():
+        output, first_call_s = first_call(workload, job)
+        losses = [float(output)]
+        began = time.monotonic()
+        while len(losses) < (steps or LOSSES_COMPARED):
+            if (
+                steps is None
+                and len(losses) >= LEAST_LOSSES
+                and time.monotonic() - began > LOSSES_S
+            ):
+                break
+            losses += losses_of(workload, 1)
+    drew = not torch.equal(state, random_state(job.case.device))
+    return WarmedUp(workload, losses, first_call_s, random=drew)
 
 
 def losses_of(workload: Workload, steps: int) -> list[float]:

@@ -113,7 +113,11 @@ def compare(
 
 
 def compare_losses(
-    baseline: Sequence[float], candidate: Sequence[float], *, precision: str
+    baseline: Sequence[float],
+    candidate: Sequence[float],
+    *,
+    precision: str,
+    noise: float | None = None,
 ) -> Numerics:
     """Compare two training runs from the same weights on the same batches, by their losses.
 
@@ -123,8 +127,11 @@ def compare_losses(
         Loss of each step, in order.
     precision : str
         The candidate's, which sets the tolerance.
+    noise : float, optional
+        Relative L2 error that other random numbers make, where each side draws its own: the
+        tolerance is no less.
     """
-    tolerance = _tolerance(LOSS_TOLERANCE, precision)
+    tolerance = max(_tolerance(LOSS_TOLERANCE, precision), noise or 0.0)
     try:
         figures = _compare_tensors(
             "losses",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of, warmed_up
+from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
 from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import compare, compare_losses, nothing_to_compare
 from torchmodes.planning.job import Job
@@ -18,6 +19,8 @@ AFTER_SAMPLING = {"drawn": (3,), "rearranged": (3, 0), "example": (0,)}
 """And after it, by where the sets come from: a model may refuse rearranged ones."""
 EVEN_OUT_S = 5.0
 """The most time that calls may take which bring both sides of a stateful model to one number."""
+SEEDS_APART = 3.0
+"""How many times as far as another seed leads eager may losses of a mode with dropout be."""
 MODEL_REMEDY = (
     "mend the model: what it returns in evaluation mode must follow from its inputs and weights"
     " alone (is dropout left on, or does forward draw random numbers?)"
@@ -38,7 +41,14 @@ def compare_first(
     """Compare what both sides returned so far, then their outputs for other inputs, by number."""
     precision = job.case.precision
     if job.case.task == "training":
-        return compare_losses(baseline.output, candidate.output, precision=precision)
+        distance = _seed_distance(job, baseline) if others or baseline.random else None
+        numerics = compare_losses(
+            baseline.output,
+            candidate.output,
+            precision=precision,
+            noise=_noise(baseline, distance),
+        )
+        return numerics.model_copy(update={"seed_distance": distance})
     align = baseline.workload.built.align
     first = compare(baseline.output, candidate.output, precision=precision, align=align)
     if baseline.sets is None or not first.within_tolerance:
@@ -61,8 +71,10 @@ def compare_again(
     if baseline.sets is None:
         workload.restart()
         with workload.context():
-            losses = losses_of(workload, LOSSES_COMPARED)
-        again = compare_losses(baseline.output, losses, precision=precision)
+            losses = losses_of(workload, len(baseline.output))
+        noise = _noise(baseline, first.seed_distance)
+        again = compare_losses(baseline.output, losses, precision=precision, noise=noise)
+        again = again.model_copy(update={"seed_distance": first.seed_distance})
         if again.within_tolerance:
             return max(first, again, key=lambda numerics: numerics.error)
         return again.model_copy(update={"reason": f"after sampling: {again.reason}"})
@@ -72,6 +84,17 @@ def compare_again(
     numbers = AFTER_SAMPLING.get(baseline.sets.origin, whole)
     others = agree(baseline.workload, workload, baseline.sets, numbers, precision=precision)
     return together(first, others, baseline.sets, when="after sampling")
+
+
+def _seed_distance(job: Job, baseline: WarmedUp) -> float | None:
+    """Return how far eager's losses under another seed are from those under the case's own."""
+    other = warmed_up(replace(job.baseline(), seed=job.seed + 1), steps=baseline.steps)
+    return compare_losses(baseline.output, other.output, precision="fp32").relative_l2
+
+
+def _noise(baseline: WarmedUp, seed_distance: float | None) -> float | None:
+    """Return how far losses may be apart where each side draws random numbers of its own."""
+    return SEEDS_APART * seed_distance if baseline.random and seed_distance is not None else None
 
 
 def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int]) -> bool:
@@ -117,7 +140,7 @@ def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
 
 def _repeatable(job: Job, baseline: WarmedUp) -> bool:
     """Tell whether another instance of the model in eager returns what the first one did."""
-    again = warmed_up(job.baseline())
+    again = warmed_up(job.baseline(), steps=baseline.steps)
     if job.case.task == "training":
         return compare_losses(baseline.output, again.output, precision="fp32").within_tolerance
     align = baseline.workload.built.align

@@ -196,18 +196,16 @@ def check_case(config: Config, case: Case) -> None:
     block = {"task": case.task, "batch_sizes": [case.batch_size]}
     if fault := lengths_fault(config.models[case.model].model_dump(), block):
         raise ValueError(f"{case}: {fault}")
-    if case.task == "training":
-        if case.model != config.training.model:
-            raise ValueError(f"{case}: only {config.training.model!r} (training.model) is trained")
-        if (engine := config.modes[case.mode].engine) not in ENGINES_THAT_TRAIN:
-            raise ValueError(
-                f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
-                f" can: {', '.join(ENGINES_THAT_TRAIN)}"
-            )
+    engine = config.modes[case.mode].engine
+    if case.task == "training" and engine not in ENGINES_THAT_TRAIN:
+        raise ValueError(
+            f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
+            f" can: {', '.join(ENGINES_THAT_TRAIN)}"
+        )
     if case.task == "generation":
         if fault := cannot_generate(config.models[case.model].model_dump()):
             raise ValueError(f"{case}: {case.model!r} {fault}")
-        if (engine := config.modes[case.mode].engine) not in ENGINES_THAT_GENERATE:
+        if engine not in ENGINES_THAT_GENERATE:
             raise ValueError(
                 f"{case}: {case.mode!r} has the engine {engine}, which cannot generate; engines"
                 f" that can: {', '.join(ENGINES_THAT_GENERATE)}"

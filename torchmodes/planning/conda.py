@@ -43,9 +43,10 @@ def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
     names = {"torch"}
     own: set[Path] = set()
     for case in cases:
-        model, mode = case["model"], case["mode"]
+        model, mode, train = case["model"], case["mode"], case.get("train", {})
         names |= {FAMILIES[model["family"]].environment, ENGINES[mode["engine"]].environment}
-        files = [file.with_suffix(ENVIRONMENT) for file in (*user_files(model), *user_files(mode))]
+        given = [file for section in (model, mode, train) for file in user_files(section)]
+        files = [file.with_suffix(ENVIRONMENT) for file in given]
         own |= {file.resolve() for file in files if file.is_file()}
     if len(own) > 1:
         raise ValueError(

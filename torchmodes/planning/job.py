@@ -12,6 +12,7 @@ from typing import Any
 
 from torchmodes.config import EagerMode, Measurement
 from torchmodes.config.modes import read_mode
+from torchmodes.config.training_step import TrainingStep
 from torchmodes.planning.cases import Case, case_from
 
 EAGER = EagerMode(engine="eager").model_dump()
@@ -30,10 +31,10 @@ class Job:
         How it is measured, how its process starts and when that is ended.
     features
         Columns of the table, for a model that takes its rows.
-    learning_rate
-        Of a training case.
+    train, learning_rate
+        What a step of a training case is; the step size is looked up, whatever `train` says.
     table
-        Paths of the table and of its statistics, for a training case.
+        Paths of the table and of its statistics, for a training case of a model that reads it.
     operators
         The library of custom operators, where the mode uses it; ``build.json`` lies beside it.
     """
@@ -46,6 +47,7 @@ class Job:
     measurement: Measurement = field(default_factory=Measurement)
     deterministic: bool = False
     features: int | None = None
+    train: TrainingStep = field(default_factory=TrainingStep)
     learning_rate: float | None = None
     table: tuple[Path, ...] = ()
     operators: Path | None = None
@@ -57,7 +59,12 @@ class Job:
     @property
     def parameters(self) -> dict[str, Any]:
         """What of the configuration the case depends on, and its limits: a record keeps it."""
-        optional = {"features": self.features, "learning_rate": self.learning_rate}
+        train = self.train.model_dump(exclude={"learning_rate"})
+        optional = {
+            "features": self.features,
+            "train": train if self.case.task == "training" else None,
+            "learning_rate": self.learning_rate,
+        }
         return {
             "case": self.case.identity(),
             "model": self.model,
@@ -91,6 +98,7 @@ class Job:
             measurement=Measurement.model_construct(**parameters["measurement"]),
             deterministic=parameters["deterministic"],
             features=parameters.get("features"),
+            train=TrainingStep.model_validate(parameters.get("train", {})),
             learning_rate=parameters.get("learning_rate"),
             table=tuple(map(Path, sent["table"])),
             operators=None if operators is None else Path(operators),

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from torchmodes.config import Config
-from torchmodes.config.models import family_module
+from torchmodes.config.models import ModelSection, family_module
 from torchmodes.config.modes import engine_module
+from torchmodes.config.training_step import LEARNING_RATE
 from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, Case, check_case
 from torchmodes.planning.conda import environment_file
 from torchmodes.planning.provenance import code_digest, compilers, folder_state, installed
@@ -37,6 +38,12 @@ OF_SCORES = ("quality", "quality_margin")
 def limits(config: Config) -> dict[str, Any]:
     """Return the limits of a process; a result within them does not depend on them."""
     return config.measurement.model_dump(include=set(LIMITS))
+
+
+def learning_rate(config: Config, model: ModelSection) -> float:
+    """Return the step size of a model: its own, or else that of the table's training."""
+    of_family = config.training.learning_rate if model.reads_table else LEARNING_RATE
+    return model.train.learning_rate or of_family
 
 
 @dataclass(frozen=True)
@@ -69,20 +76,22 @@ class Plan:
         of ``config.yaml`` makes stale. The `limits` do not.
         """
         config, case = self.config, self.case
+        model = config.models[case.model]
         parameters = {
             "case": case.identity(),
-            "model": config.models[case.model].model_dump(
-                exclude=set() if case.task == "generation" else {"generation"}
+            "model": model.model_dump(
+                exclude={"train"} if case.task == "generation" else {"train", "generation"}
             ),
             "mode": config.modes[case.mode].model_dump(),
             "measurement": config.measurement.model_dump(exclude=set(NOT_OF_A_RUN)),
             "seed": config.seed,
             "deterministic": config.deterministic,
         }
-        if config.models[case.model].reads_table:
+        if model.reads_table:
             parameters["features"] = len(config.data.features)
         if case.task == "training":
-            parameters["learning_rate"] = config.training.learning_rate
+            parameters["train"] = model.train.model_dump(exclude={"learning_rate"})
+            parameters["learning_rate"] = learning_rate(config, model)
         return parameters
 
     @cached_property
@@ -124,8 +133,10 @@ class Plan:
     def inputs(self) -> dict[str, list[str]]:
         """The files that it reads, by name: the table, the custom operators, the texts."""
         mode = self.config.modes[self.case.mode]
-        table = {"table": [*TABLE_FILES]} if self.case.task == "training" else {}
-        texts = self.config.models[self.case.model].texts_file()
+        model = self.config.models[self.case.model]
+        reads = self.case.task == "training" and model.reads_table
+        table = {"table": [*TABLE_FILES]} if reads else {}
+        texts = model.texts_file()
         return (
             table
             | ({"operators": [*OPERATOR_FILES]} if mode.uses_custom_operators() else {})
@@ -155,7 +166,8 @@ class Plan:
 
     @cached_property
     def _user_files(self) -> tuple[Path, ...]:
-        return (*user_files(self.parameters["model"]), *user_files(self.parameters["mode"]))
+        sections = (self.parameters.get(name, {}) for name in ("model", "mode", "train"))
+        return tuple(file for section in sections for file in user_files(section))
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,10 @@ def _call_of(section: Mapping[str, Any], key: str) -> tuple[list[str], list[str]
             return [], [*section.get("options", {})]
         case "quality", False:
             return ["call"], []
-        case "inputs" | "schedule", _:
+        case "inputs" | "schedule" | "targets", _:
             return ["batch_size"], []
+        case "loss", _:
+            return ["output", "batch"], []
         case _:
             return ["graph_module"], []
 

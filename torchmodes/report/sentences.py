@@ -242,15 +242,19 @@ def numerics(judged: JudgedRecord) -> str:
     found = judged.record.numerics
     if found is None:
         return NOTHING
-    what = "losses" if found.compared == "losses" else "output"
     told = []
     if found.relative_l2 is not None or found.differing is None:
         told.append(f"relative L2 {deviation(found.relative_l2)}")
     if found.differing is not None:
         told.append(f"{percent(found.differing)} of the integers differ")
     sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
+    if found.gradient_error is not None:
+        sets = (
+            f"; gradients {deviation(found.gradient_error)},"
+            f" allowed {deviation(found.gradient_tolerance)}"
+        )
     return (
-        f"{what} {'within' if found.within_tolerance else 'outside'} tolerance:"
+        f"{found.compared} {'within' if found.within_tolerance else 'outside'} tolerance:"
         f" {', '.join(told)}, allowed {deviation(found.tolerance)}{sets}"
     )
 

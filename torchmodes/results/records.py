@@ -282,7 +282,9 @@ class Numerics(Part):
 
     within_tolerance: bool
     reason: Text | None = Field(description="why not")
-    compared: Literal["output", "losses"]
+    compared: Literal["output", "losses", "gradients", "parameters"] = Field(
+        description="of a training step losses; gradients or parameters where those are wrong"
+    )
     max_abs: NotNegative | None = Field(description="largest |candidate − baseline|")
     max_rel: NotNegative | None = Field(
         description="largest |candidate − baseline| / max(|baseline|, rms of the baseline's"
@@ -303,6 +305,21 @@ class Numerics(Part):
         " the example rearranged, where they do not depend on the seed; the example alone; the"
         " batches of a schedule",
     )
+    seed_distance: NotNegative | None = Field(
+        None,
+        description="relative L2 error of eager's own losses under another seed of weights, batches"
+        " and dropout: what is noise in training",
+    )
+    gradient_error: NotNegative | None = Field(
+        None, description="of the worst gradient of the first step, relative"
+    )
+    gradient_tolerance: NotNegative | None = Field(
+        None, description="of that: ten times eager's own rounding in that tensor, or 1e-3"
+    )
+    parameter_error: NotNegative | None = Field(
+        None, description="of what the first steps changed in the worst parameter, relative"
+    )
+    parameter_tolerance: NotNegative | None = Field(None, description="of that, likewise")
 
     @property
     def error(self) -> float:
@@ -632,6 +649,15 @@ class Findings(Filled):
         """Conclude nothing from the samples, whatever their interval is."""
         self.doubted = doubted
         self.verdict, self.no_verdict, self.remedy = "unresolved", reason, remedy
+
+
+    def withdraw(self, reason: str, remedy: str) -> None:
+        """Call a case wrong after it was timed; what was timed counts for nothing."""
+        self.status, self.reason, self.remedy = "wrong", reason, remedy
+        self.samples = self.statistics = self.verdict = self.no_verdict = self.energy = None
+        self.doubted = False
+        if self.cost is not None:
+            self.cost.break_even_calls = None
 
 
 class Measured(Findings):

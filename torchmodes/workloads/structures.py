@@ -71,6 +71,19 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
+def alike(one: Inputs, other: Inputs) -> bool:
+    """Tell whether one set of inputs can be copied over the other: all but values are the same."""
+    leaves, structure = _pytree.tree_flatten((one.args, one.kwargs))
+    others, other_structure = _pytree.tree_flatten((other.args, other.kwargs))
+    return structure == other_structure and all(map(_alike, leaves, others))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return type(one) is type(other) and (one == other) is True
+    return (one.shape, one.dtype, one.layout) == (other.shape, other.dtype, other.layout)
+
+
 def register_dataclasses(value: Any) -> None:
     """Let PyTorch's trees look into the dataclasses of a value.
 

@@ -9,16 +9,19 @@ import itertools
 import os
 import pkgutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree
 
 from torchmodes.config import ENGINES_THAT_GENERATE, ENGINES_THAT_TRAIN
-from torchmodes.config.models import cannot_generate
+from torchmodes.config.models import cannot_generate, read_model
 from torchmodes.config.modes import ModeSection
+from torchmodes.config.training_step import CROSS_ENTROPY, MSE
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
 from torchmodes.processes.allocator import allocator_not_loaded
@@ -33,11 +36,21 @@ from torchmodes.workloads.modes.precision import (
     cast,
     forbid_tf32,
     in_precision,
+    loss_scaler,
     unsupported_precision,
 )
-from torchmodes.workloads.structures import Inputs, tensors_of
+from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
 from torchmodes.workloads.training.dataset import load_tensors
-from torchmodes.workloads.training.loop import batches, make_optimizer, make_step
+from torchmodes.workloads.training.loop import batches
+from torchmodes.workloads.training.step import (
+    Batch,
+    keep_inputs_alone,
+    load_loss,
+    make_batches,
+    make_optimizer,
+    make_step,
+    without_dropout,
+)
 
 if TYPE_CHECKING:
     from torchmodes.workloads.generation import Decoding
@@ -45,8 +58,17 @@ if TYPE_CHECKING:
 Context = Callable[[], AbstractContextManager[Any]]
 Target = Callable[..., dict[str, Any]]
 """What a job's process does: it takes the job and options, and returns parts of a result."""
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""Features and target of an optimiser step."""
+LOSES_CHECKPOINTS = ("fx", "torchscript")
+"""Engines whose graph has no operator for computing something again in the backward pass."""
+NEEDS_BOXES = Unsupported(
+    "in training a detector asks for boxes beside its images, and returns losses",
+    "bring it as a model of family user, which is given both and returns its losses",
+)
+NO_BLOCKS = Unsupported(
+    "the model has no list or sequence of blocks whose results could be computed again"
+    " (train.checkpoint)",
+    "call torch.utils.checkpoint in the model itself, with checkpoint: false",
+)
 
 
 @dataclass(frozen=True)
@@ -198,7 +220,13 @@ def inference_workload(job: Job) -> Workload:
     )
 
 
-def training_workload(job: Job, taken: list[Batch]) -> Workload:
+def training_workload(
+    job: Job,
+    taken: Sequence[Batch | tuple[Any, Any]] | None = None,
+    *,
+    double: bool = False,
+    dropout: bool = True,
+) -> Workload:
     """Build one optimiser step of the case's model, which takes the batches in turn, without end.
 
     Parameters
@@ -206,24 +234,50 @@ def training_workload(job: Job, taken: list[Batch]) -> Workload:
     job
         The case; it has a learning rate.
     taken
-        Features of shape (batch, features) and targets of shape (batch, 1), on the device; the
-        engine prepares the step with the first of them.
+        Inputs and targets, on the device; the engine prepares the step with the first of them.
+        None: drawn like the model's own inputs.
+    double
+        Whether to compute in fp64, for comparison.
+    dropout
+        Whether the model may drop anything; where not, engines whose random numbers differ can be
+        compared.
     """
     if job.learning_rate is None:
         raise ValueError(f"{job.case}: a training case needs a learning rate")
-    engine = _engine(job)
+    engine, told = _engine(job), job.train
     start = time.perf_counter()
     built = _build(job)
     built_at = time.perf_counter()
-    module = built.module.train()
-    optimizer = make_optimizer(module, learning_rate=job.learning_rate)
-    with in_precision(job.case.precision):
-        step = engine.prepare_step(
-            module, taken[0], lambda model: make_step(model, optimizer, autocast(job.case))
-        )
-    prepare_s = time.perf_counter() - built_at
+    if built.align is not None:
+        raise Refused(NEEDS_BOXES)
+    of_output = CROSS_ENTROPY if built.logits else MSE
+    loss = told.loss or read_model(job.model).usual_loss() or of_output
+    module, device, drawn = built.module.train(), job.case.device, []
+    if taken is None:
+        drawn = make_batches(built, told, loss=loss, seed=job.seed)
+        taken = [_moved(batch, lambda t: t.to(device, copy=True)) for batch in drawn]
+    if double:
+        module = module.double()
+        taken = [_moved(b, lambda t: t.double() if t.is_floating_point() else t) for b in taken]
+    if not dropout:
+        without_dropout(module)
     tensors = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
     as_built = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    if told.checkpoint and not keep_inputs_alone(module):
+        raise Refused(NO_BLOCKS)
+    optimizer = make_optimizer(module, learning_rate=job.learning_rate, described=told)
+    join = partial(
+        make_step,
+        optimizer=optimizer,
+        forward_context=autocast(job.case),
+        loss=load_loss(loss),
+        described=told,
+        scaler=loss_scaler(job.case),
+    )
+    prepared_from = time.perf_counter()
+    with in_precision(job.case.precision):
+        step = engine.prepare_step(module, taken[0], join)
+    prepare_s = time.perf_counter() - prepared_from
     endless = itertools.cycle(taken)
 
     def call() -> torch.Tensor:
@@ -233,13 +287,18 @@ def training_workload(job: Job, taken: list[Batch]) -> Workload:
     def restart() -> None:
         nonlocal endless
         endless = itertools.cycle(taken)
+        torch.manual_seed(job.seed)
         # In place: engines hold these very tensors. Moments and counts of steps begin at zero.
         for name, tensor in tensors.items():
             tensor.copy_(as_built[name])
         for state in optimizer.state.values():
             for value in tensors_of(state):
                 value.zero_()
+        # A model may write into its inputs.
+        for tensor, value in zip(tensors_of(taken), tensors_of(drawn), strict=bool(drawn)):
+            tensor.copy_(value)
 
+    restart()  # an engine may run the model while it prepares, which moves running statistics
     return Workload(
         call=call,
         function=step,
@@ -301,6 +360,11 @@ def generation_workload(job: Job) -> Workload:
     )
 
 
+def _moved(batch: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    register_dataclasses(batch)
+    return _pytree.tree_map_only(torch.Tensor, function, batch)
+
+
 def _context(own: Context, precision: str) -> Context:
     """Return the context of an engine together with that of a precision."""
 
@@ -317,10 +381,11 @@ def _engine(job: Job) -> Engine:
 
 
 def _build(job: Job) -> BuiltModel:
+    parts = job.train.accumulate if job.case.task == "training" else 1
     return build_model(
         job.model,
         seed=job.seed,
-        batch_size=job.case.batch_size,
+        batch_size=job.case.batch_size // parts,
         device=job.case.device,
         features=job.features,
     )
@@ -330,21 +395,30 @@ def training_batches(job: Job) -> list[Batch]:
     """Return the full batches of one epoch of the training split, on the case's device."""
     tensors = load_tensors(*job.table, device=job.case.device)
     generator = torch.Generator().manual_seed(job.seed)
-    return list(
-        batches(
+    return [
+        Batch(x, y)
+        for x, y in batches(
             tensors.x_train, tensors.y_train, batch_size=job.case.batch_size, generator=generator
         )
-    )
+    ]
 
 
-def workload_of(job: Job) -> Workload:
-    """Build the workload of a case of any task."""
+def workload_of(job: Job, *, double: bool = False, dropout: bool = True) -> Workload:
+    """Build the workload of a case of any task; the options are of `training_workload`."""
     match job.case.task:
         case "training":
-            return training_workload(job, training_batches(job))
+            taken = training_batches(job) if job.table else None
+            return training_workload(job, taken, double=double, dropout=dropout)
         case "generation":
             return generation_workload(job)
     return inference_workload(job)
+
+
+def random_state(device: str) -> torch.Tensor:
+    """Return the state of the generator that a device's operators draw from."""
+    if device == "cuda":
+        return torch.cuda.get_rng_state()
+    return torch.mps.get_rng_state() if device == "mps" else torch.get_rng_state()
 
 
 def synchronize(device: str) -> None:
@@ -377,12 +451,28 @@ def _unsupported_task(job: Job, options: ModeSection) -> Unsupported | None:
             f"cache: {job.mode['cache']} is for the task generation",
             "leave it out of the mode, or generate text",
         )
-    if task == "inference" or engine in ENGINES_THAT_TRAIN:
-        return None
-    return Unsupported(
-        f"the engine {engine} executes a forward pass, not a training step",
-        f"train in a mode whose engine is one of {', '.join(ENGINES_THAT_TRAIN)}",
-    )
+    return None if task == "inference" else _unsupported_training(job, engine)
+
+
+def _unsupported_training(job: Job, engine: str) -> Unsupported | None:
+    parts = job.train.accumulate
+    if engine not in ENGINES_THAT_TRAIN:
+        return Unsupported(
+            f"the engine {engine} executes a forward pass, not a training step",
+            f"train in a mode whose engine is one of {', '.join(ENGINES_THAT_TRAIN)}",
+        )
+    if job.case.batch_size % parts:
+        return Unsupported(
+            f"a batch of {job.case.batch_size} cannot be taken in {parts} parts (train.accumulate)",
+            f"use a batch size that {parts} divides",
+        )
+    if job.train.checkpoint and engine in LOSES_CHECKPOINTS:
+        return Unsupported(
+            f"the graph of the engine {engine} keeps every intermediate result: train.checkpoint"
+            " would be lost in it",
+            "train in eager or compile, or with checkpoint: false",
+        )
+    return None
 
 
 def _unsupported_device(case: Case) -> Unsupported | None:

@@ -18,8 +18,8 @@ from torchmodes.config.modes import ModeSection
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.structures import Inputs
 
-Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""One optimiser step: features and target of a batch in, the loss out."""
+Step = Callable[[Any, Any], torch.Tensor]
+"""One optimiser step: inputs and targets of a batch in, the loss out."""
 
 
 CALIBRATION = 1 << 20
@@ -206,7 +206,7 @@ class Engine:
     def prepare_step(
         self,
         module: nn.Module,
-        batch: tuple[torch.Tensor, torch.Tensor],
+        batch: tuple[Any, Any],
         make_step: Callable[[Callable[..., Any]], Step],
     ) -> Step:
         """Return one optimiser step that executes the module this engine's way.
@@ -216,11 +216,12 @@ class Engine:
         module
             In training mode; its parameters are those the optimiser holds.
         batch
-            Example features and target.
+            Example inputs and targets; lists of both where gradients accumulate.
         make_step
             Builds the step around whatever is called in the module's place.
         """
-        return make_step(self.prepare(module, Inputs((batch[0],))))
+        inputs = batch[0][0] if isinstance(batch[0], list) else batch[0]
+        return make_step(self.prepare(module, Inputs.of(inputs)))
 
     def stats(self) -> dict[str, Any]:
         """Tell what was done, after it ran, as JSON values.

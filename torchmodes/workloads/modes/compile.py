@@ -130,7 +130,7 @@ class Engine(base.Engine):
     def prepare_step(
         self,
         module: nn.Module,
-        batch: tuple[torch.Tensor, torch.Tensor],
+        batch: tuple[Any, Any],
         make_step: Callable[[Callable[..., Any]], base.Step],
     ) -> base.Step:
         """Compile the module inside the step, or the step as a whole."""

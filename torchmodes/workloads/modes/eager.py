@@ -77,7 +77,7 @@ class Engine(base.Engine):
     def prepare_step(
         self,
         module: nn.Module,
-        batch: tuple[torch.Tensor, torch.Tensor],
+        batch: tuple[Any, Any],
         make_step: Callable[[Callable[..., Any]], base.Step],
     ) -> base.Step:
         """Return the step around the module; half-precision training is autocast in every mode."""

@@ -14,6 +14,8 @@ from torchmodes.workloads.modes.base import Engine, Unsupported
 from torchmodes.workloads.structures import Inputs
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FIRST_SCALE = 2.0**10
+"""PyTorch's 2¹⁶ overflows at first, by design: those steps are skipped, and compare with none."""
 
 INSTRUCTIONS: Mapping[str, Mapping[str, str]] = {
     "fp16": {"avx512_fp16": "AVX512-FP16", "amx_fp16": "AMX-FP16"},
@@ -74,8 +76,6 @@ def unsupported_precision(
             " emulated, slower than fp32",
             "use fp32 or int8, or run the case on cuda",
         )
-    if case.precision == "fp16" and case.task == "training":
-        return Unsupported("fp16 training needs loss scaling, which is not done here", "use bf16")
     return None
 
 
@@ -130,9 +130,15 @@ def cast(module: nn.Module, inputs: Inputs, precision: str) -> tuple[nn.Module, 
 
 def autocast(case: Case) -> AbstractContextManager[Any]:
     """Return the context a training step's forward pass runs in."""
-    if case.precision == "bf16":
-        return torch.autocast(case.device, dtype=torch.bfloat16)
-    return nullcontext()
+    dtype = HALF.get(case.precision)
+    return nullcontext() if dtype is None else torch.autocast(case.device, dtype=dtype)
+
+
+def loss_scaler(case: Case) -> torch.amp.GradScaler | None:
+    """Return what scales the loss of a step in fp16, whose small gradients would be zero."""
+    if case.precision != "fp16":
+        return None
+    return torch.amp.GradScaler(case.device, init_scale=FIRST_SCALE)
 
 
 @contextmanager

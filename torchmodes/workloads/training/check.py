@@ -49,6 +49,6 @@ def _training_batches(config: Config) -> Iterator[tuple[str, int]]:
     blocks |= {f"studies.{name}": grids for name, grids in config.studies}
     for name, grids in blocks.items():
         for at, grid in enumerate(grids):
-            if grid.task == "training":
+            if grid.task == "training" and any(config.models[m].reads_table for m in grid.models):
                 for position, size in enumerate(grid.batch_sizes):
                     yield f"{name}[{at}].batch_sizes[{position}]", size

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from torchmodes.workloads.training.dataset import Tensors
-
-Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from torchmodes.workloads.training.step import Step
 
 
 @dataclass(frozen=True)
@@ -37,40 +35,6 @@ class Quality:
 
     rmse: float
     r2: float
-
-
-def make_optimizer(module: nn.Module, *, learning_rate: float) -> torch.optim.Optimizer:
-    """Return Adam over the module's parameters."""
-    return torch.optim.Adam(module.parameters(), lr=learning_rate)
-
-
-def make_step(
-    model: Callable[..., torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-    forward_context: AbstractContextManager[Any] | None = None,
-) -> Step:
-    """Build one optimiser step: forward, mean squared error, backward, update.
-
-    Parameters
-    ----------
-    model
-        What is called on the features: a module or what an engine made of it.
-    optimizer
-        Holds the parameters.
-    forward_context
-        Entered around forward pass and loss (autocast), if any.
-    """
-    context = forward_context or nullcontext()
-
-    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        with context:
-            loss = F.mse_loss(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return step
 
 
 def batches(

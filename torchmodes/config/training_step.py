@@ -1,0 +1,61 @@
+"""What a training step of a model is: its loss, its optimiser, and how gradients are made."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from torchmodes.config.base import REFERENCE, Count, Options, Positive, Reference, Section
+from torchmodes.config.faults import meant
+
+CROSS_ENTROPY, NEXT_TOKEN, MSE = "cross-entropy", "next-token", "mse"
+LOSSES = (CROSS_ENTROPY, NEXT_TOKEN, MSE)
+LEARNING_RATE = 1e-3
+
+
+def _is_loss(given: str) -> str:
+    if given not in LOSSES and not re.fullmatch(REFERENCE, given):
+        raise ValueError(
+            f"{given!r} is neither a loss nor path/to/file.py:function{meant(given, LOSSES)}"
+        )
+    return given
+
+
+class TrainingStep(Section):
+    """One optimiser step of a model, for cases of `task: training`."""
+
+    loss: Annotated[str, AfterValidator(_is_loss)] | None = Field(
+        None,
+        description="`cross-entropy`, `next-token`, `mse`, or path/to/file.py:loss, where"
+        " loss(output, batch) returns a scalar; null: the usual one of the family and its head",
+    )
+    targets: Reference | None = Field(
+        None,
+        description="path/to/file.py:targets; targets(batch_size) returns what the loss finds in"
+        " batch.targets; null: drawn to fit the loss, and None for a loss of yours",
+    )
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("adam", description="of torch.optim")
+    implementation: Literal["auto", "for-loop", "foreach", "fused"] = Field(
+        "auto", description="of the optimiser; auto: as PyTorch chooses"
+    )
+    learning_rate: Positive | None = Field(
+        None,
+        description=f"step size; null: {LEARNING_RATE:g}, and training.learning_rate where the"
+        " model reads the table",
+    )
+    options: Options = Field(
+        {}, description="keyword arguments for the optimiser, as weight_decay: 0.01"
+    )
+    accumulate: Count = Field(
+        1, description="parts of a batch whose gradients add up to one optimiser step"
+    )
+    clip_norm: Positive | None = Field(
+        None, description="largest norm of all gradients together; null: not clipped"
+    )
+    checkpoint: bool = Field(
+        False,
+        description="keep the inputs of the model's blocks alone, and compute the rest again in"
+        " the backward pass: less memory, more time",
+    )

@@ -1,0 +1,196 @@
+"""Are the gradients of a training step right, and what it makes of the parameters?
+
+Losses alone tell late: a gradient that is a tenth too large in one layer moves them by less than
+rounding does. So the first steps are taken once more, after all that is timed, by instances whose
+gradients are looked at: the mode's, eager's, and one that tells how far rounding alone leads.
+These drop nothing, whatever the model's dropout is: eager and compilers draw other random numbers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from torchmodes.planning.job import EAGER, Job
+from torchmodes.results.reasons import reason_of
+from torchmodes.results.records import Numerics
+from torchmodes.workloads.workload import Workload, random_state, workload_of
+
+STEPS = 4
+"""Steps after which parameters are compared; a CUDA graph is first replayed at the third."""
+TOLERANCE = 1e-3
+"""Error that no rounding need explain; of gradients, and of what steps moved, relative."""
+ROUNDINGS = 10.0
+"""How many times as far as rounding leads eager a mode may come."""
+SMALL = 1e-2
+"""Tensors whose values are smaller than this share of the others' are held against that share.
+
+The gradient of a bias before a normalisation, or of attention's keys, is zero but for rounding.
+"""
+MOST_FP64_S = 5.0
+"""Of a step in fp32, up to which the same in fp64 is worth its time."""
+MOST_FP64_BYTES = 2**31
+"""Of parameters in fp32, up to which a second copy in fp64 is worth its memory."""
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class FirstSteps:
+    """What an instance's first steps left, on the host.
+
+    Attributes
+    ----------
+    gradients
+        Of the first step, by parameter.
+    moved
+        How far each parameter is after the last of `STEPS` from where it began.
+    random
+        Whether a step drew random numbers, although nothing is dropped.
+    """
+
+    gradients: Tensors
+    moved: Tensors
+    random: bool
+
+
+def first_steps(job: Job, *, double: bool = False) -> FirstSteps:
+    """Build an instance that drops nothing, and take its first steps."""
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()  # or what was timed would be compiled again, for other values
+    workload = workload_of(job, double=double, dropout=False)
+    before = _parameters(workload)
+    state = random_state(job.case.device)
+    with workload.context():
+        workload.call()
+        gradients = {
+            name: _copied(parameter.grad)
+            for name, parameter in workload.built.module.named_parameters()
+            if parameter.grad is not None
+        }
+        for _ in range(STEPS - 1):
+            workload.call()
+    after = _parameters(workload)
+    return FirstSteps(
+        gradients,
+        {name: after[name] - before[name] for name in before},
+        random=not torch.equal(state, random_state(job.case.device)),
+    )
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().to(torch.float64, copy=True)
+
+
+def _parameters(workload: Workload) -> dict[str, torch.Tensor]:
+    return {
+        name: _copied(parameter)
+        for name, parameter in workload.built.module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def compare_gradients(
+    job: Job, numerics: Numerics, *, baseline_step_s: float
+) -> tuple[Numerics, list[str]]:
+    """Compare a mode's gradients and parameters with eager's.
+
+    Parameters
+    ----------
+    job
+        The case.
+    numerics
+        What its losses said.
+    baseline_step_s
+        Seconds of eager's step.
+
+    Returns
+    -------
+    Numerics
+        With what was found; outside of tolerance where a gradient or parameter is.
+    list of str
+        Warnings: what could not be compared.
+    """
+    expected = first_steps(job.baseline())
+    if expected.random:
+        return numerics, [
+            "gradients were not compared: beside dropout, a step draws other random numbers"
+        ]
+    rounded, warnings = _rounded(job, baseline_step_s=baseline_step_s)
+    found = first_steps(job)
+    rounding = None if rounded is None else rounded.gradients
+    gradients = _worst(expected.gradients, found.gradients, rounding)
+    update: dict[str, object] = {
+        "gradient_error": gradients.error,
+        "gradient_tolerance": gradients.allowed,
+    }
+    worst = [("gradients", gradients, "gradient of the first step")]
+    if rounded is not None:  # Adam makes steps of one size of gradients that are rounding alone
+        moved = _worst(expected.moved, found.moved, rounded.moved)
+        update |= {"parameter_error": moved.error, "parameter_tolerance": moved.allowed}
+        worst.append(("parameters", moved, f"change by {STEPS} steps"))
+    for compared, one, what in worst:
+        if one.error is None or one.error > one.allowed:
+            told = "missing, NaN or infinite"
+            if one.error is not None:
+                told = f"relative L2 error {one.error:.2g}, above {one.allowed:.2g}"
+            update |= {
+                "within_tolerance": False,
+                "compared": compared,
+                "reason": f"{one.name}, {what}: {told}",
+            }
+            break
+    return numerics.model_copy(update=update), warnings
+
+
+def _rounded(job: Job, *, baseline_step_s: float) -> tuple[FirstSteps | None, list[str]]:
+    """Take eager's steps as rounding makes them: in the case's precision, or without any."""
+    if job.case.precision != "fp32":
+        return first_steps(replace(job, mode=EAGER, operators=None)), []
+    if baseline_step_s > MOST_FP64_S or job.case.device == "mps":
+        return None, [f"{_NO_FP64}: a step of {baseline_step_s:.1f} s takes too long in it"]
+    try:
+        return first_steps(job.baseline(), double=True), []
+    except Exception as error:  # noqa: BLE001 - a user's loss or operator may know no fp64
+        return None, [f"{_NO_FP64}: {reason_of(error)}"]
+
+
+_NO_FP64 = "gradients were compared without knowing eager's own rounding, for lack of fp64"
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """The tensor that is furthest from what is allowed; error None: missing, or not finite."""
+
+    name: str
+    error: float | None
+    allowed: float
+
+
+def _worst(expected: Tensors, found: Tensors, rounded: Tensors | None) -> _Worst:
+    floor = SMALL * _root_mean_square(expected.values())
+    worst, most = _Worst("every parameter", 0.0, TOLERANCE), 0.0
+    for name, one in expected.items():
+        scale = max(float(one.norm()), floor * one.numel() ** 0.5)
+        if name not in found:
+            return _Worst(name, None, TOLERANCE)
+        error = float((found[name] - one).norm())
+        noise = 0.0 if rounded is None else float((rounded[name] - one).norm())
+        if scale == 0.0 and error == 0.0:
+            continue
+        error, allowed = error / (scale or 1.0), max(TOLERANCE, ROUNDINGS * noise / (scale or 1.0))
+        if not error < float("inf"):
+            return _Worst(name, None, allowed)
+        if error / allowed > most:
+            worst, most = _Worst(name, error, allowed), error / allowed
+    return worst
+
+
+def _root_mean_square(tensors: Iterable[torch.Tensor]) -> float:
+    squares, count = 0.0, 0
+    for tensor in tensors:
+        squares, count = squares + float(tensor.square().sum()), count + tensor.numel()
+    return (squares / count) ** 0.5 if count else 0.0
