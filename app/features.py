@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 import yaml
 
-from app.messages import show_problem
+from app.messages import show_missing, show_problem
 from torchmodes.config import BASELINE_MODE, parse_config
 from torchmodes.planning.cases import TABLE_STATISTICS, find_trainings
 from torchmodes.prediction.predict import beyond_training, decimals, in_words, usual
@@ -22,6 +22,9 @@ COLUMNS = 2
 
 def read_statistics() -> TableStatistics | None:
     """Return the statistics of the table, or say what makes them."""
+    if not Path(TABLE_STATISTICS).exists():
+        show_missing(f"{TABLE_STATISTICS} is not there yet. This makes it:", remedy="make")
+        return None
     try:
         return load_statistics(Path(TABLE_STATISTICS))
     except (ValueError, OSError) as error:

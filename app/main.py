@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
@@ -10,7 +12,6 @@ import streamlit as st
 # `streamlit run` puts this folder on the path, not the one that holds the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.views import benchmarks, inside, predict, profiles
 from torchmodes.report.style import BASELINE, PALETTE
 
 # Drawn here: for an icon by name or an emoji the browser would ask a host on the internet.
@@ -20,11 +21,12 @@ ICON = (
     f'<path d="M11 1h3v14h-3z" fill="{PALETTE["blue"]}"/></svg>'
 )
 STYLE = ".stMainBlockContainer { padding-top: 4.5rem; }"
+# Of each page its module, title, address and icon; the first is the home.
 PAGES = (
-    (predict.show, "Predict", "predict", ":material/home:"),
-    (benchmarks.show, "Benchmarks", "benchmarks", ":material/speed:"),
-    (inside.show, "Inspect", "inspect", ":material/search:"),
-    (profiles.show, "Profiles", "profiles", ":material/account_tree:"),
+    ("benchmarks", "Benchmarks", "benchmarks", ":material/home:"),
+    ("predict", "Predict", "predict", ":material/payments:"),
+    ("inside", "Inspect", "inspect", ":material/search:"),
+    ("profiles", "Profiles", "profiles", ":material/account_tree:"),
 )
 
 
@@ -33,10 +35,15 @@ def main() -> None:
     st.set_page_config(page_title="torchmodes", page_icon=ICON, layout="wide")
     st.html(f"<style>{STYLE}</style>")
     pages = [
-        st.Page(show, title=title, url_path=path, icon=icon, default=show is predict.show)
-        for show, title, path, icon in PAGES
+        st.Page(_page(name), title=title, url_path=path, icon=icon, default=name == PAGES[0][0])
+        for name, title, path, icon in PAGES
     ]
     st.navigation(pages, position="top").run()
+
+
+def _page(name: str) -> Callable[[], None]:
+    """Return what shows a page. Its module is imported no sooner: some take PyTorch's seconds."""
+    return lambda: import_module(f"app.views.{name}").show()
 
 
 main()

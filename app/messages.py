@@ -15,7 +15,7 @@ def show_problem(message: str, *, remedy: str | None = None) -> None:
     """Say what is wrong and, where there is one, show the command or advice that mends it."""
     st.error(markdown_text(message), icon=":material/error:")
     if remedy:
-        st.code(remedy, language="bash" if remedy.startswith("snakemake") else None)
+        st.code(remedy, language="bash" if remedy.startswith(("snakemake", "make")) else None)
 
 
 def show_missing(message: str, *, remedy: str) -> None:

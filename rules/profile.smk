@@ -117,6 +117,7 @@ rule draw_profiles:
     input:
         profiles=PROFILES,
         roofline="results/roofline.json",
+        records=PROFILED_RECORDS,
     output:
         [
             report(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     data = load_report_data(
-        [],
+        [Path(path) for path in snakemake.input.records],
         profiles=[Path(path) for path in snakemake.input.profiles],
         roofline=Path(snakemake.input.roofline),
     )

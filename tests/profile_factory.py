@@ -41,6 +41,14 @@ MEMORY = pd.DataFrame(
     ],
     columns=list(MEMORY_COLUMNS),
 ).astype({"reserved_bytes": float, "allocated_bytes": float})
+OPERATORS = pd.DataFrame(
+    [
+        ("aten::addmm", 3.0, 0.003),
+        ("aten::mkldnn_convolution", 1.0, 0.002),
+        ("aten::relu", 2.0, 0.001),
+    ],
+    columns=["operator", "calls", "lean_self_s"],
+)
 ROOFLINE = {
     "machines": {
         "cpu": {
@@ -85,8 +93,15 @@ def a_profile(**told: object) -> CaseProfile:
             }
         ],
     }
-    summary = {"lean": {"uncovered_share": 0.25, "uncovered_s": 0.002, "step_s": 0.008}}
-    tables = {"layers": RESNET, "memory": MEMORY}
+    summary = {
+        "lean": {
+            "uncovered_share": 0.25,
+            "uncovered_s": 0.002,
+            "step_s": 0.008,
+            "parts": dict.fromkeys(PARTS, 0.0) | {"operator": 0.006, "other": 0.002},
+        }
+    }
+    tables = {"layers": RESNET, "memory": MEMORY, "operators": OPERATORS}
     whole = CaseProfile(EAGER, Path(EAGER.profile), summary, overview, tables)
     return replace(whole, **told)
 

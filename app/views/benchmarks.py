@@ -14,16 +14,18 @@ from app.messages import show_missing, show_problem
 from app.tables import coloured
 from torchmodes.planning.cases import SUMMARY, Case, find_records
 from torchmodes.report import sentences
+from torchmodes.report.answer_table import answer_table
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.formatting import NOTHING
 from torchmodes.report.loading import Existing, load_existing
-from torchmodes.report.markdown import markdown_text
+from torchmodes.report.markdown import markdown_code, markdown_text, render_answers
 from torchmodes.report.plots import inline_figure
 from torchmodes.report.problems import problems
 from torchmodes.report.sections import Facets, answers
 from torchmodes.report.style import variables
 from torchmodes.report.tables import judged_table
+from torchmodes.report.unresolved import headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
 
 NAMES = {"batch_size": "Batch"}
@@ -31,10 +33,9 @@ SPEED_UP = ("speed_up", "speed_up_low", "speed_up_high")
 PUBLISHED = (
     *SPEED_UP,
     *("latency_median_s", "latency_p95_s"),
-    *("baseline_latency_median_s", "throughput_per_s", "quads"),
+    *("baseline_latency_median_s", "quads"),
 )
 """What the report shows of measured cases alone: nothing of a case that came out wrong."""
-FEW_ANSWERS = 4
 MILLISECONDS = 1e3
 MEGABYTES = 1e-6
 
@@ -46,7 +47,7 @@ def show() -> None:
     if not paths:
         show_missing(
             "Nothing was measured yet. This measures every case of config.yaml:",
-            remedy="snakemake --cores 4",
+            remedy="make",
         )
         return
     existing = _load(tuple(map(_stamp, paths)), _stamp(Path(SUMMARY)))
@@ -95,22 +96,23 @@ def _chosen_run(existing: Existing) -> ReportData:
 
 
 def _show_advice(data: ReportData) -> None:
-    found = [
-        (answer.deployment, recommendation)
-        for answer in answers(data)
-        for recommendation in answer.recommendations
-    ]
-    place = (
-        st.container() if len(found) <= FEW_ANSWERS else st.expander(f"Ship this ({len(found)})")
-    )
-    for deployment, recommendation in found:
-        with place.container(border=True):
-            title = (
-                f"{sentences.deployment(deployment)} · batch {recommendation.group.batch_size:,}"
-            )
-            st.caption(markdown_text(f"{title} · on {deployment.machine}"))
-            answer, why = sentences.headline(recommendation), sentences.reason(recommendation)
-            st.markdown(f"**{markdown_text(answer)}.** {markdown_text(why)}")
+    """Show the report's table of answers, what is open, and why each answer is what it is."""
+    st.markdown(render_answers(data))
+    found = unresolved(data)
+    if found:
+        with st.expander(f"**{headline(found)}**"):
+            for one in found:
+                name = markdown_text(f"{one.case.name} on {one.case.case.model}: {one.meaning}")
+                st.markdown(name + (f" · {markdown_code(one.command)}" if one.command else ""))
+    for note in answer_table(data).notes:
+        st.caption(markdown_text(note))
+    with st.expander("Why"):
+        for answer in answers(data):
+            for recommendation in answer.recommendations:
+                title = sentences.group(recommendation.group, several=True)
+                st.caption(markdown_text(title))
+                said, why = sentences.headline(recommendation), sentences.reason(recommendation)
+                st.markdown(f"**{markdown_text(said)}.** {markdown_text(why)}")
 
 
 def _filtered(data: ReportData) -> tuple[JudgedRecord, ...]:
@@ -149,22 +151,22 @@ def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
     table = pd.DataFrame(
         {
             "Mode": [judged.name for judged in cases],
-            **{_title(name): tidy[name] for name in varying if name != "mode"},
-            **({"Machine": machines} if len(set(machines)) > 1 else {}),
-            "Result": [_result(judged) for judged in cases],
+            **({"Model": tidy["model"]} if "model" in varying else {}),
+            "Result": [sentences.result(judged) for judged in cases],
             "Speed-up": tidy["speed_up"],
             "Low": tidy["speed_up_low"],
             "High": tidy["speed_up_high"],
+            **{_title(name): tidy[name] for name in varying if name not in ("mode", "model")},
+            **({"Machine": machines} if len(set(machines)) > 1 else {}),
             "Latency, ms": tidy["latency_median_s"] * MILLISECONDS,
             "Eager beside it, ms": tidy["baseline_latency_median_s"] * MILLISECONDS,
             "p95, ms": tidy["latency_p95_s"] * MILLISECONDS,
-            "Items/s": tidy["throughput_per_s"],
             "Cold start, s": tidy["cold_s"],
             "Memory, MB": [_megabytes(judged.memory_bytes) for judged in cases],
             "Blocks": tidy["quads"],
         }
     )
-    digits = {"Speed-up": "%.3f×", "Low": "%.3f", "High": "%.3f", "Items/s": "%,.0f"}
+    digits = {"Speed-up": "%.3f×", "Low": "%.3f", "High": "%.3f"}
     digits |= {"Latency, ms": "%.3f", "Eager beside it, ms": "%.3f", "p95, ms": "%.3f"}
     digits |= {"Cold start, s": "%.3f", "Memory, MB": "%.1f"}
     st.dataframe(
@@ -182,11 +184,6 @@ def _says_nothing(judged: JudgedRecord) -> bool:
 
 def _megabytes(count: int | None) -> float | None:
     return None if count is None else count * MEGABYTES
-
-
-def _result(judged: JudgedRecord) -> str:
-    aa = " (A/A)" if judged.case.is_baseline and judged.measured else ""
-    return f"{sentences.result(judged)}{aa}"
 
 
 def _show_figure(data: ReportData) -> None:
@@ -217,7 +214,7 @@ def _show_figure(data: ReportData) -> None:
 def _show_problems(data: ReportData) -> None:
     found = problems(data)
     if found:
-        with st.expander(f"Not measured, or not well enough ({len(found)})"):
+        with st.expander(f"What was not measured ({len(found)})"):
             st.dataframe(
                 pd.DataFrame(
                     [

@@ -19,7 +19,6 @@ from torchmodes.prediction.artefacts import (
     default_artefact,
     find_artefacts,
     loads_unasked,
-    train_first,
 )
 from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
 from torchmodes.report.formatting import duration
@@ -43,7 +42,7 @@ def show() -> None:
         return
     trained = find_trainings()
     if not trained:
-        show_missing("No model is trained yet. This trains one:", remedy=train_first("eager"))
+        show_missing("No model is trained yet. This trains it in every mode:", remedy="make")
         return
     left, right = st.columns([3, 2], gap="large")
     with left:

@@ -34,9 +34,8 @@ def show() -> None:
     cases = find_profiles()
     if not cases:
         show_missing(
-            "Nothing was profiled yet. This profiles eager training:",
-            remedy="snakemake --cores 4"
-            " results/profile/training/cpu/house_price/eager/fp32-b2048/summary.json",
+            "Nothing was profiled yet. This measures and profiles what config.yaml names:",
+            remedy="make",
         )
         return
     left, right = st.columns(2)

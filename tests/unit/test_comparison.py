@@ -117,7 +117,7 @@ def test_a_job_in_which_eager_was_slowed_as_well_is_no_slower_mode() -> None:
     comparison = compare(run_of(records), run_of(changed))
     assert set(outcomes(comparison).values()) == {"same"}
     told = {change.name: sentences.notes(change) for change in comparison.changes}
-    assert "took 1.200× as long, but so did eager beside it (1.200×)" in told["fx"]
+    assert "took 1.20× as long, but so did eager beside it (1.20×)" in told["fx"]
     assert "as long" not in told["inductor"]
 
 

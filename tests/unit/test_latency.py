@@ -9,7 +9,6 @@ from scipy import stats
 from torchmodes.measure.latency import (
     drift,
     latency,
-    median_interval,
     slowed_by,
     throughput,
     two_speeds,
@@ -52,24 +51,6 @@ def test_one_sample_is_enough_for_a_latency_and_none_is_not() -> None:
 
 def test_throughput_is_items_over_median() -> None:
     assert throughput([0.1, 0.2, 9.0], items_per_call=8) == pytest.approx(40)
-
-
-def test_median_interval_is_students_on_ten_batch_medians() -> None:
-    samples = np.random.default_rng(1).lognormal(sigma=0.1, size=200)
-    medians = [np.log(np.median(batch)) for batch in samples.reshape(10, 20)]
-    low, high = median_interval(samples)
-    reach = stats.t.ppf(0.975, 9) * np.std(medians, ddof=1) / math.sqrt(10)
-    assert math.log(high / low) / 2 == pytest.approx(reach)
-    assert math.sqrt(low * high) == pytest.approx(np.median(samples))
-    assert median_interval(samples[:19]) is None
-
-
-def test_median_interval_widens_with_drift() -> None:
-    rng = np.random.default_rng(2)
-    calm = rng.lognormal(sigma=0.05, size=400)
-    drifting = calm * np.linspace(1, 2, 400)
-    widths = [math.log(high / low) for low, high in map(median_interval, (calm, drifting))]
-    assert widths[1] > 5 * widths[0]
 
 
 def baseline(change: float, *, n: int = 40, noise: float = 0.02) -> tuple[np.ndarray, list[float]]:

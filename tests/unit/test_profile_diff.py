@@ -98,7 +98,7 @@ def test_the_account_adds_up_to_the_difference_of_the_steps():
 def test_the_sentence_says_what_went_what_came_and_what_moved():
     told = diff(EAGER, FUSED)["sentence"]
     assert told == (
-        "A profiled step of inference/cpu/resnet50/inductor/fp32-b1 takes 70 ms, 30 ms less than"
+        "A step of inference/cpu/resnet50/inductor/fp32-b1 takes 70 ms, 30 ms less than"
         " one of inference/cpu/resnet50/eager/fp32-b1 (100 ms): aten::native_batch_norm,"
         " aten::clamp_min_ (30 ms) no longer run; CompiledFxGraph (15 ms) run instead;"
         " aten::mkldnn_convolution takes 10 ms less; Python and gaps take 5 ms less."

@@ -119,7 +119,9 @@ FIGURES: dict[str, Callable[[str], Figure | None]] = {
     "parts": lambda name: render(
         figure_named("step_parts"), make_report_data([], profiles=[profile_of(name)])
     ),
-    "layers": lambda name: render(figure_named("layers"), profile_of(name)),
+    "layers": lambda name: render(
+        figure_named("layers"), make_report_data([], profiles=[profile_of(name)])
+    ),
     "memory": lambda name: render(figure_named("memory"), profile_of(name)),
     "no memory": lambda name: render(figure_named("memory"), profile_of(name, tables={})),
     "roofline": roofline_of,

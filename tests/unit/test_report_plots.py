@@ -10,13 +10,16 @@ from xml.etree import ElementTree
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 
+from torchmodes.measure.combine import combine
 from torchmodes.report import style
 from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.batches import lines
 from torchmodes.report.figures.heat import FASTER, SLOWER, heat_maps, shade
 from torchmodes.report.figures.ratios import ratio_limits
+from torchmodes.report.formatting import estimate, speed_up
 from torchmodes.report.plots import inline_svg, render, save
+from torchmodes.report.sentences import verdict
 from torchmodes.results.records import Interval
 
 PLOTS = [entry.name for entry in figures_of("records", "trainings")]
@@ -39,11 +42,22 @@ def several_models(**speed_ups: float) -> ReportData:
     )
 
 
+def several_runs() -> ReportData:
+    """Two models at two batch sizes, each case measured in two processes."""
+    once = several_models(fx=1.2).records
+    again = [
+        make_record(record.identity, speed_up=1.3, seed=90 + number) if record.samples else record
+        for number, record in enumerate(once)
+    ]
+    return make_report_data(combine(both) for both in zip(once, again, strict=True))
+
+
 RUNS = {
     "several models": lambda: several_models(inductor=1.2, fx=0.9),
     "default": lambda: make_report_data(
         house_price_records(), trainings=[make_training("eager"), make_training("fx", offset=1e-5)]
     ),
+    "several runs": several_runs,
     "eager alone": lambda: make_report_data(
         [make_record(CASE.format("eager"))], trainings=[make_training("eager")]
     ),
@@ -84,16 +98,17 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path, default: ReportData, 
 
 def test_text_is_text_and_every_axis_has_a_unit(tmp_path: Path, default: ReportData) -> None:
     units = {
-        "speed_up": "times as fast as eager",
-        "latency": "ms per step",
-        "throughput": "rows per second",
-        "cost": "cold start in s",
+        "speed_up": "1.05",
+        "latency": "time of a step",
+        "runs": "minutes after the first run",
+        "trade_off": "peak memory in",
+        "cost": "until the first result",
         "break_even": "steps",
         "losses": "epoch",
         "heat_map": "×",
         "batches": "rows per second",
     }
-    several = several_models(fx=1.2)
+    several = RUNS["several runs"]()
     assert units.keys() == set(PLOTS)
     for name, unit in units.items():
         data = default if figure_named(name).is_in(default) else several
@@ -108,8 +123,9 @@ def test_the_forest_plot_writes_each_speed_up_and_verdict(
     written = " ".join(texts(tmp_path / "figure.svg"))
     for judged in default.cases:
         assert judged.record.statistics is not None
-        assert f"{judged.record.statistics.speed_up.estimate:.3f}×" in written
-        assert f"{judged.verdict}" in written
+        assert speed_up(judged.record.statistics.speed_up) in written
+        assert verdict(judged) in written
+    assert "noise check" in written
 
 
 def test_the_heat_map_writes_every_speed_up_and_shades_by_verdict(tmp_path: Path) -> None:
@@ -120,7 +136,7 @@ def test_the_heat_map_writes_every_speed_up_and_shades_by_verdict(tmp_path: Path
     assert len(competing) == 12
     for judged in competing:
         assert judged.record.statistics is not None
-        assert f"{judged.record.statistics.speed_up.estimate:.3f}×" in written
+        assert estimate(judged.record.statistics.speed_up) in written
     assert "n/a" in written
     shades = {judged.name: shade(judged) for judged in competing}
     assert shades["inductor"][0] == FASTER

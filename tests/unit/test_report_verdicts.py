@@ -13,8 +13,8 @@ from torchmodes.measure.combine import combine
 from torchmodes.report import formatting, sentences
 from torchmodes.report.data import make_report_data
 from torchmodes.report.environments import conditions, machine_of, short_names
-from torchmodes.report.problems import problems
 from torchmodes.report.recommendation import best_cases, group_cases, recommend
+from torchmodes.report.unresolved import unresolved
 from torchmodes.report.verdicts import judge
 from torchmodes.results.records import Record
 
@@ -84,8 +84,8 @@ def test_of_two_cases_the_slowed_one_is_compared_with_the_other_and_claims_nothi
     assert slow.verdict == "faster"
     assert judged["slow"].verdict == "unresolved"
     assert judged["slow"].no_verdict.startswith("eager took ")
-    (problem,) = problems(make_report_data([slow, make_record(CASE.format("fx"))]))
-    assert problem.reason == judged["slow"].no_verdict
+    found = unresolved(make_report_data([slow, make_record(CASE.format("fx"))]))
+    assert judged["slow"].no_verdict in [one.meaning for one in found]
 
 
 BUSY = {
@@ -110,18 +110,15 @@ def test_what_was_measured_beside_other_programs_is_not_shipped_and_is_no_pick()
         for best_case in best_cases([recommendation])
         if best_case.aim != "memory"
     } == {"eager"}
-    (problem,) = problems(make_report_data(records))
-    assert (problem.kind, problem.reason) == ("unresolved", BUSY["no_verdict"])
-    assert problem.remedy == BUSY["remedy"]
+    (one,) = unresolved(make_report_data(records))
+    assert (one.meaning, one.command) == (BUSY["no_verdict"], BUSY["remedy"])
 
 
 def test_a_busy_eager_case_is_told_and_its_latency_is_no_pick() -> None:
     records = [make_record(CASE.format("eager")).model_copy(update=BUSY)]
     recommendation = recommend(*group_cases(judge(records)))
     assert [best_case.aim for best_case in best_cases([recommendation])] == ["memory"]
-    assert [problem.reason for problem in problems(make_report_data(records))] == [
-        BUSY["no_verdict"]
-    ]
+    assert [one.meaning for one in unresolved(make_report_data(records))] == [BUSY["no_verdict"]]
 
 
 def test_a_claim_that_may_not_be_made_leaves_the_others_no_more_room() -> None:
@@ -196,7 +193,7 @@ def test_the_best_in_full_precision_is_named_beside_a_lower_one() -> None:
     recommendation = recommend(group)
     assert recommendation.best is not None
     assert recommendation.best_fp32 is not None
-    assert (recommendation.best.name, recommendation.best_fp32.name) == ("int8 int8", "inductor")
+    assert (recommendation.best.name, recommendation.best_fp32.name) == ("int8", "inductor")
 
 
 def picked(**speed_ups: tuple[float, ...]):
@@ -311,7 +308,7 @@ def test_later_runs_tell_the_warm_start() -> None:
 def test_a_mode_that_varies_from_process_to_process_is_said_to() -> None:
     (judged,) = judge([joined(1.05, 1.20, 1.37)])
     assert judged.varies == pytest.approx((1.05, 1.37), rel=0.01)
-    assert sentences.evidence(judged).endswith("Varies from process to process: 1.049 to 1.370.")
+    assert sentences.evidence(judged).endswith("Varies from process to process: 1.05 to 1.37.")
     (steady,) = judge([joined(1.300, 1.301, 1.302)])
     assert steady.varies is None
     assert sentences.evidence(steady).endswith("of four samples in 3 processes.")

@@ -182,7 +182,7 @@ FOUND: dict[str, tuple[StudyResult | dict[str, Any], str]] = {
                 }
             ]
         },
-        "1.600× as fast with 2 as with one",
+        "1.60× as fast with 2 as with one",
     ),
     "position": (
         {

@@ -14,17 +14,17 @@ pytestmark = [pytest.mark.workflow, pytest.mark.browser]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EXPECTED = {
     "Cost": {
-        "Before the first result": ["Cold start and memory"],
-        "Until it has paid": ["Break-even"],
+        "Before the first result": ["Start and memory"],
+        "Time and memory": ["Time against memory"],
+        "Until it has paid": ["Until the start has paid"],
     },
     "Numerics": {"Training": ["Loss curves"]},
     "Speed": {
         "Absolute times": [
             "Distribution of latencies",
-            "Items per second",
             "Latency and throughput against batch size",
         ],
-        "Against eager": ["Modes by models", "Speed-up over eager"],
+        "Against eager": ["Modes by models", "Runs over time", "Speed-up over eager"],
         "All cases": ["Every figure of every case"],
     },
 }

@@ -9,13 +9,10 @@ from statistics import median_low
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr
 
-from torchmodes.measure.statistics import CONFIDENCE
 from torchmodes.results.records import Latency
 
-BATCHES = 10
-"""Stretches of a run whose medians tell how far its median can be trusted."""
 DRIFT_THRESHOLD = 0.05
 """A change of the baseline over the run that is worth a warning: 5 %."""
 SLOWED_FACTOR = 1.25
@@ -94,33 +91,6 @@ def _supports(n: int, quantile: float) -> bool:
 def throughput(samples_s: ArrayLike, *, items_per_call: int) -> float:
     """Return items per second at the median latency."""
     return items_per_call / float(np.median(_flat(samples_s)))
-
-
-def median_interval(samples_s: ArrayLike) -> tuple[float, float] | None:
-    """Return a 95 % interval of the median latency, by batch means.
-
-    Calls are no independent samples of a machine that drifts. So the run is cut into ten stretches,
-    and Student's t is put on the logarithms of their medians (batch means; Law and Kelton). It
-    speaks of this run on this machine: another day's median may lie outside.
-
-    Parameters
-    ----------
-    samples_s : array-like
-        Seconds per call in the order taken.
-
-    Returns
-    -------
-    tuple of float or None
-        Seconds, or None with fewer than 20 samples.
-    """
-    samples = _flat(samples_s)
-    if samples.size < 2 * BATCHES:
-        return None
-    medians = np.log([np.median(batch) for batch in np.array_split(samples, BATCHES)])
-    reach = float(stdtrit(BATCHES - 1, (1 + CONFIDENCE) / 2)) * medians.std(ddof=1)
-    centre = float(np.log(np.median(samples)))
-    width = float(reach / math.sqrt(BATCHES))
-    return math.exp(centre - width), math.exp(centre + width)
 
 
 def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:

@@ -88,6 +88,12 @@ class Case:
         return "-".join(names if self.task == "inference" else [self.task, *names])
 
     @property
+    def mode_named(self) -> str:
+        """Mode, and precision where it is not the baseline's or the mode has it in its name."""
+        told = {BASELINE_PRECISION, *self.mode.split("-")}
+        return self.mode if self.precision in told else f"{self.mode} {self.precision}"
+
+    @property
     def baseline(self) -> Case:
         """Eager fp32 of the same task, device, model and batch size."""
         return replace(self, mode=BASELINE_MODE, precision=BASELINE_PRECISION)

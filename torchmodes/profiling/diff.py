@@ -76,7 +76,7 @@ def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
         },
         "account": account.to_dict("records"),
         "account_gained_s": float(account["gained_s"].sum()),
-        "sentence": sentence(a, b, account),
+        "sentence": sentence(str(a.case), str(b.case), account),
         "warning": _contradiction(a, b),
     }
 
@@ -100,7 +100,7 @@ def compare_times(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
     step. Times are the operators' own on the CPU, or the kernels' where both ran on a GPU.
     """
     on_gpu = all(len(profile.tables.get("kernels", ())) for profile in (a, b))
-    times = _kernel_times if on_gpu else _operator_times
+    times = kernel_times if on_gpu else operator_times
     joined = times(a).merge(times(b), how="outer", on="name", suffixes=("_a", "_b")).fillna(0.0)
     joined = joined.rename(columns={"seconds_a": "a_s", "seconds_b": "b_s"}).reset_index()
     joined["kind"] = "kernel" if on_gpu else "operator"
@@ -125,25 +125,33 @@ def _by_change(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order, columns].reset_index(drop=True)
 
 
-def sentence(a: CaseProfile, b: CaseProfile, account: pd.DataFrame) -> str:
-    """Say in one sentence what changed from one profile to the other."""
+def sentence(a: str, b: str, account: pd.DataFrame) -> str:
+    """Say in one sentence what changed from one case to the other.
+
+    Parameters
+    ----------
+    a, b
+        Their names.
+    account
+        As `account_of` returns it; each side's times sum to its step.
+    """
+    wall_a, wall_b = account["a_s"].sum(), account["b_s"].sum()
     change = (
-        f"A profiled step of {b.case} takes {_ms(_wall_s(b))},"
-        f" {_ms(abs(_wall_s(a) - _wall_s(b)))} {'less' if _wall_s(b) < _wall_s(a) else 'more'}"
-        f" than one of {a.case} ({_ms(_wall_s(a))})"
+        f"A step of {b} takes {_ms(wall_b)}, {_ms(abs(wall_a - wall_b))}"
+        f" {'less' if wall_b < wall_a else 'more'} than one of {a} ({_ms(wall_a)})"
     )
     uncovered = account[account["kind"] == "uncovered"].iloc[0]
     # A GPU whose kernels fill little of a step waits for its host: they show all the same.
     on_gpu = (account["kind"] == "kernel").any()
-    sides = () if on_gpu else ((a, "a_s"), (b, "b_s"))
-    blind = [str(side.case) for side, key in sides if uncovered[key] > 0.95 * _wall_s(side)]
+    sides = () if on_gpu else ((a, "a_s", wall_a), (b, "b_s", wall_b))
+    blind = [side for side, key, wall in sides if uncovered[key] > 0.95 * wall]
     if blind:
         run = "runs" if len(blind) == 1 else "run"
         return f"{change}; {' and '.join(blind)} {run} outside PyTorch, where no operator shows."
     ran = account[account["kind"] != "uncovered"]
     gone, new = ran[ran["calls_b"] == 0], ran[ran["calls_a"] == 0]
     both = ran[(ran["calls_a"] > 0) & (ran["calls_b"] > 0)]
-    worth = _WORTH_NAMING * max(_wall_s(a), _wall_s(b))
+    worth = _WORTH_NAMING * max(wall_a, wall_b)
     changes = []
     if gone["a_s"].sum() > worth:
         changes.append(f"{_listed(gone, 'a_s')} ({_ms(gone['a_s'].sum())}) no longer run")
@@ -193,7 +201,8 @@ def _described(profile: CaseProfile) -> dict[str, Any]:
     }
 
 
-def _operator_times(profile: CaseProfile) -> pd.DataFrame:
+def operator_times(profile: CaseProfile) -> pd.DataFrame:
+    """Return calls and own seconds in a step of each operator, by its short name."""
     table = profile.tables["operators"]
     # Spans of Python hold no work of their own: it is counted as what is left of the step.
     table = table[~table["operator"].str.startswith(SPANS)]
@@ -201,7 +210,8 @@ def _operator_times(profile: CaseProfile) -> pd.DataFrame:
     return named.groupby("name")[["calls", "seconds"]].sum()
 
 
-def _kernel_times(profile: CaseProfile) -> pd.DataFrame:
+def kernel_times(profile: CaseProfile) -> pd.DataFrame:
+    """Return calls and seconds in a step of each kernel."""
     table = profile.tables["kernels"]
     named = table.assign(name=table["kernel"], seconds=table["total_s"])
     return named.groupby("name")[["calls", "seconds"]].sum()

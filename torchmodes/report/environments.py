@@ -112,6 +112,17 @@ def conditions(environments: Iterable[Mapping[str, Any]]) -> list[Condition]:
     ]
 
 
+def made_with(environments: Iterable[Mapping[str, Any]]) -> str:
+    """Say in one line what a run's times depend on: version, threads, instruction sets."""
+    found = {condition.name: condition.text for condition in conditions(environments)}
+    named = (
+        ("versions.torch", "PyTorch {}"),
+        ("variables.OMP_NUM_THREADS", "{} threads"),
+        ("machine.isa", "{}"),
+    )
+    return " · ".join(said.format(found[name]) for name, said in named if name in found)
+
+
 def is_version(condition: Condition) -> bool:
     """Tell whether it is the version of a package."""
     return condition.name.startswith(f"{_VERSIONS}.")

@@ -18,6 +18,7 @@ _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _ABSURD = 1e5
+_MOST_DECIMALS = 3
 _COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
@@ -47,6 +48,12 @@ def time_unit(seconds: float) -> tuple[float, str]:
     return _unit(seconds, _TIME_UNITS)
 
 
+def time_tick(seconds: float) -> str:
+    """Write a time beside an axis: ``50 ms``."""
+    factor, unit = time_unit(seconds)
+    return f"{round(seconds / factor, 6):g} {unit}"
+
+
 def size(count: int | float | None) -> str:
     """Write a number of bytes in decimal units, such as ``735 MB``."""
     if count is None:
@@ -69,36 +76,57 @@ def energy(joules: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """Write a speed-up, such as ``1.153×``: three decimals, because verdicts turn on the third."""
+    """Write a ratio that has no interval, such as ``1.15×``."""
     return NOTHING if value is None else f"{ratio_digits(value)}{TIMES}"
 
 
 def estimate(interval: Interval) -> str:
-    """Write the estimate of a speed-up, such as ``1.153×``, where its interval says something."""
-    return NOTHING if interval.says_nothing else ratio(interval.estimate)
+    """Write the estimate of a speed-up, such as ``1.15×``, where its interval says something."""
+    if interval.says_nothing:
+        return NOTHING
+    return f"{_as_fine_as(interval, interval.estimate)}{TIMES}"
 
 
 def ratio_digits(value: float) -> str:
     """Write a ratio without its sign; one beyond all measuring in powers of ten."""
     if value >= _ABSURD:
         return f"{value:.0e}"
-    return f"{value:.3f}" if 0.1 <= value < 10 else digits(value)
+    return digits(value)
 
 
 def ratio_range(interval: Interval) -> str:
-    """Write the bounds of a speed-up, such as ``1.147–1.159``, or that they say nothing."""
+    """Write the bounds of a speed-up, such as ``1.10 to 1.21``, or that they say nothing."""
     if interval.says_nothing:
         return TOO_NOISY
     if interval.low is None or interval.high is None:  # one block has none
         return NO_INTERVAL
-    return f"{ratio_digits(interval.low)}{DASH}{ratio_digits(interval.high)}"
+    low, high = (_as_fine_as(interval, bound) for bound in (interval.low, interval.high))
+    return f"{low} to {high}"
 
 
 def speed_up(interval: Interval) -> str:
-    """Write a speed-up with its bounds, such as ``1.153× (1.147–1.159)``."""
+    """Write a speed-up with its bounds, such as ``3.2× (3.1 to 3.3)``."""
     if interval.says_nothing:
         return TOO_NOISY
-    return f"{ratio(interval.estimate)} ({ratio_range(interval)})"
+    return f"{estimate(interval)} ({ratio_range(interval)})"
+
+
+def _as_fine_as(interval: Interval, value: float) -> str:
+    """Write a ratio to the first digit that its interval leaves uncertain; the CSV has them all."""
+    if interval.low is None or interval.high is None or interval.high <= interval.low:
+        return ratio_digits(value)
+    if interval.high >= _ABSURD:
+        return ratio_digits(value)
+    half_width = (interval.high - interval.low) / 2
+    decimals = min(max(-math.floor(math.log10(half_width)), 0), _MOST_DECIMALS)
+    return f"{value:,.{decimals}f}"
+
+
+def effect(ratio: float) -> str:
+    """Write how far a speed-up is from none, such as ``+6.3 %`` or ``−0.4 %``."""
+    share = 100 * (ratio - 1)
+    sign = "−" if share < 0 else "+"
+    return f"{sign}{digits(abs(share), significant=2)}{_SPACE}%"
 
 
 def percent(value: float | None) -> str:
@@ -235,4 +263,6 @@ def _value(value: Any) -> str:
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return figure(value)
     return NOTHING if value is None else str(value)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from torchmodes.report import formatting, sentences, style
 from torchmodes.report.data import ReportData
-from torchmodes.report.environments import short_names
+from torchmodes.report.environments import made_with, short_names
 from torchmodes.report.sections import SECTIONS, Facets
 from torchmodes.results.writing import write_atomically
 
@@ -45,6 +45,7 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         sections=listed,
         place=short_names(data.machines),
         facets=Facets.of([judged.case for judged in data.cases]),
+        made_with=made_with(data.environments),
         finished_at=max((r.run.finished_at for r in data.records), default=None),
     )
 
@@ -82,8 +83,8 @@ def _templates() -> Environment:
 def _filters() -> Mapping[str, Any]:
     """Return the writers of figures, by the names they have."""
     names = (
-        *("duration", "size", "estimate", "ratio", "ratio_range", "percent", "calls", "rate"),
-        *("deviation", "energy", "figure", "plural", "signed_duration", "speed_up"),
+        *("duration", "size", "speed_up", "ratio", "percent", "rate"),
+        *("deviation", "energy", "figure", "plural", "signed_duration"),
     )
     return {name: getattr(formatting, name) for name in names}
 

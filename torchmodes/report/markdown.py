@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchmodes.report import sentences
+from torchmodes.report.answer_table import answer_table
 from torchmodes.report.data import CASES_SHOWN, ReportData
-from torchmodes.report.formatting import NOTHING, duration, estimate, ratio_range, size
+from torchmodes.report.formatting import NOTHING, duration, size, speed_up
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, lengths_found
-from torchmodes.report.problems import Problem, all_well, problems
+from torchmodes.report.problems import Problem, all_well, by_reason, problems
 from torchmodes.report.recommendation import ModeRecommendation, statistics_of
 from torchmodes.report.sections import answers, case_warnings
+from torchmodes.report.unresolved import Unresolved, headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import Statistics
 from torchmodes.results.writing import write_atomically
@@ -33,7 +35,10 @@ _SPECIAL = re.compile(
     r"|^[#>+=-]"  # blocks
 )
 _BREAK = "\\\n"
-_NUMBERED = re.compile(r"^(\d+)([.)])")
+_MOST_OPEN = 5
+_WIDE = {"start, cold / warm": 100, "pays back after": 140, "memory": 160}
+"""Columns of the answers that take a terminal of so many characters."""
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 _HOW_TO_OPEN = (
     "The whole report is `reports/report.html`: one file, no network needed. Open it with"
     " `xdg-open reports/report.html` (Linux), `open reports/report.html` (macOS), or a browser."
@@ -55,13 +60,17 @@ def render_summary(data: ReportData) -> str:
         if shown is data
         else f"Shown are {len(shown.cases):,} of them, those of the first models;"
         " `results/summary.csv` holds every case.",
+        render_answers(data),
+        *([f"**{headline(found)}**"] if (found := unresolved(data)) else []),
+        *map(markdown_text, answer_table(data).notes),
         *_answers(data, shown),
+        *_unresolved(found),
         *_hardware(data),
         "## All cases",
-        _case_table(shown.cases, _ALL_COLUMNS) if shown.cases else "No case was benchmarked.",
+        _case_table(shown.cases) if shown.cases else "No case was benchmarked.",
         *_lengths(shown),
         *_trainings(data),
-        "## Not measured",
+        "## What was not measured",
         _problems(data),
         *_warnings(data),
         "## The whole report",
@@ -70,19 +79,61 @@ def render_summary(data: ReportData) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def render_brief(data: ReportData) -> str:
-    """Return the answers as Markdown for a terminal: every group, what it rests on, the counts."""
-    parts = []
+def render_brief(data: ReportData, *, width: int) -> str:
+    """Return the answers as Markdown for a terminal: one table, what is open, what was measured.
+
+    Parameters
+    ----------
+    data
+        The run.
+    width
+        Characters of a line: the table has the columns that there is room for.
+    """
+    found = unresolved(data)
+    open_ones = [
+        f"{markdown_text(one.case.name)} on {markdown_text(one.case.case.model)}:"
+        f" {markdown_text(one.meaning)}{_BREAK}{markdown_code(one.command)}"
+        for one in found
+        if one.command is not None
+    ]
+    busy = sentences.without_verdict(data.cases)
+    parts = [
+        render_answers(data, without=[h for h, needed in _WIDE.items() if width < needed]),
+        "\n".join(f"- {markdown_text(said)}" for said in _on_your_data(data)),
+        *([f"**{headline(found)}**"] if found else []),
+        "\n".join(f"- {one}" for one in open_ones[:_MOST_OPEN]),
+        _counts(data),
+        f"**{markdown_text(busy)}**" if busy else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _on_your_data(data: ReportData) -> Iterable[str]:
+    """Say how each pick does on the user's data, and which modes are no picks because of that."""
     for found in answers(data):
         for recommendation in found.recommendations:
-            group, several = recommendation.group, len(data.machines) > 1
-            parts += [
-                f"**{markdown_text(sentences.group(group, several=several))}**",
-                _case_table(group.cases, _BRIEF_COLUMNS),
-                _said(recommendation),
-            ]
-    busy = sentences.without_verdict(data.cases)
-    return "\n\n".join([*parts, _counts(data), *([f"**{markdown_text(busy)}**"] if busy else [])])
+            best = recommendation.best
+            said = None if best is None else sentences.quality(best)
+            if best is not None and said is not None:
+                yield f"{best.name} on {best.case.model}: {said}"
+            if worse := sentences.set_aside(recommendation.group):
+                yield worse
+
+
+def render_answers(data: ReportData, *, without: Sequence[str] = ()) -> str:
+    """Return the answer of every group as a Markdown table; README's is made by it too.
+
+    Parameters
+    ----------
+    data
+        The run.
+    without
+        Columns to leave out.
+    """
+    table = answer_table(data)
+    kept = [i for i, head in enumerate(table.heads) if head not in without]
+    rows = [[row.cells[i] for i in kept] for row in table.rows]
+    return markdown_table([table.heads[i] for i in kept], rows) if rows else ""
 
 
 def render_failures(found: Sequence[Problem]) -> str:
@@ -122,12 +173,12 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
                 entries = [
                     ("Cold start", sentences.cold_start(best)),
                     ("Memory", sentences.memory(best)),
-                    ("Break-even", sentences.break_even(best)),
-                    ("Numerics", sentences.numerics(best)),
+                    ("Pays back after", sentences.break_even(best)),
+                    ("Right?", sentences.numerics(best)),
                     ("Against fp64", sentences.exactness(best)),
                     ("Choices", sentences.agreement(best)),
                     ("Limit", limit(best, data)),
-                    ("Runner-up", sentences.runner_up(recommendation)),
+                    ("Next best", sentences.runner_up(recommendation)),
                     ("Best in fp32", sentences.best_fp32(recommendation)),
                     ("Noise", sentences.noise(recommendation.group)),
                 ]
@@ -161,22 +212,19 @@ def _of_measured(write: Callable[[Statistics], str]) -> Callable[[JudgedRecord],
 
 _COLUMNS: Mapping[str, Callable[[JudgedRecord], str | Code]] = {
     "case": lambda judged: Code(str(judged.case)),
-    "mode": lambda judged: judged.name,
     "result": sentences.result,
-    "speed-up": _of_measured(lambda statistics: estimate(statistics.speed_up)),
-    "95 % interval": _of_measured(lambda statistics: ratio_range(statistics.speed_up)),
+    "speed-up (95 % interval)": _of_measured(lambda statistics: speed_up(statistics.speed_up)),
     "latency": _of_measured(lambda statistics: duration(statistics.candidate.median_s)),
     "eager beside it": _of_measured(lambda statistics: duration(statistics.baseline.median_s)),
     "cold start": lambda judged: duration(judged.cold_s),
     "memory": lambda judged: size(judged.memory_bytes),
-    "break-even": sentences.break_even,
+    "pays back after": sentences.break_even,
 }
-_ALL_COLUMNS = [name for name in _COLUMNS if name != "mode"]
-_BRIEF_COLUMNS = ["mode", "result", "speed-up", "95 % interval", "latency", "cold start"]
 
 
-def _case_table(cases: Iterable[JudgedRecord], columns: Sequence[str]) -> str:
-    return markdown_table(columns, [[_COLUMNS[name](case) for name in columns] for case in cases])
+def _case_table(cases: Iterable[JudgedRecord]) -> str:
+    rows = [[write(case) for write in _COLUMNS.values()] for case in cases]
+    return markdown_table([*_COLUMNS], rows)
 
 
 def _lengths(data: ReportData) -> Iterable[str]:
@@ -215,16 +263,31 @@ def _warnings(data: ReportData) -> Iterable[str]:
     )
 
 
+def _unresolved(found: Sequence[Unresolved]) -> Iterable[str]:
+    if found:
+        yield "## What is still open"
+        rows = [
+            [Code(str(one.case.case)), one.meaning, one.command or "nothing has to"]
+            for one in found[:CASES_SHOWN]
+        ]
+        yield markdown_table(("case", "what that means", "what settles it"), rows)
+
+
 def _problems(data: ReportData) -> str:
-    found = problems(data)
+    found = by_reason(problems(data))
     if not found:
         return all_well(data)
     rows: list[list[str | Code]] = [
-        [Code(p.case), p.kind, p.reason, p.remedy or NOTHING] for p in found[:CASES_SHOWN]
+        [Code(_cases(same)), same[0].kind, same[0].reason, same[0].remedy or NOTHING]
+        for same in found[:CASES_SHOWN]
     ]
     if len(found) > CASES_SHOWN:
         rows.append(["…", f"{len(found) - CASES_SHOWN:,} more", "", ""])
     return markdown_table(("case", "what", "reason", "what to do"), rows)
+
+
+def _cases(same: Sequence[Problem]) -> str:
+    return ", ".join(problem.case for problem in same)
 
 
 @dataclass(frozen=True)

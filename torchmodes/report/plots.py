@@ -61,8 +61,6 @@ def inline_figure(
 def _why_not(entry: FigureEntry, content: Any) -> str:
     if entry.name == "latency" and any(judged.measured for judged in content.cases):
         return f"single samples of more than {CASES_SHOWN} cases are not read"
-    if entry.name == "layers":
-        return str(content.summary.get("layers", "no module was recorded"))
     return "no result holds it"
 
 

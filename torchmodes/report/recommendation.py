@@ -19,7 +19,9 @@ from torchmodes.report.verdicts import Deployment, JudgedRecord
 from torchmodes.results.records import Interval, Statistics, Verdict
 
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
-"""A mode is faster; none is, and that is certain; none is shown to be; only eager ran; none ran."""
+"""A mode is faster; none can be; one may still be; only eager ran; none ran."""
+RuledOut = Literal["no gain", "beaten"]
+"""It is faster by no more than what does not count; it is slower than what is advised."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def recommend(group: Group) -> ModeRecommendation:
     fp32 = next((c for c in faster if c.case.precision == "fp32"), None)
     return ModeRecommendation(
         group=group,
-        answer=_answer(group),
+        answer=_answer(group, best),
         best=best,
         runner_up=faster[1] if len(faster) > 1 else None,
         best_fp32=fp32 if fp32 is not best else None,
@@ -192,6 +194,27 @@ def statistics_of(judged: JudgedRecord) -> Statistics:
     return judged.record.statistics
 
 
+def ruled_out(judged: JudgedRecord, best: JudgedRecord | None) -> RuledOut | None:
+    """Tell why an unresolved case cannot change the answer, or None where it can.
+
+    Parameters
+    ----------
+    judged
+        The case.
+    best
+        What is advised in its group; None: eager.
+    """
+    found = statistics_of(judged)
+    high = found.speed_up.high
+    if high is None or judged.no_verdict is not None:
+        return None
+    if high <= 1 + found.margin:
+        return "no gain"
+    if best is not None and head_to_head(best, judged).verdict == "faster":
+        return "beaten"
+    return None
+
+
 def head_to_head(pick: JudgedRecord, rival: JudgedRecord) -> HeadToHead:
     """Compare the pick of a group with another of its modes, by their speed-ups over eager.
 
@@ -199,7 +222,7 @@ def head_to_head(pick: JudgedRecord, rival: JudgedRecord) -> HeadToHead:
     difference counts. The pick was found to be the fastest in the same data: that it beats each
     other mode at 5 % is then still wrong in 5 % at the most (Gutmann and Maymin 1987).
     """
-    estimate = _estimate(pick).against(_estimate(rival))
+    estimate = estimate_of(pick).against(estimate_of(rival))
     looks = max(statistics_of(pick).looks, statistics_of(rival).looks)
     p_value = statistics.spent(statistics.p_value(estimate, beyond=0.0), looks=looks)
     found = statistics.verdict(estimate, beyond=math.log1p(statistics_of(pick).margin))
@@ -209,16 +232,17 @@ def head_to_head(pick: JudgedRecord, rival: JudgedRecord) -> HeadToHead:
     return HeadToHead(rival, estimate, verdict)
 
 
-def _estimate(judged: JudgedRecord) -> Estimate:
+def estimate_of(judged: JudgedRecord) -> Estimate:
+    """Return the speed-up of a measured case with its error, as a logarithm."""
     found = statistics_of(judged)
     centre = math.log(found.speed_up.estimate)
     return Estimate(centre, found.standard_error, found.degrees_of_freedom)
 
 
-def _answer(group: Group) -> Answer:
-    if group.with_verdict("faster"):
+def _answer(group: Group, best: JudgedRecord | None) -> Answer:
+    if best is not None:
         return "faster"
-    if group.with_verdict("unresolved"):
+    if any(ruled_out(c, best) is None for c in group.with_verdict("unresolved")):
         return "unresolved"
     if group.competitors:
         return "eager"

@@ -7,9 +7,11 @@ an entry to `SECTIONS` and a template of its name.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import yaml
 
 from torchmodes.planning.cases import Case
 from torchmodes.report import sentences
+from torchmodes.report.answer_table import answer_table
+from torchmodes.report.case_tables import cost_columns, numerics_columns, speed_columns, telling
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.environments import (
     Condition,
@@ -26,14 +30,13 @@ from torchmodes.report.environments import (
     machine_of,
     short_names,
 )
-from torchmodes.report.figures import FIGURES
-from torchmodes.report.figures.batches import has_batches
+from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.generation import generated
-from torchmodes.report.hardware import advice_by_hardware, limit, peak_share
+from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import lengths_found, lengths_tables
 from torchmodes.report.plots import InlineFigure, inline_figure
-from torchmodes.report.problems import KINDS, MEANINGS, all_well, problems
+from torchmodes.report.problems import KINDS, MEANINGS, all_well, by_reason, problems
 from torchmodes.report.recommendation import (
     BestCase,
     ModeRecommendation,
@@ -43,10 +46,11 @@ from torchmodes.report.recommendation import (
 )
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
+from torchmodes.report.unresolved import headline, unresolved
 from torchmodes.report.verdicts import Deployment
 from torchmodes.report.why import section_why
 
-_FEW_GROUPS = 8
+_NUMBER = re.compile(r"(?<!run )\d+(?:,\d{3})*(?:\.\d+)?")
 _GIT = {"git.revision": "git revision", "git.dirty": "uncommitted changes"}
 _CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
 
@@ -66,6 +70,11 @@ class SectionFigures:
 
     of_run: list[InlineFigure]
     by_deployment: list[tuple[Deployment, list[InlineFigure]]]
+
+    @property
+    def titles(self) -> list[str]:
+        """What the figures of the deployments are called, each once."""
+        return [*dict.fromkeys(one.title for _, shown in self.by_deployment for one in shown)]
 
 
 @dataclass(frozen=True)
@@ -105,15 +114,25 @@ class Facets:
 
 
 def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
-    """Show what to ship per group, and the best cases per deployment."""
-    found = answers(data)
+    """Show what to ship per group, every comparison, and the best cases per deployment."""
+    shown = data.excerpt()
+    forest = figure_named("speed_up")
     return {
-        "answers": found,
-        "detailed": set(data.excerpt().deployments),
-        "many": sum(len(a.recommendations) for a in found) > _FEW_GROUPS,
+        "table": answer_table(data),
+        "unresolved": headline(unresolved(data)),
+        "forest": inline_figure(forest, shown, prefix="speed-up", cases=shown.cases)
+        if forest.is_in(shown)
+        else None,
+        "answers": [found for found in answers(data) if found.deployment in shown.deployments],
         "hardware": advice_by_hardware(data),
         "limit": partial(limit, data=data),
     }
+
+
+def section_open(data: ReportData, _: Path) -> dict[str, Any] | None:
+    """Show what every unresolved comparison can still change."""
+    found = unresolved(data)
+    return {"found": found[:CASES_SHOWN], "headline": headline(found)} if found else None
 
 
 def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -125,6 +144,7 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
     csv = table.to_csv(index=False, lineterminator="\n").encode()
     return {
         "cases": shown.cases,
+        "columns": telling(speed_columns(), shown.cases),
         "facets": {
             name: sorted({getattr(judged.case, name) for judged in shown.cases})
             for name in Facets.of([judged.case for judged in data.cases]).varying
@@ -142,12 +162,11 @@ def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
     costed = [judged for judged in shown.cases if judged.record.cost is not None]
     if not costed:
         return None
-    shares = [peak_share(judged, data) for judged in costed]
-    joules = [e.joules_per_item if (e := judged.record.energy) else None for judged in costed]
+    columns = telling(cost_columns(data), costed)
     return {
-        "cases": list(zip(costed, shares, joules, strict=True)),
-        "has_shares": any(share is not None for share in shares),
-        "has_joules": any(one is not None for one in joules),
+        "cases": costed,
+        "columns": columns,
+        "heads": {column.head for column in columns},
         "figures": _figures(shown, "Cost"),
     }
 
@@ -160,14 +179,11 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
     modes = [judged for judged in compared if not judged.case.is_baseline]
     return {
         "cases": compared,
-        "integers": any(
-            j.record.numerics.differing is not None for j in compared if j.record.numerics
-        ),
+        "columns": telling(numerics_columns(), compared),
+        "random": any(judged.random_weights for judged in compared),
+        "said": sentences.outputs(compared),
         "further": [j for j in modes if j.record.exactness or j.record.agreement],
         "scored": [j for j in modes if j.record.quality],
-        "gradients": any(
-            j.record.numerics.gradient_error is not None for j in compared if j.record.numerics
-        ),
         "trainings": data.trainings,
         "target": data.config.get("data", {}).get("target"),
         "figures": _figures(data.excerpt(), "Numerics"),
@@ -199,9 +215,9 @@ def section_studies(data: ReportData, _: Path) -> dict[str, Any] | None:
 
 
 def section_missing(data: ReportData, _: Path) -> dict[str, Any]:
-    """Show everything that was not measured, or not well enough."""
+    """Show everything that was not measured."""
     found = problems(data)
-    kinds = [(k, MEANINGS[k], [p for p in found if p.kind == k]) for k in KINDS]
+    kinds = [(k, MEANINGS[k], by_reason(p for p in found if p.kind == k)) for k in KINDS]
     return {
         "kinds": [entry for entry in kinds if entry[2]],
         "most": CASES_SHOWN,
@@ -226,16 +242,17 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
 
 
 SECTIONS: tuple[PageSection, ...] = (
-    PageSection("ship", "Ship this", section_ship),
-    PageSection("compare", "Compare", section_compare),
-    PageSection("generation", "Generation", section_generation),
-    PageSection("cost", "Cost", section_cost),
-    PageSection("right", "Right", section_right),
-    PageSection("why", "Why", section_why),
-    PageSection("lengths", "Lengths", section_lengths),
-    PageSection("studies", "Studies", section_studies),
-    PageSection("missing", "Not measured", section_missing),
-    PageSection("reproduce", "Reproduce", section_reproduce),
+    PageSection("ship", "What to ship?", section_ship),
+    PageSection("open", "What is still open?", section_open),
+    PageSection("compare", "How fast?", section_compare),
+    PageSection("generation", "How fast is text?", section_generation),
+    PageSection("cost", "What does it cost?", section_cost),
+    PageSection("right", "Is it right?", section_right),
+    PageSection("why", "Where does time go?", section_why),
+    PageSection("lengths", "Which way to pad?", section_lengths),
+    PageSection("studies", "What else was asked?", section_studies),
+    PageSection("missing", "What was not measured?", section_missing),
+    PageSection("reproduce", "How was it measured?", section_reproduce),
 )
 
 
@@ -269,29 +286,40 @@ def loss_agreement(data: ReportData) -> str | None:
 
 
 def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
-    """Return each warning with the cases it is about, the most frequent first."""
-    found: dict[str, list[str]] = {}
+    """Return each warning with the cases it is about, the most frequent first.
+
+    Warnings that differ in their figures alone are one, which tells how far those range.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
     for judged in data.cases:
         for warning in sentences.warnings(judged):
-            found.setdefault(warning, []).append(str(judged.case))
-    return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+            alike = found.setdefault(_NUMBER.sub("#", warning), {})
+            alike.setdefault(str(judged.case), []).append(warning)
+    told = [(_ranging([*chain(*cases.values())]), list(cases)) for cases in found.values()]
+    return sorted(told, key=lambda entry: (-len(entry[1]), entry[0]))
+
+
+def _ranging(warnings: Sequence[str]) -> str:
+    """Write warnings that differ in their figures as one: ``in 0.2 to 0.7 s of warm-up``."""
+    figures = iter(zip(*map(_NUMBER.findall, warnings), strict=True))
+
+    def write(_: re.Match[str]) -> str:
+        seen = sorted(set(next(figures)), key=lambda figure: float(figure.replace(",", "")))
+        return seen[0] if len(seen) == 1 else f"{seen[0]} to {seen[-1]}"
+
+    return _NUMBER.sub(write, warnings[0])
 
 
 def _figures(data: ReportData, category: str) -> SectionFigures:
-    """Draw the figures of a category that there are data for.
-
-    Where throughput is drawn against batch size, its bars would say the same again.
-    """
-    entries = [entry for entry in FIGURES if entry.category == category]
+    """Draw the figures of a category that there are data for, but the one of the answer."""
+    entries = [e for e in FIGURES if e.category == category and e.name != "speed_up"]
     by_deployment = []
     for number, deployment in enumerate(data.deployments):
         part = data.about(deployment)
         figures = [
             inline_figure(entry, part, prefix=f"{entry.name}-{number}", cases=part.cases)
             for entry in entries
-            if entry.of == "deployment"
-            and entry.is_in(part)
-            and not (entry.name == "throughput" and has_batches(part))
+            if entry.of == "deployment" and entry.is_in(part)
         ]
         if figures:
             by_deployment.append((deployment, figures))

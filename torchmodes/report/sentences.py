@@ -19,13 +19,13 @@ from torchmodes.report.formatting import (
     calls,
     deviation,
     duration,
+    estimate,
     figure,
     listing,
     percent,
     plural,
     points,
     rate,
-    ratio,
     ratio_digits,
     ratio_range,
     signed_figure,
@@ -56,6 +56,19 @@ AIMS = {
 }
 
 
+def pick(recommendation: ModeRecommendation) -> str:
+    """Return what to ship in one group."""
+    match recommendation.answer:
+        case "faster":
+            assert recommendation.best is not None
+            return recommendation.best.name
+        case "unresolved":
+            return "eager, for now"
+        case "nothing":
+            return "no result"
+    return "eager"
+
+
 def headline(recommendation: ModeRecommendation) -> str:
     """Return the answer for one group in a few words."""
     match recommendation.answer:
@@ -70,6 +83,12 @@ def headline(recommendation: ModeRecommendation) -> str:
             return "Nothing to compare eager with"
         case "nothing":
             return "No result"
+
+
+def in_brief(recommendation: ModeRecommendation) -> str:
+    """Return the answer for one group and its speed-up."""
+    best = recommendation.best
+    return headline(recommendation) if best is None else f"{best.name} {_speed_up(best)}"
 
 
 def reason(recommendation: ModeRecommendation) -> str:
@@ -87,7 +106,7 @@ def reason(recommendation: ModeRecommendation) -> str:
                 f" {_each(group.competitors)}"
             )
         case "unresolved":
-            settle = "More runs (measurement.runs) may settle what is open."
+            settle = "More runs may settle what is open."
             if (doubted := next((c for c in group.competitors if c.no_verdict), None)) is not None:
                 settle = _doubt(doubted)
             return f"No mode was shown to be faster. {_each(group.competitors)} {settle}"
@@ -201,7 +220,7 @@ def memory(judged: JudgedRecord) -> str:
     return said
 
 
-def break_even(judged: JudgedRecord) -> str:
+def break_even(judged: JudgedRecord, *, bounds: bool = True) -> str:
     """Say after how many calls the start is paid back; never where nothing is gained."""
     if judged.case.is_baseline or not judged.measured:
         return NOTHING
@@ -213,8 +232,9 @@ def break_even(judged: JudgedRecord) -> str:
     if even is None:
         return "not known"
     if even.estimate <= 1:
-        return f"at the first {call(judged.case.task)}"
-    return f"{calls(even.estimate)} {call(judged.case.task)}s ({call_range(even)})"
+        return f"the first {call(judged.case.task)}"
+    said = f"{calls(even.estimate)} {call(judged.case.task)}s"
+    return f"{said} ({call_range(even)})" if bounds else said
 
 
 def numerics(judged: JudgedRecord) -> str:
@@ -237,6 +257,21 @@ def numerics(judged: JudgedRecord) -> str:
         f"{found.compared} {'within' if found.within_tolerance else 'outside'} tolerance:"
         f" {', '.join(told)}, allowed {deviation(found.tolerance)}{sets}"
     )
+
+
+def outputs(compared: Sequence[JudgedRecord]) -> str:
+    """Say how many outputs are right, and which is furthest from eager's."""
+    errors = [(found.error, judged) for judged in compared if (found := judged.record.numerics)]
+    if not errors:
+        return "No output was compared"
+    within = sum(judged.record.status == "ok" for _, judged in errors)
+    error, furthest = max(errors, key=lambda pair: pair[0])
+    said = f"{plural(within, 'output')} of {len(errors):,} within tolerance"
+    if error == 0:
+        return f"{said}, all exactly eager's"
+    off = deviation(error) if error < 1e-3 else percent(error)
+    weights = ", on random weights" if furthest.random_weights else ""
+    return f"{said}; {furthest.name} of {furthest.case.model} is furthest off: {off}{weights}"
 
 
 def quality(judged: JudgedRecord) -> str | None:
@@ -311,9 +346,14 @@ def agreement(judged: JudgedRecord) -> str | None:
 
 
 def verdict(judged: JudgedRecord) -> str:
-    """Return the status of a case, or its verdict where it is ok."""
+    """Return the status of a case, or its verdict where it is ok.
+
+    Eager against eager is no comparison of modes: it shows what measuring makes of no difference.
+    """
     if judged.record.status != "ok":
         return judged.record.status
+    if judged.case.is_baseline:
+        return "noise check"
     if judged.record.is_worse:
         return "worse"
     if judged.record.no_effect is not None:
@@ -434,7 +474,7 @@ def threshold(tried: Mapping[str, Any]) -> str:
 def _gain(judged: JudgedRecord) -> str:
     interval = statistics_of(judged).speed_up
     return (
-        f"{judged.name} is {ratio(interval.estimate)} as fast as eager,"
+        f"{judged.name} is {estimate(interval)} as fast as eager,"
         f" 95 % interval {ratio_range(interval)}."
     )
 

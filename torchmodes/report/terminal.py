@@ -16,15 +16,21 @@ from torchmodes.report.markdown import render_brief, render_failures
 from torchmodes.report.problems import bad, problems
 
 REPORT = Path("reports/report.html")
+_BETWEEN = 2
+"""Characters between two columns."""
 
 
 class _WholeNames(TableElement):
-    """A table whose long names go on in the next line: they often differ at their ends alone."""
+    """A table as wide as the terminal; long names go on in the next line, for their ends differ."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for part in super().__rich_console__(console, options):
             if isinstance(part, Table):
+                part.expand = True
+                room = options.max_width // len(part.columns) - _BETWEEN
                 for column in part.columns:
+                    words = [word for cell in column.cells for word in str(cell).split()]
+                    column.min_width = min(room, max(map(len, words), default=0))
                     column.overflow = "fold"
             yield part
 
@@ -47,7 +53,7 @@ def print_summary(data: ReportData, console: Console | None = None) -> None:
     """
     console = console or Console(highlight=False)
     console.print()
-    console.print(TerminalMarkdown(render_brief(data)))
+    console.print(TerminalMarkdown(render_brief(data, width=console.width)))
     if failed := bad(problems(data)):
         console.print(
             Panel(

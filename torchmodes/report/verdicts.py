@@ -17,7 +17,7 @@ from torchmodes.measure.combine import centres, moderated
 from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
 from torchmodes.planning.cases import Case
-from torchmodes.report.environments import Machine, machine_of
+from torchmodes.report.environments import Machine, machine_of, mapping
 from torchmodes.results.records import Record, Verdict
 
 AGAIN = "let nothing else run on this machine; then delete this record and run snakemake again"
@@ -68,9 +68,8 @@ class JudgedRecord:
 
     @property
     def name(self) -> str:
-        """Mode, and precision where it is not the baseline's: ``inductor bf16``."""
-        case = self.case
-        return case.mode if case.precision == "fp32" else f"{case.mode} {case.precision}"
+        """Mode and precision: ``inductor``, ``inductor bf16``."""
+        return self.case.mode_named
 
     @property
     def no_verdict(self) -> str | None:
@@ -143,6 +142,13 @@ class JudgedRecord:
             return None
         logs = [run.log_speed_up for run in runs]
         return exp(min(logs)), exp(max(logs))
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether what it computes is that of a model nobody trained."""
+        model = mapping(self.record.parameters.get("model"))
+        drawn = model.get("weights") == "random" or model.get("family") == "mlp"
+        return drawn and self.case.task != "training"
 
     @property
     def memory_bytes(self) -> int | None:

@@ -10,16 +10,19 @@ from typing import Any
 
 import pandas as pd
 
+from torchmodes.planning.cases import case_at, parse_case
+from torchmodes.profiling.diff import sentence
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData
-from torchmodes.report.figures import figure_named, figures_of
+from torchmodes.report.figures import figures_of
 from torchmodes.report.formatting import duration, percent
-from torchmodes.report.plots import InlineFigure, inline_figure
+from torchmodes.report.plots import inline_figure
+from torchmodes.report.recommendation import statistics_of
 
 ROWS_OF_A_DIFF = 10
 OPERATORS_SHOWN = 15
-_FILES = (OVERVIEW, *TABLES, "layers.svg", "memory.svg", GENERATED_CODE, SUMMARY)
+_FILES = (OVERVIEW, *TABLES, "memory.svg", GENERATED_CODE, SUMMARY)
 _NOT_SHOWN = ["shapes", "mean_s", "lean_self_s"]
 
 
@@ -33,15 +36,12 @@ class Explained:
         Links, relative to the page, to the traces and to the other files that are there.
     operators
         The most expensive operators.
-    layers
-        The icicle, where the mode runs modules.
     """
 
     profile: CaseProfile
     traces: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     operators: pd.DataFrame
-    layers: InlineFigure | None
 
     @property
     def recommendations(self) -> list[Mapping[str, Any]]:
@@ -60,28 +60,106 @@ class Explained:
         )
 
 
+@dataclass(frozen=True)
+class ExplainedDiff:
+    """What changed between two profiles, in the times that were measured without the profiler.
+
+    Attributes
+    ----------
+    said
+        In a sentence or two; the reason where nothing can be said.
+    rows
+        The largest changes.
+    """
+
+    title: str
+    said: str
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+
+def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
+    """Tell a diff of two profiles so that it agrees with the records.
+
+    The profiler slows two modes differently, so that its own difference can have another size or
+    even sign. Each side's times are scaled to its measured step. Where a record is missing, the
+    profiler's own stand as they are, and are said to be that.
+    """
+    title = _pair(found["a"]["case"], found["b"]["case"])
+    if found["status"] != "ok":
+        return ExplainedDiff(title, str(found["reason"]))
+    account = pd.DataFrame(found["account"])
+    profiled = account["a_s"].sum(), account["b_s"].sum()
+    measured = _measured_steps(found, data)
+    if measured is None or not all(profiled):
+        said = f"{found['sentence']} {found.get('warning') or ''} By the profiler alone."
+        return ExplainedDiff(title, said, _largest(account))
+    (a_s, b_s), speed_up = measured
+    if (a_s - b_s) * (speed_up - 1) < 0:
+        return ExplainedDiff(
+            title,
+            "Typical times and speed-up differ in sign: there is no difference to explain.",
+        )
+    account["a_s"] *= a_s / profiled[0]
+    account["b_s"] *= b_s / profiled[1]
+    account["gained_s"] = account["a_s"] - account["b_s"]
+    names = [parse_case(found[side]["case"]).mode_named for side in ("a", "b")]
+    said = (
+        f"{sentence(*names, account)} Times are scaled to the measured ones; under the profiler a"
+        f" step took {duration(profiled[0])} and {duration(profiled[1])}."
+    )
+    return ExplainedDiff(title, said, _largest(account))
+
+
+def _pair(a: str, b: str) -> str:
+    """Name two cases: what they share once, where that is all but the mode."""
+    one, other = case_at(Path(a)), case_at(Path(b))
+    if one is None or other is None or one.baseline != other.baseline:
+        return f"{a} → {b}"
+    where = f"{one.model} · {one.task} · batch {one.batch_size:,}"
+    return f"{where}: {one.mode_named} → {other.mode_named}"
+
+
+def _measured_steps(
+    found: Mapping[str, Any], data: ReportData
+) -> tuple[tuple[float, float], float] | None:
+    """Return the typical seconds of both sides, as the tables have them, and b's speed-up on a."""
+    cases = {str(judged.case): judged for judged in data.cases if judged.measured}
+    sides = [cases.get(found[side]["case"]) for side in ("a", "b")]
+    known = [s for s in sides if s is not None and not statistics_of(s).speed_up.says_nothing]
+    if len(known) < 2:
+        return None
+    a, b = known
+    over_a = 1.0 if a.case.is_baseline else statistics_of(a).speed_up.estimate
+    of_b = statistics_of(b)
+    over_b = 1.0 if b.case.is_baseline else of_b.speed_up.estimate
+    return (of_b.baseline.median_s / over_a, of_b.candidate.median_s), over_b / over_a
+
+
+def _largest(account: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
+    order = account["gained_s"].abs().sort_values(ascending=False, kind="stable").index
+    return tuple(account.loc[order].head(ROWS_OF_A_DIFF).to_dict("records"))
+
+
 def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     """Show what a step is made of, the roofline, what changed, and each profile."""
     if not data.profiles:
         return None
-    figures = [
-        inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
+    figures = {
+        entry.name: inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
         for entry in figures_of("profiles")
         if entry.of == "run" and entry.is_in(data)
-    ]
+    }
     return {
-        "figures": figures,
+        "figures": [figure for name, figure in figures.items() if name != "layers"],
+        "folded": [figure for name, figure in figures.items() if name == "layers"],
         "points": data.roofline.get("points", []),
-        "diffs": [(found, found.get("account", [])[:ROWS_OF_A_DIFF]) for found in data.diffs],
-        "profiles": [
-            _explained(profile, page, number) for number, profile in enumerate(data.profiles)
-        ],
+        "diffs": [explained_diff(found, data) for found in data.diffs],
+        "profiles": [_explained(profile, page) for profile in data.profiles],
     }
 
 
-def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
+def _explained(profile: CaseProfile, page: Path) -> Explained:
     there = [profile.folder / name for name in _FILES if (profile.folder / name).exists()]
-    layers = figure_named("layers")
     return Explained(
         profile=profile,
         traces=tuple(_link(trace, page) for trace in profile.traces),
@@ -89,9 +167,6 @@ def _explained(profile: CaseProfile, page: Path, number: int) -> Explained:
         operators=profile.shown("operators")
         .head(OPERATORS_SHOWN)
         .drop(columns=_NOT_SHOWN, errors="ignore"),
-        layers=inline_figure(layers, profile, prefix=f"layers-{number}")
-        if layers.is_in(profile)
-        else None,
     )
 
 

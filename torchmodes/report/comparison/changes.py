@@ -92,9 +92,8 @@ class Change:
 
     @property
     def name(self) -> str:
-        """Mode, and precision where it is not the baseline's."""
-        case = self.case
-        return case.mode if case.precision == "fp32" else f"{case.mode} {case.precision}"
+        """Mode and precision."""
+        return self.case.mode_named
 
     @property
     def took(self) -> float | None:

@@ -18,6 +18,7 @@ from torchmodes.report.comparison.effects import as_interval, case_effect
 from torchmodes.report.comparison.runs import ComparedRun
 from torchmodes.report.comparison.sentences import group
 from torchmodes.report.figures.panels import (
+    VALUE,
     Panel,
     bottom_legend,
     label_rows,
@@ -26,17 +27,17 @@ from torchmodes.report.figures.panels import (
     stack,
 )
 from torchmodes.report.figures.ratios import (
+    ratio_axis,
     ratio_bars,
     ratio_limits,
     ratio_mark,
-    ratio_ticks,
     settled_handles,
     shade_rows,
 )
 from torchmodes.report.style import INK, MARGIN, SURFACE, look
 from torchmodes.results.records import Interval
 
-_ROW = 0.33
+_ROW = 0.24
 _HISTORY_HEIGHT = 1.7
 _LEGEND_COLUMNS = 3
 
@@ -52,20 +53,18 @@ def draw_changes(comparison: Comparison) -> Figure | None:
     groups = [list(members) for _, members in groupby(found, key=lambda c: c.case.baseline)]
     panels = [Panel(group(members[0].case), _ROW * len(members)) for members in groups]
     with style.figure_style():
-        figure, axes = stack(panels, left=label_width(found), right=1.6)
+        figure, axes = stack(panels, left=label_width(found), right=VALUE)
         limits = ratio_limits([change.ratio for change in found if change.ratio is not None])
         for ax, members in zip(axes, groups, strict=True):
             label_rows(ax, members)
-            ax.set_xscale("log")
-            ax.set_xlim(*limits)
-            ratio_ticks(ax.xaxis, limits)
+            ratio_axis(ax.xaxis, limits)
             shade_rows(ax, [change.margin for change in members], MARGIN)
             ratios = [change.ratio for change in members if change.ratio is not None]
             ratio_bars(ax, ratios, [change.case.mode for change in members])
             for row, (change, ratio) in enumerate(zip(members, ratios, strict=True)):
                 ratio_mark(ax, row, ratio, mode=change.case.mode, outcome=change.outcome)
             ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
-            ax.set_xlabel("speed-up here / speed-up there (log scale; 95 % interval)")
+            ax.set_xlabel("speed-up here / speed-up there (95 % interval)")
         shade = Patch(facecolor=MARGIN, label="counts as no change: both noise floors")
         bottom_legend(figure, [*settled_handles(), shade], columns=2)
     return figure
@@ -92,9 +91,7 @@ def draw_history(runs: Sequence[ComparedRun]) -> Figure | None:
         figure, axes = stack(panels, left=0.6, right=0.2)
         for ax, (_, members) in zip(axes, groups, strict=True):
             limits = ratio_limits(i for _, points in members for i in points.values())
-            ax.set_yscale("log")
-            ax.set_ylim(*limits)
-            ratio_ticks(ax.yaxis, limits)
+            ratio_axis(ax.yaxis, limits)
             ax.set_xlim(-0.5, len(runs) - 0.5)
             ax.xaxis.set_major_locator(FixedLocator(range(len(runs))))
             ax.xaxis.set_major_formatter(FixedFormatter([f"{i + 1}" for i in range(len(runs))]))

@@ -65,6 +65,18 @@ def _function(name: str) -> Callable[..., Any]:
 
 FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
+        name="speed_up",
+        title="Speed-up over eager",
+        caption="Eager's time / the mode's, with its 95 % interval, on a scale that is wide near 1."
+        " A bar within the pale band counts for nothing; one that leaves it only in part is"
+        " unresolved. Filled: faster or slower.",
+        category="Speed",
+        subcategory="Against eager",
+        draws="comparison.draw_speed_up",
+        has_data="comparison.any_measured",
+        of="run",
+    ),
+    FigureEntry(
         name="heat_map",
         title="Modes by models",
         caption="Speed-up over eager of every mode on every model, at one batch size each. Blue is"
@@ -77,16 +89,6 @@ FIGURES: tuple[FigureEntry, ...] = (
         of="run",
     ),
     FigureEntry(
-        name="speed_up",
-        title="Speed-up over eager",
-        caption="Baseline time / candidate time with its 95 % interval. Filled: faster or slower."
-        " Hollow: same or unresolved. A bar that ends at the edge goes on beyond it.",
-        category="Speed",
-        subcategory="Against eager",
-        draws="comparison.draw_speed_up",
-        has_data="comparison.any_measured",
-    ),
-    FigureEntry(
         name="batches",
         title="Latency and throughput against batch size",
         caption="Median latency and items per second of each mode as the batch grows; both scales"
@@ -97,19 +99,20 @@ FIGURES: tuple[FigureEntry, ...] = (
         has_data="batches.has_batches",
     ),
     FigureEntry(
-        name="throughput",
-        title="Items per second",
-        caption="Items per second at the median latency, joined to eager's in the same process.",
+        name="runs",
+        title="Runs over time",
+        caption="What each process measured of a mode, by when it began. Lines that stay level"
+        " repeat; one that jumps depends on the process.",
         category="Speed",
-        subcategory="Absolute times",
-        draws="comparison.draw_throughput",
-        has_data="comparison.any_measured",
+        subcategory="Against eager",
+        draws="runs.draw_runs",
+        has_data="runs.any_runs",
     ),
     FigureEntry(
         name="latency",
         title="Distribution of latencies",
-        caption="Every sample, a mode above its line and eager, measured alternately with it,"
-        " below. Absolute times wander with the machine; compare modes by their speed-up.",
+        caption="Each dot is a twentieth of the samples, fastest to slowest; eager, measured"
+        " alternately, below. Absolute times wander with the machine; compare by speed-up.",
         category="Speed",
         subcategory="Absolute times",
         draws="comparison.draw_latency",
@@ -117,16 +120,27 @@ FIGURES: tuple[FigureEntry, ...] = (
     ),
     FigureEntry(
         name="cost",
-        title="Cold start and memory",
-        caption="Preparation and first call with empty compile caches, and the memory at its peak.",
+        title="Start and memory",
+        caption="Preparation and first call: cold, with empty compile caches; warm, from what an"
+        " earlier run left. Below, the memory at its peak.",
         category="Cost",
         subcategory="Before the first result",
         draws="cost.draw_cost",
         has_data="cost.any_costed",
     ),
     FigureEntry(
+        name="trade_off",
+        title="Time against memory",
+        caption="Down and to the left is better. Filled and joined by the line: no mode beats it in"
+        " both (the Pareto front).",
+        category="Cost",
+        subcategory="Time and memory",
+        draws="trade_off.draw_trade_off",
+        has_data="trade_off.any_weighed",
+    ),
+    FigureEntry(
         name="break_even",
-        title="Break-even",
+        title="Until the start has paid",
         caption="Start and calls added up. Above 0 % a mode has saved time over all; a marker"
         " shows where one that is faster gets there, its bar the 95 % interval.",
         category="Cost",
@@ -148,14 +162,13 @@ FIGURES: tuple[FigureEntry, ...] = (
     ),
     FigureEntry(
         name="step_parts",
-        title="Parts of a step",
-        caption="Each moment of a profiled step belongs to the first part that runs in it: kernels,"
-        " copies, fills, communication, CUDA runtime, data loading, operators; the rest is Python"
-        " and gaps. The profiler makes steps longer.",
+        title="What a step is made of",
+        caption="Each bar is as long as the measured time, as a share of eager's; the profile says"
+        " only how it is divided. Python and idle: neither an operator nor a kernel runs.",
         category="Why",
         subcategory="Overview",
-        draws="profiles.draw_parts",
-        has_data="profiles.with_parts",
+        draws="step_parts.draw_step_parts",
+        has_data="step_parts.has_parts",
         of="run",
         source="profiles",
     ),
@@ -180,7 +193,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         subcategory="Layers",
         draws="profiles.draw_layers",
         has_data="profiles.has_layers",
-        of="profile",
+        of="run",
         source="profiles",
     ),
     FigureEntry(

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import Panel, bottom_legend, counted, mode_handle, stack
-from torchmodes.report.formatting import time_unit
+from torchmodes.report.formatting import time_tick
 from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.sentences import deployment as deployment_name
 from torchmodes.report.style import SURFACE, look
@@ -82,7 +82,7 @@ def draw_lines(panels: Mapping[str, list[BatchLine]], item: str) -> Figure:
             if line.knee is not None:
                 _ring(throughput, line, line.knee)
         sizes = sorted({size for line in found for size in line.sizes})
-        for ax, write in ((latency, _seconds), (throughput, _count)):
+        for ax, write in ((latency, time_tick), (throughput, _count)):
             _axes(ax, sizes, write)
             ax.set_xlabel(f"batch size, {counted(item)}")
         throughput.set_ylabel(f"{counted(item)} per second", labelpad=1)
@@ -142,12 +142,6 @@ def _axes(ax: Axes, sizes: list[int], write: Callable[[float], str]) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.grid()
-
-
-def _seconds(value: float) -> str:
-    """Write the tick of a time: ``50 ms``."""
-    factor, unit = time_unit(value)
-    return f"{value / factor:g} {unit}"
 
 
 def _count(value: float) -> str:

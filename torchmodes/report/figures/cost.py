@@ -7,6 +7,7 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -22,7 +23,7 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
-from torchmodes.report.formatting import call, duration, size, size_unit, time_unit
+from torchmodes.report.formatting import call, duration, size, size_unit, time_tick
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import INK, MUTED, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
@@ -45,7 +46,7 @@ def any_paying(data: ReportData) -> bool:
 
 
 def draw_cost(data: ReportData) -> Figure:
-    """Draw cold seconds (preparation and first call) and peak memory of each case."""
+    """Draw the start, cold and warm, and the peak memory of each case."""
     groups = [group for group in group_cases(data.cases) if costed(group)]
     panels = [
         Panel(
@@ -53,17 +54,25 @@ def draw_cost(data: ReportData) -> Figure:
             _ROW * len(costed(group)),
         )
         for group in groups
-        for what in ("cold start", "peak memory")
+        for what in ("start", "peak memory")
     ]
-    figure, axes = stack(panels, left=label_width(c for g in groups for c in costed(g)), right=0.8)
+    figure, axes = stack(panels, left=label_width(c for g in groups for c in costed(g)), right=1.25)
     for index, group in enumerate(groups):
-        _cold_panel(axes[2 * index], costed(group))
+        _start_panel(axes[2 * index], costed(group))
         _memory_panel(axes[2 * index + 1], costed(group))
     bottom_legend(
         figure,
         [
-            Patch(facecolor=MUTED, alpha=0.45, label="preparation"),
-            Patch(facecolor=MUTED, label="first call"),
+            Line2D([], [], color=MUTED, marker="o", linestyle="none", label="cold start"),
+            Line2D(
+                [],
+                [],
+                color=MUTED,
+                marker="o",
+                markerfacecolor=SURFACE,
+                linestyle="none",
+                label="warm start",
+            ),
             Patch(facecolor=MUTED, label="process (on a GPU: allocated)"),
             Patch(facecolor=SURFACE, edgecolor=MUTED, label="largest compiler child"),
         ],
@@ -73,23 +82,14 @@ def draw_cost(data: ReportData) -> Figure:
 
 
 def draw_break_even(data: ReportData) -> Figure:
-    """Draw cumulative seconds against calls, and the time saved or lost against eager."""
+    """Draw the time saved or lost against eager, start included, as calls add up."""
     groups = [group for group in group_cases(data.cases) if paying(group)]
-    panels = [
-        panel
-        for group in groups
-        for panel in (
-            Panel(f"{group_title(group, several=len(data.machines) > 1)}: total time", 1.9),
-            Panel("time saved against eager (crossing 0: paid back)", 1.5),
-        )
-    ]
-    modes = sorted(
-        {c.case.mode for g in groups for c in (*paying(g), *_eager(g))}, key=_eager_first
-    )
+    panels = [Panel(group_title(g, several=len(data.machines) > 1), 1.6) for g in groups]
+    modes = sorted({c.case.mode for g in groups for c in paying(g)})
     columns = 3
     figure, axes = stack(panels, left=0.72, right=0.2)
-    for index, group in enumerate(groups):
-        _break_even_panels(axes[2 * index], axes[2 * index + 1], group)
+    for ax, group in zip(axes, groups, strict=True):
+        _break_even_panel(ax, group)
     bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=columns)
     return figure
 
@@ -111,28 +111,30 @@ def paying(group: Group) -> list[JudgedRecord]:
     ]
 
 
-def _eager(group: Group) -> list[JudgedRecord]:
-    return [group.baseline] if group.baseline else []
-
-
-def _eager_first(mode: str) -> tuple[bool, str]:
-    return mode != "eager", mode
-
-
-def _cold_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
+def _start_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
     label_rows(ax, cases)
-    longest = max(judged.cold_s or 0 for judged in cases)
-    factor, unit = time_unit(longest)
-    costs = [judged.record.cost for judged in cases]
-    prepare = [((cost.prepare_s if cost else None) or 0) / factor for cost in costs]
-    first = [((cost.first_call_s if cost else None) or 0) / factor for cost in costs]
-    rows, colours = range(len(cases)), [look(judged.case.mode).colour for judged in cases]
-    ax.barh(rows, prepare, height=0.62, color=colours, alpha=0.45)
-    ax.barh(rows, first, left=prepare, height=0.62, color=colours)
     for row, judged in enumerate(cases):
-        value_beside(ax, row, duration(judged.cold_s))
-    _from_zero(ax, longest / factor)
-    ax.set_xlabel(f"cold start in {unit} (one start each)")
+        seen, starts = look(judged.case.mode), [judged.cold_s or 0.0, judged.warm_s or 0.0]
+        known = [start for start in starts if start > 0]
+        ax.plot(known, [row] * len(known), color=seen.colour, linewidth=2, alpha=0.4)
+        for start, face in zip(starts, (seen.colour, SURFACE), strict=True):
+            if start > 0:
+                ax.plot(
+                    [start],
+                    [row],
+                    marker=seen.marker,
+                    color=seen.colour,
+                    markerfacecolor=face,
+                    markersize=6,
+                )
+        warm = "" if judged.warm_s is None else f" / {duration(judged.warm_s)}"
+        value_beside(ax, row, f"{duration(judged.cold_s)}{warm}", size=8)
+    ax.set_xscale("log")
+    ax.margins(x=0.06)
+    ax.xaxis.set_major_locator(LogLocator(10, numticks=6))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("until the first result (log scale)")
 
 
 def _memory_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
@@ -167,32 +169,25 @@ def _from_zero(ax: Axes, highest: float) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _break_even_panels(total: Axes, saved: Axes, group: Group) -> None:
+def _break_even_panel(saved: Axes, group: Group) -> None:
     cases = paying(group)
     last = _last_call(cases)
     calls = np.unique(np.geomspace(1, last, _POINTS).round())
     baseline_s = float(np.median([statistics_of(c).baseline.median_s for c in cases]))
     first_s = float(np.median([c.record.cost.baseline_first_call_s for c in cases]))  # ty: ignore
     eager = first_s + (calls - 1) * baseline_s
-    total.plot(calls, eager, color=look("eager").colour, linewidth=2.4)
     for judged in cases:
         seen, statistics = look(judged.case.mode), statistics_of(judged)
         own = (judged.cold_s or 0) + (calls - 1) * baseline_s / statistics.speed_up.estimate
-        total.plot(calls, own, color=seen.colour, linestyle=seen.line)
         saved.plot(calls, 100 * (1 - own / eager), color=seen.colour, linestyle=seen.line)
         _mark_break_even(saved, judged, last)
-    for ax in (total, saved):
-        ax.set_xscale("log")
-        ax.set_xlim(1, last)
-        ax.xaxis.set_major_locator(LogLocator(10, numticks=8))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.grid()
-        ax.set_xlabel(f"{call(group.deployment.task)}s")
-    total.set_yscale("log")
-    total.yaxis.set_major_locator(LogLocator(10, numticks=6))
-    total.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _seconds(value)))
-    total.yaxis.set_minor_locator(NullLocator())
+    saved.set_xscale("log")
+    saved.set_xlim(1, last)
+    saved.xaxis.set_major_locator(LogLocator(10, numticks=8))
+    saved.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    saved.xaxis.set_minor_locator(NullLocator())
+    saved.grid()
+    saved.set_xlabel(f"{call(group.deployment.task)}s")
     top = max(5.0, *(100 * (1 - 1 / statistics_of(c).speed_up.estimate) for c in cases))
     saved.set_ylim(-_SHOWN_LOSS, top * 1.25)
     saved.axhline(0, color=INK, linewidth=0.9)
@@ -237,13 +232,6 @@ def _power(value: float) -> str:
         if value >= factor:
             return f"{value / factor:g}{unit}"
     return f"{value:g}"
-
-
-def _seconds(value: float) -> str:
-    """Write a power of ten of seconds; whole seconds stay seconds, so that a scale reads evenly."""
-    if value >= 1:
-        return f"{value:,.0f} s"
-    return f"{value * 1e3:g} ms" if value >= 1e-3 else f"{value * 1e6:g} µs"
 
 
 def _signed(share: float) -> str:

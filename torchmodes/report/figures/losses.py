@@ -17,7 +17,7 @@ _MARKS = 5
 
 
 def draw_losses(data: ReportData) -> Figure:
-    """Draw training and validation loss per epoch, and each mode's distance from eager.
+    """Draw the training loss per epoch, and each mode's distance from eager.
 
     Curves that coincide would hide each other: the first is drawn widest and each next one thinner
     on top of it, and each carries its markers at epochs of its own.
@@ -25,15 +25,14 @@ def draw_losses(data: ReportData) -> Figure:
     runs = trained(data)
     reference = next((run for run in runs if run.mode == "eager"), None)
     compared = [run for run in runs if run is not reference] if reference else []
-    panels = [Panel("training loss", 1.6), Panel("validation loss", 1.6)]
+    panels = [Panel("training loss", 1.6)]
     if compared:
         panels.append(Panel("training loss: relative difference from eager", 1.4))
     columns = 3
     figure, axes = stack(panels, left=0.78, right=0.2)
-    for ax, column in zip(axes, ("train_loss", "validation_loss"), strict=False):
-        _loss_panel(ax, runs, column)
+    _loss_panel(axes[0], runs)
     if reference is not None and compared:
-        _distance_panel(axes[2], reference, compared)
+        _distance_panel(axes[1], reference, compared)
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -58,7 +57,7 @@ def distance_from(reference: TrainingRun, run: TrainingRun) -> pd.Series:
     return (both["found"] - both["expected"]).abs() / both["expected"]
 
 
-def _loss_panel(ax: Axes, runs: list[TrainingRun], column: str) -> None:
+def _loss_panel(ax: Axes, runs: list[TrainingRun]) -> None:
     widths = np.linspace(_WIDEST, _THINNEST, len(runs)) if len(runs) > 1 else [1.8]
     for index, (run, width) in enumerate(zip(runs, widths, strict=True)):
         seen = look(run.mode)
@@ -66,7 +65,7 @@ def _loss_panel(ax: Axes, runs: list[TrainingRun], column: str) -> None:
         every = max(1, epochs // _MARKS)
         ax.plot(
             run.history["epoch"],
-            run.history[column],
+            run.history["train_loss"],
             color=seen.colour,
             linewidth=width,
             solid_capstyle="round",
@@ -93,6 +92,9 @@ def _distance_panel(ax: Axes, reference: TrainingRun, runs: list[TrainingRun]) -
             distance,
             color=seen.colour,
             linestyle=seen.line,
+            marker=seen.marker,
+            markersize=4,
+            markevery=max(1, len(distance) // _MARKS),
             clip_on=False,
         )
     ax.set_yscale("symlog", linthresh=1e-8)

@@ -25,6 +25,8 @@ from torchmodes.report.verdicts import JudgedRecord
 
 TITLE = 0.36
 AXIS = 0.5
+VALUE = 2.0
+"""Inches beside a row for a ratio, its interval and how it came out."""
 LEGEND_ROW = 0.22
 TITLE_SIZE = 9.5
 LABEL_SIZE = 9.0

@@ -1,8 +1,8 @@
-"""Figures of profiles: the parts of a step, the layers as an icicle, memory over time."""
+"""Figures of profiles: the layers as an icicle, memory over time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,95 +12,29 @@ from matplotlib.patches import Patch, Rectangle
 
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData
-from torchmodes.report.figures.panels import (
-    Panel,
-    bottom_legend,
-    shortened,
-    stack,
-    text_width,
-)
-from torchmodes.report.formatting import duration, percent, size_unit, time_unit
-from torchmodes.report.style import BASELINE, GRID, INK, MUTED, PALETTE, SURFACE
+from torchmodes.report.figures.panels import Panel, bottom_legend, stack
+from torchmodes.report.formatting import duration, percent, size_unit
+from torchmodes.report.style import GRID, INK, MUTED, PALETTE, SURFACE
 
-PARTS = {
-    "kernel": ("kernels", PALETTE["blue"]),
-    "memcpy": ("copies", PALETTE["sky"]),
-    "memset": ("fills", PALETTE["violet"]),
-    "communication": ("communication", PALETTE["pink"]),
-    "runtime": ("CUDA runtime", PALETTE["gold"]),
-    "data_loading": ("data loading", PALETTE["vermilion"]),
-    "operator": ("operators on the CPU", PALETTE["green"]),
-    "other": ("neither: Python and gaps", BASELINE),
-}
-"""Name and colour of each part of a step."""
-ROW = 0.3
 LEVEL = 0.3
 _THINNEST = 0.002
 _CHARACTER_SHARE = 0.014
 _KINDS_SHOWN = 5
-_WIDEST_NAME = 2.3
 
 
-def with_parts(data: ReportData) -> list[CaseProfile]:
-    """Return the profiles that tell what a step is made of."""
-    return [profile for profile in data.profiles if profile.overview.get("wall_s")]
-
-
-def has_layers(profile: CaseProfile) -> bool:
+def has_layers(data: ReportData) -> bool:
     """Tell whether a profile has modules to draw."""
-    return len(profile.tables.get("layers", ())) > 0
+    return bool(with_layers(data))
+
+
+def with_layers(data: ReportData) -> list[CaseProfile]:
+    """Return the profiles of modes that run the model module by module."""
+    return [profile for profile in data.profiles if len(profile.tables.get("layers", ()))]
 
 
 def has_memory(profile: CaseProfile) -> bool:
     """Tell whether a profile's memory was recorded."""
     return len(profile.tables.get("memory", ())) > 0
-
-
-def draw_parts(data: ReportData) -> Figure:
-    """Draw a bar per profiled case: what a step's time is made of, in milliseconds."""
-    shown = with_parts(data)
-    used = [name for name in PARTS if any(profile.overview["parts"].get(name) for profile in shown)]
-    names = [_row_name(profile) for profile in shown]
-    figure, (ax,) = stack(
-        [Panel("time of a profiled step, by what runs", ROW * len(shown))],
-        left=0.16 + max(text_width(name, size=8) for name in names),
-        right=0.55,
-    )
-    factor, unit = time_unit(max(profile.overview["wall_s"] for profile in shown))
-    for row, (profile, label) in enumerate(zip(shown, names, strict=True)):
-        start = 0.0
-        for name in used:
-            width = profile.overview["parts"].get(name, 0.0) / factor
-            ax.barh(row, width, left=start, height=0.62, color=PARTS[name][1], linewidth=0)
-            start += width
-        ax.text(
-            start,
-            row,
-            f" {duration(profile.overview['wall_s'])}",
-            va="center",
-            size=8,
-            color=MUTED,
-        )
-        ax.text(
-            -0.02,
-            row,
-            label,
-            transform=ax.get_yaxis_transform(),
-            ha="right",
-            va="center",
-            size=8,
-        )
-    ax.set_ylim(len(shown) - 0.5, -0.5)
-    ax.yaxis.set_visible(False)
-    ax.spines["left"].set_visible(False)
-    ax.set_xlabel(unit)
-    ax.set_xlim(left=0)
-    bottom_legend(
-        figure,
-        [Patch(color=PARTS[name][1], label=PARTS[name][0]) for name in used],
-        columns=2,
-    )
-    return figure
 
 
 @dataclass(frozen=True)
@@ -166,40 +100,51 @@ def icicle(layers: pd.DataFrame) -> list[IcicleCell]:
     return blocks
 
 
-def draw_layers(profile: CaseProfile) -> Figure:
-    """Draw the forward pass as an icicle: the model on top, its modules below, as wide as long."""
-    blocks = icicle(profile.tables["layers"])
-    levels = 1 + max(block.level for block in blocks)
-    kinds = _common_kinds(blocks)
-    figure, (ax,) = stack(
-        [Panel(f"forward pass by module · {_short(profile)}", LEVEL * levels)],
+def draw_layers(data: ReportData) -> Figure:
+    """Draw each forward pass as an icicle: the model on top, its modules below, as wide as long."""
+    icicles = {profile: icicle(profile.tables["layers"]) for profile in with_layers(data)}
+    kinds = _common_kinds(icicles.values())
+    figure, axes = stack(
+        [
+            Panel(f"forward pass by module · {_short(profile)}", LEVEL * _levels(cells))
+            for profile, cells in icicles.items()
+        ],
         left=0.25,
         right=0.3,
     )
-    for block in blocks:
-        if block.width < _THINNEST:
+    for ax, cells in zip(axes, icicles.values(), strict=True):
+        _layers_panel(ax, cells, kinds)
+    handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
+    bottom_legend(figure, [*handles, Patch(color=GRID, label="others")], columns=3)
+    return figure
+
+
+def _levels(cells: Sequence[IcicleCell]) -> int:
+    return 1 + max(cell.level for cell in cells)
+
+
+def _layers_panel(ax: Axes, cells: Sequence[IcicleCell], kinds: Mapping[str, str]) -> None:
+    for cell in cells:
+        if cell.width < _THINNEST:
             continue
         ax.add_patch(
             Rectangle(
-                (block.start, block.level),
-                block.width,
+                (cell.start, cell.level),
+                cell.width,
                 1.0,
-                facecolor=kinds.get(block.kind, GRID),
+                facecolor=kinds.get(cell.kind, GRID),
                 edgecolor=SURFACE,
                 linewidth=0.6,
             )
         )
-        _label(ax, block, on_grid=block.kind not in kinds)
+        _label(ax, cell, on_grid=cell.kind not in kinds)
     ax.set_xlim(0, 1)
-    ax.set_ylim(levels, 0)
+    ax.set_ylim(_levels(cells), 0)
     ax.yaxis.set_visible(False)
     ax.spines["left"].set_visible(False)
-    whole = sum(block.seconds for block in blocks if block.level == 0)
+    whole = sum(cell.seconds for cell in cells if cell.level == 0)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [percent(x) for x in (0, 0.25, 0.5, 0.75, 1)])
     ax.set_xlabel(f"share of {duration(whole)}")
-    handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
-    bottom_legend(figure, [*handles, Patch(color=GRID, label="others")], columns=3)
-    return figure
 
 
 def draw_memory(profile: CaseProfile) -> Figure:
@@ -264,18 +209,19 @@ def _label(ax: Axes, block: IcicleCell, *, on_grid: bool) -> None:
         )
 
 
-def _common_kinds(blocks: Sequence[IcicleCell]) -> dict[str, str]:
+def _common_kinds(icicles: Iterable[Sequence[IcicleCell]]) -> dict[str, str]:
     """Give the kinds that take most of the time of their own a colour each."""
     own: dict[str, float] = {}
-    for block in blocks:
-        inside = sum(
-            other.width
-            for other in blocks
-            if other.level == block.level + 1
-            and block.start <= other.start < block.start + block.width
-        )
-        own[block.kind] = own.get(block.kind, 0.0) + block.width - inside
-    colours = [PALETTE[name] for name in ("blue", "green", "gold", "vermilion", "violet")]
+    for cells in icicles:
+        for cell in cells:
+            inside = sum(
+                other.width
+                for other in cells
+                if other.level == cell.level + 1
+                and cell.start <= other.start < cell.start + cell.width
+            )
+            own[cell.kind] = own.get(cell.kind, 0.0) + cell.width - inside
+    colours = [PALETTE[name] for name in ("indigo", "teal", "olive", "brown", "magenta")]
     kinds = sorted(own, key=lambda kind: -own[kind])[:_KINDS_SHOWN]
     return dict(zip(kinds, colours, strict=False))
 
@@ -284,13 +230,3 @@ def _short(profile: CaseProfile) -> str:
     """Name a profiled case in one line."""
     case = profile.case
     return f"{case.model} {case.mode} {case.precision} b{case.batch_size}"
-
-
-def _row_name(profile: CaseProfile) -> str:
-    """Name a profiled case beside its row: of model and mode what there is room for."""
-    case = profile.case
-    rest = f"{case.precision} b{case.batch_size}"
-    room = _WIDEST_NAME - text_width(f"  {rest}", size=8)
-    model = shortened(case.model, room / 2, size=8)
-    mode = shortened(case.mode, room - text_width(model, size=8), size=8)
-    return f"{model} {mode} {rest}"

@@ -1,32 +1,34 @@
-"""Ratios with their intervals: limits that hold them, ticks at round numbers, marks."""
+"""Ratios with their intervals: an axis that shows what lies near 1 and far off, marks, shades."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from numpy.typing import NDArray
 
 from torchmodes.report.figures.panels import value_beside
-from torchmodes.report.formatting import estimate, ratio_range
+from torchmodes.report.formatting import speed_up
 from torchmodes.report.style import INK, SURFACE, look
 from torchmodes.results.records import Interval
 
-_RATIO_STEPS: tuple[tuple[float, ...], ...] = (
-    tuple(round(0.9 + 0.02 * i, 2) for i in range(11)),
-    tuple(round(0.7 + 0.05 * i, 2) for i in range(15)),
-    tuple(round(0.5 + 0.1 * i, 1) for i in range(16)),
-    tuple(round(0.4 + 0.2 * i, 1) for i in range(9)),
-    (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0),
-    (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
-    (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0),
+_NEAR = float(np.log(1.05))
+"""Up to 5 % off, distances are drawn alike; beyond, ever more closely together."""
+_ROUND = (
+    *(1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0, 1.02),
+    *(1.05, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1e3, 1e4),
 )
-"""Round ratios, from fine to coarse."""
-_MOST_TICKS = 5
+_LEAST_GAP = 0.14
+"""Between two ticks, as a share of the axis."""
 _FAR = 2.5
+_AIR = 0.04
+"""Beyond what is shown, as a share of the axis."""
 
 
 def ratio_limits(intervals: Iterable[Interval]) -> tuple[float, float]:
@@ -46,38 +48,63 @@ def ratio_limits(intervals: Iterable[Interval]) -> tuple[float, float]:
     return low / air, high * air
 
 
-def ratio_ticks(axis: Axis, limits: tuple[float, float]) -> None:
-    """Put round ratios on a logarithmic axis, as many as there is room for."""
-    inside = [[r for r in step if limits[0] <= r <= limits[1]] for step in _RATIO_STEPS]
-    reaching = [step[0] <= limits[0] * 1.1 and step[-1] >= limits[1] / 1.1 for step in _RATIO_STEPS]
-    chosen = next(
-        (
-            ticks
-            for ticks, reaches in zip(inside, reaching, strict=True)
-            if reaches and len(ticks) <= _MOST_TICKS
-        ),
-        inside[-1],
+def ratio_scale(ratios: Any) -> NDArray[np.float64]:
+    """Return where ratios stand on an axis: evenly near 1, logarithmically and closer far from it.
+
+    So what counts as no effect, a hundredth, stays visible where one mode is three times as fast.
+    """
+    return np.arcsinh(np.log(np.maximum(ratios, 1e-9)) / _NEAR)
+
+
+def _ratio_at(places: Any) -> NDArray[np.float64]:
+    """Return the ratios that stand at places of an axis: the inverse of `ratio_scale`."""
+    return np.exp(np.sinh(places) * _NEAR)
+
+
+def ratio_axis(axis: Axis, limits: tuple[float, float]) -> None:
+    """Make an axis one of ratios, with as many round ones on it as there is room for."""
+    ax = axis.axes
+    scale, limit = (
+        (ax.set_xscale, ax.set_xlim) if axis is ax.xaxis else (ax.set_yscale, ax.set_ylim)
     )
+    scale("function", functions=(ratio_scale, _ratio_at))
+    low, high = ratio_scale(limits)
+    air = _AIR * (high - low)
+    limit(*_ratio_at(np.array([low - air, high + air])))
+    chosen = _ticks(limits)
     axis.set_major_locator(FixedLocator(chosen))
     axis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
     axis.set_minor_locator(NullLocator())
 
 
+def _ticks(limits: tuple[float, float]) -> list[float]:
+    """Choose round ratios within limits, outwards from 1, that stand apart."""
+    low, high = ratio_scale(limits)
+    gap = _LEAST_GAP * (high - low)
+    chosen: list[float] = []
+    for ratio in sorted(_ROUND, key=lambda ratio: abs(float(ratio_scale(ratio)))):
+        place = float(ratio_scale(ratio))
+        apart = all(abs(place - float(ratio_scale(other))) >= gap for other in chosen)
+        if low <= place <= high and apart:
+            chosen.append(ratio)
+    return sorted(chosen)
+
+
 def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str) -> None:
     """Mark a ratio in its mode's look, filled where it is faster or slower, and write it out."""
     seen, settled = look(mode), outcome in ("faster", "slower")
-    ax.plot(
-        [ratio.estimate],
-        [row],
-        marker=seen.marker,
-        color=seen.colour,
-        markersize=5.5,
-        markerfacecolor=seen.colour if settled else SURFACE,
-        markeredgecolor=seen.colour,
-        markeredgewidth=1.4,
-    )
-    value_beside(ax, row - 0.2, estimate(ratio), strong=settled)
-    value_beside(ax, row + 0.22, f"{ratio_range(ratio)} {outcome}", size=7.5)
+    if not ratio.says_nothing:
+        ax.plot(
+            [ratio.estimate],
+            [row],
+            marker=seen.marker,
+            color=seen.colour,
+            markersize=5.5,
+            markerfacecolor=seen.colour if settled else SURFACE,
+            markeredgecolor=seen.colour,
+            markeredgewidth=1.4,
+        )
+    value_beside(ax, row, f"{speed_up(ratio)} {outcome}", strong=settled, size=7.5)
 
 
 def ratio_bars(ax: Axes, ratios: Sequence[Interval], modes: Sequence[str]) -> None:
@@ -88,7 +115,7 @@ def ratio_bars(ax: Axes, ratios: Sequence[Interval], modes: Sequence[str]) -> No
         [ratio.low or low for ratio in ratios],
         [ratio.high or high for ratio in ratios],
         colors=[look(mode).colour for mode in modes],
-        linewidth=12,
+        linewidth=8,
         alpha=0.4,
     )
 

@@ -1,0 +1,164 @@
+"""The page's tables of cases: their columns, of which those that tell nothing are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torchmodes.report import sentences
+from torchmodes.report.data import ReportData
+from torchmodes.report.formatting import (
+    NOTHING,
+    deviation,
+    duration,
+    energy,
+    facts,
+    percent,
+    size,
+    speed_up,
+)
+from torchmodes.report.hardware import peak_share
+from torchmodes.report.verdicts import JudgedRecord
+from torchmodes.results.records import Cost, Numerics, Statistics
+
+_LONG = 40
+"""Characters of an engine's facts that stand in a table unfolded."""
+
+
+@dataclass(frozen=True)
+class CaseColumn:
+    """A column: its head, what it says of a case, and what it is sorted by."""
+
+    head: str
+    text: Callable[[JudgedRecord], str]
+    value: Callable[[JudgedRecord], Any] = lambda _: None
+
+    def folded(self, judged: JudgedRecord) -> bool:
+        """Tell whether what it says is too long to be seen at once."""
+        return len(self.text(judged)) > _LONG
+
+    @property
+    def number(self) -> bool:
+        """Whether it is a figure, which stands at the right."""
+        return self.head not in _TEXTS
+
+
+_TEXTS = ("What the engine tells", "Compared", "Weights", "Why not")
+
+
+def telling(columns: Iterable[CaseColumn], cases: Sequence[JudgedRecord]) -> list[CaseColumn]:
+    """Leave out the columns that say nothing, or the same of every one of several cases."""
+    said = [(column, {column.text(judged) for judged in cases}) for column in columns]
+    return [c for c, texts in said if texts != {NOTHING} and (len(texts) > 1 or len(cases) < 2)]
+
+
+def speed_columns() -> list[CaseColumn]:
+    """Return what was measured of a case's speed."""
+    return [
+        _measured("Speed-up", lambda s: speed_up(s.speed_up), _estimate),
+        _measured(
+            "Latency", lambda s: duration(s.candidate.median_s), lambda s: s.candidate.median_s
+        ),
+        _measured(
+            "Eager beside it",
+            lambda s: duration(s.baseline.median_s),
+            lambda s: s.baseline.median_s,
+        ),
+        _measured("p95", lambda s: duration(s.candidate.p95_s), lambda s: s.candidate.p95_s),
+        _measured("Processes", lambda s: str(s.runs), lambda s: s.runs),
+        _measured("Blocks", lambda s: f"{s.blocks:,}", lambda s: s.blocks),
+    ]
+
+
+def cost_columns(data: ReportData) -> list[CaseColumn]:
+    """Return what a mode asks before it pays."""
+    return [
+        CaseColumn("Cold start", lambda j: duration(j.cold_s), lambda j: j.cold_s),
+        CaseColumn("Warm start", lambda j: duration(j.warm_s), lambda j: j.warm_s),
+        _cost("Of it preparing", "prepare_s", duration),
+        _cost("Import", "import_s", duration),
+        _cost("Build", "build_s", duration),
+        CaseColumn("Pays back after", sentences.break_even, _break_even),
+        CaseColumn("Peak memory", lambda j: size(j.memory_bytes), lambda j: j.memory_bytes),
+        _cost("Largest child", "peak_children_bytes", size),
+        _cost("Parameters", "parameter_bytes", size),
+        _cost("Artefact", "artefact_bytes", size),
+        CaseColumn(
+            "Of the peak",
+            lambda j: percent(peak_share(j, data)),
+            lambda j: peak_share(j, data),
+        ),
+        CaseColumn("Energy an item", lambda j: energy(_joules(j)), _joules),
+        CaseColumn("What the engine tells", lambda j: facts(j.record.facts)),
+    ]
+
+
+def numerics_columns() -> list[CaseColumn]:
+    """Return how far a case's output is from eager's."""
+    return [
+        _numerics("Relative error", "relative_l2", deviation),
+        _numerics("Allowed", "tolerance", deviation),
+        _numerics("Integers that differ", "differing", deviation),
+        _numerics("Worst gradient", "gradient_error", deviation),
+        _numerics("Allowed of gradients", "gradient_tolerance", deviation),
+        CaseColumn("Weights", _weights),
+        _numerics("Compared", "compared", str),
+        _numerics("Input sets", "input_sets", str),
+        _numerics("Largest error", "max_abs", deviation),
+        _numerics("Largest relative", "max_rel", deviation),
+        _numerics("Cosine", "cosine", lambda value: f"{value:.8g}"),
+        _numerics("Why not", "reason", str),
+    ]
+
+
+def _measured(
+    head: str, text: Callable[[Statistics], str], value: Callable[[Statistics], Any]
+) -> CaseColumn:
+    def of(judged: JudgedRecord) -> Statistics | None:
+        return judged.record.statistics if judged.measured else None
+
+    return CaseColumn(
+        head,
+        lambda judged: NOTHING if (found := of(judged)) is None else text(found),
+        lambda judged: None if (found := of(judged)) is None else value(found),
+    )
+
+
+def _cost(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
+    assert field in Cost.model_fields
+    return _field(head, lambda judged: getattr(judged.record.cost, field, None), write)
+
+
+def _numerics(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
+    assert field in Numerics.model_fields
+    return _field(head, lambda judged: getattr(judged.record.numerics, field, None), write)
+
+
+def _field(
+    head: str, value: Callable[[JudgedRecord], Any], write: Callable[[Any], str]
+) -> CaseColumn:
+    return CaseColumn(
+        head,
+        lambda judged: NOTHING if (found := value(judged)) is None else write(found),
+        value,
+    )
+
+
+def _estimate(statistics: Statistics) -> float | None:
+    interval = statistics.speed_up
+    return None if interval.says_nothing else interval.estimate
+
+
+def _break_even(judged: JudgedRecord) -> float | None:
+    cost = judged.record.cost
+    paid = None if cost is None or judged.verdict != "faster" else cost.break_even_calls
+    return None if paid is None else paid.estimate
+
+
+def _joules(judged: JudgedRecord) -> float | None:
+    return None if judged.record.energy is None else judged.record.energy.joules_per_item
+
+
+def _weights(judged: JudgedRecord) -> str:
+    return "random" if judged.random_weights else NOTHING

@@ -1,0 +1,197 @@
+"""What a step is made of: stacked bars by kind of operator, eager beside what is shipped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from torchmodes.planning.cases import Case
+from torchmodes.profiling.diff import kernel_times, operator_times
+from torchmodes.profiling.reading import CaseProfile
+from torchmodes.report.data import ReportData
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    label_rows,
+    label_width,
+    stack,
+    text_width,
+    value_beside,
+)
+from torchmodes.report.formatting import percent
+from torchmodes.report.recommendation import group_cases, recommend, statistics_of
+from torchmodes.report.style import GRID, INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
+from torchmodes.report.verdicts import JudgedRecord
+
+_OPERATORS = {
+    "attention": re.compile(r"scaled_dot_product|attention|flash|fmha", re.IGNORECASE),
+    "convolution": re.compile(r"conv(?!ert)|implicit_gemm|winograd", re.IGNORECASE),
+    "matmul": re.compile(r"(^|_|::)(add|b|badd)?b?mm|matmul|linear|gemm|cutlass", re.IGNORECASE),
+    "compiled": re.compile(r"CompiledFxGraph|TorchScript|^triton_|^forward$"),
+}
+"""What tells the kind of an operator or a kernel by its name; the first that fits."""
+_LOOKS = {
+    "matmul": ("matrix products", PALETTE["indigo"], ""),
+    "convolution": ("convolution", PALETTE["teal"], "///"),
+    "attention": ("attention", PALETTE["magenta"], "\\\\\\"),
+    "compiled": ("compiled, fused", PALETTE["olive"], "..."),
+    "elementwise": ("elementwise and other operators", PALETTE["brown"], "xxx"),
+    "memcpy": ("copies to or from the GPU", PALETTE["sky"], "+++"),
+    "memset": ("fills", PALETTE["violet"], "ooo"),
+    "communication": ("communication", PALETTE["pink"], "|||"),
+    "runtime": ("CUDA runtime", PALETTE["gold"], "---"),
+    "data_loading": ("data loading", PALETTE["vermilion"], "**"),
+    "host": ("operators on the CPU", PALETTE["green"], "//"),
+    "other": ("Python and idle", GRID, ""),
+}
+"""Name, colour and hatch of each part of a step, in order."""
+_ROW = 0.27
+_LETTERS = {"matmul": "matmul", "elementwise": "elementwise", "other": "Python, idle"}
+
+
+@dataclass(frozen=True)
+class StepBar:
+    """One case of a group: how long a step takes and what of that goes where.
+
+    Attributes
+    ----------
+    length
+        Measured, as a share of eager's beside it; of a case without a record, as profiled.
+    shares
+        Of the step, by the keys of `_LOOKS`; empty without a profile.
+    shipped
+        Whether it is what to ship.
+    """
+
+    case: Case
+    length: float
+    shares: dict[str, float]
+    shipped: bool
+
+    @property
+    def name(self) -> str:
+        """What stands beside the bar."""
+        return self.case.mode_named
+
+
+def step_bars(data: ReportData) -> dict[Case, list[StepBar]]:
+    """Return the bars of each group with a profile, by its baseline: eager, then the others."""
+    judged = {one.case: one for one in data.cases}
+    shipped = {s.case for g in group_cases(data.cases) if (s := recommend(g).shipped) is not None}
+    profiles = {p.case: p for p in data.profiles if _shares(p)}
+    groups: dict[Case, list[StepBar]] = {}
+    for case in sorted({*profiles, *shipped}, key=lambda c: (c.baseline, not c.is_baseline, c)):
+        if not any(other.baseline == case.baseline for other in profiles):
+            continue
+        eager = profiles.get(case.baseline)
+        length = _length(judged.get(case), profiles.get(case), eager)
+        if length is not None:
+            shares = _shares(profiles[case]) if case in profiles else {}
+            bar = StepBar(case, length, shares, case in shipped)
+            groups.setdefault(case.baseline, []).append(bar)
+    return groups
+
+
+def has_parts(data: ReportData) -> bool:
+    """Tell whether a profile tells what a step is made of."""
+    return bool(step_bars(data))
+
+
+def draw_step_parts(data: ReportData) -> Figure:
+    """Draw a bar per case, as long as its measured time, and what the profile says of its parts."""
+    groups = step_bars(data)
+    bars = [bar for found in groups.values() for bar in found]
+    used = [name for name in _LOOKS if any(bar.shares.get(name) for bar in bars)]
+    panels = [
+        Panel(f"{case.model} · {case.task} · batch {case.batch_size:,}", _ROW * len(found))
+        for case, found in groups.items()
+    ]
+    figure, axes = stack(panels, left=label_width(bars), right=0.95, axis=0.3)
+    longest = max(bar.length for bar in bars)
+    for ax, found in zip(axes, groups.values(), strict=True):
+        label_rows(ax, found)
+        ax.set_xlim(0, longest)
+        for row, bar in enumerate(found):
+            _bar(ax, row, bar)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes[-1].set_xlabel("measured time, eager = 100 %")
+    handles = [
+        Patch(facecolor=_LOOKS[name][1], hatch=_LOOKS[name][2], label=_LOOKS[name][0])
+        for name in used
+    ]
+    if any(not bar.shares for bar in bars):
+        handles.append(Patch(facecolor=MARGIN, edgecolor=MUTED, label="no profile of it"))
+    bottom_legend(figure, handles, columns=2)
+    return figure
+
+
+def _bar(ax: Axes, row: int, bar: StepBar) -> None:
+    if not bar.shares:
+        ax.barh(row, bar.length, height=0.7, facecolor=MARGIN, edgecolor=MUTED, linewidth=0.8)
+    start, inches = 0.0, ax.get_position().width * WIDTH_INCHES / ax.get_xlim()[1]
+    for name, (_, colour, hatch) in _LOOKS.items():
+        width = bar.length * bar.shares.get(name, 0.0)
+        if width:
+            ax.barh(
+                *(row, width),
+                left=start,
+                height=0.7,
+                facecolor=colour,
+                hatch=hatch,
+                edgecolor=SURFACE,
+                linewidth=0.5,
+            )
+            _label(ax, row, start, width, name, room=width * inches)
+            start += width
+    said = f"{percent(bar.length)}{', ship' if bar.shipped else ''}"
+    value_beside(ax, row, said, strong=bar.shipped, size=8)
+
+
+def _label(ax: Axes, row: int, start: float, width: float, name: str, *, room: float) -> None:
+    """Write a part's name into it where there is room and no hatch in its way."""
+    text, hatched = _LETTERS.get(name, name), bool(_LOOKS[name][2])
+    if text_width(text, size=7.5) < 0.9 * room and not hatched:
+        colour = INK if name == "other" else SURFACE
+        ax.text(start + width / 2, row, text, size=7.5, ha="center", va="center", color=colour)
+
+
+def _length(
+    judged: JudgedRecord | None, profile: CaseProfile | None, eager: CaseProfile | None
+) -> float | None:
+    """Return a step's time as a share of eager's: measured, or else as both profiles have it."""
+    if judged is not None and judged.measured:
+        return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
+    if profile is None:
+        return None
+    own, whole = (p.summary["lean"]["step_s"] for p in (profile, eager or profile))
+    return own / whole if whole else None
+
+
+def _shares(profile: CaseProfile) -> dict[str, float]:
+    """Return the parts of a step, the operators (on a GPU the kernels) by kind, as shares of it."""
+    lean = profile.summary.get("lean") or {}
+    parts = {name: seconds for name, seconds in (lean.get("parts") or {}).items() if seconds}
+    whole = sum(parts.values())
+    if not whole:
+        return {}
+    on_gpu = "kernel" in parts
+    told = parts.pop("kernel" if on_gpu else "operator", 0.0)
+    host = parts.pop("operator", 0.0)
+    tables = {"kernels": kernel_times, "operators": operator_times}
+    kind = "kernels" if on_gpu else "operators"
+    own = tables[kind](profile)["seconds"] if kind in profile.tables else None
+    kinds: dict[str, float] = {}
+    if own is None or own.sum() <= 0:
+        kinds["elementwise"] = told
+    else:
+        for name, seconds in own.items():
+            kinds[_kind(str(name))] = kinds.get(_kind(str(name)), 0.0) + told * seconds / own.sum()
+    return {n: s / whole for n, s in {**kinds, **parts, "host": host}.items() if s > 0}
+
+
+def _kind(name: str) -> str:
+    return next((kind for kind, words in _OPERATORS.items() if words.search(name)), "elementwise")

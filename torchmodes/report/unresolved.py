@@ -1,0 +1,164 @@
+"""What an unresolved comparison leaves open: can it change the answer, and what would settle it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from torchmodes.measure.between_runs import Estimate
+from torchmodes.measure.statistics import p_value, survivor, verdict
+from torchmodes.report.data import ReportData
+from torchmodes.report.formatting import NOTHING, effect, percent, plural
+from torchmodes.report.recommendation import (
+    ModeRecommendation,
+    estimate_of,
+    group_cases,
+    recommend,
+    ruled_out,
+    statistics_of,
+)
+from torchmodes.report.verdicts import JudgedRecord
+
+MOST_RUNS = 200
+"""More than that are not asked for: the effect is too close to the line to be told from it."""
+_FEWEST_RUNS = 3
+"""Runs that a case of one process needs before anything can be said of the next."""
+_MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class MoreRuns:
+    """What would settle a comparison: how many more runs, their time, how narrow it is then.
+
+    Attributes
+    ----------
+    half_width
+        Of the interval then, relative; None where the spread between runs is not known yet.
+    """
+
+    count: int
+    seconds: float
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """One comparison that is not settled, as the page tells it.
+
+    Attributes
+    ----------
+    meaning
+        What can be said of it all the same, or what would settle it.
+    command
+        That settles it; None where nothing has to be.
+    """
+
+    case: JudgedRecord
+    meaning: str
+    command: str | None
+
+
+def unresolved(data: ReportData) -> list[Unresolved]:
+    """Return every unresolved comparison, those that can change an answer first."""
+    comparisons = sum(judged.competes for judged in data.cases)
+    found = [
+        _told(judged, recommendation, comparisons)
+        for recommendation in map(recommend, group_cases(data.cases))
+        for judged in recommendation.group.cases
+        if _is_open(judged)
+    ]
+    return sorted(found, key=lambda one: (one.command is None, one.case.case))
+
+
+def headline(found: Sequence[Unresolved]) -> str | None:
+    """Say how many comparisons are unresolved, and how many of them matter."""
+    if not found:
+        return None
+    matter = sum(one.command is not None for one in found)
+    can = f"{matter:,} can still change an answer" if matter else "none can change an answer"
+    return f"{len(found):,} unresolved; {can}."
+
+
+def more_runs(
+    judged: JudgedRecord, best: JudgedRecord | None, *, comparisons: int
+) -> MoreRuns | None:
+    """Return how many more runs would settle a case if its estimate is right.
+
+    The error of the estimate shrinks with the root of the number of runs, and Student's t knows
+    one degree of freedom more with each. Settled is what has a verdict among all comparisons
+    (Bonferroni's bound of Holm's procedure), or cannot be what to ship.
+
+    Parameters
+    ----------
+    judged
+        An unresolved case.
+    best
+        What is advised in its group; None: eager.
+    comparisons
+        Cases of the whole run that are compared with a baseline.
+    """
+    now, each = statistics_of(judged), _seconds_of_a_run(judged)
+    if now.standard_error is None or now.degrees_of_freedom is None:
+        count = max(1, _FEWEST_RUNS - now.runs)
+        return MoreRuns(count, count * each, None)
+    beyond = math.log1p(now.margin)
+    for count in range(1, MOST_RUNS + 1):
+        then = Estimate(
+            estimate_of(judged).centre,
+            now.standard_error * math.sqrt(now.runs / (now.runs + count)),
+            now.degrees_of_freedom + count,
+        )
+        assert then.high is not None
+        p = min(1.0, comparisons * p_value(then, beyond=beyond))
+        settled = survivor(verdict(then, beyond=beyond), adjusted_p=p) != "unresolved"
+        beaten = best is not None and (estimate_of(best).against(then).low or 0.0) > 0
+        if settled or beaten or then.high <= beyond:
+            return MoreRuns(count, count * each, math.expm1(then.high - then.centre))
+    return None
+
+
+def _is_open(judged: JudgedRecord) -> bool:
+    """Tell whether a case is unresolved; a noise check is, where nothing is concluded from it."""
+    if judged.case.is_baseline:
+        return judged.measured and judged.no_verdict is not None
+    return judged.competes and judged.verdict == "unresolved"
+
+
+def _seconds_of_a_run(judged: JudgedRecord) -> float:
+    """Return how long one more run takes: as those that started from a filled compile cache."""
+    later = [run.run.wall_s + run.run.start_s for run in judged.record.runs[1:]]
+    return mean(later) if later else judged.record.run.wall_s + judged.record.run.start_s
+
+
+def _told(judged: JudgedRecord, recommendation: ModeRecommendation, comparisons: int) -> Unresolved:
+    best = recommendation.best
+    high = statistics_of(judged).speed_up.high
+    match ruled_out(judged, best):
+        case "no gain":
+            assert high is not None
+            most = f"at most {effect(high)}" if high > 1 else f"{effect(high)} at best"
+            return Unresolved(judged, f"no gain: {most}", None)
+        case "beaten":
+            assert best is not None
+            assert high is not None
+            return Unresolved(judged, f"at best {effect(high)}: cannot beat {best.name}", None)
+    if judged.no_verdict is not None:
+        return Unresolved(judged, judged.no_verdict, judged.no_verdict_remedy)
+    needed = more_runs(judged, best, comparisons=comparisons)
+    now = statistics_of(judged).half_width
+    reach = NOTHING if now is None else f"±{percent(now)}"
+    if needed is None:
+        meaning = f"{reach}, and too close to the line: {MOST_RUNS:,} more runs would not tell"
+        return Unresolved(judged, meaning, "choose by start, memory or habit")
+    minutes = max(1, math.ceil(needed.seconds / _MINUTE))
+    change = (
+        "one run has no interval"
+        if needed.half_width is None
+        else (f"{reach} → ±{percent(needed.half_width)}")
+    )
+    about = f"about {plural(needed.count, 'more run')}, {plural(minutes, 'minute')}"
+    return Unresolved(
+        judged, f"{change}: {about}", f"make sharpen MINUTES={minutes} CASE={judged.case}"
+    )
