@@ -101,7 +101,7 @@ def numerics_columns() -> list[CaseColumn]:
         _numerics("Allowed", "tolerance", deviation),
         _numerics("Integers that differ", "differing", deviation),
         _numerics("Worst gradient", "gradient_error", deviation),
-        _numerics("Gradient allowed", "gradient_tolerance", deviation),
+        _numerics("Allowed of gradients", "gradient_tolerance", deviation),
         CaseColumn("Weights", _weights),
         _numerics("Compared", "compared", str),
         _numerics("Input sets", "input_sets", str),
