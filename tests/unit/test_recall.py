@@ -29,6 +29,9 @@ class Side:
     def take(self, number: int) -> Inputs:
         return self.inputs
 
+    def restart(self) -> None:
+        """Nothing of it depends on earlier calls but what it has seen."""
+
     def call(self) -> float:
         self.calls += 1
         value = self.inputs.args[0][0].item()
