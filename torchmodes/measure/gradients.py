@@ -93,6 +93,13 @@ def _parameters(workload: Workload) -> dict[str, torch.Tensor]:
     }
 
 
+def rounded_otherwise(job: Job) -> tuple[Job, bool]:
+    """Return an eager job that tells how far rounding leads, and whether it is to be in fp64."""
+    if job.case.precision != "fp32":
+        return replace(job, mode=EAGER, operators=None), False
+    return job.baseline(), True
+
+
 def compare_gradients(
     job: Job, numerics: Numerics, *, baseline_step_s: float
 ) -> tuple[Numerics, list[str]]:
@@ -148,12 +155,13 @@ def compare_gradients(
 
 def _rounded(job: Job, *, baseline_step_s: float) -> tuple[FirstSteps | None, list[str]]:
     """Take eager's steps as rounding makes them: in the case's precision, or without any."""
-    if job.case.precision != "fp32":
-        return first_steps(replace(job, mode=EAGER, operators=None)), []
+    other, double = rounded_otherwise(job)
+    if not double:
+        return first_steps(other), []
     if baseline_step_s > MOST_FP64_S or job.case.device == "mps":
         return None, [f"{_NO_FP64}: a step of {baseline_step_s:.1f} s takes too long in it"]
     try:
-        return first_steps(job.baseline(), double=True), []
+        return first_steps(other, double=True), []
     except Exception as error:  # noqa: BLE001 - a user's loss or operator may know no fp64
         return None, [f"{_NO_FP64}: {reason_of(error)}"]
 
