@@ -12,6 +12,7 @@ from job_factory import make_job
 
 from torchmodes.config import Measurement
 from torchmodes.config.training_step import TrainingStep
+from torchmodes.measure import gradients
 from torchmodes.measure.case import measure
 from torchmodes.workloads.modes import precision
 from torchmodes.workloads.workload import carry_out
@@ -223,7 +224,7 @@ def test_without_fp64_the_gradients_are_compared_all_the_same(run: Run):
     found = run(own_loss=True)
     assert found["status"] == "ok", found["reason"]
     assert any("for lack of fp64: AssertionError: single prec" in w for w in found["warnings"])
-    assert found["numerics"]["parameter_error"] is None
+    assert found["numerics"]["parameter_error"] <= found["numerics"]["parameter_tolerance"]
     assert run("one_layer_a_tenth_too_steep", own_loss=True)["status"] == "wrong"
 
 
@@ -250,9 +251,24 @@ def test_a_compiled_step_is_right_with_dropout_and_attention(run: Run):
     torch._dynamo.reset()
 
 
-def test_a_chaotic_training_makes_much_of_rounding_and_little_of_no_fault(run: Run):
-    """Steps this long blow a last bit up: eager in fp64 says by how much."""
-    chaotic = {"learning_rate": 0.5}
-    found = run("other_order", **chaotic)
+def test_a_chaotic_training_makes_much_of_rounding_and_is_no_fault(run: Run):
+    found = run("other_order", learning_rate=0.4)  # losses off by 5 % on the CPU of this writing
     assert found["status"] == "ok", found["reason"]
-    assert 1e-3 < found["numerics"]["relative_l2"] < found["numerics"]["tolerance"]
+    assert found["numerics"]["tolerance"] <= found["numerics"]["seed_distance"]
+
+
+def test_a_gradient_that_differs_under_one_seed_alone_is_told_and_not_wrong(run: Run, monkeypatch):
+    compared = gradients._compare
+    seeds = []
+
+    def flipped_once(job: Any, numerics: Any, step_s: float) -> Any:
+        seeds.append(job.seed)
+        found, warnings = compared(job, numerics, step_s)
+        if len(seeds) == 1:
+            found = found.model_copy(update={"within_tolerance": False, "reason": "a ReLU turned"})
+        return found, warnings
+
+    monkeypatch.setattr(gradients, "_compare", flipped_once)
+    found = run()
+    assert (found["status"], seeds) == ("ok", [42, 43])
+    assert any(warning.startswith("a ReLU turned; not so under") for warning in found["warnings"])

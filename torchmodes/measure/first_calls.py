@@ -146,9 +146,7 @@ def _refusing_other_shapes(workload: Workload, job: Job, number: int) -> Generat
         raise Refused(Unsupported(f"{told}: {reason_of(error)}", ONE_SHAPE)) from error
 
 
-def warmed_up(
-    job: Job, *, watched: bool = False, steps: int | None = None, double: bool = False
-) -> WarmedUp:
+def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> WarmedUp:
     """Build a workload and run its first calls, each on the example inputs as they were drawn.
 
     Parameters
@@ -159,10 +157,8 @@ def warmed_up(
         Whether to look at what a call changes in the module and its inputs.
     steps
         Of a training; None: as many as there is time for.
-    double
-        Whether a training is to compute in fp64.
     """
-    workload = workload_of(job, double=double)
+    workload = workload_of(job)
     if job.case.task == "training":
         return _first_losses(workload, job, steps)
     sets = InputSets(workload.built, seed=job.seed)

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
-from torchmodes.measure.gradients import ROUNDINGS, rounded_otherwise
+from torchmodes.measure.gradients import NUDGES, ROUNDINGS, nudge, rounded_otherwise
 from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import compare, compare_losses, nothing_to_compare
 from torchmodes.planning.job import Job
 from torchmodes.results.records import Measured, Numerics
+from torchmodes.workloads.workload import workload_of
 
 BEFORE_SAMPLING = (1, 2)
 """Numbers of the input sets that both sides run before they are timed, beside the example."""
@@ -103,23 +104,25 @@ def _compare_training(
 
 
 def _rounding(job: Job, baseline: WarmedUp) -> float | None:
-    """Return how far rounding alone leads eager's losses; None where it makes no such difference.
+    """Return how far a last bit of the weights leads eager's losses; None where not by that.
 
-    A training may be chaotic: of a ResNet on small batches, a last bit is a hundredth after twenty
-    steps.
+    A training may be chaotic: in a ResNet on small batches a ReLU that a last bit turns makes a
+    gradient one per cent another.
     """
-    other, double = rounded_otherwise(job)
-    try:
-        rounded = warmed_up(other, steps=baseline.steps, double=double)
-    except Exception:  # a user's loss or operator may know no fp64
-        if not double:
-            raise
-        return None
-    # The first loss is one forward pass: where that differs, it is not by rounding.
-    first = compare_losses(baseline.output[:1], rounded.output[:1], precision=job.case.precision)
-    if not first.within_tolerance:
-        return None
-    return compare_losses(baseline.output, rounded.output, precision="fp32").relative_l2
+    other, _ = rounded_otherwise(job)
+    furthest = 0.0
+    for number in NUDGES:
+        workload = workload_of(other)
+        nudge(workload, seed=number)
+        with workload.context():
+            losses = losses_of(workload, len(baseline.output))
+        # The first loss is one forward pass: where that differs, it is not by rounding.
+        pairs = (baseline.output[:1], losses[:1]), (baseline.output, losses)
+        first, all_steps = (compare_losses(*pair, precision=job.case.precision) for pair in pairs)
+        if not first.within_tolerance or all_steps.relative_l2 is None:
+            return None
+        furthest = max(furthest, all_steps.relative_l2)
+    return furthest
 
 
 def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int]) -> bool:

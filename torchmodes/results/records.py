@@ -314,7 +314,7 @@ class Numerics(Part):
         None, description="of the worst gradient of the first step, relative"
     )
     gradient_tolerance: NotNegative | None = Field(
-        None, description="of that: ten times eager's own rounding in that tensor, or 1e-3"
+        None, description="of that: ten times what rounding makes of it in eager, or 1e-3"
     )
     parameter_error: NotNegative | None = Field(
         None, description="of what the first steps changed in the worst parameter, relative"
