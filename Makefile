@@ -12,6 +12,9 @@ quoted = '$(subst ','\'',$(1))'
 SNAKEMAKE = $(BIN)/python -m torchmodes.config.files $(ARGS) && \
     $(BIN)/snakemake --cores $(call quoted,$(CORES)) $(ARGS)
 
+# What one process has compiled of a package's code, the next ones read: there are hundreds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := run
 
 run: .venv/ready ## set up, then measure everything in config.yaml (CORES=4, ARGS='--config seed=7')
@@ -98,8 +101,7 @@ help: ## this list
 	operators will be recorded as unsupported. (Debian: apt-get install g++; macOS: xcode-select --install)"
 	$(call quoted,$(PYTHON)) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(UV)
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python \
-	    --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
 # The packages of .venv, and on top of them what a cluster needs.
