@@ -49,25 +49,28 @@ def refusal(workflow: Workflow, *arguments: str) -> str:
             (
                 "training/cpu/house_price/onnxruntime/fp32-b2048: 'onnxruntime' has the engine"
                 " onnxruntime, which cannot train; engines that can: eager, compile, fx,"
-                " torchscript"
+                " torchscript, user"
             ),
         ),
         (
-            "./results/benchmark/training/cpu/gpt2/eager/fp32-b1.json",
-            "training/cpu/gpt2/eager/fp32-b1: only 'house_price' (training.model) is trained",
-        ),
-        (
-            "results/tensorboard/gpt2-eager-fp32-b2/torchmodes.pt.trace.json.gz",
+            "./results/benchmark/generation/cpu/resnet50/eager/fp32-b1.json",
             (
-                "no case under `profile` has the run 'gpt2-eager-fp32-b2'; did you mean"
-                " 'gpt2-eager-fp32-b1'?"
+                "generation/cpu/resnet50/eager/fp32-b1: 'resnet50' generates no text; a causal"
+                " language model of family transformers does"
             ),
         ),
         (
-            "results/profile/diff/gpt2-eager-fp32-b1--vs--gpt2-inductor-fp32-b2.json",
+            "results/tensorboard/distilbert-eager-fp32-b2/torchmodes.pt.trace.json.gz",
             (
-                "no case under `profile` has the run 'gpt2-inductor-fp32-b2'; did you mean"
-                " 'gpt2-inductor-fp32-b1'?"
+                "no case under `profile` has the run 'distilbert-eager-fp32-b2'; did you mean"
+                " 'distilbert-eager-fp32-b1'?"
+            ),
+        ),
+        (
+            "results/profile/diff/distilbert-eager-fp32-b1--vs--distilbert-inductor-fp32-b2.json",
+            (
+                "no case under `profile` has the run 'distilbert-inductor-fp32-b2'; did you mean"
+                " 'distilbert-inductor-fp32-b1'?"
             ),
         ),
         (
