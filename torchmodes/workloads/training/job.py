@@ -13,7 +13,7 @@ import torch
 
 from torchmodes.planning.job import Job
 from torchmodes.workloads.training.dataset import load_statistics, load_tensors, save_training_stats
-from torchmodes.workloads.training.loop import Epoch, batches, quality, train
+from torchmodes.workloads.training.loop import Epoch, batches, fit_error, train
 from torchmodes.workloads.training.metrics import HISTORY
 from torchmodes.workloads.workload import training_workload
 
@@ -66,7 +66,7 @@ def train_model(job: Job, *, epochs: int, history: str, model: str) -> dict[str,
         }
     with torch.no_grad():
         predicted = module(tensors.x_test)
-    found = quality(fitted.target_from_z(predicted), fitted.target_from_z(tensors.y_test))
+    found = fit_error(fitted.target_from_z(predicted), fitted.target_from_z(tensors.y_test))
     folder = Path(model)
     torch.save(module.state_dict(), folder / "weights.pt")
     save_training_stats(fitted, folder / "training_stats.pt")

@@ -30,7 +30,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Quality:
+class FitError:
     """How well the test split is predicted, in the target's own unit."""
 
     rmse: float
@@ -101,7 +101,7 @@ def train(
         yield Epoch(epoch, train_loss, validation_loss, seconds)
 
 
-def quality(predicted: torch.Tensor, actual: torch.Tensor) -> Quality:
+def fit_error(predicted: torch.Tensor, actual: torch.Tensor) -> FitError:
     """Return the root mean squared error and R² of predictions, both in the target's unit.
 
     Parameters
@@ -112,4 +112,4 @@ def quality(predicted: torch.Tensor, actual: torch.Tensor) -> Quality:
     predicted, actual = predicted.double().flatten(), actual.double().flatten()
     residual = (predicted - actual).square().sum()
     spread = (actual - actual.mean()).square().sum()
-    return Quality(rmse=(residual / len(actual)).sqrt().item(), r2=(1 - residual / spread).item())
+    return FitError(rmse=(residual / len(actual)).sqrt().item(), r2=(1 - residual / spread).item())
