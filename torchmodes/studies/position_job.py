@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchmodes.measure import statistics
-from torchmodes.measure.case import ContextClock
-from torchmodes.measure.clock import make_clock
-from torchmodes.measure.latency import latency
-from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.planning.job import Job
+from torchmodes.studies.side_by_side import compare_workloads
 from torchmodes.workloads.workload import Workload, workload_of
 
 POINTS = 5
@@ -33,35 +29,9 @@ def positions(prompt_length: int, new_tokens: int) -> list[int]:
 
 
 def _compare(eager: Workload, mode: Workload, job: Job, position: int) -> dict[str, Any]:
-    settings = job.measurement
     for side in (eager, mode):
         assert side.decoding is not None, "the task is generation"
         side.decoding.position = position
         side.restart()
-    sampling = sample(
-        eager.call,
-        mode.call,
-        clock=ContextClock(make_clock(job.case.device), eager, mode),
-        settings=SamplerSettings(
-            target_half_width=settings.target_half_width,
-            budget_s=settings.budget_s,
-            warmup_budget_s=settings.warmup_budget_s,
-            min_quads=settings.min_quads,
-        ),
-        seed=job.seed,
-    )
-    blocks = sampling.samples.counted
-    baseline, candidate = statistics.sides(
-        [block.order for block in blocks], [block.seconds for block in blocks]
-    )
-    measured = statistics.effect(statistics.log_ratios(baseline, candidate))
-    return {
-        "position": position,
-        "latency_s": latency(candidate).median_s,
-        "eager_s": latency(baseline).median_s,
-        "speed_up": {
-            "estimate": measured.speed_up,
-            "low": measured.speed_up_low,
-            "high": measured.speed_up_high,
-        },
-    }
+    found = compare_workloads(eager, mode, job)
+    return {"position": position, "eager_s": found.pop("baseline_s"), **found}

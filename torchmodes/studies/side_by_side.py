@@ -1,0 +1,44 @@
+"""Two workloads in one process, timed in turn: what studies compare that are no two modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torchmodes.measure import statistics
+from torchmodes.measure.case import ContextClock
+from torchmodes.measure.clock import make_clock
+from torchmodes.measure.latency import latency
+from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.planning.job import Job
+from torchmodes.workloads.workload import Workload
+
+
+def compare_workloads(baseline: Workload, candidate: Workload, job: Job) -> dict[str, Any]:
+    """Return both median latencies, in seconds, and the speed-up with its 95 % interval."""
+    settings = job.measurement
+    sampling = sample(
+        baseline.call,
+        candidate.call,
+        clock=ContextClock(make_clock(job.case.device), baseline, candidate),
+        settings=SamplerSettings(
+            target_half_width=settings.target_half_width,
+            budget_s=settings.budget_s,
+            warmup_budget_s=settings.warmup_budget_s,
+            min_quads=settings.min_quads,
+        ),
+        seed=job.seed,
+    )
+    blocks = sampling.samples.counted
+    of_baseline, of_candidate = statistics.sides(
+        [block.order for block in blocks], [block.seconds for block in blocks]
+    )
+    measured = statistics.effect(statistics.log_ratios(of_baseline, of_candidate))
+    return {
+        "baseline_s": latency(of_baseline).median_s,
+        "latency_s": latency(of_candidate).median_s,
+        "speed_up": {
+            "estimate": measured.speed_up,
+            "low": measured.speed_up_low,
+            "high": measured.speed_up_high,
+        },
+    }
