@@ -63,3 +63,18 @@ def close_to(found: Any, expected: Any) -> None:
             assert getattr(found, name) == pytest.approx(value, rel=1e-9), name
         else:
             assert getattr(found, name) == value, name
+
+
+def test_percentiles_are_of_calls_and_the_speed_up_of_their_medians() -> None:
+    """One call of five is ten times as slow: in the tail, and in no ratio."""
+    stored = json.loads(json.dumps(STORED[0]))
+    calls = [2e-3, 2e-3, 20e-3, 2e-3, 2e-3]
+    for block in stored["samples"]["quads"]:
+        block |= {"seconds": [2e-3] * 4, "calls": [calls] * 4}
+    found = assessed(stored).statistics
+    assert found is not None
+    assert found.speed_up.estimate == 1.0
+    assert found.candidate.median_s == 2e-3
+    assert found.candidate.n == 10 * found.blocks
+    assert found.candidate.p90_s == 20e-3
+    assert found.throughput_per_s == pytest.approx(64 / 2e-3)

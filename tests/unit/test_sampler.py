@@ -14,6 +14,8 @@ from torchmodes.measure.clock import Timing, make_clock
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.sampler import (
     LEAD_IN_S,
+    MOST_CALLS,
+    SAMPLE_S,
     SamplerSettings,
     Sampling,
     calls_per_sample,
@@ -86,7 +88,7 @@ def estimate(sampling: Sampling):
 
 
 def test_a_known_ratio_is_found() -> None:
-    sampling = run(noisy(5e-3, 0.03, 2), noisy(4e-3, 0.03, 1002))
+    sampling = run(noisy(5e-3, 0.03, 3), noisy(4e-3, 0.03, 1003))
     said = estimate(sampling)
     assert said.speed_up_low <= 1.25 <= said.speed_up_high
     assert said.half_width < 0.01
@@ -152,7 +154,8 @@ def test_a_device_without_events_makes_no_call_for_them() -> None:
         )
     )
     leading_in = round(LEAD_IN_S / 1e-3) * (turns + 1)
-    rest = 2 * sampling.warmup.calls + 4 * len(sampling.samples.blocks)
+    timed = sum(len(calls) for block in sampling.samples.blocks for calls in block.calls or ())
+    rest = 2 * sampling.warmup.calls + timed
     assert machine.taken.count(1) - 100 - rest == pytest.approx(leading_in, rel=0.1)
 
 
@@ -187,6 +190,25 @@ def test_what_the_other_side_leaves_behind_is_in_no_sample() -> None:
     sampling = run(side("A", 3e-3), side("B", 2e-3), machine)
     assert {round(s, 9) for block in sampling.samples.blocks for s in block.seconds} == {3e-3, 2e-3}
     assert estimate(sampling).speed_up == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(("call_s", "calls"), [(3e-3, 4), (0.2e-3, MOST_CALLS), (11e-3, 1)])
+def test_a_sample_of_short_calls_is_the_median_of_several(call_s: float, calls: int) -> None:
+    """One call in three is slow: neither in a sample, nor lost."""
+    numbers = itertools.count()
+
+    def call() -> float:
+        return call_s if calls == 1 or next(numbers) % 3 else 5 * call_s
+
+    sampling = run(call, call, budget_s=1.0)
+    for block in sampling.samples.blocks:
+        assert block.seconds == pytest.approx([call_s] * 4)
+        if calls == 1:
+            assert block.calls is None
+            continue
+        for taken in block.calls:
+            assert len(taken) == MOST_CALLS or sum(taken) >= SAMPLE_S > sum(taken[:-1])
+            assert max(taken) == pytest.approx(5 * call_s)
 
 
 def test_a_slow_call_leads_in_once() -> None:

@@ -59,8 +59,10 @@ def assess(
     beyond = statistics.margin(minimum_effect=minimum_effect)
     level = levelled(baseline, samples.counted)
     drifted = drift(level, [block.at_s for block in samples.counted])
-    of_baseline = latency(baseline, calls_per_sample=samples.calls_per_sample)
-    of_candidate = latency(candidate, calls_per_sample=samples.calls_per_sample)
+    of_baseline, of_candidate = (
+        latency(calls, calls_per_sample=samples.calls_per_sample)
+        for calls in statistics.every_call(samples.counted)
+    )
     level_baseline = latency(level)
     computing = threads if case.device == "cpu" else 1
     result = Measured(

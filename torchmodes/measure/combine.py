@@ -102,15 +102,17 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
 def _with_times(record: Record, counted: Sequence[Block], looks: int) -> Record:
     """Return a record with the latencies of the blocks that count, and the looks at them."""
     assert record.statistics is not None
-    baseline, candidate = _sides(counted)
-    calls = _samples(record).calls_per_sample
+    baseline, candidate = (
+        latency(calls, calls_per_sample=_samples(record).calls_per_sample)
+        for calls in statistics.every_call(counted)
+    )
     times = {
         "blocks": len(counted),
         "looks": looks,
-        "baseline": latency(baseline, calls_per_sample=calls),
-        "candidate": latency(candidate, calls_per_sample=calls),
+        "baseline": baseline,
+        "candidate": candidate,
         "throughput_per_s": items_per_second(
-            candidate, counted, items_per_call=record.identity.batch_size
+            _sides(counted)[1], counted, items_per_call=record.identity.batch_size
         ),
     }
     found = record.statistics.model_copy(update=times)

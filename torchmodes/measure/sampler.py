@@ -27,6 +27,10 @@ LEAD_IN_S = 0.02
 
 What the other left behind in caches, and where the system put its threads, is nobody's speed.
 """
+SAMPLE_S = 0.01
+"""Seconds of a sample of short calls, each timed for itself: their median is the sample."""
+MOST_CALLS = 16
+"""Calls of a sample at the most: more would keep, of very short ones, more than anybody reads."""
 FEWEST_BLOCKS = 3
 OVERRUN = 4
 """Slow calls may run for this many budgets to complete `FEWEST_BLOCKS`."""
@@ -170,7 +174,9 @@ def sample(
                 collect()
                 collected = now()
         seconds = now() - began
-    sampled = calls * sum(sum(block.seconds) for block in blocks if not block.interrupted)
+    sampled = calls * sum(
+        sum(map(sum, block.calls or [block.seconds])) for block in blocks if not block.interrupted
+    )
     half_width = effect(ratios).half_width
     return Sampling(
         samples=Samples(
@@ -233,27 +239,34 @@ class _Turns:
     def block(self, order: Order, *, began: float) -> Block:
         """Take four samples."""
         at_s, stopped_s = self._now() - began, self._running.stopped_s
-        timings = [self._sample(side) for side in order]
+        samples = [self._sample(side) for side in order]
         self._now()  # notices a stop in the last sample
-        first, second, third, fourth = (timing.host_s for timing in timings)
+        first, second, third, fourth = ([timing.host_s for timing in taken] for taken in samples)
+        calls = (first, second, third, fourth)
         return Block(
             order=order,
-            seconds=(first, second, third, fourth),
-            device_seconds=_device_seconds(timings),
+            seconds=(median(first), median(second), median(third), median(fourth)),
+            calls=calls if max(map(len, calls)) > 1 else None,
+            device_seconds=_device_seconds([taken[0] for taken in samples]),
             at_s=at_s,
             interrupted=self._running.stopped_s > stopped_s,
         )
 
-    def _sample(self, side: str) -> Timing:
+    def _sample(self, side: str) -> list[Timing]:
         """Take a sample; the events are those of a call before it, for they take host time too."""
         call, events = self._sides[side], self._clock.events
         began, changed, self._last = self._now(), side != self._last, side
         before = None
         while (changed or (events and before is None)) and self._now() - began < self._lead_in_s:
             before = self._clock.time(call, 1, events=events)
-        if before is None:  # no events, or so long a call that they do not count
-            return self._clock.time(call, self._calls, events=events)
-        return replace(self._clock.time(call, self._calls), device_s=before.device_s)
+        if before is None and events:  # so long a call that its events do not count
+            return [self._clock.time(call, self._calls, events=True)]
+        began, taken = self._now(), [self._clock.time(call, self._calls)]
+        while len(taken) < MOST_CALLS and self._now() - began < SAMPLE_S:
+            taken.append(self._clock.time(call, self._calls))
+        if before is not None:
+            taken[0] = replace(taken[0], device_s=before.device_s)
+        return taken
 
 
 def _device_seconds(timings: Sequence[Timing]) -> Four | None:

@@ -112,19 +112,21 @@ def cautions_of(schedule: Schedule) -> list[str]:
 def items_per_second(
     times: NDArray[np.float64], blocks: Sequence[Block], *, items_per_call: int
 ) -> float:
-    """Return items per second: of a schedule, at the mean of its batches' median latencies.
+    """Return the candidate's items per second; of a schedule, at its batches' mean latency.
+
+    Each batch's is the median.
 
     Parameters
     ----------
     times
-        Of one side, shape (blocks, 2), seconds per call.
+        Of the candidate, shape (blocks, 2), seconds per call.
     blocks
         They belong to.
     items_per_call
         Items in a batch.
     """
     if (numbers := _numbers(blocks)) is None:
-        return throughput(times, items_per_call=items_per_call)
+        return throughput(statistics.every_call(blocks)[1], items_per_call=items_per_call)
     return items_per_call / float(np.mean(_batch_medians(times, numbers)))
 
 

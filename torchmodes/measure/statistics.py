@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from torchmodes.results.records import WIDEST_HALF_WIDTH, Verdict
+from torchmodes.results.records import WIDEST_HALF_WIDTH, Block, Verdict
 
 CONFIDENCE = 0.95
 TRIM = 0.2
@@ -104,6 +104,22 @@ def sides(
     outer, inner = taken[:, [0, 3]], taken[:, [1, 2]]
     baseline_outside = np.array([order == "ABBA" for order in orders], dtype=bool)[:, None]
     return np.where(baseline_outside, outer, inner), np.where(baseline_outside, inner, outer)
+
+
+def every_call(blocks: Sequence[Block]) -> tuple[list[float], list[float]]:
+    """Return the seconds of every timed call of the baseline and of the candidate.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    """
+    found: dict[str, list[float]] = {"A": [], "B": []}
+    for block in blocks:
+        for side, calls in zip(
+            block.order, block.calls or [[one] for one in block.seconds], strict=True
+        ):
+            found[side] += calls
+    return found["A"], found["B"]
 
 
 def log_ratios(baseline_s: ArrayLike, candidate_s: ArrayLike) -> NDArray[np.float64]:

@@ -134,7 +134,14 @@ class Block(Part):
 
     order: Literal["ABBA", "BAAB"] = Field(description="A: baseline, B: candidate")
     seconds: tuple[CallSeconds, CallSeconds, CallSeconds, CallSeconds] = Field(
-        description="per call, in that order"
+        description="per call, in that order; of several calls their median"
+    )
+    calls: (
+        tuple[list[CallSeconds], list[CallSeconds], list[CallSeconds], list[CallSeconds]] | None
+    ) = Field(
+        None,
+        description="of a sample that timed several calls, each of them; null: one, or one group",
+        exclude_if=lambda calls: calls is None,
     )
     device_seconds: tuple[NotNegative, NotNegative, NotNegative, NotNegative] | None = Field(
         None,

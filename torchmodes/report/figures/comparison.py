@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from torchmodes.measure.statistics import sides
+from torchmodes.measure.statistics import every_call
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     VALUE,
@@ -179,5 +179,5 @@ def _samples(judged: JudgedRecord) -> tuple[NDArray[np.float64], NDArray[np.floa
     assert record.samples is not None
     left_out = {run.number for run in record.runs if run.left_out is not None}
     blocks = [b for b in record.samples.counted if b.run not in left_out] or record.samples.counted
-    baseline, candidate = sides([b.order for b in blocks], [b.seconds for b in blocks])
-    return baseline.ravel(), candidate.ravel()
+    baseline, candidate = every_call(blocks)
+    return np.array(baseline), np.array(candidate)
