@@ -27,7 +27,7 @@ LEAD_IN_S = 0.02
 
 What the other left behind in caches, and where the system put its threads, is nobody's speed.
 """
-SAMPLE_S = 0.01
+SAMPLE_S = 0.02
 """Seconds of a sample of short calls, each timed for itself: their median is the sample."""
 MOST_CALLS = 16
 """Calls of a sample at the most: more would keep, of very short ones, more than anybody reads."""
