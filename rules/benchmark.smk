@@ -1,3 +1,6 @@
+from torchmodes.planning.cases import CASE_PATH
+
+
 # All first runs, then all second ones: a record spans the whole workflow, not a moment of it.
 for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
 
@@ -5,13 +8,13 @@ for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
         name:
             "benchmark_case" if number == 1 else f"benchmark_case_{number}"
         input:
-            unpack(lambda wildcards: plan(wildcards).run_inputs(int(wildcards.number))),
+            unpack(lambda wildcards, number=number: plan(wildcards).run_inputs(number)),
         output:
-            "results/runs/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/{number}.json",
+            f"results/runs/{CASE_PATH}/{number}.json",
+            # What a deployment takes with it: the first run makes it, the others load it.
+            *([directory(f"results/shipped/{CASE_PATH}")] if number == 1 else []),
         log:
-            "logs/runs/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/{number}.log",
-        wildcard_constraints:
-            number=str(number),
+            f"logs/runs/{CASE_PATH}/{number}.log",
         # First: training and profiles reuse what these jobs compile.
         priority: 1000 - number
         conda:

@@ -11,6 +11,7 @@ from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, check_case
 BETWEEN = [
     *RECORDS,
     *(path for case in CASES for path in plan_for(case).run_records),
+    *(case.shipped for case in CASES),
     *expand(rules.train_model.output, mode=CONFIG.training.modes),
     *(path.format(**case.identity()) for case in PROFILED for path in rules.profile_case.output),
     *(rules.compute_roofline.output if PROFILED else []),

@@ -25,7 +25,9 @@ with (
     record = benchmark_case(
         job,
         first=read_record(Path(first)) if first else None,
+        ship_to=None if first else Path(snakemake.output[1]),
         log=Path(snakemake.log[0]),
         tell=tell,
     )
-    tell(f"run {snakemake.wildcards['number']}: {write_reserved(record, reservation).in_brief()}")
+    number = Path(snakemake.output[0]).stem
+    tell(f"run {number}: {write_reserved(record, reservation).in_brief()}")

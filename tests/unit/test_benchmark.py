@@ -133,7 +133,7 @@ def test_what_is_told_before_a_case_costs_no_record_where_nobody_reads(
     path = tmp_path / make_record(CASE.format("fx")).identity.record
     job = SimpleNamespace(
         input={},
-        output=[str(path)],
+        output=[str(path), str(tmp_path / "shipped")],
         log=[str(tmp_path / "log")],
         threads=2,
         wildcards={"number": "1"},

@@ -80,10 +80,12 @@ def test_what_a_family_needs_is_imported_before_anything_of_its_model_is_measure
     assert set(FAMILIES["transformers"].preloadable(gpu=False)) == set(imported)
 
 
-def test_what_was_measured_stands_though_its_artefact_cannot_be_saved():
-    def artefacts():
+def test_what_was_measured_stands_though_its_artefact_cannot_be_saved(tmp_path):
+    def ship(folder):
+        (folder / "half").touch()
         raise OSError("No space left on device")
 
     warnings = []
-    assert case_module._artefact_bytes([SimpleNamespace(artefacts=artefacts)], warnings) is None
+    assert case_module._ship(SimpleNamespace(ship=ship), tmp_path, warnings) is None
+    assert not tmp_path.exists(), "no part of it is loaded"
     assert warnings == ["its artefact was not saved: OSError: No space left on device"]

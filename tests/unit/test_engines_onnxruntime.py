@@ -142,7 +142,7 @@ def test_on_cuda_work_is_ordered_by_streams_and_nothing_is_copied(monkeypatch):
     example = attention()
     engine = create_engine(mode("onnxruntime"))
     monkeypatch.setattr(engine, "_open", lambda provider, options, rest: Session())
-    interface = Interface(tensors_taken(example.inputs), Structure.of(result), [torch.float32])
+    interface = Interface(tensors_taken(example.inputs), Structure.of(result))
     call = engine._on_cuda(torch.device("cuda:0"), interface)
     output = call(**example.inputs.kwargs)
     assert order == ["own waits for pytorch's", "run, host waits: False", "pytorch's waits for own"]

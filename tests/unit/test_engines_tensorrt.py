@@ -244,18 +244,18 @@ def test_a_batch_profile_frees_the_batch_and_nothing_else(stand_in, batch):
     assert output["logits"].shape == (batch, 6, 50)
 
 
-def test_the_built_program_is_saved_with_the_inputs_it_was_built_for(stand_in):
+def test_the_built_program_is_saved_with_the_inputs_it_was_built_for(stand_in, tmp_path):
     engine, _ = prepared(mode("tensorrt", batch_profile={"max": 8}), convolutions(batch=2))
-    (path,) = engine.artefacts()
+    (path,) = engine.ship(tmp_path)
     assert path.read_bytes() == b"program"
     _, _, given = stand_in[-1]
     assert given["arg_inputs"][0].shape == (2, 3, 8, 8)
     assert given["dynamic_shapes"]["x"][0].max == 8
 
 
-def test_what_torch_compile_built_cannot_be_saved(stand_in):
+def test_what_torch_compile_built_cannot_be_saved(stand_in, tmp_path):
     engine, _ = prepared(mode("tensorrt", frontend="torch_compile"), convolutions())
-    assert engine.artefacts() == []
+    assert engine.ship(tmp_path) == []
 
 
 def test_without_an_engine_it_had_no_effect(stand_in, monkeypatch):

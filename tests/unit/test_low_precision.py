@@ -184,7 +184,7 @@ def test_where_no_other_inputs_can_be_had_the_example_is_all_there_is(draw):
     engine.draw = draw
     example = Inputs.of(torch.ones(2))
     assert engine.calibration_inputs(example, 4) == [example]
-    assert "which judge it too" in engine.calibration_facts()["warnings"][0]
+    assert "which judge it too" in engine.made["warnings"][0]
 
 
 # --- Processors that cannot -------------------------------------------------------------------

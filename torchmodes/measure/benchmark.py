@@ -5,14 +5,16 @@ Nothing here imports PyTorch, so that a job costs little beside its measurement.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from torchmodes.machine.environment import describe_environment
+from torchmodes.machine.environment import describe_environment, same_hardware
 from torchmodes.measure.load import Load, look
 from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_cold, run_warm
@@ -27,6 +29,7 @@ def benchmark_case(
     *,
     log: Path,
     first: Record | None = None,
+    ship_to: Path | None = None,
     tell: Callable[[str], object] = lambda message: None,
 ) -> Record:
     """Measure a case in a process of its own: one run of it.
@@ -38,8 +41,11 @@ def benchmark_case(
     log
         File for everything its process prints.
     first
-        The case's first run, where this is a later one: it starts from what that compiled, as a
-        deployment does. Where the first run is not ok, no other is: it is returned.
+        The case's first run, where this is a later one: it starts from what that shipped and
+        compiled, as a deployment does. Where the first run is not ok, no other is: it is returned.
+    ship_to
+        A folder for what a deployment takes with it, of a first run; it is made, and stays empty
+        where the case is not ok.
     tell
         Told beforehand where other programs keep the machine busy.
 
@@ -57,8 +63,15 @@ def benchmark_case(
     started_at = datetime.now(UTC)
     target = "torchmodes.measure.case:measure"
     if first is None:
-        parts, outcome = run_cold(target, job, log=log)
+        options = {} if ship_to is None else {"ship_to": str(ship_to)}
+        parts, outcome = run_cold(target, job, log=log, **options)
+        if ship_to is not None:
+            if parts["status"] != "ok":
+                shutil.rmtree(ship_to, ignore_errors=True)
+            ship_to.mkdir(parents=True, exist_ok=True)
     else:
+        if not same_hardware(first.environment, environment):
+            job = replace(job, shipped=None)  # compiled for another processor, it may not run here
         parts, outcome = run_warm(target, job, log=log, first=False)
     return record_of(parts, outcome, job, started_at=started_at, environment=environment, load=load)
 

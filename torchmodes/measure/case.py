@@ -6,10 +6,11 @@ The candidate comes first, so that its cost is taken before the baseline has tou
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,7 +57,6 @@ from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
 from torchmodes.workloads.batches import vary
 from torchmodes.workloads.models.evaluation import EvaluationFault
 from torchmodes.workloads.models.flops import count_flops
-from torchmodes.workloads.modes.base import Engine
 from torchmodes.workloads.modes.precision import instructions
 from torchmodes.workloads.workload import Workload, workload_of
 
@@ -128,7 +128,7 @@ class ContextClock:
         return replace(timing, output=None)
 
 
-def measure(job: Job, *, first: bool = True) -> dict[str, Any]:
+def measure(job: Job, *, first: bool = True, ship_to: str | None = None) -> dict[str, Any]:
     """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values.
 
     Parameters
@@ -138,11 +138,14 @@ def measure(job: Job, *, first: bool = True) -> dict[str, Any]:
     first
         Whether this is its first run, which also tells what another would only repeat: operations
         of a call, bytes of what is shipped, equality on further inputs before sampling, gradients.
+    ship_to
+        A folder for what a deployment takes with it; a training leaves it as it is.
     """
-    return _measure(job, first=first).model_dump(mode="json")
+    folder = None if ship_to is None or job.case.task == "training" else Path(ship_to)
+    return _measure(job, first=first, ship_to=folder).model_dump(mode="json")
 
 
-def _measure(job: Job, *, first: bool) -> Measured:
+def _measure(job: Job, *, first: bool, ship_to: Path | None) -> Measured:
     start_libraries(job)
     shared = process_state()
     resident = own_memory().resident_bytes
@@ -173,9 +176,11 @@ def _measure(job: Job, *, first: bool) -> Measured:
     cost.parameter_bytes = candidate.workload.built.parameter_bytes
     cost.cuda_allocated_bytes, cost.cuda_reserved_bytes = allocated, reserved
     if first:
-        cost.artefact_bytes = _artefact_bytes(candidate.workload.engines, warnings)
+        cost.artefact_bytes = _ship(candidate.workload, ship_to, warnings)
     result.cost = cost
     facts = candidate.workload.engine.stats()
+    if ship_to is not None and cost.artefact_bytes is not None:
+        facts["shipped"] = str(ship_to)
     result.warnings = [*warnings, *facts.pop("warnings", [])]
     result.no_effect = facts.pop("no_effect", None)
     if job.case.device == "cpu" and (by := instructions(job.case.precision)):
@@ -288,12 +293,14 @@ def _doubt_rate(job: Job, result: Measured) -> None:
         )
 
 
-def _artefact_bytes(engines: Iterable[Engine], warnings: list[str]) -> int | None:
-    """Measure what a user ships; where it cannot be saved, what was measured stands."""
+def _ship(workload: Workload, folder: Path | None, warnings: list[str]) -> int | None:
+    """Write what a user ships, and measure it; where it cannot be, what was measured stands."""
+    folder = workload.engine.directory / "shipped" if folder is None else folder
     try:
-        artefacts = [path for engine in engines for path in engine.artefacts()]
+        artefacts = workload.ship(folder)
     except Exception as error:  # noqa: BLE001 - engines raise anything
         warnings.append(f"its artefact was not saved: {reason_of(error)}")
+        shutil.rmtree(folder, ignore_errors=True)  # part of one is worse than none
         return None
     return memory.artefact_bytes(artefacts) if artefacts else None
 

@@ -71,6 +71,11 @@ class Case:
         return f"results/runs/{self}/{number}.json"
 
     @property
+    def shipped(self) -> str:
+        """Folder of what a deployment takes with it, as its first run made it."""
+        return f"results/shipped/{self}"
+
+    @property
     def profile(self) -> str:
         """Directory of the profile."""
         return f"results/profile/{self}"

@@ -37,6 +37,8 @@ class Job:
         Paths of the table and of its statistics, for a training case of a model that reads it.
     operators
         The library of custom operators, where the mode uses it; ``build.json`` lies beside it.
+    shipped
+        The folder of what the case's first run made, where that is to be loaded.
     """
 
     case: Case
@@ -51,10 +53,11 @@ class Job:
     learning_rate: float | None = None
     table: tuple[Path, ...] = ()
     operators: Path | None = None
+    shipped: Path | None = None
 
     def baseline(self) -> Job:
         """Return the job of the case's baseline."""
-        return replace(self, case=self.case.baseline, mode=EAGER, operators=None)
+        return replace(self, case=self.case.baseline, mode=EAGER, operators=None, shipped=None)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -82,12 +85,13 @@ class Job:
             "threads": self.threads,
             "table": [str(path) for path in self.table],
             "operators": None if self.operators is None else str(self.operators),
+            "shipped": None if self.shipped is None else str(self.shipped),
         }
 
     @classmethod
     def of(cls, sent: Mapping[str, Any]) -> Job:
         """Read a job from what `to_json` returned."""
-        parameters, operators = sent["parameters"], sent["operators"]
+        parameters, operators, shipped = sent["parameters"], sent["operators"], sent["shipped"]
         return cls(
             case=case_from(parameters["case"]),
             model=parameters["model"],
@@ -102,6 +106,7 @@ class Job:
             learning_rate=parameters.get("learning_rate"),
             table=tuple(map(Path, sent["table"])),
             operators=None if operators is None else Path(operators),
+            shipped=None if shipped is None else Path(shipped),
         )
 
     @classmethod
@@ -122,7 +127,8 @@ class Job:
         limits
             Of its process; see `torchmodes.planning.plan.limits`.
         inputs
-            The files of the rule by name: of ``table`` and ``operators``, those that it needs.
+            The files of the rule by name: of ``table``, ``operators`` and ``shipped``, those that
+            it needs.
         threads
             That it computes with.
         """
@@ -135,5 +141,6 @@ class Job:
                 "threads": threads,
                 "table": inputs.get("table", []),
                 "operators": next(iter(operators), None),
+                "shipped": next(iter(inputs.get("shipped", [])), None),
             }
         )

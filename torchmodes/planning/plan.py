@@ -144,8 +144,12 @@ class Plan:
         )
 
     def run_inputs(self, number: int) -> dict[str, Any]:
-        """Return the `inputs`; of a later run the first, too: it starts from what that compiled."""
-        return self.inputs | ({"first": self.case.run_record(1)} if number > 1 else {})
+        """Return the `inputs`; of a later run the first, too: it starts from what that made."""
+        if number == 1:
+            return self.inputs
+        first = self.inputs | {"first": self.case.run_record(1)}
+        # A step of a training is prepared with its optimiser: there is nothing to load.
+        return first if self.case.task == "training" else first | {"shipped": [self.case.shipped]}
 
     @cached_property
     def run_records(self) -> list[str]:

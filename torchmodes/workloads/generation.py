@@ -321,12 +321,12 @@ def decoding(
     position = torch.tensor(prompt_length, device=text.device)
     one = Inputs((_plain(text[:, :1]), position, *example))
     engine.refuse_inputs(one)
-    prepared = engine.prepare(step.eval(), one)
+    prepared = engine.load_or_prepare(step.eval(), one)
     prefill, engines = prepared, ()
     if engine.one_shape:
         engines = (another(),)
         whole = Inputs((_plain(text[:, :prompt_length]), torch.zeros_like(position), *empty))
-        prefill = engines[0].prepare(step, whole)
+        prefill = engines[0].load_or_prepare(step, whole)
     if not static:  # as what steps return, or it would be compiled for both kinds of tensors
         with engine.context():
             empty = [tensor.clone() for tensor in empty]

@@ -7,7 +7,9 @@ in the order of PyTorch's trees, which is that of torch.export and torch.onnx.ex
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import json
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,19 +73,6 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-def alike(one: Inputs, other: Inputs) -> bool:
-    """Tell whether one set of inputs can be copied over the other: all but values are the same."""
-    leaves, structure = _pytree.tree_flatten((one.args, one.kwargs))
-    others, other_structure = _pytree.tree_flatten((other.args, other.kwargs))
-    return structure == other_structure and all(map(_alike, leaves, others))
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
-        return type(one) is type(other) and (one == other) is True
-    return (one.shape, one.dtype, one.layout) == (other.shape, other.dtype, other.layout)
-
-
 def register_dataclasses(value: Any) -> None:
     """Let PyTorch's trees look into the dataclasses of a value.
 
@@ -91,11 +80,14 @@ def register_dataclasses(value: Any) -> None:
     """
     for leaf in _pytree.tree_leaves(value):
         if _can_be_registered(leaf):
-            kind = type(leaf)
-            name = f"{kind.__module__}.{kind.__qualname__}"  # without one no program can be saved
-            torch.export.register_dataclass(kind, serialized_type_name=name)
+            _register_dataclass(type(leaf))
             register_dataclasses(value)
             return
+
+
+def _register_dataclass(kind: type) -> None:
+    name = f"{kind.__module__}.{kind.__qualname__}"  # without one no program can be saved
+    torch.export.register_dataclass(kind, serialized_type_name=name)
 
 
 def copy_output(output: Any) -> Any:
@@ -145,11 +137,17 @@ class Structure:
         Everything in them, in order; anything at the places of tensors.
     places
         Where the tensors are among the `constants`.
+    dtypes
+        Of the tensors, where they are known beforehand.
+    order
+        Which of the tensors that are given comes to which place, where one stands at several.
     """
 
     spec: _pytree.TreeSpec
     constants: tuple[Any, ...]
     places: tuple[int, ...]
+    dtypes: tuple[torch.dtype, ...] = ()
+    order: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, value: Any) -> Structure:
@@ -173,7 +171,47 @@ class Structure:
         if not places:
             raise _no_tensor([arg.value for arg in given])
         kept = tuple(arg.value if isinstance(arg, ConstantArgument) else None for arg in given)
-        return cls(program.call_spec.out_spec, kept, places)
+        return cls(program.call_spec.out_spec, kept, places, tuple(returned_dtypes(program)))
+
+    @classmethod
+    def of_json(cls, told: dict[str, Any]) -> Structure:
+        """Read what `to_json` returned, in any process that has the classes of the containers."""
+        for name in told["dataclasses"]:
+            kind = pkgutil.resolve_name(name)
+            if kind not in _pytree.SUPPORTED_NODES:
+                _register_dataclass(kind)
+        order = told["order"]
+        return cls(
+            _pytree.treespec_loads(json.dumps(told["spec"])),
+            tuple(told["constants"]),
+            tuple(told["places"]),
+            tuple(getattr(torch, name) for name in told["dtypes"]),
+            None if order is None else tuple(order),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values that say the same.
+
+        Raises
+        ------
+        NotImplementedError, TypeError, ValueError
+            When a container or a constant has no form in JSON.
+        AttributeError
+            When a dataclass is not found by its name, as one within a function.
+        """
+        kinds = {kind for kind in _containers(self.spec) if dataclasses.is_dataclass(kind)}
+        names = [f"{k.__module__}:{k.__qualname__}" for k in kinds if not issubclass(k, Mapping)]
+        for name in names:
+            pkgutil.resolve_name(name)
+        json.dumps(self.constants, allow_nan=False)
+        return {
+            "spec": json.loads(_pytree.treespec_dumps(self.spec)),
+            "dataclasses": sorted(names),
+            "constants": list(self.constants),
+            "places": list(self.places),
+            "dtypes": [str(dtype).removeprefix("torch.") for dtype in self.dtypes],
+            "order": self.order,
+        }
 
     def filled(self, tensors: Sequence[Any]) -> Any:
         """Put tensors into their places.
@@ -183,6 +221,8 @@ class Structure:
         ValueError
             When there are more or fewer than places.
         """
+        if self.order is not None:
+            tensors = [tensors[i] for i in self.order]
         if self.spec.is_leaf() and len(tensors) == len(self.places) == 1:
             return tensors[0]
         if len(tensors) != len(self.places):
@@ -193,6 +233,13 @@ class Structure:
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = tensor
         return _pytree.tree_unflatten(leaves, self.spec)
+
+
+def _containers(spec: _pytree.TreeSpec) -> Iterator[type]:
+    if not spec.is_leaf():
+        yield spec.type
+        for child in spec.children():
+            yield from _containers(child)
 
 
 def returned_dtypes(program: ExportedProgram) -> list[torch.dtype]:
@@ -246,18 +293,18 @@ class Flattened(nn.Module):
             raise _no_tensor(_pytree.tree_leaves(output))
         different = {id(tensor): tensor for tensor in found}
         order = list(different)
-        self._seen.structure = Structure.of(output)
-        self._seen.order = [order.index(id(tensor)) for tensor in found]
+        self._seen.structure = dataclasses.replace(
+            Structure.of(output), order=tuple(order.index(id(tensor)) for tensor in found)
+        )
         return tuple(different.values())
 
-    def put_together(self, tensors: Sequence[Any]) -> Any:
-        """Return the module's own output of the tensors that `forward` returned or stands for."""
+    def returned(self) -> Structure:
+        """Return the module's own output, of the tensors that `forward` returned or stands for."""
         assert self._seen.structure is not None, "forward has run"
-        return self._seen.structure.filled([tensors[i] for i in self._seen.order])
+        return self._seen.structure
 
 
 class _Seen:
     """What a call returned; no attribute of the module, for torch.export watches those."""
 
     structure: Structure | None = None
-    order: list[int]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,6 +61,8 @@ Target = Callable[..., dict[str, Any]]
 """What a job's process does: it takes the job and options, and returns parts of a result."""
 LOSES_CHECKPOINTS = ("fx", "torchscript")
 """Engines whose graph has no operator for computing something again in the backward pass."""
+PROMPT = "prompt"
+"""The part of a generation that takes the prompt, where an engine of its own does."""
 NEEDS_BOXES = Unsupported(
     "in training a detector asks for boxes beside its images, and returns losses",
     "bring it as a model of family user, which is given both and returns its losses",
@@ -112,6 +115,14 @@ class Workload:
     def engines(self) -> tuple[Engine, ...]:
         """Every engine that has a part in it."""
         return (self.engine, *(self.decoding.engines if self.decoding else ()))
+
+    def ship(self, folder: Path) -> list[Path]:
+        """Write what a deployment takes with it into a folder; see `Engine.ship`."""
+        files: list[Path] = []
+        for engine, part in zip(self.engines, ("", PROMPT), strict=False):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            files += engine.ship(folder / part)
+        return files
 
     @property
     def inputs(self) -> Inputs:
@@ -189,7 +200,7 @@ def inference_workload(job: Job) -> Workload:
     engine.refuse_inputs(batches[0])
     # Not in inference mode: what is made there can never again serve in another context.
     with torch.no_grad(), in_precision(precision):
-        prepared = engine.prepare(module, largest(batches))
+        prepared = engine.load_or_prepare(module, largest(batches))
         # An engine may run the model while it prepares, and a model may write into its inputs.
         for tensor, version, value in drawn:
             if tensor._version != version:
@@ -336,7 +347,7 @@ def generation_workload(job: Job) -> Workload:
             **lengths,
             static=engine.options.has_static_cache(),
             engine=engine,
-            another=lambda: _engine(job),
+            another=lambda: _engine(job, part=PROMPT),
         )
     synchronize(job.case.device)
     context = _context(engine.context, precision)
@@ -376,8 +387,11 @@ def _context(own: Context, precision: str) -> Context:
     return both
 
 
-def _engine(job: Job) -> Engine:
-    return create_engine(job.mode, operators=job.operators, precision=job.case.precision)
+def _engine(job: Job, part: str = "") -> Engine:
+    """Create the engine of a case; a part of it has a folder of its own in what was shipped."""
+    engine = create_engine(job.mode, operators=job.operators, precision=job.case.precision)
+    engine.shipped = None if job.shipped is None else job.shipped / part
+    return engine
 
 
 def _build(job: Job) -> BuiltModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,13 @@ from torchmodes.config.modes import AotInductorMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.compile import missing_compiler, missing_cpp_compiler
-from torchmodes.workloads.modes.export import capture, count_operators, with_tensors_alone
+from torchmodes.workloads.modes.export import (
+    capture,
+    count_operators,
+    filling,
+    holds_more,
+    with_tensors_alone,
+)
 from torchmodes.workloads.structures import Inputs, Structure
 
 TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
@@ -27,8 +34,7 @@ class Engine(base.Engine):
     options: AotInductorMode
     one_shape = True
     package: Path
-    operators_exported: int
-    compile_s: float
+    compile_s: float | None = None
     load_s: float
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
@@ -40,10 +46,9 @@ class Engine(base.Engine):
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Export, compile, package and load."""
         program = capture(module, inputs, self.batches)
-        self.operators_exported = count_operators(program)
-        returned = Structure.of_output(program)
-        alone = any(not isinstance(held, int | None) for held in returned.constants)
-        if alone:
+        self.made = {"operators_exported": count_operators(program)}
+        self.returned = Structure.of_output(program)
+        if holds_more(self.returned):
             program = with_tensors_alone(program)
         start = time.perf_counter()
         path = torch._inductor.aoti_compile_and_package(
@@ -51,25 +56,27 @@ class Engine(base.Engine):
             package_path=str(self.directory / "model.pt2"),
             inductor_configs={"max_autotune": True} if self.options.max_autotune else None,
         )
-        compiled_at = time.perf_counter()
-        loaded = torch._inductor.aoti_load_package(path)
-        self.package = Path(path)
-        self.compile_s, self.load_s = compiled_at - start, time.perf_counter() - compiled_at
-        if not alone:
-            return loaded
-        return lambda *args, **kwargs: returned.filled(loaded(*args, **kwargs))
+        self.compile_s = time.perf_counter() - start
+        return self._loaded(Path(path))
+
+    def save(self, folder: Path) -> list[Path]:
+        """Copy the package that `torch._inductor.aoti_load_package` reads."""
+        return [Path(shutil.copy(self.package, folder))]
+
+    def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
+        """Load the package."""
+        return self._loaded(folder / "model.pt2")
+
+    def _loaded(self, package: Path) -> Callable[..., Any]:
+        start = time.perf_counter()
+        loaded = torch._inductor.aoti_load_package(str(package))
+        self.package, self.load_s = package, time.perf_counter() - start
+        assert self.returned is not None
+        return filling(loaded, self.returned)
 
     def stats(self) -> dict[str, Any]:
         """Tell what was compiled and how long it took; loading is all that a server pays."""
-        return {
-            "operators_exported": self.operators_exported,
-            "compile_s": self.compile_s,
-            "load_s": self.load_s,
-        }
-
-    def artefacts(self) -> list[Path]:
-        """Return the package that `torch._inductor.aoti_load_package` reads."""
-        return [self.package]
+        return self.made | {"compile_s": self.compile_s, "load_s": self.load_s}
 
 
 def _missing_toolkit(device: str) -> base.Unsupported | None:

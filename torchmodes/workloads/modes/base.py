@@ -16,7 +16,10 @@ from torch import nn
 
 from torchmodes.config.modes import ModeSection
 from torchmodes.planning.cases import Case
-from torchmodes.workloads.structures import Inputs
+from torchmodes.results.reading import Result, read_json
+from torchmodes.results.reasons import reason_of
+from torchmodes.results.writing import write_atomically
+from torchmodes.workloads.structures import Inputs, Structure
 
 Step = Callable[[Any, Any], torch.Tensor]
 """One optimiser step: inputs and targets of a batch in, the loss out."""
@@ -27,6 +30,8 @@ CALIBRATION = 1 << 20
 
 Those on which it is judged are small numbers: see `torchmodes.measure.input_sets`.
 """
+MADE = "made.json"
+"""Lies beside what an engine shipped; a folder without it holds nothing to load."""
 ONE_SHAPE = "give all batches one shape (padding: max), or use another mode"
 """What to do where an engine runs no other shape than the one that it was prepared for."""
 
@@ -37,6 +42,22 @@ class Unsupported:
 
     reason: str
     remedy: str
+
+
+class Made(Result):
+    """What is known of what was made, for whoever loads it.
+
+    Attributes
+    ----------
+    facts
+        Of making it.
+    returned
+        How the module's output is made of the tensors that it returns, as of `Structure.to_json`;
+        None: they are it.
+    """
+
+    facts: dict[str, Any]
+    returned: dict[str, Any] | None
 
 
 class Refused(Exception):
@@ -111,7 +132,9 @@ class Engine:
         self.operators = operators
         self.precision = precision
         self.draw: Callable[[int], Inputs] | None = None  # other inputs of the model, by number
-        self._calibrated_on: int | None = None
+        self.shipped: Path | None = None  # a folder of `ship`, from which it is to be loaded
+        self.made: dict[str, Any] = {}  # facts for `stats` that stay true of what is loaded
+        self.returned: Structure | None = None
 
     @property
     def lowers_precision(self) -> bool:
@@ -178,17 +201,36 @@ class Engine:
         drawn = [] if self.draw is None else [self.draw(CALIBRATION + i) for i in range(batches)]
         if any(not example.is_like(other) or example.equals(other) for other in drawn):
             drawn = []
-        self._calibrated_on = len(drawn)
+        if drawn:
+            self.made["calibration_batches"] = len(drawn)
+        else:
+            told = "calibrated on the example inputs, which judge it too: the model has no others"
+            self.made["warnings"] = [told]
         return drawn or [example]
 
-    def calibration_facts(self) -> dict[str, Any]:
-        """Tell for `stats` how many batches it was calibrated on, and warn where those judge it."""
-        if self._calibrated_on:
-            return {"calibration_batches": self._calibrated_on}
-        if self._calibrated_on is None:
-            return {}
-        warning = "calibrated on the example inputs, which judge it too: the model has no others"
-        return {"warnings": [warning]}
+    def load_or_prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
+        """Return what is called in the module's place: loaded where it was shipped, else prepared.
+
+        Raises
+        ------
+        RuntimeError
+            When what was shipped cannot be loaded: a deployment could not start either, and a start
+            that builds anew is not the one that is measured.
+        """
+        folder = self.shipped
+        if folder is None or not (folder / MADE).exists():
+            return self.prepare(module, inputs)
+        try:
+            made = read_json(folder / MADE, Made)
+            self.made = made.facts
+            if made.returned is not None:
+                self.returned = Structure.of_json(made.returned)
+            return self.load(folder, inputs)
+        except Exception as error:
+            raise RuntimeError(
+                f"what the first run shipped cannot be loaded ({reason_of(error)}): delete {folder}"
+                " and run snakemake again"
+            ) from error
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Return what is called in the module's place.
@@ -231,13 +273,42 @@ class Engine:
         """
         return {}
 
-    def artefacts(self) -> list[Path]:
-        """Return the files to ship where the mode runs without the model's class.
+    def ship(self, folder: Path) -> list[Path]:
+        """Write what a deployment takes with it, after the call; return the files that it needs.
 
-        They exist after the call; an engine may write them here. Empty where the mode needs the
-        class, as eager does.
+        Parameters
+        ----------
+        folder
+            An empty one. What `load_or_prepare` reads beside them is no part of what is returned.
+
+        Returns
+        -------
+        list of Path
+            Empty where the mode needs the model's class, as eager does.
         """
+        files = self.save(folder)
+        if not files:
+            return []
+        try:
+            returned = None if self.returned is None else self.returned.to_json()
+        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+            told = f"other runs prepare it anew: its output has no form in a file ({error})"
+            self.made["warnings"] = [*self.made.get("warnings", []), told]
+            return files
+        made = Made(facts=self.made, returned=returned)
+        write_atomically(folder / MADE, made.model_dump_json())
+        return files
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write for `ship` what `load` reads; return the files that a deployment needs."""
         return []
+
+    def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
+        """Return what `prepare` returned in the process that wrote the folder, without the module.
+
+        What that process knew is in `made` and `returned` again.
+        """
+        raise NotImplementedError
 
     def export(self, directory: Path) -> list[str]:
         """Write what makes the mode worth a look into a directory; return the files' names."""

@@ -24,7 +24,7 @@ from torchmodes.planning.cases import Case
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
-from torchmodes.workloads.modes.torchscript import sparse_layouts, trace
+from torchmodes.workloads.modes.torchscript import calling, sparse_layouts, trace
 from torchmodes.workloads.structures import Inputs
 
 REMEDIES = {
@@ -115,7 +115,7 @@ class Engine(base.Engine):
         match self.options.after:
             case "trace":
                 traced = trace(module, inputs)
-                return self._compiled(traced.calling(traced.scripted))
+                return self._compiled(calling(traced.scripted, traced.returned, inputs))
             case "export":
                 return self._compiled(capture(module, inputs, self.batches).module())
         return self._compiled(module)

@@ -19,7 +19,7 @@ from torchmodes.config.modes import ExportMode
 from torchmodes.results.reasons import cause_of, reason_of
 from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.structures import Inputs, register_dataclasses
+from torchmodes.workloads.structures import Inputs, Structure, register_dataclasses
 
 
 class Engine(base.Engine):
@@ -38,11 +38,20 @@ class Engine(base.Engine):
         """Count the nodes that call an operator."""
         return {"graph_nodes": count_operators(self.program)}
 
-    def artefacts(self) -> list[Path]:
+    def save(self, folder: Path) -> list[Path]:
         """Save the archive that `torch.export.load` reads where the model's class is not."""
-        archive = self.directory / "model.pt2"
+        archive = folder / "model.pt2"
+        self.returned = Structure.of_output(self.program)
+        if holds_more(self.returned):  # what is called is a copy
+            with_tensors_alone(self.program)
         torch.export.save(self.program, archive)
         return [archive]
+
+    def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
+        """Load the archive."""
+        self.program = torch.export.load(folder / "model.pt2")
+        assert self.returned is not None
+        return filling(self.program.module(), self.returned)
 
 
 def capture(
@@ -132,10 +141,23 @@ def _learn_dataclasses(module: nn.Module, args: Any, output: Any) -> None:
     register_dataclasses(output)
 
 
+def holds_more(returned: Structure) -> bool:
+    """Whether an output holds what no archive can return: neither tensor, integer nor None."""
+    return any(not isinstance(held, int | None) for held in returned.constants)
+
+
+def filling(call: Callable[..., Any], returned: Structure) -> Callable[..., Any]:
+    """Return the call of a program that returns `with_tensors_alone` where its output holds more."""
+    if not holds_more(returned):
+        return call
+    return lambda *args, **kwargs: returned.filled(call(*args, **kwargs))
+
+
 def with_tensors_alone(program: ExportedProgram) -> ExportedProgram:
     """Let an exported program return its tensors in a tuple, in place.
 
-    torch.onnx.export fails on numbers and texts in an output, AOTInductor on some.
+    torch.onnx.export fails on numbers and texts in an output, AOTInductor on some, and
+    torch.export.load on what torch.export.save wrote of them.
     """
     output, specs = program.graph.output_node(), program.graph_signature.output_specs
     returned: Any = output.args[0]

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export import ExportedProgram
 
 from torchmodes.config.modes import OnnxRuntimeMode
 from torchmodes.planning.cases import Case
@@ -31,8 +31,10 @@ from torchmodes.workloads.modes.onnx_files import (
     write_scaled_at_each_call,
 )
 from torchmodes.workloads.modes.precision import unsupported_int8
-from torchmodes.workloads.structures import Inputs, Structure, Take, returned_dtypes, tensors_taken
+from torchmodes.workloads.structures import Inputs, Structure, Take, tensors_taken
 
+MODEL = "model.onnx"
+"""The file; its weights lie beside it, with ``.data`` behind the name."""
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -74,10 +76,9 @@ class Engine(base.Engine):
     takes = TYPES
 
     example: Inputs
-    interface: Interface
     session: Any
-    opset: int
-    export_s: float
+    loaded_from: Path | None = None
+    export_s: float | None = None
     session_s: float
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
@@ -122,20 +123,55 @@ class Engine(base.Engine):
         """Export to a private folder, check the file, put it into int8, open a session."""
         start = time.perf_counter()
         captured = capture_for_onnx(module, inputs, self.batches)
-        interface = Interface.of(captured, inputs)
-        self.refuse(interface.dtypes, "return", TYPES - NOT_RETURNED)
+        self.returned = Structure.of_output(captured)
+        self.refuse(self.returned.dtypes, "return", TYPES - NOT_RETURNED)
         if self.precision == "int8":
             exported = self.directory / "exported.onnx"
-            self.opset = write(captured, exported, opset=self.options.opset, whole=True)
+            opset = write(captured, exported, opset=self.options.opset, whole=True)
             if self.options.quantization == "dynamic":
                 write_scaled_at_each_call(exported, self.model)
             else:
                 batches = self.calibration_inputs(inputs, self.options.calibration_batches)
                 write_calibrated(exported, batches, self.model)
         else:
-            self.opset = write(captured, self.model, opset=self.options.opset)
+            opset = write(captured, self.model, opset=self.options.opset)
+        self.made["opset"] = opset
         self.export_s = time.perf_counter() - start
-        self.example, self.interface = inputs, interface
+        return self._opened(inputs)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Copy the ONNX file and its weights, and what TensorRT built of them."""
+        for built in self._of_tensorrt(self.directory):
+            shutil.copy(built, folder)
+        return [Path(shutil.copy(path, folder)) for path in self._files()]
+
+    def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
+        """Open a session of the shipped file."""
+        self.loaded_from = folder
+        for built in self._of_tensorrt(folder):  # copied, for the provider may write into them
+            shutil.copy(built, self.directory)
+        return self._opened(inputs)
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file."""
+        return (self.loaded_from or self.directory) / MODEL
+
+    def _files(self) -> list[Path]:
+        """Return the ONNX file and that of its weights, if it has one."""
+        weights = self.model.with_name(f"{MODEL}.data")
+        return [self.model, weights] if weights.exists() else [self.model]
+
+    @staticmethod
+    def _of_tensorrt(folder: Path) -> list[Path]:
+        """Return the provider's engines and what it needs to find them still good."""
+        return [
+            path for kind in ("engine", "profile", "timing") for path in folder.glob(f"*.{kind}")
+        ]
+
+    def _opened(self, inputs: Inputs) -> Callable[..., Any]:
+        assert self.returned is not None
+        self.example, interface = inputs, Interface(tensors_taken(inputs), self.returned)
         device = inputs.tensors()[0].device
         start = time.perf_counter()
         if device.type == "cuda":
@@ -145,11 +181,6 @@ class Engine(base.Engine):
             call = self._calling(device, interface, self.session.run_with_iobinding)
         self.session_s = time.perf_counter() - start
         return call
-
-    @property
-    def model(self) -> Path:
-        """The ONNX file; its weights lie beside it in ``model.onnx.data``."""
-        return self.directory / "model.onnx"
 
     def _open(
         self,
@@ -265,9 +296,8 @@ class Engine(base.Engine):
         nodes: Counter[str] = Counter()
         for part in self.session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
-        stats: dict[str, Any] = {
-            "opset": self.opset,
-            "file_bytes": {path.name: path.stat().st_size for path in self.artefacts()},
+        stats: dict[str, Any] = self.made | {
+            "file_bytes": {path.name: path.stat().st_size for path in self._files()},
             "provider": self.session.get_providers()[0],
             "nodes": dict(nodes),
             "intra_op_threads": self.session.get_session_options().intra_op_num_threads,
@@ -277,7 +307,7 @@ class Engine(base.Engine):
         if engines := list(self.directory.glob("*.engine")):
             stats["engine_bytes"] = sum(path.stat().st_size for path in engines)
         if self.precision == "int8":
-            stats |= count_executed(self._products(), "int8") | self.calibration_facts()
+            stats |= count_executed(self._products(), "int8")
         if stats["provider"] not in nodes:
             stats["no_effect"] = f"{stats['provider']} took no node: {', '.join(nodes)} ran them"
         return stats
@@ -290,11 +320,6 @@ class Engine(base.Engine):
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         found = (_product(event["args"]) for event in events if event["cat"] == "Node")
         return [product for product in found if product is not None]
-
-    def artefacts(self) -> list[Path]:
-        """Return the ONNX file and that of its weights, if it has one."""
-        weights = self.model.with_name("model.onnx.data")
-        return [self.model, weights] if weights.exists() else [self.model]
 
 
 def _product(node: dict[str, Any]) -> Product | None:
@@ -322,25 +347,16 @@ class Interface:
     take
         The tensors of a call, in the order of the model's inputs.
     structure
-        Of the module's output.
-    dtypes
-        Of the module's output tensors; ONNX has no complex ones, and DLPack brings truth values
-        as bytes.
+        Of the module's output. Of its types ONNX has no complex ones, and DLPack brings truth
+        values as bytes.
     """
 
     take: Take
     structure: Structure
-    dtypes: list[torch.dtype]
-
-    @classmethod
-    def of(cls, program: ExportedProgram, inputs: Inputs) -> Interface:
-        """Describe an exported program."""
-        dtypes = returned_dtypes(program)
-        return cls(tensors_taken(inputs), Structure.of_output(program), dtypes)
 
     def output(self, found: list[torch.Tensor]) -> Any:
         """Put what a session returned together to what the module returns."""
-        for i, dtype in enumerate(self.dtypes):
+        for i, dtype in enumerate(self.structure.dtypes):
             if dtype is torch.bool:
                 found[i] = found[i].view(torch.bool)
             elif dtype.is_complex:

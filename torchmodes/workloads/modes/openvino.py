@@ -67,6 +67,10 @@ class Engine(base.Engine):
     precisions = frozenset(HINTS)
     takes = TYPES
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.times: dict[str, float] = {}
+
     @property
     def lowers_precision(self) -> bool:
         """OpenVINO lowers operators; what goes in and comes out stays in fp32."""
@@ -87,7 +91,7 @@ class Engine(base.Engine):
         """Export, calibrate for int8, convert, and compile for latency."""
         openvino: Any = importlib.import_module("openvino")
         start = time.perf_counter()
-        flattened, take = Flattened(module, inputs), tensors_taken(inputs)
+        flattened = Flattened(module, inputs)
         flat = [Inputs(tuple(batch.tensors())) for batch in (inputs, *self.batches)]
         program = capture_for_onnx(flattened, flat[0], tuple(flat[1:]))
         self.refuse(returned_dtypes(program), "return", TYPES)
@@ -102,10 +106,38 @@ class Engine(base.Engine):
             if not vary(flat):
                 # Conversion leaves sizes open; kernels are better chosen for those of the case.
                 self.model.reshape({i: list(t.shape) for i, t in enumerate(flat[0].tensors())})
-        self.convert_s = time.perf_counter() - start
+        self.returned = flattened.returned()
+        self.made["operators"] = len(self.model.get_ordered_ops())
+        self.times["convert_s"] = time.perf_counter() - start
         start = time.perf_counter()
-        self.compiled = openvino.compile_model(self.model, "CPU", self._settings())
-        self.compile_s = time.perf_counter() - start
+        # Beside TorchInductor's: kept from a case's first run for its profile, which starts warm.
+        cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+        self.compiled = self._compile(self.model, Path(cache, "openvino") if cache else None)
+        self.times["compile_s"] = time.perf_counter() - start
+        return self._calling(inputs)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Save the model as OpenVINO's pair of files, weights in fp32, and as compiled of those."""
+        openvino: Any = importlib.import_module("openvino")
+        path = folder / "model.xml"
+        openvino.save_model(self.model, path, compress_to_fp16=False)
+        self._compile(path, folder / "compiled")
+        return [path, path.with_suffix(".bin")]
+
+    def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
+        """Load what was compiled of the pair of files.
+
+        OpenVINO compiles it again where its version, the processor or the folder is another.
+        """
+        start = time.perf_counter()
+        self.compiled = self._compile(folder / "model.xml", folder / "compiled")
+        self.times["load_s"] = time.perf_counter() - start
+        return self._calling(inputs)
+
+    def _calling(self, inputs: Inputs) -> Callable[..., Any]:
+        """Return a call that hands the tensors over as NumPy's arrays, uncopied."""
+        assert self.returned is not None
+        take, returned = tensors_taken(inputs), self.returned
         request = self.compiled.create_infer_request()
         outputs = range(len(self.compiled.outputs))
 
@@ -113,42 +145,35 @@ class Engine(base.Engine):
             tensors = take(args, kwargs)
             request.infer([tensor.numpy() for tensor in tensors], share_inputs=True)
             # A request reuses its memory, so what is kept of it is copied.
-            return flattened.put_together(
+            return returned.filled(
                 [torch.from_numpy(request.get_output_tensor(i).data).clone() for i in outputs]
             )
 
         return call
 
-    def _settings(self) -> dict[str, Any]:
+    def _compile(self, model: Any, cache: Path | None) -> Any:
+        """Compile a model or its file for latency, or read what the cache has of it."""
+        openvino: Any = importlib.import_module("openvino")
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": HINTS[self.precision],
         }
-        # Beside TorchInductor's: kept from a case's first run for its others, which start warm.
-        if cache := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
-            settings["CACHE_DIR"] = str(Path(cache, "openvino"))
-        return settings
+        if cache is not None:
+            settings["CACHE_DIR"] = str(cache)
+        return openvino.compile_model(model, "CPU", settings)
 
     def stats(self) -> dict[str, Any]:
         """Tell version, threads and times, and in which format what multiplies was executed."""
         stats: dict[str, Any] = {
+            **self.made,
             "openvino": importlib.import_module("openvino").__version__,
             "threads": self.compiled.get_property("INFERENCE_NUM_THREADS"),
-            "operators": len(self.model.get_ordered_ops()),
             "from_cache": self.compiled.get_property("LOADED_FROM_CACHE"),
-            "convert_s": self.convert_s,
-            "compile_s": self.compile_s,
+            **self.times,
         }
         executed = _products(self.compiled.get_runtime_model())
-        return stats | count_executed(executed, self.precision) | self.calibration_facts()
-
-    def artefacts(self) -> list[Path]:
-        """Save the model as OpenVINO's pair of files, weights in fp32."""
-        openvino: Any = importlib.import_module("openvino")
-        path = self.directory / "model.xml"
-        openvino.save_model(self.model, path, compress_to_fp16=False)
-        return [path, path.with_suffix(".bin")]
+        return stats | count_executed(executed, self.precision)
 
 
 def _products(executed: Any) -> Iterator[Product]:

@@ -161,7 +161,7 @@ class Engine(base.Engine):
 
     def _stats_of_calibrated(self) -> dict[str, Any]:
         """Tell the products of the graph, and how many kernels of int8 a call runs."""
-        stats = count_executed(self.products, "int8") | self.calibration_facts()
+        stats = self.made | count_executed(self.products, "int8")
         stats["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         with (
             self.context(),
@@ -174,10 +174,11 @@ class Engine(base.Engine):
         if quantized and not ran:
             stats["no_effect"] = "TorchInductor made no int8 kernel of what was quantised"
         elif ran < quantized:
-            stats.setdefault("warnings", []).append(
+            told = (
                 f"a call ran {ran} kernels of int8 for {quantized} quantised convolutions and"
                 " products: the others were converted back to fp32"
             )
+            stats["warnings"] = [*stats.get("warnings", []), told]
         return stats
 
 

@@ -26,7 +26,7 @@ from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
 from torchmodes.workloads.modes.precision import HALF
-from torchmodes.workloads.structures import Inputs
+from torchmodes.workloads.structures import Inputs, Structure
 
 INSTALL = "install it as docs/tensorrt.md says: its libraries come from NVIDIA's index"
 
@@ -128,8 +128,10 @@ class Engine(base.Engine):
             shapes = dynamic_batch(module, inputs, smallest=profile.min, largest=profile.max)
         self.example, self.shapes = inputs, shapes
         program = capture(module, inputs, dynamic_shapes=shapes)
+        self.returned = Structure.of_output(program)
         args, kwargs = inputs.args, inputs.kwargs
         if profile:
+            self.made["batch_profile"] = {**profile.model_dump(), "opt": batch_of(inputs)}
             args, kwargs = self._with_profile(profile, torch_tensorrt.Input)
         start = time.perf_counter()
         built = torch_tensorrt.dynamo.compile(
@@ -159,31 +161,35 @@ class Engine(base.Engine):
 
     def stats(self) -> dict[str, Any]:
         """Tell the engines, their bytes, and the operators that were left to PyTorch."""
-        engines = [engine for graph in self.graphs for engine in engines_of(graph)]
         timing_cache = self.directory / "timing_cache.bin"
         stats: dict[str, Any] = {
-            "graphs": len(self.graphs),
-            "engines": len(engines),
-            "engine_bytes": sum(len(engine.serialized_engine or b"") for engine in engines),
-            "operators_left_to_pytorch": sum(map(count_left, self.graphs)),
+            **self._built(),
+            **self.made,
             "build_s": self.build_s,
             "timing_cache_bytes": timing_cache.stat().st_size if timing_cache.exists() else None,
             "torch_tensorrt": importlib.import_module("torch_tensorrt").__version__,
         }
-        if profile := self.options.batch_profile:
-            stats["batch_profile"] = {**profile.model_dump(), "opt": batch_of(self.example)}
-        if not engines:
+        if not stats["engines"]:
             stats["no_effect"] = "Torch-TensorRT built no engine: PyTorch ran every operator"
         return stats
 
-    def artefacts(self) -> list[Path]:
+    def _built(self) -> dict[str, Any]:
+        engines = [engine for graph in self.graphs for engine in engines_of(graph)]
+        return {
+            "graphs": len(self.graphs),
+            "engines": len(engines),
+            "engine_bytes": sum(len(engine.serialized_engine or b"") for engine in engines),
+            "operators_left_to_pytorch": sum(map(count_left, self.graphs)),
+        }
+
+    def save(self, folder: Path) -> list[Path]:
         """Save the program with its engines, for `torch_tensorrt.load(path).module()`.
 
         What torch.compile built cannot be saved.
         """
         if self.options.frontend == "torch_compile":
             return []
-        path = self.directory / "model.pt2"
+        path = folder / "model.pt2"
         importlib.import_module("torch_tensorrt").save(
             self.graphs[0],
             str(path),
@@ -191,7 +197,13 @@ class Engine(base.Engine):
             kwarg_inputs=self.example.kwargs,
             dynamic_shapes=self.shapes,
         )
+        self.made |= self._built()  # engines are no modules of the program that is loaded
         return [path]
+
+    def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
+        """Load the program with its engines."""
+        torch_tensorrt = importlib.import_module("torch_tensorrt")
+        return torch_tensorrt.load(str(folder / "model.pt2")).module()
 
 
 def batch_of(inputs: Inputs) -> int:

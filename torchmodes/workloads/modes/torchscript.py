@@ -17,7 +17,7 @@ from torch.utils import _pytree
 from torchmodes.config.modes import TorchScriptMode
 from torchmodes.planning.cases import Case
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.structures import Flattened, Inputs, Structure, Take, tensors_taken
+from torchmodes.workloads.structures import Flattened, Inputs, Structure, tensors_taken
 
 
 class Engine(base.Engine):
@@ -27,7 +27,6 @@ class Engine(base.Engine):
     one_shape = True
     scripted: torch.jit.ScriptModule
     archived: torch.jit.ScriptModule
-    before: Counter[str] | None = None
 
     def supports(self, case: Case, *, family: str) -> base.Unsupported | None:
         """TorchScript ends with Python 3.13, and reads source that transformers does not keep."""
@@ -51,39 +50,44 @@ class Engine(base.Engine):
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Script the module, or trace it with the example inputs; then optimise it."""
         if self.options.method == "script":
-            self.scripted, traced = torch.jit.script(module), None
+            scripted = torch.jit.script(module)
         else:
             traced = trace(module, inputs)
-            self.scripted = traced.scripted
-        if self.options.freeze or self.options.optimize_for_inference:
-            self.before = node_kinds(self.scripted)
+            scripted, self.returned = traced.scripted, traced.returned
+        before = node_kinds(scripted)
         # Both: the other freezes too, and a frozen module it would change in place, `archived` too.
         if self.options.freeze and not self.options.optimize_for_inference:
-            self.scripted = torch.jit.freeze(self.scripted)
-        self.archived = self.scripted
+            scripted = torch.jit.freeze(scripted)
+        call = self._optimized(scripted, inputs)
+        if self.options.freeze or self.options.optimize_for_inference:
+            self.made["graph_nodes_before"] = before.total()
+            if node_kinds(self.scripted) == before:
+                self.made["no_effect"] = "the passes for inference changed no node of the graph"
+        return call
+
+    def _optimized(self, archived: torch.jit.ScriptModule, inputs: Inputs) -> Callable[..., Any]:
+        self.archived = self.scripted = archived
         if self.options.optimize_for_inference:
-            self.scripted = torch.jit.optimize_for_inference(self.scripted)
-        return self.scripted if traced is None else traced.calling(self.scripted)
+            self.scripted = torch.jit.optimize_for_inference(archived)
+        return calling(self.scripted, self.returned, inputs)
 
     def stats(self) -> dict[str, Any]:
         """Count the nodes of the graph that runs, and before its passes for inference."""
-        after = node_kinds(self.scripted)
-        stats: dict[str, Any] = {"graph_nodes": after.total()}
-        if self.before is not None:
-            stats["graph_nodes_before"] = self.before.total()
-            if after == self.before:
-                stats["no_effect"] = "the passes for inference changed no node of the graph"
-        return stats
+        return {"graph_nodes": node_kinds(self.scripted).total(), **self.made}
 
-    def artefacts(self) -> list[Path]:
+    def save(self, folder: Path) -> list[Path]:
         """Save the archive that `torch.jit.load` reads where the model's class is not.
 
         It holds the module before `optimize_for_inference`, to be optimised again after loading:
         the constants in oneDNN's layout that this makes are lost in an archive.
         """
-        archive = self.directory / "model.pt"
+        archive = folder / "model.pt"
         torch.jit.save(self.archived, archive)
         return [archive]
+
+    def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
+        """Load the archive, and optimise it where the mode does."""
+        return self._optimized(torch.jit.load(folder / "model.pt"), inputs)
 
     def export(self, directory: Path) -> list[str]:
         """Write the archive ``model.pt``, its code and its graph."""
@@ -95,24 +99,33 @@ class Engine(base.Engine):
 
 @dataclass(frozen=True)
 class Traced:
-    """A trace, and how it is called with the module's own inputs for the module's own output."""
+    """A trace, and the module's own output, which may be of a type that TorchScript lacks.
+
+    Attributes
+    ----------
+    returned
+        None: the trace returns the module's own. With an `order`, it takes and returns tensors
+        alone.
+    """
 
     scripted: torch.jit.ScriptModule
-    take: Take | None
-    put_together: Callable[[Any], Any] | None
+    returned: Structure | None
 
-    def calling(self, scripted: torch.jit.ScriptModule) -> Callable[..., Any]:
-        """Return a call of the trace, or of what passes made of it."""
-        take, put_together = self.take, self.put_together
-        if put_together is None:
-            return scripted
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if take is None:
-                return put_together(scripted(*args, **kwargs))
-            return put_together(scripted(*take(args, kwargs)))
+def calling(
+    scripted: torch.jit.ScriptModule, returned: Structure | None, inputs: Inputs
+) -> Callable[..., Any]:
+    """Return a call of a trace, or of what passes made of it, by the module's own arguments."""
+    if returned is None:
+        return scripted
+    take = None if returned.order is None else tensors_taken(inputs)
 
-        return call
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if take is None:
+            return returned.filled(_pytree.tree_leaves(scripted(*args, **kwargs)))
+        return returned.filled(scripted(*take(args, kwargs)))
+
+    return call
 
 
 def trace(module: nn.Module, inputs: Inputs) -> Traced:
@@ -129,12 +142,12 @@ def trace(module: nn.Module, inputs: Inputs) -> Traced:
         except _Nested:
             pass
         else:
-            return Traced(scripted, None, returned.put_together)
+            return Traced(scripted, returned.structure)
         finally:
             hook.remove()
     flattened = Flattened(module, inputs)
     scripted = _trace(flattened, Inputs(tuple(inputs.tensors())))
-    return Traced(scripted, tensors_taken(inputs), flattened.put_together)
+    return Traced(scripted, flattened.returned())
 
 
 def _can_be_traced(module: nn.Module, inputs: Inputs) -> bool:
@@ -173,14 +186,13 @@ class _Nested(Exception):
 class _Returned:
     """A forward hook that looks at the output; one that has no type in TorchScript ends it."""
 
-    put_together: Callable[[Any], Any] | None = None
+    structure: Structure | None = None
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         if not _has_type(output):
             raise _Nested
         if type(output) not in (torch.Tensor, tuple, list, dict):
-            structure = Structure.of(output)  # such as a named tuple: a plain one comes back
-            self.put_together = lambda found: structure.filled(_pytree.tree_leaves(found))
+            self.structure = Structure.of(output)  # such as a named tuple: a plain one comes back
 
 
 def _has_type(value: Any) -> bool:

@@ -22,7 +22,7 @@ from torchmodes.config.training_step import CROSS_ENTROPY, LOSSES, MSE, NEXT_TOK
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.user import seeded
-from torchmodes.workloads.structures import Inputs, alike, register_dataclasses, tensors_of
+from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
 
 BATCHES = 4
 """Batches that steps take in turn, so that none can be learnt by heart in a few."""
@@ -226,7 +226,7 @@ def _inputs(built: BuiltModel, *, seed: int, wanted: int) -> Iterator[tuple[int,
     yield seed, example
     for number in range(seed + 1, seed + wanted):
         drawn = built.draw(number)
-        yield number, drawn if alike(example, drawn) else example
+        yield number, drawn if example.is_like(drawn) else example
 
 
 def given_as(inputs: Inputs) -> Any:
