@@ -1,6 +1,5 @@
 from torchmodes.planning.cases import CASE_PATH
 
-
 # All first runs, then all second ones: a record spans the whole workflow, not a moment of it.
 for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
 

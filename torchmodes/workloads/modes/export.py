@@ -147,7 +147,7 @@ def holds_more(returned: Structure) -> bool:
 
 
 def filling(call: Callable[..., Any], returned: Structure) -> Callable[..., Any]:
-    """Return the call of a program that returns `with_tensors_alone` where its output holds more."""
+    """Return the call of a program that returns `with_tensors_alone` if its output holds more."""
     if not holds_more(returned):
         return call
     return lambda *args, **kwargs: returned.filled(call(*args, **kwargs))
