@@ -13,6 +13,7 @@ PROFILE = "results/profile/training/cpu/house_price/eager/fp32-b256"
 DELETED = {
     "results/benchmark/inference/cpu/house_price/fx/fp32-b64.json": "join_runs",
     "results/runs/inference/cpu/house_price/fx/fp32-b64/1.json": "benchmark_case",
+    "results/shipped/inference/cpu/house_price/fx/fp32-b64": "benchmark_case",
     "results/training/fx/history.csv": "train_model",
     "results/training/fx/model": "train_model",
     f"{PROFILE}/kernels.csv": "profile_case",
