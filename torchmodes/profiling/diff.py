@@ -14,11 +14,14 @@ import pandas as pd
 
 from torchmodes.profiling.chrome import SPANS, short_name
 from torchmodes.profiling.files import OVERVIEW, SUMMARY
+from torchmodes.profiling.operator_groups import by_group
 from torchmodes.profiling.reading import CaseProfile
 
 UNCOVERED = "(Python and gaps)"
 """The row of the account for time in which no operator or kernel runs."""
 NAMED = 3
+CONTRADICTS = 1.3
+"""How many times a difference may be that without the profiler, or it the other."""
 _WORTH_NAMING = 0.02
 _FILES = (SUMMARY, OVERVIEW, "operators.csv", "kernels.csv")
 _COMPARED = ("lean", "operators", "kernels")
@@ -55,8 +58,9 @@ def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
         JSON values: ``status``; ``a`` and ``b`` (case, seconds of a step with and without the
         profiler, distortion, launches); ``gained_s`` with and without the profiler; ``parts``;
         ``account`` (one row per operator, or kernel where both ran on a GPU, largest change
-        first); ``account_gained_s``, the sum of its rows; ``sentence``; ``warning``, null unless
-        the steps without the profiler differ the other way round.
+        first); ``account_gained_s``, the sum of its rows; ``groups``, the account by what
+        operators are for; ``layers``, by module where both sides tell them; ``sentence``;
+        ``warning``, null unless the steps without the profiler contradict.
     """
     sides = {"a": _described(a), "b": _described(b)}
     lacking = [f"{side.case}: {why}" for side in (a, b) if (why := _lacks(side))]
@@ -76,6 +80,8 @@ def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
         },
         "account": account.to_dict("records"),
         "account_gained_s": float(account["gained_s"].sum()),
+        "groups": _by_change(by_group(account)).to_dict("records"),
+        "layers": compare_layers(a, b).to_dict("records"),
         "sentence": sentence(str(a.case), str(b.case), account),
         "warning": _contradiction(a, b),
     }
@@ -104,6 +110,22 @@ def compare_times(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
     joined = times(a).merge(times(b), how="outer", on="name", suffixes=("_a", "_b")).fillna(0.0)
     joined = joined.rename(columns={"seconds_a": "a_s", "seconds_b": "b_s"}).reset_index()
     joined["kind"] = "kernel" if on_gpu else "operator"
+    return _by_change(joined)
+
+
+def compare_layers(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
+    """Join the times of modules that both sides tell, submodules included, largest change first.
+
+    Columns as of `compare_times`; kind is ``layer``. They do not add up: modules hold each other.
+    """
+    columns = {"layer": "name", "calls": "calls", "total_s": "s"}
+    empty = pd.DataFrame(columns=list(columns))
+    one, other = (
+        profile.tables.get("layers", empty)[list(columns)].rename(columns=columns)
+        for profile in (a, b)
+    )
+    joined = one.merge(other, on="name", suffixes=("_a", "_b"))
+    joined = joined.rename(columns={"s_a": "a_s", "s_b": "b_s"}).assign(kind="layer")
     return _by_change(joined)
 
 
@@ -174,8 +196,15 @@ def sentence(a: str, b: str, account: pd.DataFrame) -> str:
 
 def _contradiction(a: CaseProfile, b: CaseProfile) -> str | None:
     plain = a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"]
-    if (_wall_s(a) - _wall_s(b)) * plain >= 0:
-        return None
+    profiled = _wall_s(a) - _wall_s(b)
+    if profiled * plain >= 0:
+        smaller, larger = sorted((abs(plain), abs(profiled)))
+        if larger <= CONTRADICTS * smaller:
+            return None
+        return (
+            f"Without the profiler the difference is {_ms(abs(plain))}, not {_ms(abs(profiled))}:"
+            " trust the shares, not the times."
+        )
     return (
         f"Without the profiler it is the other way round: {b.case} takes {_ms(abs(plain))}"
         f" {'less' if plain > 0 else 'more'}. The profiler slowed the two differently, or the"

@@ -154,6 +154,8 @@ class DiffFile(BaseModel):
     sentence: str | None = None
     warning: str | None = None
     account: list[ChangeFile] = []
+    groups: list[ChangeFile] = []
+    layers: list[ChangeFile] = []
 
 
 def read_content(path: Path, shape: type[BaseModel]) -> dict[str, Any]:

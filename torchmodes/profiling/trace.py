@@ -23,12 +23,14 @@ from torchmodes.profiling.kernels import kernel_table
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import Overview, overview
+from torchmodes.profiling.own_profiler import layers_of_calls, share_with_layer
 from torchmodes.profiling.python_time import python_functions
 from torchmodes.profiling.recommendations import recommend
 from torchmodes.profiling.record import SPANS, Lean, operator_table, record, record_lean
 from torchmodes.profiling.work import Work, count_work
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
+from torchmodes.workloads.modes.base import ExecutedCall
 from torchmodes.workloads.workload import Workload, synchronize, workload_of
 
 WARMUP_CALLS = 10
@@ -135,7 +137,7 @@ def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
     with workload.context():
         layers = parts.run(
             "layers",
-            lambda: _time_layers(workload, job, active, work, directory),
+            lambda: _time_layers(workload, job, active, work, lean, directory),
             file="layers.csv",
         )
     of_trace = _of_the_trace(parts, recorded, lean, resident, workload, unprofiled_s, active)
@@ -214,8 +216,12 @@ def _overview(trace: Trace, lean: Lean | None, path: Path) -> Overview:
     return found
 
 
-def _time_layers(workload: Workload, job: Job, calls: int, work: Work, directory: Path) -> str:
+def _time_layers(
+    workload: Workload, job: Job, calls: int, work: Work, lean: Lean | None, directory: Path
+) -> str:
     """Write the table of layers; say what it holds, or why it is empty."""
+    if lean is not None and lean.calls:
+        return _layers_told(lean.calls, workload, work, directory)
     if not workload.engine.calls_modules:
         return f"none: the engine {job.mode['engine']} runs the model as a whole, not its modules"
     with LayerTimer(workload.built.module, wait=lambda: synchronize(job.case.device)) as timer:
@@ -226,6 +232,17 @@ def _time_layers(workload: Workload, job: Job, calls: int, work: Work, directory
         return "none: the operators that the mode rewrote to call no module"
     table.to_csv(directory / "layers.csv", index=False)
     return "the forward pass, by module"
+
+
+def _layers_told(
+    calls: Sequence[ExecutedCall], workload: Workload, work: Work, directory: Path
+) -> str:
+    share = share_with_layer(calls)
+    if not share:
+        return "none: the engine's operators do not tell which module they come from"
+    table = layers_of_calls(calls, workload.built.module, work.module_flops)
+    table.to_csv(directory / "layers.csv", index=False)
+    return f"operators by module: {share:.0%} of their time tells one"
 
 
 def _seconds(call: Any, calls: int) -> Sequence[float]:
