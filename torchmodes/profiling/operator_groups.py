@@ -17,6 +17,8 @@ GROUPS = {
 }
 """Patterns of names, in any case; the first that fits counts."""
 ELEMENTWISE = "elementwise"
+MULTIPLYING = ("attention", "convolution", "matmul")
+"""Groups whose work is products, which low precision makes cheaper."""
 _PATTERNS = {group: re.compile(words, re.IGNORECASE) for group, words in GROUPS.items()}
 
 

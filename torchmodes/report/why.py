@@ -87,7 +87,7 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
     title = _pair(found["a"]["case"], found["b"]["case"])
     if found["status"] != "ok":
         return ExplainedDiff(title, str(found["reason"]))
-    account = pd.DataFrame(found["account"])
+    account = pd.DataFrame(_comparable(found))
     profiled = account["a_s"].sum(), account["b_s"].sum()
     measured = _measured_steps(found, data)
     if measured is None or not all(profiled):
@@ -108,6 +108,16 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
         f" step took {duration(profiled[0])} and {duration(profiled[1])}."
     )
     return ExplainedDiff(title, said, _largest(account))
+
+
+def _comparable(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the account by operator, or by their groups where the sides share no operator.
+
+    Another engine has names of its own for all that it runs.
+    """
+    ran = [row for row in found["account"] if row["kind"] != "uncovered"]
+    shared = any(row["calls_a"] and row["calls_b"] for row in ran)
+    return found["account"] if shared or not found.get("groups") else found["groups"]
 
 
 def _pair(a: str, b: str) -> str:

@@ -136,7 +136,7 @@ class Engine(base.Engine):
             counted.append((began, request.get_profiling_info()))
 
         def finish() -> list[base.ExecutedCall]:
-            return [executed_call(began, nodes) for began, nodes in counted]
+            return executed_calls(counted)
 
         return base.OwnProfiler("OpenVINO", self._calling(request, infer), finish)
 
@@ -172,20 +172,27 @@ class Engine(base.Engine):
         return [path, path.with_suffix(".bin")]
 
 
-def executed_call(began: int, nodes: Sequence[Any]) -> base.ExecutedCall:
-    """Read the counters of one call: durations in order, so each node follows the one before.
+def executed_calls(counted: Sequence[tuple[int, Sequence[Any]]]) -> list[base.ExecutedCall]:
+    """Read the counters after each of all calls of a request: when it began, and its nodes.
 
-    https://docs.openvino.ai: `InferRequest.get_profiling_info`; its nodes name no modules.
+    A counter is the mean of all calls so far, in whole microseconds, so that a call's own time is
+    what changes its sum; after n calls it is known to n microseconds. Nodes have no start: each
+    follows the one before. https://docs.openvino.ai: `InferRequest.get_profiling_info`.
     """
-    operators, start = [], 0.0
-    for node in nodes:
-        if not str(node.status).endswith(".EXECUTED"):
-            continue
-        seconds = node.real_time.total_seconds()
-        kind = f"openvino::{node.node_type}"
-        operators.append(base.ExecutedOperator(kind, node.node_name, start, seconds))
-        start += seconds
-    return base.ExecutedCall(began, tuple(operators))
+    calls, before = [], dict[str, float]()
+    for number, (began, nodes) in enumerate(counted, start=1):
+        operators, start = [], 0.0
+        for node in nodes:
+            if not str(node.status).endswith(".EXECUTED"):
+                continue
+            so_far = number * node.real_time.total_seconds()
+            seconds = max(0.0, so_far - before.get(node.node_name, 0.0))
+            before[node.node_name] = so_far
+            kind = f"openvino::{node.node_type}"
+            operators.append(base.ExecutedOperator(kind, node.node_name, start, seconds))
+            start += seconds
+        calls.append(base.ExecutedCall(began, tuple(operators)))
+    return calls
 
 
 def _products(executed: Any) -> Iterator[Product]:
