@@ -35,7 +35,7 @@ def only_named(merged: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]) -
     for section, nothing in BESIDE.items():
         settings = merged.get(section)
         if section not in named and isinstance(settings, Mapping):
-            left_out[section] = {**settings, **nothing}
+            left_out[section] = {name: nothing.get(name, value) for name, value in settings.items()}
     return {**merged, **left_out}
 
 

@@ -82,7 +82,7 @@ def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
         "account_gained_s": float(account["gained_s"].sum()),
         "groups": _by_change(by_group(account)).to_dict("records"),
         "layers": compare_layers(a, b).to_dict("records"),
-        "sentence": sentence(str(a.case), str(b.case), account),
+        "sentence": sentence(str(a.case), str(b.case), comparable(account)),
         "warning": _contradiction(a, b),
     }
 
@@ -111,6 +111,17 @@ def compare_times(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
     joined = joined.rename(columns={"seconds_a": "a_s", "seconds_b": "b_s"}).reset_index()
     joined["kind"] = "kernel" if on_gpu else "operator"
     return _by_change(joined)
+
+
+def comparable(account: pd.DataFrame) -> pd.DataFrame:
+    """Return the account, or where the sides share no operator, its sums by group.
+
+    Another engine has names of its own for all that it runs.
+    """
+    ran = account[account["kind"] != "uncovered"]
+    apart = not ((ran["calls_a"] > 0) & (ran["calls_b"] > 0)).any()
+    both_told = (ran["calls_a"] > 0).any() and (ran["calls_b"] > 0).any()
+    return _by_change(by_group(account)) if apart and both_told else account
 
 
 def compare_layers(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
@@ -184,7 +195,7 @@ def sentence(a: str, b: str, account: pd.DataFrame) -> str:
         f"{row['name']} {_gains(row['gained_s'])}"
         + (
             f" in {row['calls_b']:g} calls instead of {row['calls_a']:g}"
-            if row["calls_a"] != row["calls_b"]
+            if row["calls_a"] != row["calls_b"] and row["kind"] != "group"
             else ""
         )
         for _, row in moved.iterrows()
