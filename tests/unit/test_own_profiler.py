@@ -82,6 +82,7 @@ def test_onnxruntimes_layers_are_the_models_modules(profiles):
     assert below["kind"] == "FFN"
     inside = layers.loc["model.transformer.layer.0.ffn.lin1"]
     assert 0 < inside["self_s"] < below["total_s"] < layers.loc["(model)", "total_s"]
+    assert "model.transformer.layer" not in layers.index, "a list, which eager never calls"
     assert "of their time tells one" in profiles["onnxruntime"].summary["layers"]
     assert "do not tell which module" in profiles["openvino"].summary["layers"]
 

@@ -127,17 +127,15 @@ def comparable(account: pd.DataFrame) -> pd.DataFrame:
 def compare_layers(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
     """Join the times of modules that both sides tell, submodules included, largest change first.
 
-    Columns as of `compare_times`; kind is ``layer``. They do not add up: modules hold each other.
+    Columns: name, a_s, b_s, gained_s, per step. They do not add up: modules hold each other.
     """
-    columns = {"layer": "name", "calls": "calls", "total_s": "s"}
-    empty = pd.DataFrame(columns=list(columns))
-    one, other = (
-        profile.tables.get("layers", empty)[list(columns)].rename(columns=columns)
-        for profile in (a, b)
+    columns = ["layer", "total_s"]
+    empty = pd.DataFrame(columns=columns)
+    one, other = (profile.tables.get("layers", empty)[columns] for profile in (a, b))
+    joined = one.merge(other, on="layer", suffixes=("_a", "_b"))
+    return _by_change(
+        joined.rename(columns={"layer": "name", "total_s_a": "a_s", "total_s_b": "b_s"})
     )
-    joined = one.merge(other, on="name", suffixes=("_a", "_b"))
-    joined = joined.rename(columns={"s_a": "a_s", "s_b": "b_s"}).assign(kind="layer")
-    return _by_change(joined)
 
 
 def account_of(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
@@ -155,7 +153,8 @@ def _by_change(table: pd.DataFrame) -> pd.DataFrame:
     table["gained_s"] = table["a_s"] - table["b_s"]
     order = table["gained_s"].abs().sort_values(ascending=False, kind="stable").index
     columns = ["name", "kind", "calls_a", "calls_b", "a_s", "b_s", "gained_s"]
-    return table.loc[order, columns].reset_index(drop=True)
+    known = [column for column in columns if column in table]
+    return table.loc[order, known].reset_index(drop=True)
 
 
 def sentence(a: str, b: str, account: pd.DataFrame) -> str:

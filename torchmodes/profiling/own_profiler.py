@@ -91,8 +91,13 @@ def layers_of_calls(
             if operator.layer is not None:
                 own[operator.layer] += operator.seconds / len(calls)
                 counts[operator.layer] += 1
-    ran = [name for name, _ in module.named_modules() if any(_holds(name, layer) for layer in own)]
-    modules = dict(module.named_modules())
+    # Lists of modules are never called.
+    modules = {
+        name: found
+        for name, found in module.named_modules()
+        if not isinstance(found, nn.ModuleList | nn.ModuleDict)
+    }
+    ran = [name for name in modules if any(_holds(name, layer) for layer in own)]
     rows = [
         (
             name or WHOLE,

@@ -155,7 +155,6 @@ class DiffFile(BaseModel):
     warning: str | None = None
     account: list[ChangeFile] = []
     groups: list[ChangeFile] = []
-    layers: list[ChangeFile] = []
 
 
 def read_content(path: Path, shape: type[BaseModel]) -> dict[str, Any]:

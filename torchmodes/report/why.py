@@ -87,7 +87,7 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
     title = _pair(found["a"]["case"], found["b"]["case"])
     if found["status"] != "ok":
         return ExplainedDiff(title, str(found["reason"]))
-    account = comparable(pd.DataFrame(found["account"]))
+    account = pd.DataFrame(found["account"])
     profiled = account["a_s"].sum(), account["b_s"].sum()
     measured, source = _measured_steps(found, data), "the measured ones"
     if measured is None and found.get("warning"):
@@ -101,6 +101,7 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
             title,
             "Typical times and speed-up differ in sign: there is no difference to explain.",
         )
+    account = comparable(account)
     account["a_s"] *= a_s / profiled[0]
     account["b_s"] *= b_s / profiled[1]
     account["gained_s"] = account["a_s"] - account["b_s"]
