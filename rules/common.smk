@@ -23,6 +23,7 @@ from torchmodes.processes.supervise import START_LIMIT_S
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults
 from torchmodes.studies.catalogue import STUDIES as STUDY_ENTRIES
+from torchmodes.results.chosen import ChosenProfiles, read_chosen
 from torchmodes.results.further_runs import read_further_runs
 from torchmodes.results.reading import CorruptFile
 from torchmodes.results.writing import print_anything, require_writable, tell
@@ -69,7 +70,10 @@ CASES = sorted(
     }
 )
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
-RUNS = {case.run: case for case in PROFILED}
+# Which cases are picked shows once all are measured: until then it may be any.
+PICKS = CONFIG.profile.picks
+CHOSEN = "results/profile/chosen.json"
+RUNS = {case.run: case for case in ({*PROFILED, *CASES} if PICKS else PROFILED)}
 
 USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in cases)}
 
@@ -138,23 +142,24 @@ PAGE_MODULES = [*figure_modules(), *(entry.page for entry in STUDY_ENTRIES.value
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]
-PROFILES = [f"{case.profile}/summary.json" for case in PROFILED]
 STUDIES = [f"results/studies/{study}.json" for study, cases in STUDIED.items() if cases]
 STUDY_PLOTS = [f"results/plots/study-{Path(study).stem}.svg" for study in STUDIES]
 DIFFS = [a.diff(b) for a, b in pair_modes(PROFILED, CONFIG.profile.diffs)]
-MACHINES = sorted({f"results/machine/{case.device}.json" for case in PROFILED})
-ROOFLINE = ["results/roofline.json"] if PROFILED else []
-PROFILED_RECORDS = sorted({case.record for case in PROFILED} & set(RECORDS))
-TRACES = [f"results/tensorboard/{run}/torchmodes.pt.trace.json.gz" for run in RUNS]
+ROOFLINE = ["results/roofline.json"] if PROFILED or PICKS else []
+PROFILED_RECORDS = RECORDS if PICKS else sorted({c.record for c in PROFILED} & set(RECORDS))
 
-if len(RUNS) < len(PROFILED):
+if clashing := {case.run for case in PROFILED if RUNS[case.run] != case} | {
+    case.run for case in (CASES if PICKS else []) if RUNS[case.run] != case
+}:
     refuse(
         "two profiled cases have the same TensorBoard run name; rename a model or a mode: "
-        + ", ".join(sorted({case.run for case in PROFILED if RUNS[case.run] != case}))
+        + ", ".join(sorted(clashing))
     )
 
 # File systems allow 255 bytes; what is written carries a longer name until it is whole.
-if longest := max((Path(path).name for path in DIFFS if len(Path(path).name) > 240), default=None):
+POSSIBLE_DIFFS = [*DIFFS, *(case.baseline.diff(case) for case in (CASES if PICKS else []))]
+TOO_LONG = [name for name in (Path(path).name for path in POSSIBLE_DIFFS) if len(name) > 240]
+if longest := max(TOO_LONG, default=None):
     raise WorkflowError(
         "the names of the compared profiles make too long a file name; rename a model or a mode: "
         + longest

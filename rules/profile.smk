@@ -29,13 +29,30 @@ rule profile_case:
     params:
         case=lambda wildcards: plan(wildcards).unsampled_parameters,
         limits=limits_of,
-        profile=CONFIG.profile.model_dump(exclude={"cases", "diffs"}),
+        profile=CONFIG.profile.model_dump(exclude={"cases", "diffs", "picks", "runner_up"}),
         code=lambda wildcards: plan(wildcards).code(
             "scripts/profile_case.py", "torchmodes.profiling.trace"
         ),
         software=lambda wildcards: plan(wildcards).software,
     script:
         "../scripts/profile_case.py"
+
+
+checkpoint choose_profiled:
+    """Of what was measured: eager and the pick of each group, for `profile.picks`."""
+    input:
+        RECORDS,
+    output:
+        CHOSEN,
+    log:
+        "logs/profile/choose_profiled.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        runner_up=CONFIG.profile.runner_up,
+        code=code_digest("scripts/choose_profiled.py"),
+    script:
+        "../scripts/choose_profiled.py"
 
 
 rule publish_trace:
@@ -97,8 +114,8 @@ rule measure_machine:
 rule compute_roofline:
     """What the profiled cases reach of what the machine allows."""
     input:
-        profiles=PROFILES,
-        machines=MACHINES,
+        profiles=profiles,
+        machines=machines,
         records=PROFILED_RECORDS,
     output:
         "results/roofline.json",
@@ -112,25 +129,43 @@ rule compute_roofline:
         "../scripts/compute_roofline.py"
 
 
-rule draw_profiles:
-    """Figures of the profiles: those of each, and those of all together."""
+rule draw_profile:
+    """The figures of one profile."""
     input:
-        profiles=PROFILES,
-        roofline="results/roofline.json",
-        records=PROFILED_RECORDS,
+        summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
     output:
-        [
-            report(
-                f"{case.profile}/{figure.name}.svg",
+        **{
+            figure.name: report(
+                "results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/"
+                f"{figure.name}.svg",
                 category=figure.category,
                 subcategory=figure.subcategory,
-                labels={"figure": f"{figure.title}, {case.run}"},
+                labels={
+                    "figure": figure.title
+                    + ", {task} {model} {mode} {precision} batch {batch_size}"
+                },
                 caption=f"captions/{figure.name}.rst",
             )
             for figure in figures_of("profiles")
             if figure.of == "profile"
-            for case in PROFILED
-        ],
+        },
+    log:
+        "logs/profile/draw_profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=code_digest("scripts/draw_profile.py", *figure_modules()),
+    script:
+        "../scripts/draw_profile.py"
+
+
+rule draw_profiles:
+    """Figures of all profiles together."""
+    input:
+        profiles=profiles,
+        roofline="results/roofline.json",
+        records=PROFILED_RECORDS,
+    output:
         **{
             figure.name: report(
                 f"results/plots/{figure.name}.svg",

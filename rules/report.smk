@@ -56,9 +56,9 @@ rule write_report:
         records=RECORDS,
         metrics=METRICS,
         histories=HISTORIES,
-        profiles=PROFILES,
+        profiles=profiles,
         roofline=ROOFLINE,
-        diffs=DIFFS,
+        diffs=diffs,
         studies=STUDIES,
         table=TABLE if USES_TABLE else [],
     output:

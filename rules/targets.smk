@@ -13,9 +13,7 @@ BETWEEN = [
     *(path for case in CASES for path in plan_for(case).run_records),
     *(case.shipped for case in CASES),
     *expand(rules.train_model.output, mode=CONFIG.training.modes),
-    *(path.format(**case.identity()) for case in PROFILED for path in rules.profile_case.output),
-    *(rules.compute_roofline.output if PROFILED else []),
-    *MACHINES,
+    *ROOFLINE,
     *(TABLE_FILES if USES_TABLE else []),
     *(OPERATOR_FILES if USES_OPERATORS else []),
 ]
@@ -25,7 +23,10 @@ def missing_files(wildcards):
     """Return what was deleted since the report was made; before that, all is made for it."""
     if not os.path.exists(rules.write_report.output[0]):
         return []
-    return [path for path in BETWEEN if not os.path.exists(path)]
+    made = rules.profile_case.output
+    of_profiles = [path.format(**case.identity()) for case in profiled() for path in made]
+    between = [*BETWEEN, *of_profiles, *machines(wildcards)]
+    return [path for path in between if not os.path.exists(path)]
 
 
 def check_wildcards(wildcards):

@@ -101,3 +101,47 @@ def directory_of(run):
 def profile_of(wildcards):
     """Return the trace behind a TensorBoard run."""
     return f"{directory_of(wildcards.run)}/trace.json.gz"
+
+
+def chosen():
+    """Return what is profiled because of what was measured.
+
+    Until `choose_profiled` has run, Snakemake asks again later.
+    """
+    if not PICKS:
+        return ChosenProfiles()
+    try:
+        return read_chosen(Path(checkpoints.choose_profiled.get().output[0]))
+    except CorruptFile as error:
+        raise WorkflowError(str(error)) from None
+
+
+def profiled():
+    """Return all cases that are profiled, sorted."""
+    return sorted({*PROFILED, *chosen().profiled})
+
+
+def profiles(wildcards):
+    """Return the summaries of all profiles."""
+    return [f"{case.profile}/summary.json" for case in profiled()]
+
+
+def profile_figures(wildcards):
+    """Return the figures of each profile."""
+    paths = rules.draw_profile.output
+    return [path.format(**case.identity()) for case in profiled() for path in paths]
+
+
+def machines(wildcards):
+    """Return the peaks of every device that something is profiled on."""
+    return sorted({f"results/machine/{case.device}.json" for case in profiled()})
+
+
+def traces(wildcards):
+    """Return what TensorBoard shows."""
+    return [f"results/tensorboard/{case.run}/torchmodes.pt.trace.json.gz" for case in profiled()]
+
+
+def diffs(wildcards):
+    """Return the comparisons of profiles."""
+    return sorted({*DIFFS, *(a.diff(b) for a, b in chosen().compared)})

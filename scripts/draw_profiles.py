@@ -1,4 +1,4 @@
-"""Draw the figures of the profiles: those of each, and those of all together."""
+"""Draw the figures of all profiles together."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,3 @@ with job_log(snakemake.log[0]):
     for entry in figures_of("profiles"):
         if entry.of == "run":
             save(render(entry, data), Path(snakemake.output[entry.name]))
-            continue
-        for profile in data.profiles:
-            save(render(entry, profile), profile.folder / f"{entry.name}.svg")

@@ -89,7 +89,7 @@ def test_code_of_the_users_may_bring_its_environment(tmp_path: Path) -> None:
 def test_every_rule_names_an_environment() -> None:
     for path in (ROOT / "rules").glob("*.smk"):
         text = path.read_text(encoding="utf-8")
-        rules = len(re.findall(r"^ *rule\b.*:$", text, re.MULTILINE))
+        rules = len(re.findall(r"^ *(?:rule|checkpoint)\b.*:$", text, re.MULTILINE))
         named = re.findall(
             r'conda:\n +(?:"\.\./envs/(\w+)\.yaml"|lambda \w+: conda_of\()', text, re.M
         )

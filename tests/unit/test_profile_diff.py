@@ -14,6 +14,8 @@ from torchmodes.profiling.diff import UNCOVERED, diff
 from torchmodes.profiling.files import KERNEL_COLUMNS, OPERATOR_COLUMNS, start_empty
 from torchmodes.profiling.overview import PARTS
 from torchmodes.profiling.reading import CaseProfile, read_profile
+from torchmodes.report.data import make_report_data
+from torchmodes.report.why import explained_diff
 
 CASE = {
     "task": "inference",
@@ -167,3 +169,36 @@ def test_a_profile_that_did_not_run_is_no_comparison(tmp_path):
     found = diff(EAGER, read_profile(folder))
     assert found["status"] == "unsupported"
     assert found["reason"] == "inference/cpu/resnet50/trt/fp32-b1: no GPU"
+
+
+ONNX = side(
+    "onnxruntime",
+    40,
+    {"onnxruntime::Conv": (53, 36), "onnxruntime::Gemm": (1, 1), "model_inference": (1, 3)},
+)
+
+
+def test_another_engines_operators_are_compared_by_what_they_are_for():
+    found = diff(EAGER, ONNX)
+    groups = {row["name"]: row["gained_s"] for row in found["groups"]}
+    assert groups["convolution"] == pytest.approx(0.024)
+    assert groups["normalisation"] == pytest.approx(0.020)
+    assert sum(groups.values()) == pytest.approx(found["gained_s"]["profiled"])
+    assert "convolution takes 24 ms less" in found["sentence"]
+    assert "aten::" not in found["sentence"]
+
+
+@pytest.mark.parametrize(("plain_ms", "contradicts"), [(60, False), (75, False), (80, True)])
+def test_a_difference_of_another_size_without_the_profiler_is_told(plain_ms, contradicts):
+    a, b = (side(m, w, {"aten::mm": (1, w)}) for m, w in (("eager", 100), ("fx", 40)))
+    a.summary["unprofiled_step_s"], b.summary["unprofiled_step_s"] = 0.1, 0.1 - plain_ms / 1e3
+    told = diff(a, b)["warning"] or ""
+    assert (f"the difference is {plain_ms} ms, not 60 ms" in told) == contradicts
+
+
+def test_a_contradicting_diff_without_records_is_scaled_to_steps_without_the_profiler():
+    a, b = (side(m, w, {"aten::mm": (1, w)}) for m, w in (("eager", 100), ("fx", 40)))
+    a.summary["unprofiled_step_s"], b.summary["unprofiled_step_s"] = 0.08, 0.07
+    told = explained_diff(diff(a, b), make_report_data([]))
+    assert sum(row["gained_s"] for row in told.rows) == pytest.approx(0.01)
+    assert "scaled to steps without the profiler" in told.said

@@ -9,10 +9,11 @@ import math
 import pytest
 from trace_factory import event, kernel, launch, operator, step, trace_of
 
+from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.chrome import read_trace
 from torchmodes.profiling.kernels import describe_launches, kernel_table, uses_tensor_cores
 from torchmodes.profiling.overview import overview
-from torchmodes.profiling.recommendations import recommend
+from torchmodes.profiling.recommendations import recommend, recommend_on_cpu
 from torchmodes.profiling.self_time import times_by_name
 
 US = 1e-6
@@ -235,6 +236,28 @@ def test_recommendations_give_the_figure_and_the_bound_it_crosses():
     on_gpu = {r.finding for r in recommend(overview(overlapping_streams()))}
     assert on_gpu == {"copies", "GPU utilisation", "SM efficiency", "Python overhead"}
     assert "short kernels" in {r.finding for r in recommend(overview(cuda_graph()))}
+
+
+@pytest.mark.parametrize(
+    ("told", "findings"),
+    [
+        ({}, {"low precision"}),
+        ({"multiplying": 0.4}, set()),
+        ({"isa": ["avx2"]}, set()),
+        ({"precision": "bf16"}, set()),
+        ({"isa": [], "threads": 4}, {"oversubscription"}),
+    ],
+)
+def test_a_cpu_is_advised_by_what_it_has(told, findings):
+    case = parse_case(f"inference/cpu/resnet50/eager/{told.pop('precision', 'fp32')}-b1")
+    usual = {"multiplying": 0.8, "isa": ["avx512_vnni"], "threads": 2, "cores": 2}
+    found = {r.finding: r for r in recommend_on_cpu(case, **(usual | told))}
+    assert set(found) == findings
+    if "low precision" in found:
+        assert found["low precision"].reason == (
+            "80% of the step multiplies in fp32, and this processor has avx512_vnni"
+        )
+        assert "precisions: [int8]" in found["low precision"].advice
 
 
 def test_a_busy_step_needs_no_advice():

@@ -18,7 +18,7 @@ DELETED = {
     "results/training/fx/model": "train_model",
     f"{PROFILE}/kernels.csv": "profile_case",
     f"{PROFILE}/internals": "profile_case",
-    f"{PROFILE}/memory.svg": "draw_profiles",
+    f"{PROFILE}/memory.svg": "draw_profile",
     "results/tensorboard/training-house_price-eager-fp32-b256/torchmodes.pt.trace.json.gz": (
         "publish_trace"
     ),

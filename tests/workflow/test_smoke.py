@@ -140,7 +140,7 @@ def test_editing_a_plot_measures_nothing_again(finished: Workflow) -> None:
         file.write("\n# edited\n")
     planned = set(finished.planned())
     assert "write_report" in planned
-    assert planned <= {"write_report", "draw_plots", "draw_profiles", "draw_study"}
+    assert planned <= {"write_report", "draw_plots", "draw_profile", "draw_profiles", "draw_study"}
 
 
 def test_editing_the_sampler_measures_every_case_again_but_trains_nothing(

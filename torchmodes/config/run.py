@@ -138,6 +138,12 @@ class Profile(Section):
     """Which cases are profiled, and torch.profiler's schedule."""
 
     cases: list[Grid] = Field([], description="blocks of cases to profile, as under `benchmark`")
+    picks: bool = Field(
+        False,
+        description="profile, once all is measured, eager and the mode to ship of each group, and"
+        " compare the two",
+    )
+    runner_up: bool = Field(False, description="of `picks`, the second fastest as well")
     diffs: list[ModePair] = Field(
         [], description="pairs of modes whose profiles are compared, wherever both are profiled"
     )

@@ -50,7 +50,9 @@ _COMPILED = re.compile(r"#* ?Call CompiledFxGraph (\S+)")
 _TORCHSCRIPT = ("forward", "<forward op>", "<backward op>")
 _LOADING = re.compile(r"enumerate\(DataLoader\)|DataLoader.*__next__")
 _COMMUNICATION = re.compile(r"nccl|^c10d::|^gloo:", re.IGNORECASE)
-_STEP = re.compile(r"ProfilerStep#\d+")
+STEP = re.compile(r"ProfilerStep#\d+")
+ENGINE_THREAD = 1_000_000
+"""The thread, beyond those of Linux, of operators that an engine's own profiler told."""
 _LONGEST_US = 1e17
 """Microseconds, some thousand years: clocks count from the start of the machine, or from 1970."""
 
@@ -208,7 +210,7 @@ def _kind(kind: str, name: str) -> str:
 
 
 def _steps(events: pd.DataFrame) -> Spans:
-    marked = events[(events["kind"] == "annotation") & events["name"].str.fullmatch(_STEP)]
+    marked = events[(events["kind"] == "annotation") & events["name"].str.fullmatch(STEP)]
     if marked.empty:
         return union(events["start"].min(), events["end"].max()) if len(events) else union([], [])
     # Not their union: steps that touch would become one.

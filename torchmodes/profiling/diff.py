@@ -14,11 +14,14 @@ import pandas as pd
 
 from torchmodes.profiling.chrome import SPANS, short_name
 from torchmodes.profiling.files import OVERVIEW, SUMMARY
+from torchmodes.profiling.operator_groups import by_group
 from torchmodes.profiling.reading import CaseProfile
 
 UNCOVERED = "(Python and gaps)"
 """The row of the account for time in which no operator or kernel runs."""
 NAMED = 3
+CONTRADICTS = 1.3
+"""How many times a difference may be that without the profiler, or it the other."""
 _WORTH_NAMING = 0.02
 _FILES = (SUMMARY, OVERVIEW, "operators.csv", "kernels.csv")
 _COMPARED = ("lean", "operators", "kernels")
@@ -55,8 +58,9 @@ def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
         JSON values: ``status``; ``a`` and ``b`` (case, seconds of a step with and without the
         profiler, distortion, launches); ``gained_s`` with and without the profiler; ``parts``;
         ``account`` (one row per operator, or kernel where both ran on a GPU, largest change
-        first); ``account_gained_s``, the sum of its rows; ``sentence``; ``warning``, null unless
-        the steps without the profiler differ the other way round.
+        first); ``account_gained_s``, the sum of its rows; ``groups``, the account by what
+        operators are for; ``layers``, by module where both sides tell them; ``sentence``;
+        ``warning``, null unless the steps without the profiler contradict.
     """
     sides = {"a": _described(a), "b": _described(b)}
     lacking = [f"{side.case}: {why}" for side in (a, b) if (why := _lacks(side))]
@@ -76,7 +80,9 @@ def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
         },
         "account": account.to_dict("records"),
         "account_gained_s": float(account["gained_s"].sum()),
-        "sentence": sentence(str(a.case), str(b.case), account),
+        "groups": _by_change(by_group(account)).to_dict("records"),
+        "layers": compare_layers(a, b).to_dict("records"),
+        "sentence": sentence(str(a.case), str(b.case), comparable(account)),
         "warning": _contradiction(a, b),
     }
 
@@ -107,6 +113,31 @@ def compare_times(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
     return _by_change(joined)
 
 
+def comparable(account: pd.DataFrame) -> pd.DataFrame:
+    """Return the account, or where the sides share no operator, its sums by group.
+
+    Another engine has names of its own for all that it runs.
+    """
+    ran = account[account["kind"] != "uncovered"]
+    apart = not ((ran["calls_a"] > 0) & (ran["calls_b"] > 0)).any()
+    both_told = (ran["calls_a"] > 0).any() and (ran["calls_b"] > 0).any()
+    return _by_change(by_group(account)) if apart and both_told else account
+
+
+def compare_layers(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
+    """Join the times of modules that both sides tell, submodules included, largest change first.
+
+    Columns: name, a_s, b_s, gained_s, per step. They do not add up: modules hold each other.
+    """
+    columns = ["layer", "total_s"]
+    empty = pd.DataFrame(columns=columns)
+    one, other = (profile.tables.get("layers", empty)[columns] for profile in (a, b))
+    joined = one.merge(other, on="layer", suffixes=("_a", "_b"))
+    return _by_change(
+        joined.rename(columns={"layer": "name", "total_s_a": "a_s", "total_s_b": "b_s"})
+    )
+
+
 def account_of(a: CaseProfile, b: CaseProfile) -> pd.DataFrame:
     """Return `compare_times` with what is left of the step to either side, the row `UNCOVERED`.
 
@@ -122,7 +153,8 @@ def _by_change(table: pd.DataFrame) -> pd.DataFrame:
     table["gained_s"] = table["a_s"] - table["b_s"]
     order = table["gained_s"].abs().sort_values(ascending=False, kind="stable").index
     columns = ["name", "kind", "calls_a", "calls_b", "a_s", "b_s", "gained_s"]
-    return table.loc[order, columns].reset_index(drop=True)
+    known = [column for column in columns if column in table]
+    return table.loc[order, known].reset_index(drop=True)
 
 
 def sentence(a: str, b: str, account: pd.DataFrame) -> str:
@@ -162,7 +194,7 @@ def sentence(a: str, b: str, account: pd.DataFrame) -> str:
         f"{row['name']} {_gains(row['gained_s'])}"
         + (
             f" in {row['calls_b']:g} calls instead of {row['calls_a']:g}"
-            if row["calls_a"] != row["calls_b"]
+            if row["calls_a"] != row["calls_b"] and row["kind"] != "group"
             else ""
         )
         for _, row in moved.iterrows()
@@ -174,8 +206,15 @@ def sentence(a: str, b: str, account: pd.DataFrame) -> str:
 
 def _contradiction(a: CaseProfile, b: CaseProfile) -> str | None:
     plain = a.summary["unprofiled_step_s"] - b.summary["unprofiled_step_s"]
-    if (_wall_s(a) - _wall_s(b)) * plain >= 0:
-        return None
+    profiled = _wall_s(a) - _wall_s(b)
+    if profiled * plain >= 0:
+        smaller, larger = sorted((abs(plain), abs(profiled)))
+        if larger <= CONTRADICTS * smaller:
+            return None
+        return (
+            f"Without the profiler the difference is {_ms(abs(plain))}, not {_ms(abs(profiled))}:"
+            " trust the shares, not the times."
+        )
     return (
         f"Without the profiler it is the other way round: {b.case} takes {_ms(abs(plain))}"
         f" {'less' if plain > 0 else 'more'}. The profiler slowed the two differently, or the"

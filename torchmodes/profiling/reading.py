@@ -154,6 +154,7 @@ class DiffFile(BaseModel):
     sentence: str | None = None
     warning: str | None = None
     account: list[ChangeFile] = []
+    groups: list[ChangeFile] = []
 
 
 def read_content(path: Path, shape: type[BaseModel]) -> dict[str, Any]:

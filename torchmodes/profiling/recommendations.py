@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from torchmodes.planning.cases import Case
 from torchmodes.profiling.overview import Overview
 
 LOADING_SHARE = 0.05
@@ -15,6 +17,12 @@ SM_EFFICIENCY = 0.50
 OCCUPANCY = 0.30
 TENSOR_CORE_SHARE = 0.10
 SHORT_KERNEL_S = 10e-6
+MULTIPLYING_SHARE = 0.50
+LOWER_PRECISIONS = {
+    "bf16": {"avx512_bf16", "amx_bf16"},
+    "int8": {"avx512_vnni", "avx_vnni", "amx_int8"},
+}
+"""Instruction sets of x86 processors that multiply a precision faster than fp32."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,48 @@ def recommend(overview: Overview, *, uncovered: float | None = None) -> list[Rec
     return [*_of_the_step(overview, uncovered), *_of_the_device(overview)]
 
 
+def recommend_on_cpu(
+    case: Case, *, multiplying: float, isa: Collection[str], threads: int, cores: int
+) -> list[Recommendation]:
+    """Return what to try for a case on a CPU, by what the processor has.
+
+    Parameters
+    ----------
+    case
+        What was profiled; a precision is advised for inference in fp32.
+    multiplying
+        Share of a step, from 0 to 1, that is convolutions, matrix products and attention.
+    isa
+        Instruction sets of the processor, as Linux names them.
+    threads, cores
+        That the case computes with, and that it may use.
+    """
+    tried = []
+    lower = [name for name, sets in LOWER_PRECISIONS.items() if sets.intersection(isa)]
+    low = case.task == "inference" and case.precision == "fp32" and multiplying > MULTIPLYING_SHARE
+    if low and lower:
+        has = " and ".join(sorted(set(isa) & set().union(*(LOWER_PRECISIONS[n] for n in lower))))
+        tried.append(
+            Recommendation(
+                "low precision",
+                f"{multiplying:.0%} of the step multiplies in fp32, and this processor has {has}",
+                *(multiplying, MULTIPLYING_SHARE),
+                f"precisions: [{', '.join(lower)}] with OpenVINO"
+                + (", or int8 with ONNX Runtime" if "int8" in lower else ""),
+            )
+        )
+    if threads > cores:
+        tried.append(
+            Recommendation(
+                "oversubscription",
+                f"{threads} threads compute on {cores} cores",
+                *(threads, cores),
+                f"snakemake --cores {cores}: threads that wait for a core hold up the others",
+            )
+        )
+    return tried
+
+
 def _of_the_step(overview: Overview, uncovered: float | None) -> list[Recommendation]:
     if not overview.wall_s:
         return []
@@ -79,7 +129,9 @@ def _of_the_step(overview: Overview, uncovered: float | None) -> list[Recommenda
         (
             *("Python overhead", uncovered, UNCOVERED_SHARE),
             "of the step runs neither an operator nor a kernel",
-            "a larger batch, torch.compile of the whole step, or CUDA graphs",
+            "a larger batch, torch.compile of the whole step, or CUDA graphs"
+            if overview.device is not None
+            else "a larger batch, or a mode without Python: compiled, ONNX Runtime, OpenVINO",
         ),
     )
     return [

@@ -13,10 +13,12 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from torchmodes.config import Profile
 from torchmodes.planning.job import Job
-from torchmodes.profiling.chrome import Trace, read_trace
+from torchmodes.profiling.chrome import ENGINE_THREAD, Trace, read_trace
 from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
+from torchmodes.profiling.own_profiler import add_to_trace, under_own_profiler
 from torchmodes.profiling.self_time import times_by_name
+from torchmodes.workloads.modes.base import ExecutedCall
 from torchmodes.workloads.workload import Workload, synchronize
 
 SPANS = {
@@ -29,7 +31,7 @@ SHAPES_SHOWN = 3
 
 
 def record(workload: Workload, job: Job, settings: Profile, trace: Path) -> profile:
-    """Run the schedule once and write the trace.
+    """Run the schedule once and write the trace, with what the engine's own profiler tells.
 
     Parameters
     ----------
@@ -40,6 +42,7 @@ def record(workload: Workload, job: Job, settings: Profile, trace: Path) -> prof
     trace
         Path to write: a Chrome trace, gzipped.
     """
+    workload, own = under_own_profiler(workload)
     with profile(
         activities=_activities(job),
         schedule=schedule(
@@ -57,6 +60,8 @@ def record(workload: Workload, job: Job, settings: Profile, trace: Path) -> prof
                 workload.call()
                 synchronize(job.case.device)
             recorded.step()
+    if own is not None:
+        add_to_trace(trace, own)
     return recorded
 
 
@@ -73,14 +78,18 @@ class Lean:
         Of the recorded steps.
     self_s
         Own time of each operator per step, by name; see `times_by_name`.
+    calls
+        The steps as the engine's own profiler has them; None where it has none.
     """
 
     overview: Overview
     self_s: pd.Series
+    calls: list[ExecutedCall] | None = None
 
 
 def record_lean(workload: Workload, job: Job, *, steps: int) -> Lean:
     """Record steps as lightly as the profiler can."""
+    workload, own = under_own_profiler(workload)
     with profile(activities=_activities(job)) as recorded:
         workload.call()  # the profiler's own start falls into it
         synchronize(job.case.device)
@@ -91,8 +100,9 @@ def record_lean(workload: Workload, job: Job, *, steps: int) -> Lean:
     with tempfile.TemporaryDirectory(prefix="torchmodes-") as folder:
         path = Path(folder, "lean.json")
         recorded.export_chrome_trace(str(path))
+        calls = None if own is None else add_to_trace(path, own)
         trace = read_trace(path)
-    return Lean(overview(trace), times_by_name(trace)["self_s"] / steps)
+    return Lean(overview(trace), times_by_name(trace)["self_s"] / steps, calls)
 
 
 def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: int) -> pd.DataFrame:
@@ -104,6 +114,7 @@ def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: i
     itself; negative: freed), shapes (of the inputs, the most expensive ones).
     """
     shapes, times = _shapes(recorded), times_by_name(trace)["self_s"]
+    own = trace.in_steps(trace.events[trace.events["thread"].str.endswith(f"/{ENGINE_THREAD}")])
     rows = [
         (
             event.key,
@@ -122,6 +133,10 @@ def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: i
         # Kernels are events too, beside the operators that launched them.
         if event.device_type == DeviceType.CPU and not event.key.startswith("ProfilerStep")
     ]
+    for name, ran in own.groupby("name"):
+        total_s = (ran["end"] - ran["start"]).sum()
+        cpu = (len(ran) / steps, times[name] / steps, total_s / steps, total_s / len(ran))
+        rows.append((name, *cpu, lean.get(name, 0.0), 0.0, 0.0, 0, 0, ""))
     table = pd.DataFrame(rows, columns=list(OPERATOR_COLUMNS))
     order = (table["self_cpu_s"] + table["self_device_s"]).sort_values(ascending=False).index
     return table.loc[order]

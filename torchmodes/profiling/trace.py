@@ -15,6 +15,8 @@ import pandas as pd
 from torch.profiler import profile
 
 from torchmodes.config import Profile
+from torchmodes.machine.devices import usable_cores
+from torchmodes.machine.machine import describe_processor
 from torchmodes.planning.job import Job
 from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TRACE, write_empty
@@ -22,13 +24,16 @@ from torchmodes.profiling.generated_code import keep_generated_code
 from torchmodes.profiling.kernels import kernel_table
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
+from torchmodes.profiling.operator_groups import MULTIPLYING, group_of
 from torchmodes.profiling.overview import Overview, overview
+from torchmodes.profiling.own_profiler import layers_of_calls, share_with_layer
 from torchmodes.profiling.python_time import python_functions
-from torchmodes.profiling.recommendations import recommend
+from torchmodes.profiling.recommendations import recommend, recommend_on_cpu
 from torchmodes.profiling.record import SPANS, Lean, operator_table, record, record_lean
 from torchmodes.profiling.work import Work, count_work
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
+from torchmodes.workloads.modes.base import ExecutedCall
 from torchmodes.workloads.workload import Workload, synchronize, workload_of
 
 WARMUP_CALLS = 10
@@ -135,10 +140,10 @@ def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
     with workload.context():
         layers = parts.run(
             "layers",
-            lambda: _time_layers(workload, job, active, work, directory),
+            lambda: _time_layers(workload, job, active, work, lean, directory),
             file="layers.csv",
         )
-    of_trace = _of_the_trace(parts, recorded, lean, resident, workload, unprofiled_s, active)
+    of_trace = _of_the_trace(parts, job, recorded, lean, resident, workload, unprofiled_s, active)
     generated = parts.run(
         "internals", lambda: keep_generated_code(workload, device, directory / GENERATED_CODE)
     )
@@ -163,6 +168,7 @@ def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
 
 def _of_the_trace(
     parts: Parts,
+    job: Job,
     recorded: profile | None,
     lean: Lean | None,
     resident: ResidentMemory,
@@ -183,7 +189,7 @@ def _of_the_trace(
     parts.write("kernels.csv", lambda: kernel_table(trace))
     parts.write("memory.csv", lambda: memory_timeline(resident.table(), trace))
     shown = parts.run(
-        "overview", lambda: _overview(trace, lean, parts.directory / OVERVIEW), file=OVERVIEW
+        "overview", lambda: _overview(trace, job, lean, parts.directory / OVERVIEW), file=OVERVIEW
     )
     peak = parts.run(
         "memory_peak", lambda: peak_by_category(trace, weights=workload.built.parameter_bytes)
@@ -205,17 +211,30 @@ def _in_brief(lean: Overview, unprofiled_s: float) -> dict[str, Any]:
     }
 
 
-def _overview(trace: Trace, lean: Lean | None, path: Path) -> Overview:
+def _overview(trace: Trace, job: Job, lean: Lean | None, path: Path) -> Overview:
     found = overview(trace)
     uncovered = None if lean is None else lean.overview.uncovered_s / lean.overview.wall_s
     tried = recommend(found, uncovered=uncovered)
+    if job.case.device == "cpu" and lean is not None:
+        groups = lean.self_s.groupby(group_of).sum().reindex(MULTIPLYING).sum()
+        tried += recommend_on_cpu(
+            job.case,
+            multiplying=groups / lean.overview.wall_s,
+            isa=describe_processor().isa,
+            threads=job.threads,
+            cores=usable_cores(),
+        )
     content = found.content() | {"recommendations": [asdict(item) for item in tried]}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return found
 
 
-def _time_layers(workload: Workload, job: Job, calls: int, work: Work, directory: Path) -> str:
+def _time_layers(
+    workload: Workload, job: Job, calls: int, work: Work, lean: Lean | None, directory: Path
+) -> str:
     """Write the table of layers; say what it holds, or why it is empty."""
+    if lean is not None and lean.calls:
+        return _layers_told(lean.calls, workload, work, directory)
     if not workload.engine.calls_modules:
         return f"none: the engine {job.mode['engine']} runs the model as a whole, not its modules"
     with LayerTimer(workload.built.module, wait=lambda: synchronize(job.case.device)) as timer:
@@ -226,6 +245,17 @@ def _time_layers(workload: Workload, job: Job, calls: int, work: Work, directory
         return "none: the operators that the mode rewrote to call no module"
     table.to_csv(directory / "layers.csv", index=False)
     return "the forward pass, by module"
+
+
+def _layers_told(
+    calls: Sequence[ExecutedCall], workload: Workload, work: Work, directory: Path
+) -> str:
+    share = share_with_layer(calls)
+    if not share:
+        return "none: the engine's operators do not tell which module they come from"
+    table = layers_of_calls(calls, workload.built.module, work.module_flops)
+    table.to_csv(directory / "layers.csv", index=False)
+    return f"operators by module: {share:.0%} of their time tells one"
 
 
 def _seconds(call: Any, calls: int) -> Sequence[float]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from torchmodes.planning.cases import case_at, parse_case
-from torchmodes.profiling.diff import sentence
+from torchmodes.profiling.diff import comparable, sentence
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData
@@ -89,7 +89,9 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
         return ExplainedDiff(title, str(found["reason"]))
     account = pd.DataFrame(found["account"])
     profiled = account["a_s"].sum(), account["b_s"].sum()
-    measured = _measured_steps(found, data)
+    measured, source = _measured_steps(found, data), "the measured ones"
+    if measured is None and found.get("warning"):
+        measured, source = _unprofiled_steps(found), "steps without the profiler"
     if measured is None or not all(profiled):
         said = f"{found['sentence']} {found.get('warning') or ''} By the profiler alone."
         return ExplainedDiff(title, said, _largest(account))
@@ -99,12 +101,13 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
             title,
             "Typical times and speed-up differ in sign: there is no difference to explain.",
         )
+    account = comparable(account)
     account["a_s"] *= a_s / profiled[0]
     account["b_s"] *= b_s / profiled[1]
     account["gained_s"] = account["a_s"] - account["b_s"]
     names = [parse_case(found[side]["case"]).mode_named for side in ("a", "b")]
     said = (
-        f"{sentence(*names, account)} Times are scaled to the measured ones; under the profiler a"
+        f"{sentence(*names, account)} Times are scaled to {source}; under the profiler a"
         f" step took {duration(profiled[0])} and {duration(profiled[1])}."
     )
     return ExplainedDiff(title, said, _largest(account))
@@ -133,6 +136,12 @@ def _measured_steps(
     of_b = statistics_of(b)
     over_b = 1.0 if b.case.is_baseline else of_b.speed_up.estimate
     return (of_b.baseline.median_s / over_a, of_b.candidate.median_s), over_b / over_a
+
+
+def _unprofiled_steps(found: Mapping[str, Any]) -> tuple[tuple[float, float], float] | None:
+    """Return the seconds of both sides that the profiles' own processes took without a profiler."""
+    a, b = (found[side].get("unprofiled_step_s") for side in ("a", "b"))
+    return ((a, b), a / b) if a and b else None
 
 
 def _largest(account: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -11,6 +10,7 @@ from matplotlib.patches import Patch
 
 from torchmodes.planning.cases import Case
 from torchmodes.profiling.diff import kernel_times, operator_times
+from torchmodes.profiling.operator_groups import ELEMENTWISE, group_of
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
@@ -27,19 +27,14 @@ from torchmodes.report.recommendation import group_cases, recommend, statistics_
 from torchmodes.report.style import GRID, INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
 from torchmodes.report.verdicts import JudgedRecord
 
-_OPERATORS = {
-    "attention": re.compile(r"scaled_dot_product|attention|flash|fmha", re.IGNORECASE),
-    "convolution": re.compile(r"conv(?!ert)|implicit_gemm|winograd", re.IGNORECASE),
-    "matmul": re.compile(r"(^|_|::)(add|b|badd)?b?mm|matmul|linear|gemm|cutlass", re.IGNORECASE),
-    "compiled": re.compile(r"CompiledFxGraph|TorchScript|^triton_|^forward$"),
-}
-"""What tells the kind of an operator or a kernel by its name; the first that fits."""
 _LOOKS = {
     "matmul": ("matrix products", PALETTE["indigo"], ""),
     "convolution": ("convolution", PALETTE["teal"], "///"),
     "attention": ("attention", PALETTE["magenta"], "\\\\\\"),
     "compiled": ("compiled, fused", PALETTE["olive"], "..."),
-    "elementwise": ("elementwise and other operators", PALETTE["brown"], "xxx"),
+    "normalisation": ("normalisation", PALETTE["gold"], "\\\\"),
+    "data movement": ("data movement", PALETTE["sky"], "ooo"),
+    ELEMENTWISE: ("elementwise and other operators", PALETTE["brown"], "xxx"),
     "memcpy": ("copies to or from the GPU", PALETTE["sky"], "+++"),
     "memset": ("fills", PALETTE["violet"], "ooo"),
     "communication": ("communication", PALETTE["pink"], "|||"),
@@ -50,7 +45,7 @@ _LOOKS = {
 }
 """Name, colour and hatch of each part of a step, in order."""
 _ROW = 0.27
-_LETTERS = {"matmul": "matmul", "elementwise": "elementwise", "other": "Python, idle"}
+_LETTERS = {"other": "Python, idle"}
 
 
 @dataclass(frozen=True)
@@ -186,12 +181,9 @@ def _shares(profile: CaseProfile) -> dict[str, float]:
     own = tables[kind](profile)["seconds"] if kind in profile.tables else None
     kinds: dict[str, float] = {}
     if own is None or own.sum() <= 0:
-        kinds["elementwise"] = told
+        kinds[ELEMENTWISE] = told
     else:
         for name, seconds in own.items():
-            kinds[_kind(str(name))] = kinds.get(_kind(str(name)), 0.0) + told * seconds / own.sum()
+            group = group_of(str(name))
+            kinds[group] = kinds.get(group, 0.0) + told * seconds / own.sum()
     return {n: s / whole for n, s in {**kinds, **parts, "host": host}.items() if s > 0}
-
-
-def _kind(name: str) -> str:
-    return next((kind for kind, words in _OPERATORS.items() if words.search(name)), "elementwise")

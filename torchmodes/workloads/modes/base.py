@@ -68,6 +68,62 @@ class Refused(Exception):
         self.unsupported = unsupported
 
 
+@dataclass(frozen=True)
+class ExecutedOperator:
+    """One operator of one call, as an engine's own profiler tells it.
+
+    Attributes
+    ----------
+    kind
+        What it computes, with the engine's name before it: ``onnxruntime::Conv``.
+    name
+        Of its node in the engine's graph.
+    start_s, seconds
+        From the start of the call, and its duration.
+    layer
+        The module that it comes from, as in ``named_modules``; None where it does not tell.
+    """
+
+    kind: str
+    name: str
+    start_s: float
+    seconds: float
+    layer: str | None = None
+
+
+@dataclass(frozen=True)
+class ExecutedCall:
+    """One call under an engine's own profiler.
+
+    Attributes
+    ----------
+    began_ns
+        Nanoseconds since 1970, as PyTorch's traces count.
+    """
+
+    began_ns: int
+    operators: tuple[ExecutedOperator, ...]
+
+
+@dataclass(frozen=True)
+class OwnProfiler:
+    """What an engine prepared, once more and under the engine's own profiler.
+
+    Attributes
+    ----------
+    name
+        Of the engine, for the trace.
+    function
+        Called as what `Engine.prepare` returned.
+    finish
+        Ends recording; returns every call that was made, in order.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    finish: Callable[[], list[ExecutedCall]]
+
+
 def not_installed(*packages: str) -> Unsupported | None:
     """Refuse where packages are missing, which pip calls by the names that Python imports."""
     if missing := [package for package in packages if find_spec(package) is None]:
@@ -272,6 +328,13 @@ class Engine:
         trust the figures less.
         """
         return {}
+
+    def own_profiler(self) -> OwnProfiler | None:
+        """Open what was prepared once more, under the engine's own profiler.
+
+        None where torch.profiler sees the operators itself, as it does those of PyTorch.
+        """
+        return None
 
     def ship(self, folder: Path) -> list[Path]:
         """Write what a deployment takes with it, after the call; return the files that it needs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import json
@@ -9,11 +10,11 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -171,14 +172,16 @@ class Engine(base.Engine):
 
     def _opened(self, inputs: Inputs) -> Callable[..., Any]:
         assert self.returned is not None
-        self.example, interface = inputs, Interface(tensors_taken(inputs), self.returned)
+        self.example = inputs
+        self.interface = interface = Interface(tensors_taken(inputs), self.returned)
         device = inputs.tensors()[0].device
         start = time.perf_counter()
         if device.type == "cuda":
             call = self._on_cuda(device, interface)
         else:
             self.session = self._open("cpu", {})
-            call = self._calling(device, interface, self.session.run_with_iobinding)
+            run = self.session.run_with_iobinding
+            call = self._calling(self.session, device, interface, run)
         self.session_s = time.perf_counter() - start
         return call
 
@@ -188,12 +191,13 @@ class Engine(base.Engine):
         options: dict[str, str],
         *,
         rest: dict[str, str] | None = None,
-        profiled: bool = False,
+        profiled: Literal["times", "shapes"] | None = None,
     ) -> Any:
         """Open a session that computes with `provider`, or raise.
 
         With `rest`, nodes that it does not take run on CUDA with these options, not on the CPU.
-        One that is profiled writes down the shapes of what each node takes, weights included.
+        One that is profiled writes down what each node does: its time, or, slower, the shapes of
+        what it takes, weights included.
         """
         import onnxruntime
 
@@ -206,7 +210,8 @@ class Engine(base.Engine):
         if profiled:
             settings.enable_profiling = True
             settings.profile_file_prefix = str(self.directory / "profile")
-            settings.add_session_config_entry("session.disable_prepacking", "1")
+            if profiled == "shapes":
+                settings.add_session_config_entry("session.disable_prepacking", "1")
         wanted = PROVIDERS[provider]
         providers: list[Any] = [(wanted, options)] if options else [wanted]
         if rest is not None:
@@ -221,16 +226,20 @@ class Engine(base.Engine):
         return session
 
     def _calling(
-        self, device: torch.device, interface: Interface, run: Callable[[Any], None]
+        self,
+        session: Any,
+        device: torch.device,
+        interface: Interface,
+        run: Callable[[Any], None],
     ) -> Callable[..., Any]:
         """Return a call that binds the tensors of a device by their addresses, and runs that."""
-        inputs = [given.name for given in self.session.get_inputs()]
-        outputs = [output.name for output in self.session.get_outputs()]
+        inputs = [given.name for given in session.get_inputs()]
+        outputs = [output.name for output in session.get_outputs()]
         kind, index, take = device.type, device.index or 0, interface.take
 
         def call(*args: Any, **kwargs: Any) -> Any:
             tensors = [real(tensor).contiguous() for tensor in take(args, kwargs)]
-            binding = self.session.io_binding()
+            binding = session.io_binding()
             for name, tensor in zip(inputs, tensors, strict=True):
                 element, shape = ELEMENTS[tensor.dtype], tuple(tensor.shape)
                 binding.bind_input(name, kind, index, element, shape, tensor.data_ptr())
@@ -271,7 +280,7 @@ class Engine(base.Engine):
             self.session.run_with_iobinding(binding, unsynchronised)
             current.wait_stream(stream)
 
-        return self._calling(device, interface, run)
+        return self._calling(self.session, device, interface, run)
 
     def _cuda_options(self, provider: str, index: int, stream: torch.cuda.Stream) -> dict[str, str]:
         """Return the provider's options; https://onnxruntime.ai/docs/execution-providers."""
@@ -314,12 +323,95 @@ class Engine(base.Engine):
 
     def _products(self) -> list[Product]:
         """Run the example once in another session that writes down what each node computes."""
-        session = self._open("cpu", {}, profiled=True)
+        session = self._open("cpu", {}, profiled="shapes")
         names = [given.name for given in session.get_inputs()]
         session.run(None, arrays(names, self.example))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         found = (_product(event["args"]) for event in events if event["cat"] == "Node")
         return [product for product in found if product is not None]
+
+    def own_profiler(self) -> base.OwnProfiler | None:
+        """Open another session that writes down each node's time; on CUDA PyTorch sees kernels."""
+        if self.session.get_providers()[0] != PROVIDERS["cpu"]:
+            return None
+        session = self._open("cpu", {}, profiled="times")
+        began: list[int] = []
+
+        def run(binding: Any) -> None:
+            began.append(time.time_ns())
+            session.run_with_iobinding(binding)
+
+        def finish() -> list[base.ExecutedCall]:
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            return executed_calls(events, began, node_layers(self.model))
+
+        call = self._calling(session, torch.device("cpu"), self.interface, run)
+        return base.OwnProfiler("ONNX Runtime", call, finish)
+
+
+def executed_calls(
+    events: Sequence[dict[str, Any]], began: Sequence[int], layers: Mapping[str, str]
+) -> list[base.ExecutedCall]:
+    """Read the calls of ONNX Runtime's own trace; https://onnxruntime.ai/docs/performance.
+
+    Parameters
+    ----------
+    events
+        Of the trace; times in microseconds.
+    began
+        When each call began, in nanoseconds since 1970.
+    layers
+        As `node_layers` returns them.
+    """
+    runs = sorted((e for e in events if e["name"] == "model_run"), key=lambda e: e["ts"])
+    nodes = sorted((e for e in events if e["cat"] == "Node"), key=lambda e: e["ts"])
+    return [
+        base.ExecutedCall(
+            start,
+            tuple(
+                base.ExecutedOperator(
+                    kind=f"onnxruntime::{node['args']['op_name']}",
+                    name=(name := node["name"].removesuffix("_kernel_time")),
+                    start_s=(node["ts"] - run["ts"]) / 1e6,
+                    seconds=node["dur"] / 1e6,
+                    layer=layer_of(name, layers),
+                )
+                for node in nodes
+                if run["ts"] <= node["ts"] < run["ts"] + run["dur"]
+            ),
+        )
+        for start, run in zip(began, runs, strict=True)
+    ]
+
+
+def node_layers(file: Path) -> dict[str, str]:
+    """Return the module that each node, and each value, of an ONNX file comes from.
+
+    torch.onnx.export writes it into ``pkg.torch.onnx.name_scopes``: a list from the model down to
+    the operator. Empty where something else wrote the file.
+    """
+    import onnx
+
+    layers: dict[str, str] = {}
+    for node in onnx.load(file, load_external_data=False).graph.node:
+        told = {entry.key: entry.value for entry in node.metadata_props}
+        if scopes := told.get("pkg.torch.onnx.name_scopes"):
+            layer = ast.literal_eval(scopes)[-2]
+            layers |= dict.fromkeys((node.name, *node.output), layer)
+    return layers
+
+
+def layer_of(name: str, layers: Mapping[str, str]) -> str | None:
+    """Return the module of a node that ONNX Runtime executes, or None.
+
+    A node that others were fused into keeps its name in front of a slash. A convolution in blocks
+    of channels has the name of what it makes, together with the normalisation and activation in
+    it: its module is the one around these.
+    """
+    if (whole := name.removesuffix("_nchwc")) != name:
+        made_by = layers.get(whole)
+        return None if made_by is None else made_by.rpartition(".")[0]
+    return layers.get(name.partition("/")[0])
 
 
 def _product(node: dict[str, Any]) -> Product | None:

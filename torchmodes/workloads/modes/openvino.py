@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class Engine(base.Engine):
         cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
         self.compiled = self._compile(self.model, Path(cache, "openvino") if cache else None)
         self.times["compile_s"] = time.perf_counter() - start
-        return self._calling(inputs)
+        return self._opened(inputs)
 
     def save(self, folder: Path) -> list[Path]:
         """Save the model as OpenVINO's pair of files, weights in fp32, and as compiled of those."""
@@ -130,20 +130,23 @@ class Engine(base.Engine):
         OpenVINO compiles it again where its version, the processor or the folder is another.
         """
         start = time.perf_counter()
-        self.compiled = self._compile(folder / "model.xml", folder / "compiled")
+        self.model = folder / "model.xml"
+        self.compiled = self._compile(self.model, folder / "compiled")
         self.times["load_s"] = time.perf_counter() - start
-        return self._calling(inputs)
+        return self._opened(inputs)
 
-    def _calling(self, inputs: Inputs) -> Callable[..., Any]:
-        """Return a call that hands the tensors over as NumPy's arrays, uncopied."""
-        assert self.returned is not None
-        take, returned = tensors_taken(inputs), self.returned
+    def _opened(self, inputs: Inputs) -> Callable[..., Any]:
+        self.take = tensors_taken(inputs)
         request = self.compiled.create_infer_request()
-        outputs = range(len(self.compiled.outputs))
+        return self._calling(request, lambda arrays: request.infer(arrays, share_inputs=True))
+
+    def _calling(self, request: Any, infer: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+        """Return a call that hands tensors to a request as arrays, and runs that."""
+        assert self.returned is not None
+        returned, take, outputs = self.returned, self.take, range(len(self.compiled.outputs))
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            tensors = take(args, kwargs)
-            request.infer([tensor.numpy() for tensor in tensors], share_inputs=True)
+            infer([tensor.numpy() for tensor in take(args, kwargs)])
             # A request reuses its memory, so what is kept of it is copied.
             return returned.filled(
                 [torch.from_numpy(request.get_output_tensor(i).data).clone() for i in outputs]
@@ -151,13 +154,29 @@ class Engine(base.Engine):
 
         return call
 
-    def _compile(self, model: Any, cache: Path | None) -> Any:
+    def own_profiler(self) -> base.OwnProfiler:
+        """Compile once more, counting each node's time (``PERF_COUNT``)."""
+        request = self._compile(self.model, None, PERF_COUNT=True).create_infer_request()
+        counted: list[tuple[int, Any]] = []
+
+        def infer(arrays: list[Any]) -> None:
+            began = time.time_ns()
+            request.infer(arrays, share_inputs=True)
+            counted.append((began, request.get_profiling_info()))
+
+        def finish() -> list[base.ExecutedCall]:
+            return executed_calls(counted)
+
+        return base.OwnProfiler("OpenVINO", self._calling(request, infer), finish)
+
+    def _compile(self, model: Any, cache: Path | None, **more: Any) -> Any:
         """Compile a model or its file for latency, or read what the cache has of it."""
         openvino: Any = importlib.import_module("openvino")
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+            **more,
         }
         if cache is not None:
             settings["CACHE_DIR"] = str(cache)
@@ -174,6 +193,29 @@ class Engine(base.Engine):
         }
         executed = _products(self.compiled.get_runtime_model())
         return stats | count_executed(executed, self.precision)
+
+
+def executed_calls(counted: Sequence[tuple[int, Sequence[Any]]]) -> list[base.ExecutedCall]:
+    """Read the counters after each of all calls of a request: when it began, and its nodes.
+
+    A counter is the mean of all calls so far, in whole microseconds, so that a call's own time is
+    what changes its sum; after n calls it is known to n microseconds. Nodes have no start: each
+    follows the one before. https://docs.openvino.ai: `InferRequest.get_profiling_info`.
+    """
+    calls, before = [], dict[str, float]()
+    for number, (began, nodes) in enumerate(counted, start=1):
+        operators, start = [], 0.0
+        for node in nodes:
+            if not str(node.status).endswith(".EXECUTED"):
+                continue
+            so_far = number * node.real_time.total_seconds()
+            seconds = max(0.0, so_far - before.get(node.node_name, 0.0))
+            before[node.node_name] = so_far
+            kind = f"openvino::{node.node_type}"
+            operators.append(base.ExecutedOperator(kind, node.node_name, start, seconds))
+            start += seconds
+        calls.append(base.ExecutedCall(began, tuple(operators)))
+    return calls
 
 
 def _products(executed: Any) -> Iterator[Product]:

@@ -1,0 +1,143 @@
+"""Engines that PyTorch's profiler sees nothing of: their own profilers tell their operators."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from engine_cases import mode
+from job_factory import make_job
+
+from torchmodes.profiling.diff import diff_profiles
+from torchmodes.profiling.files import SUMMARY, TRACE, start_empty
+from torchmodes.profiling.reading import CaseProfile, read_profile
+from torchmodes.profiling.trace import profile_case
+from torchmodes.workloads.modes import openvino
+from torchmodes.workloads.modes.onnxruntime import executed_calls, layer_of
+from torchmodes.workloads.workload import carry_out
+
+TINY = {
+    "family": "transformers",
+    "source": "distilbert",
+    "head": "base",
+    "sequence_length": 16,
+    "options": {"n_layers": 1, "dim": 16, "n_heads": 2, "hidden_dim": 32, "vocab_size": 50},
+    "weights": "random",
+}
+
+
+def profiled(root: Path, name: str) -> CaseProfile:
+    case = f"inference/cpu/distilbert/{name}/fp32-b2"
+    folder = root / "results/profile" / case
+    start_empty(folder)
+    job = make_job(case, mode=mode(name), model=TINY)
+    summary = carry_out(profile_case, job, schedule={"active": 2}, directory=str(folder))
+    assert summary["faults"] == {}
+    whole = {"case": job.case.identity(), **summary}
+    (folder / SUMMARY).write_text(json.dumps(whole), encoding="utf-8")
+    return read_profile(folder)
+
+
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, CaseProfile]]:
+    before, root = torch.get_num_threads(), tmp_path_factory.mktemp("run")
+    yield {name: profiled(root, name) for name in ("eager", "onnxruntime", "openvino")}
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "calls"),
+    [("onnxruntime", "onnxruntime::Gelu", 1), ("openvino", "openvino::FullyConnected", 6)],
+)
+def test_operators_of_the_engine_are_counted_per_step(profiles, name, operator, calls):
+    table = profiles[name].tables["operators"].set_index("operator")
+    assert table.loc[operator, "calls"] == calls
+    assert 0 < table.loc[operator, "self_cpu_s"] < profiles[name].summary["profiled_step_s"]
+    assert 0 < table.loc[operator, "lean_self_s"] < profiles[name].summary["lean"]["step_s"]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_they_stand_in_the_trace_within_the_steps_on_a_thread_of_their_own(profiles, name):
+    with gzip.open(profiles[name].folder / TRACE, "rt", encoding="utf-8") as file:
+        events = json.load(file)["traceEvents"]
+    steps = [e for e in events if e["name"].startswith("ProfilerStep") and e["ph"] == "X"]
+    own = [e for e in events if e["name"].startswith(f"{name}::")]
+    threads = {(e["pid"], e["tid"]) for e in own}
+    assert len(threads) == 1
+    assert threads.isdisjoint({(step["pid"], step["tid"]) for step in steps})
+    for found in own:
+        assert any(s["ts"] <= found["ts"] < s["ts"] + s["dur"] for s in steps)
+    assert profiles[name].overview["parts"]["operator"] > 0
+
+
+def test_onnxruntimes_layers_are_the_models_modules(profiles):
+    layers = profiles["onnxruntime"].tables["layers"].set_index("layer")
+    below = layers.loc["model.transformer.layer.0.ffn"]
+    assert below["kind"] == "FFN"
+    inside = layers.loc["model.transformer.layer.0.ffn.lin1"]
+    assert 0 < inside["self_s"] < below["total_s"] < layers.loc["(model)", "total_s"]
+    assert "model.transformer.layer" not in layers.index, "a list, which eager never calls"
+    assert "of their time tells one" in profiles["onnxruntime"].summary["layers"]
+    assert "do not tell which module" in profiles["openvino"].summary["layers"]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_diff_from_eager_adds_up_in_operators_and_in_their_groups(profiles, name):
+    found = diff_profiles(profiles["eager"], profiles[name])
+    assert found["status"] == "ok"
+    gained = found["gained_s"]["profiled"]
+    groups = {row["name"]: row for row in found["groups"]}
+    assert sum(row["gained_s"] for row in found["account"]) == pytest.approx(gained)
+    assert sum(row["gained_s"] for row in groups.values()) == pytest.approx(gained)
+    for group in ("matmul", "normalisation"):
+        assert groups[group]["a_s"] > 0 < groups[group]["b_s"]
+    by_layer = {row["name"]: row for row in found["layers"]}
+    assert ("model.transformer.layer.0.ffn" in by_layer) == (name == "onnxruntime")
+
+
+def test_calls_are_parted_by_the_runs_of_the_session():
+    def node(ts: int, name: str) -> dict:
+        return {"cat": "Node", "name": f"{name}_kernel_time", "ts": ts, "dur": 2} | {
+            "args": {"op_name": "Conv"}
+        }
+
+    run = {"cat": "Session", "name": "model_run", "dur": 10}
+    events = [node(21, "a"), run | {"ts": 20}, node(43, "b"), node(41, "a"), run | {"ts": 40}]
+    one, two = executed_calls(events, [1_000, 2_000], {"a": "block.conv"})
+    assert [o.name for o in one.operators] == ["a"]
+    assert [(o.name, o.layer) for o in two.operators] == [("a", "block.conv"), ("b", None)]
+    assert (two.began_ns, two.operators[1].start_s) == (2_000, pytest.approx(3e-6))
+
+
+def test_openvinos_counters_are_means_over_all_calls_so_far():
+    def node(name: str, mean_us: int, status: str = "Status.EXECUTED") -> SimpleNamespace:
+        real_time = timedelta(microseconds=mean_us)
+        return SimpleNamespace(
+            node_name=name, node_type="MatMul", status=status, real_time=real_time
+        )
+
+    skipped = node("c", 9, "Status.NOT_RUN")
+    first = [node("a", 90), node("b", 10), skipped]
+    one, two = openvino.executed_calls([(1, first), (2, [node("a", 50), node("b", 20), skipped])])
+    assert [(o.name, round(1e6 * o.seconds)) for o in one.operators] == [("a", 90), ("b", 10)]
+    assert [(o.name, round(1e6 * o.seconds)) for o in two.operators] == [("a", 10), ("b", 30)]
+    assert round(1e6 * two.operators[1].start_s) == 10
+
+
+@pytest.mark.parametrize(
+    ("node", "layer"),
+    [
+        ("node_linear", "fc"),
+        ("node_linear/MatMulAddFusion", "fc"),
+        ("relu_1_nchwc", "layer1.0"),  # with the convolution and normalisation before it
+        ("SkipLayerNormalization_token_3", None),
+    ],
+)
+def test_a_fused_node_belongs_to_the_module_around_it(node, layer):
+    assert layer_of(node, {"node_linear": "fc", "relu_1": "layer1.0.relu"}) == layer

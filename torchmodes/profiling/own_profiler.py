@@ -1,0 +1,129 @@
+"""Operators that an engine's own profiler tells: into PyTorch's trace, and by layer."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from torchmodes.profiling.chrome import ENGINE_THREAD, STEP
+from torchmodes.profiling.files import LAYER_COLUMNS
+from torchmodes.workloads.modes.base import ExecutedCall, OwnProfiler
+from torchmodes.workloads.workload import Workload
+
+WARMUP_CALLS = 3
+"""Of what the engine opens for its profiler: its first call fetches memory."""
+WHOLE = "(model)"
+
+
+def under_own_profiler(workload: Workload) -> tuple[Workload, OwnProfiler | None]:
+    """Return a workload that is called under its engine's own profiler, where there is one."""
+    own = workload.engine.own_profiler() if workload.decoding is None else None
+    if own is None:
+        return workload, None
+    call = partial(own.function, *workload.inputs.args, **workload.inputs.kwargs)
+    for _ in range(WARMUP_CALLS):
+        call()
+    return replace(workload, call=call, function=own.function), own
+
+
+def add_to_trace(path: Path, own: OwnProfiler) -> list[ExecutedCall]:
+    """Write an engine's operators into PyTorch's trace, on a thread of their own.
+
+    Returns
+    -------
+    list
+        The calls that were made in the trace's steps, or after its first event where it has none.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
+        content = json.load(file)
+    events, base_ns = content["traceEvents"], content.get("baseTimeNanoseconds", 0)
+    steps = [e for e in events if e.get("ph") == "X" and STEP.match(e["name"])]
+    begin = min((step["ts"] for step in steps), default=0.0)
+    inside = [call for call in own.finish() if (call.began_ns - base_ns) / 1e3 >= begin]
+    pid = steps[0]["pid"] if steps else 0
+    place = {"pid": pid, "tid": ENGINE_THREAD}
+    named = {"name": "thread_name", "ph": "M", **place, "args": {"name": own.name}}
+    events += [named, *_events(inside, place, base_ns)]
+    with opened(path, "wt", encoding="utf-8") as file:
+        json.dump(content, file)
+    return inside
+
+
+def _events(
+    calls: Sequence[ExecutedCall], place: Mapping[str, int], base_ns: int
+) -> Iterator[dict[str, Any]]:
+    for call in calls:
+        began_us = (call.began_ns - base_ns) / 1e3
+        for operator in call.operators:
+            yield {
+                "ph": "X",
+                "cat": "cpu_op",
+                "name": operator.kind,
+                **place,
+                "ts": began_us + 1e6 * operator.start_s,
+                "dur": 1e6 * operator.seconds,
+                "args": {"node": operator.name, "layer": operator.layer or ""},
+            }
+
+
+def layers_of_calls(
+    calls: Sequence[ExecutedCall], module: nn.Module, flops: Mapping[str, int | None]
+) -> pd.DataFrame:
+    """Return the time of each module whose operators tell that they come from it.
+
+    Columns as of `torchmodes.profiling.layers.LayerTimer.table`; calls count operators. What tells
+    no module is in none, so that the model itself holds less than the call.
+    """
+    own: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    for call in calls:
+        for operator in call.operators:
+            if operator.layer is not None:
+                own[operator.layer] += operator.seconds / len(calls)
+                counts[operator.layer] += 1
+    # Lists of modules are never called.
+    modules = {
+        name: found
+        for name, found in module.named_modules()
+        if not isinstance(found, nn.ModuleList | nn.ModuleDict)
+    }
+    ran = [name for name in modules if any(_holds(name, layer) for layer in own)]
+    rows = [
+        (
+            name or WHOLE,
+            type(modules[name]).__name__,
+            name.count(".") + 1 if name else 0,
+            order,
+            counts[name] / len(calls),
+            sum(seconds for layer, seconds in own.items() if _holds(name, layer)),
+            own[name],
+            flops.get(name, 0),
+            sum(parameter.numel() for parameter in modules[name].parameters()),
+        )
+        for order, name in enumerate(ran)
+    ]
+    table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS)).astype({"flops": "Int64"})
+    return table.sort_values("self_s", ascending=False, kind="stable", ignore_index=True)
+
+
+def share_with_layer(calls: Sequence[ExecutedCall]) -> float:
+    """Return the share of the operators' time that tells its module, from 0 to 1."""
+    operators = [operator for call in calls for operator in call.operators]
+    whole = sum(operator.seconds for operator in operators)
+    told = sum(operator.seconds for operator in operators if operator.layer is not None)
+    return told / whole if whole else 0.0
+
+
+def _holds(module: str, layer: str) -> bool:
+    """Say whether a layer is a module or lies in it."""
+    return not module or layer == module or layer.startswith(f"{module}.")
