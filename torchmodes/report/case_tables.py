@@ -15,6 +15,7 @@ from torchmodes.report.formatting import (
     energy,
     facts,
     percent,
+    relative_error,
     size,
     speed_up,
 )
@@ -76,11 +77,11 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
     return [
         CaseColumn("Cold start", lambda j: duration(j.cold_s), lambda j: j.cold_s),
         CaseColumn("Warm start", lambda j: duration(j.warm_s), lambda j: j.warm_s),
-        _cost("Of it preparing", "prepare_s", duration),
-        _cost("Import", "import_s", duration),
-        _cost("Build", "build_s", duration),
         CaseColumn("Pays back after", sentences.break_even, _break_even),
         CaseColumn("Peak memory", lambda j: size(j.memory_bytes), lambda j: j.memory_bytes),
+        _cost("Of the start, preparing", "prepare_s", duration),
+        _cost("Import", "import_s", duration),
+        _cost("Build", "build_s", duration),
         _cost("Largest child", "peak_children_bytes", size),
         _cost("Parameters", "parameter_bytes", size),
         _cost("Artefact", "artefact_bytes", size),
@@ -97,8 +98,8 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
 def numerics_columns() -> list[CaseColumn]:
     """Return how far a case's output is from eager's."""
     return [
-        _numerics("Relative error", "relative_l2", deviation),
-        _numerics("Allowed", "tolerance", deviation),
+        _numerics("Relative error", "relative_l2", relative_error),
+        _numerics("Allowed", "tolerance", relative_error),
         _numerics("Integers that differ", "differing", deviation),
         _numerics("Worst gradient", "gradient_error", deviation),
         _numerics("Allowed of gradients", "gradient_tolerance", deviation),

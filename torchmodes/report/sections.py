@@ -47,7 +47,7 @@ from torchmodes.report.recommendation import (
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
 from torchmodes.report.unresolved import headline, unresolved
-from torchmodes.report.verdicts import Deployment
+from torchmodes.report.verdicts import Deployment, JudgedRecord
 from torchmodes.report.why import section_why
 
 _NUMBER = re.compile(r"(?<!run )\d+(?:,\d{3})*(?:\.\d+)?")
@@ -126,13 +126,19 @@ def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
         "answers": [found for found in answers(data) if found.deployment in shown.deployments],
         "hardware": advice_by_hardware(data),
         "limit": partial(limit, data=data),
+        "warnings": warnings_of,
     }
 
 
 def section_open(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what every unresolved comparison can still change."""
-    found = unresolved(data)
-    return {"found": found[:CASES_SHOWN], "headline": headline(found)} if found else None
+    found = unresolved(data)[:CASES_SHOWN]
+    if not found:
+        return None
+    return {
+        "open": [one for one in found if one.command is not None],
+        "decided": [one for one in found if one.command is None],
+    }
 
 
 def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -248,7 +254,7 @@ SECTIONS: tuple[PageSection, ...] = (
     PageSection("generation", "How fast is text?", section_generation),
     PageSection("cost", "What does it cost?", section_cost),
     PageSection("right", "Is it right?", section_right),
-    PageSection("why", "Where does time go?", section_why),
+    PageSection("why", "Where does the time go?", section_why),
     PageSection("lengths", "Which way to pad?", section_lengths),
     PageSection("studies", "What else was asked?", section_studies),
     PageSection("missing", "What was not measured?", section_missing),
@@ -297,6 +303,14 @@ def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
             alike.setdefault(str(judged.case), []).append(warning)
     told = [(_ranging([*chain(*cases.values())]), list(cases)) for cases in found.values()]
     return sorted(told, key=lambda entry: (-len(entry[1]), entry[0]))
+
+
+def warnings_of(judged: JudgedRecord) -> list[str]:
+    """Return the warnings of a case; those of its runs that differ in their figures are one."""
+    alike: dict[str, list[str]] = {}
+    for warning in sentences.warnings(judged):
+        alike.setdefault(_NUMBER.sub("#", warning), []).append(warning)
+    return list(map(_ranging, alike.values()))
 
 
 def _ranging(warnings: Sequence[str]) -> str:

@@ -28,6 +28,7 @@ from torchmodes.report.formatting import (
     rate,
     ratio_digits,
     ratio_range,
+    relative_error,
     signed_figure,
     size,
     speed_up,
@@ -193,16 +194,16 @@ def latency(judged: JudgedRecord) -> str:
     return f"{own}, eager beside it {duration(statistics.baseline.median_s)}"
 
 
-def cold_start(judged: JudgedRecord) -> str:
-    """State the seconds until the first call has returned, eager's beside them."""
-    cost = judged.record.cost
-    if cost is None or judged.cold_s is None:
+def cold_start(judged: JudgedRecord, baseline: JudgedRecord | None) -> str:
+    """State the seconds until the first call has returned, and those of eager's own case."""
+    if judged.cold_s is None:
         return NOTHING
     said = duration(judged.cold_s)
-    if judged.case.is_baseline or cost.baseline_first_call_s is None:
+    if judged.case.is_baseline:
         return said
-    eager = duration(cost.baseline_first_call_s)
-    said += f" until the first {call(judged.case.task)} is done, eager {eager}"
+    said += f" until the first {call(judged.case.task)} is done"
+    if baseline is not None and baseline.cold_s is not None:
+        said += f", eager {duration(baseline.cold_s)}"
     if judged.warm_s is not None and judged.warm_s < judged.cold_s / 2:
         said += f"; {duration(judged.warm_s)} once compiled"
     return said
@@ -244,7 +245,7 @@ def numerics(judged: JudgedRecord) -> str:
         return NOTHING
     told = []
     if found.relative_l2 is not None or found.differing is None:
-        told.append(f"relative L2 {deviation(found.relative_l2)}")
+        told.append(f"relative error {relative_error(found.relative_l2)}")
     if found.differing is not None:
         told.append(f"{percent(found.differing)} of the integers differ")
     sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
@@ -255,7 +256,7 @@ def numerics(judged: JudgedRecord) -> str:
         )
     return (
         f"{found.compared} {'within' if found.within_tolerance else 'outside'} tolerance:"
-        f" {', '.join(told)}, allowed {deviation(found.tolerance)}{sets}"
+        f" {', '.join(told)}, allowed {relative_error(found.tolerance)}{sets}"
     )
 
 
@@ -269,9 +270,9 @@ def outputs(compared: Sequence[JudgedRecord]) -> str:
     said = f"{plural(within, 'output')} of {len(errors):,} within tolerance"
     if error == 0:
         return f"{said}, all exactly eager's"
-    off = deviation(error) if error < 1e-3 else percent(error)
     weights = ", on random weights" if furthest.random_weights else ""
-    return f"{said}; {furthest.name} of {furthest.case.model} is furthest off: {off}{weights}"
+    furthest_off = f"{furthest.name} of {furthest.case.model} is furthest off"
+    return f"{said}; {furthest_off}: {relative_error(error)}{weights}"
 
 
 def quality(judged: JudgedRecord) -> str | None:
@@ -323,7 +324,7 @@ def exactness(judged: JudgedRecord) -> str | None:
         return None
     if found.eager is None or found.mode is None:
         return f"not measured: {found.reason}"
-    errors = f"{deviation(found.mode)}, eager {deviation(found.eager)} (relative L2 from fp64)"
+    errors = f"relative error {deviation(found.mode)}, eager {deviation(found.eager)}"
     if found.mode <= AS_EXACT * found.eager:
         return f"no less exact than eager: {errors}"
     if not found.eager:
