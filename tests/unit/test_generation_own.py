@@ -18,6 +18,7 @@ from torchmodes.measure.case import measure
 from torchmodes.planning.cases import parse_case
 from torchmodes.planning.job import EAGER, Job
 from torchmodes.workloads import generation
+from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.workload import carry_out, workload_of
 
 PROMPT, NEW = 5, 4
@@ -175,6 +176,14 @@ def test_modes_that_cannot_keep_its_state_say_why(
     assert found["status"] == "unsupported"
     assert found["reason"].startswith(reason)
     assert found["remedy"]
+
+
+def test_cuda_graphs_are_refused_a_state_that_is_kept() -> None:
+    case = parse_case("generation/cuda/writer/mode/fp32-b2")
+    for name, refused in (("reduce-overhead", True), ("max-autotune", True), ("default", False)):
+        engine = create_engine(mode("compile", mode=name))
+        found = engine.supports(case, family="user")
+        assert ("CUDA graphs write the same memory" in str(found)) is refused
 
 
 def test_lengths_are_asked_for(described: dict[str, Any]) -> None:

@@ -25,8 +25,6 @@ from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
 from torchmodes.workloads.structures import Inputs
 
 Tensors = Sequence[torch.Tensor]
-OWN_STATE_ENGINES = ("eager", "compile", "quantize")
-"""Those whose module takes a prompt without a state and a token with one."""
 
 
 class Grown(DynamicLayer):
@@ -481,7 +479,7 @@ def own_decoding(
             Unsupported(
                 f"the engine {engine.options.engine} takes inputs of one kind, and a state of the"
                 " model's own is not there at the prompt",
-                f"use one of {', '.join(OWN_STATE_ENGINES)}, which call a module as it is",
+                "use eager, quantize, or compile without `after`, which call a module as it is",
             )
         )
     if engine.options.engine != "compile" and engine.options.has_static_cache():
