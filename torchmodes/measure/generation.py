@@ -274,11 +274,14 @@ def cautions(told: Generation, *, quiet: bool) -> list[str]:
             " positions of the cache, such as"
             f" {', '.join(map(str, told.compiled_at[:3]))}: a cache that grows does that"
         )
-    parts = "its prompt and steps, each timed alone, take {} of the time of a whole generation"
+    parts = (
+        "its prompt and steps, each timed alone, take {} of the time of a whole generation: go by"
+        " the latter"
+    )
     library = "eager's whole generation takes {} of the time of transformers' own generate"
     for share, told_as in ((told.accounted, parts), (told.of_reference, library)):
         if quiet and share is not None and not LEAST_ACCOUNTED <= share <= MOST_ACCOUNTED:
-            warnings.append(f"{told_as.format(f'{100 * share:.0f} %')}: go by the whole")
+            warnings.append(told_as.format(f"{100 * share:.0f} %"))
     return warnings
 
 
