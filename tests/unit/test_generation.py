@@ -198,6 +198,18 @@ def test_times_that_do_not_add_up_within_5_percent_are_told(
     assert measured.cautions(told, quiet=False) == []
 
 
+def test_choices_of_a_lower_precision_are_counted_along_eagers_text() -> None:
+    low = replace(
+        job(EAGER_STATIC, n_layer=1, initializer_range=0.1),
+        case=parse_case("generation/cpu/gpt2/mode/bf16-b2"),
+    )
+    found = carry_out(measure, low)
+    assert found["status"] == "ok", found["reason"]
+    told = found["agreement"]
+    assert (told["decisions"], told["input_sets"]) == (2 * 2 * NEW, 2)
+    assert 0.5 < told["top1"] <= 1
+
+
 def test_one_walk_reaches_every_place_that_was_asked_for() -> None:
     for section in (EAGER, EAGER_STATIC):
         workload = workload_of(job(section))

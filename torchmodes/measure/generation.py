@@ -122,7 +122,9 @@ def choices(job: Job, found: Tokens) -> Agreement | None:
         return None
     random_weights = job.model.get("weights", "random") == "random"
     return summarise(
-        torch.cat(found.decisions), input_sets=found.sequences, random_weights=random_weights
+        torch.cat(found.decisions),
+        input_sets=found.sequences // job.case.batch_size,
+        random_weights=random_weights,
     )
 
 

@@ -325,6 +325,7 @@ class Decoding:
             Token ids, shape (batch, new tokens), on the host.
         """
         self._walked, found, stamps = None, [], []
+        self._kept.clear()
         logits, cache = self._run(
             self.prefill, _plain(text[:, : self.prompt_length]), 0, self.empty
         )
@@ -345,6 +346,7 @@ class Decoding:
 
     def _steps(self, text: torch.Tensor) -> Iterator[tuple[torch.Tensor, Tensors]]:
         """Yield logits and cache after the prompt, and after each further token but the last."""
+        self._kept.clear()
         prompt = _plain(text[:, : self.prompt_length])
         logits, cache = self._run(self.prefill, prompt, 0, self.empty)
         yield logits, cache
