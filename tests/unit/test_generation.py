@@ -152,7 +152,7 @@ def record() -> Generation:
 def test_a_record_tells_what_was_generated_and_how_fast(record: Generation) -> None:
     assert (record.prompt_length, record.new_tokens, record.position) == (PROMPT, NEW, 9)
     assert record.cache == "static"
-    assert record.sequences == 6, "three input sets of two sequences"
+    assert record.sequences == 4, "two input sets of two sequences"
     assert record.divergence is None
     assert len(record.logit_errors) == NEW
     assert max(error for error in record.logit_errors if error is not None) < 1e-5
@@ -164,6 +164,64 @@ def test_a_record_tells_what_was_generated_and_how_fast(record: Generation) -> N
     assert record.whole.candidate.median_s > record.prefill.candidate.median_s
     assert record.tokens_per_s == pytest.approx(NEW / record.whole.candidate.median_s)
     assert record.between_tokens.n % (NEW - 1) == 0
+    assert [step.position for step in record.ends] == [7, 11]
+    assert record.accounted is not None
+    assert record.of_reference is None, "only eager's own case is held against transformers"
+
+
+def test_eagers_case_is_held_against_what_transformers_takes() -> None:
+    told = Generation.model_validate(carry_out(measure, job(EAGER, n_layer=1))["generation"])
+    assert told.of_reference is not None
+    assert 0.1 < told.of_reference < 3, "the same work, with more bookkeeping around it there"
+
+
+def test_parts_add_up_by_the_mean_of_the_first_step_and_the_last() -> None:
+    parts = measured.Passage(whole_s=2.0, prompt_s=0.4, ends_s=(0.1, 0.3), reference_s=None)
+    assert parts.accounted(steps=8) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"accounted": 1.04, "of_reference": 0.96}, []),
+        ({"accounted": 0.93}, ["its prompt and steps, each timed alone, take 93 %"]),
+        ({"of_reference": 1.07}, ["eager's whole generation takes 107 % of the time of transf"]),
+    ],
+)
+def test_times_that_do_not_add_up_within_5_percent_are_told(
+    record: Generation, shares: dict[str, float], said: list[str]
+) -> None:
+    told = record.model_copy(update={"accounted": 1.0, **shares})
+    found = measured.cautions(told, quiet=True)
+    assert len(found) == len(said)
+    assert all(one.startswith(start) for one, start in zip(found, said, strict=True))
+    assert measured.cautions(told, quiet=False) == []
+
+
+def test_choices_of_a_lower_precision_are_counted_along_eagers_text() -> None:
+    low = replace(
+        job(EAGER_STATIC, n_layer=1, initializer_range=0.1),
+        case=parse_case("generation/cpu/gpt2/mode/bf16-b2"),
+    )
+    found = carry_out(measure, low)
+    assert found["status"] == "ok", found["reason"]
+    told = found["agreement"]
+    assert (told["decisions"], told["input_sets"]) == (2 * 2 * NEW, 2)
+    assert 0.5 < told["top1"] <= 1
+
+
+def test_one_walk_reaches_every_place_that_was_asked_for() -> None:
+    for section in (EAGER, EAGER_STATIC):
+        workload = workload_of(job(section))
+        text = workload.decoding
+        assert text is not None
+        with workload.context():
+            whole = list(text.walk(text.text))
+        text.places = (7, 9, 11)
+        workload.restart()
+        with workload.context():
+            for at in (11, 7, 9):
+                torch.testing.assert_close(text.again(at), whole[at - PROMPT + 1])
 
 
 def test_a_cache_that_is_written_at_the_wrong_position_is_wrong(monkeypatch) -> None:
@@ -319,16 +377,16 @@ def test_a_configuration_that_cannot_generate_is_refused_before_any_work() -> No
 
 
 def test_the_study_of_positions_measures_the_step_where_it_says() -> None:
-    assert position_job.positions(prompt_length=7, new_tokens=6) == [7, 8, 9, 10, 11]
+    assert position_job.positions(prompt_length=7, new_tokens=6) == [7, 8, 10, 11]
     assert position_job.positions(prompt_length=7, new_tokens=2) == [7]
     section = job(EAGER_STATIC)
     found = position_job.measure_positions(section)
     one = Positions.model_validate({**found, "case": section.case.identity()})
-    assert [point.position for point in one.points] == [7, 8, 9, 10, 11]
+    assert [point.position for point in one.points] == [7, 8, 10, 11]
     result = Position(cases=[one])
     text, _, rows = position.tell(result)
     assert "at position 11 as at 7" in text
-    assert [row[1] for row in rows] == ["7", "8", "9", "10", "11"]
+    assert [row[1] for row in rows] == ["7", "8", "10", "11"]
     assert position.draw(result) is not None
 
 

@@ -91,6 +91,7 @@ def test_the_page_tells_first_token_rate_and_divergence() -> None:
         ">64<",  # tokens a second of one text
         ">256<",  # of the batch
         "510 MB",  # read a step
+        ">100 %<",  # of a whole generation, its parts take
         "eager's, in all 12 texts",
         "token 9 is 23 instead of 17",
         "a tie within tolerance",

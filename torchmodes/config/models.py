@@ -37,7 +37,7 @@ class ModelSection(Section):
     reads_table
         Whether its inputs are rows of the table, and its targets their prices.
     generates
-        Whether it has causal language models, which can generate text.
+        Whether it has models that can generate text; `cannot_generate` says of one.
     packages
         The distributions that it needs beside PyTorch: another version makes results stale.
     environment
@@ -249,6 +249,7 @@ def saved_model(source: str) -> Path | None:
 class UserModel(ModelSection):
     """A model of yours; one item is whatever a batch counts."""
 
+    generates = True
     environment = "onnx"  # your code may import whatever the lock has
 
     family: Literal["user"]
@@ -265,6 +266,12 @@ class UserModel(ModelSection):
         exclude_if=lambda schedule: schedule is None,
     )
     options: Options = Field({}, description="keyword arguments for the factory")
+    generation: GenerationLengths | None = Field(
+        None,
+        description="lengths of the task generation, for a module with prefill(tokens) and"
+        " decode(token, state), both of which return (logits, state)",
+        exclude_if=lambda generation: generation is None,
+    )
     item: str = Field(
         "item",
         description="what one element of a batch is: image, row, sequence",
@@ -276,6 +283,8 @@ class UserModel(ModelSection):
     def _has_inputs(self) -> UserModel:
         if (self.inputs is None) == (self.schedule is None):
             raise ValueError("give either `inputs` or `schedule`")
+        if self.schedule is not None and self.generation is not None:
+            raise ValueError("generation: texts have one length; give `inputs`, not `schedule`")
         return self
 
 
@@ -298,6 +307,10 @@ def cannot_generate(model: Mapping[str, Any]) -> str | None:
     if not section.generates:
         families = " or ".join(name for name, one in FAMILIES.items() if one.generates)
         return f"generates no text; a causal language model of family {families} does"
+    if "head" not in section.model_fields:
+        if model.get("generation") is None:
+            return "names no lengths of generation; set `generation: { prompt_length: 64 }`"
+        return None
     if model.get("head") != "causal-lm":
         return "has no head that tells the next token; set `head: causal-lm`"
     if model.get("lengths") is not None:

@@ -231,10 +231,11 @@ def _judge(
             remedy="let each call begin from a fresh state, or bring one step of a fixed size",
         )
     began = time.monotonic()
-    numerics = compare_first(job, baseline, candidate, others)
-    told = None
-    if job.case.task == "generation":
-        tokens = generation.compare_tokens(job, baseline, candidate, others)
+    generates = job.case.task == "generation"  # which compares logits of every step of other texts
+    numerics = compare_first(job, baseline, candidate, () if generates else others)
+    told = tokens = None
+    if generates:
+        tokens = generation.compare_tokens(job, baseline, candidate, others[:1])
         numerics = generation.judged(job, tokens, numerics)
         told = generation.generation(job, candidate, tokens)
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
@@ -255,10 +256,9 @@ def _judge(
     _doubt_memory(sampled, clock, baseline, candidate)
     sampled.numerics = numerics
     sampled.energy = _energy(job, candidate)
-    if told is not None and sampled.statistics is not None:
-        sampled.generation = generation.with_parts(
-            job, told, sampled.statistics, baseline, candidate
-        )
+    if told is not None and tokens is not None and sampled.statistics is not None:
+        sampled.agreement = generation.choices(job, tokens)
+        sampled.generation = generation.with_parts(job, told, baseline, candidate)
         sampled.warnings += generation.cautions(
             sampled.generation, quiet=sampled.no_verdict is None
         )
@@ -270,7 +270,8 @@ def _judge_further(
 ) -> None:
     """Judge what one run can tell for all: exactness, choices, and quality on the user's data."""
     result.exactness = exactness(job, baseline, candidate, eager_s=eager_s)
-    result.agreement = agreement(job, baseline, candidate)
+    if job.case.task != "generation":  # whose tokens were compared one by one
+        result.agreement = agreement(job, baseline, candidate)
     try:
         result.quality = quality(job, baseline, candidate)
     except EvaluationFault as fault:

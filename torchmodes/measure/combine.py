@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -285,7 +286,12 @@ def _generation(runs: Sequence[Record], left_out: Collection[int]) -> Generation
     if first is None or len(counted) < 2:
         return first
     joined = {name: _part([getattr(one, name) for one in counted]) for name in ("prefill", "whole")}
-    return first.model_copy(update=joined)
+    shares = {
+        name: median(known)
+        for name in ("accounted", "baseline_accounted", "of_reference")
+        if (known := [share for one in counted if (share := getattr(one, name)) is not None])
+    }
+    return first.model_copy(update=joined | shares)
 
 
 def _part(parts: Sequence[TimedPart]) -> TimedPart:

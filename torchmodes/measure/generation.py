@@ -6,26 +6,31 @@ The decode step is measured as any call is. Here is what is said beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from torchmodes.measure import statistics
-from torchmodes.measure.clock import make_clock
+from torchmodes.measure.agreement import compare_choices, summarise
+from torchmodes.measure.clock import Clock, collector_paused, make_clock
 from torchmodes.measure.first_calls import WarmedUp
 from torchmodes.measure.latency import latency
 from torchmodes.measure.numerics import compare
-from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.running import RunningClock
+from torchmodes.measure.sampler import Order, orders
 from torchmodes.planning.job import Job
 from torchmodes.results.records import (
+    Agreement,
     Divergence,
     Generation,
     Interval,
-    Latency,
     Numerics,
-    Statistics,
+    StepAt,
     TimedPart,
 )
 from torchmodes.workloads.workload import Workload
@@ -33,12 +38,10 @@ from torchmodes.workloads.workload import Workload
 if TYPE_CHECKING:
     from torchmodes.workloads.generation import Decoding
 
-PARTS_SHARE = 0.5
-"""Of the budget of the decode step, for the prompt and for whole generations each."""
-FEWEST_BLOCKS = 5
-WARM_UP_S = 0.01
-"""Both sides ran prompts and whole generations before, when their tokens were compared."""
-LEAST_ACCOUNTED, MOST_ACCOUNTED = 0.85, 1.15
+STEPS_TIMED = 2
+"""Of each end of a generation, beside every whole one; a step that is not timed leads in."""
+MOST_BLOCKS = 50
+LEAST_ACCOUNTED, MOST_ACCOUNTED = 0.95, 1.05
 COMPILED_ANYWAY = 2
 """A step after the prompt is another shape, and the next one shows which sizes change."""
 
@@ -53,8 +56,8 @@ class Tokens:
         The comparison of logits that failed first, or else the worst; None before the first.
     errors
         By new token; see `torchmodes.results.records.Generation`.
-    tied
-        By new token of the last prompt, of each sequence: whether eager's own choice is that close.
+    decisions
+        Of each token, how far its choice is eager's; see `torchmodes.measure.agreement`.
     fault
         How its own generation is not what its steps foretell.
     """
@@ -64,16 +67,17 @@ class Tokens:
     errors: list[float | None] = field(default_factory=list)
     divergence: Divergence | None = None
     fault: str | None = None
-    tied: list[list[bool]] = field(default_factory=list)
+    decisions: list[torch.Tensor] = field(default_factory=list)
 
 
 def compare_tokens(
     job: Job, baseline: WarmedUp, candidate: WarmedUp, others: tuple[int, ...]
 ) -> Tokens:
-    """Generate from several prompts in eager, and follow its tokens in both sides.
+    """Let eager write from several prompts, and lead both sides along its tokens.
 
     A mode that is given eager's tokens differs from eager by its own error alone, and its first
-    token that differs is the one with which its own generation parts from eager's.
+    token that differs is the one with which its own generation parts from eager's. From the first
+    prompt the mode writes by itself as well, and is held to that.
 
     Parameters
     ----------
@@ -88,28 +92,40 @@ def compare_tokens(
     eager, mode = _decoding(baseline.workload), _decoding(candidate.workload)
     found = Tokens(errors=[0.0] * mode.new_tokens)
     for prompt in (0, *baseline.sets.numbers(others)):
-        text = baseline.sets[prompt].tensors()[0].to(eager.text.device)
-        with baseline.workload.context():
-            expected = eager.greedy(text)
-        continued = text.clone()
-        continued[:, eager.prompt_length :] = expected.to(text.device)
+        text = baseline.sets[prompt].tensors()[0].to(eager.text.device, copy=True)
         found.sequences += len(text)
         first = [mode.new_tokens] * len(text)  # of each sequence, the first token that differs
-        found.tied = []
-        sides = (_walk(side.workload, continued) for side in (baseline, candidate))
+        tied: list[list[bool]] = []
+        sides = (_walk(side.workload, text) for side in (baseline, candidate))
         for index, (one, other) in enumerate(zip(*sides, strict=True)):
             numerics = compare(one, other, precision=job.case.precision)
             _note(found, index, numerics)
-            found.tied.append([_tie(row, *row.topk(2).indices, numerics.tolerance) for row in one])
+            found.decisions.append(compare_choices(one.float(), other.float()))
+            tied.append([_tie(row, *row.topk(2).indices, numerics.tolerance) for row in one])
             for sequence, (told, chosen) in enumerate(_choices(one, other)):
+                text[sequence, eager.prompt_length + index] = told  # both are fed with it next
                 if told != chosen and index < first[sequence]:
                     first[sequence] = index
                     apart = (prompt, sequence, index, told, chosen)
                     _keep(found, _divergence(one[sequence], *apart, tolerance=numerics.tolerance))
-        with candidate.workload.context():
-            own = mode.greedy(text)
-        _check_own(found, prompt, first, expected, own)
+        if prompt == 0:
+            with candidate.workload.context():
+                own = mode.greedy(text)
+            new = slice(eager.prompt_length, eager.prompt_length + eager.new_tokens)
+            _check_own(found, first, tied, text[:, new].cpu(), own)
     return found
+
+
+def choices(job: Job, found: Tokens) -> Agreement | None:
+    """Say how often a mode of lower precision chooses as eager does, over all tokens compared."""
+    if job.case.precision == "fp32":
+        return None
+    random_weights = job.model.get("weights", "random") == "random"
+    return summarise(
+        torch.cat(found.decisions),
+        input_sets=found.sequences // job.case.batch_size,
+        random_weights=random_weights,
+    )
 
 
 def judged(job: Job, found: Tokens, step: Numerics) -> Numerics:
@@ -149,11 +165,12 @@ def generation(job: Job, candidate: WarmedUp, found: Tokens) -> Generation:
     """Return what is known of a generation before any part of it is timed."""
     decoding = _decoding(candidate.workload)
     options = candidate.workload.engine.options
+    cache = "static" if options.has_static_cache() else "dynamic"
     return Generation(
         prompt_length=decoding.prompt_length,
         new_tokens=decoding.new_tokens,
         position=decoding.position,
-        cache="static" if options.has_static_cache() else "dynamic",
+        cache=cache if decoding.empty else "own",
         sequences=found.sequences,
         divergence=found.divergence,
         logit_errors=found.errors,
@@ -164,26 +181,83 @@ def generation(job: Job, candidate: WarmedUp, found: Tokens) -> Generation:
     )
 
 
-def with_parts(
-    job: Job, told: Generation, step: Statistics, baseline: WarmedUp, candidate: WarmedUp
-) -> Generation:
-    """Time the prompt and whole generations, both sides in turn, and hold them against the step."""
-    sides = baseline.workload, candidate.workload
-    prefill = _timed(job, *(_calling(side, _decoding(side).prompt) for side in sides))
-    for side in sides:
-        _decoding(side).token_s.clear()
-    whole = _timed(job, *(_calling(side, _whole(_decoding(side))) for side in sides))
-    between, own = (latency(_decoding(side).token_s) for side in sides)
-    for side in sides:
-        side.restart()
-    steps = (told.new_tokens - 1) * step.candidate.median_s
+@dataclass(frozen=True)
+class Passage:
+    """A whole generation of one side, and its parts, each timed alone right after it, in seconds.
+
+    Attributes
+    ----------
+    ends_s
+        Of the first step and of the last.
+    reference_s
+        The library's own way to generate the same; None where there is none.
+    """
+
+    whole_s: float
+    prompt_s: float
+    ends_s: tuple[float, float]
+    reference_s: float | None
+
+    def accounted(self, steps: int) -> float:
+        """Return what the prompt and so many steps take, of the whole.
+
+        A step's time grows about linearly with its position, so that the mean is that of the ends.
+        """
+        return (self.prompt_s + steps * math.fsum(self.ends_s) / 2) / self.whole_s
+
+
+def with_parts(job: Job, told: Generation, baseline: WarmedUp, candidate: WarmedUp) -> Generation:
+    """Time whole generations and their parts, both sides in turn, and hold them to each other.
+
+    Parts are timed beside each whole, for what a machine gives a process changes in seconds.
+    """
+    sides = {"A": baseline.workload, "B": candidate.workload}
+    decodings = {name: _decoding(side) for name, side in sides.items()}
+    for decoding in decodings.values():
+        decoding.places = decoding.ends
+        decoding.token_s.clear()
+    clock, running = make_clock(job.case.device), RunningClock()
+    blocks: list[tuple[Order, list[Passage]]] = []
+    began = running.now()
+    with collector_paused() as collect:
+        for order in islice(orders(job.seed), MOST_BLOCKS):
+            collect()
+            stopped_s = running.stopped_s
+            block = [
+                # Eager's own case shows whether what is timed here is what transformers does.
+                _passage(sides[name], clock, with_reference=name == "A" and job.case.is_baseline)
+                for name in order
+            ]
+            spent = running.now() - began > job.measurement.budget_s
+            if running.stopped_s == stopped_s:
+                blocks.append((order, block))
+            if spent and blocks:
+                break
+    if not blocks:
+        return told
+    of = {
+        name: [one for order, block in blocks for one in _of(name, order, block)] for name in "AB"
+    }
+    between, own = (latency(decodings[name].token_s) for name in "AB")
+    steps = told.new_tokens - 1
+    of_reference = [one.whole_s / one.reference_s for one in of["A"] if one.reference_s]
     return told.model_copy(
         update={
-            "prefill": prefill,
-            "whole": whole,
+            "prefill": _timed_part(blocks, lambda one: one.prompt_s),
+            "whole": _timed_part(blocks, lambda one: one.whole_s),
+            "ends": [
+                StepAt(
+                    position=at,
+                    median_s=median(one.ends_s[index] for one in of["B"]),
+                    baseline_median_s=median(one.ends_s[index] for one in of["A"]),
+                )
+                for index, at in enumerate(decodings["B"].ends)
+            ],
             "between_tokens": own,
             "baseline_between_tokens": between,
-            "accounted": (prefill.candidate.median_s + steps) / whole.candidate.median_s,
+            "accounted": median(one.accounted(steps) for one in of["B"]),
+            "baseline_accounted": median(one.accounted(steps) for one in of["A"]),
+            "of_reference": median(of_reference) if of_reference else None,
         }
     )
 
@@ -202,12 +276,14 @@ def cautions(told: Generation, *, quiet: bool) -> list[str]:
             " positions of the cache, such as"
             f" {', '.join(map(str, told.compiled_at[:3]))}: a cache that grows does that"
         )
-    share = told.accounted
-    if quiet and share is not None and not LEAST_ACCOUNTED <= share <= MOST_ACCOUNTED:
-        warnings.append(
-            f"its prompt and steps, each timed alone, take {100 * share:.0f} % of the time of a"
-            " whole generation: go by the latter"
-        )
+    parts = (
+        "its prompt and steps, each timed alone, take {} of the time of a whole generation: go by"
+        " the latter"
+    )
+    library = "eager's whole generation takes {} of the time of transformers' own generate"
+    for share, told_as in ((told.accounted, parts), (told.of_reference, library)):
+        if quiet and share is not None and not LEAST_ACCOUNTED <= share <= MOST_ACCOUNTED:
+            warnings.append(told_as.format(f"{100 * share:.0f} %"))
     return warnings
 
 
@@ -282,54 +358,55 @@ def _keep(found: Tokens, apart: Divergence) -> None:
 
 
 def _check_own(
-    found: Tokens, prompt: int, first: list[int], expected: torch.Tensor, own: torch.Tensor
+    found: Tokens,
+    first: list[int],
+    tied: list[list[bool]],
+    expected: torch.Tensor,
+    own: torch.Tensor,
 ) -> None:
     """Hold a mode's own generation against what its steps along eager's tokens foretell."""
     for sequence, (index, told, chosen) in enumerate(zip(first, expected, own, strict=True)):
         same = int((told != chosen).int().argmax()) if bool((told != chosen).any()) else len(told)
         if same == index or found.fault is not None:
             continue
-        if not found.tied[min(same, index)][sequence]:
+        if not tied[min(same, index)][sequence]:
             found.fault = (
                 f"it generates other tokens than its steps do along eager's: the first that differs"
-                f" is number {same + 1} instead of {index + 1} (prompt {prompt}, sequence"
-                f" {sequence})"
+                f" is number {same + 1} instead of {index + 1} (sequence {sequence})"
             )
 
 
-def _calling(workload: Workload, call: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a call within its context: that takes microseconds, and these calls milliseconds."""
+def _passage(workload: Workload, clock: Clock, *, with_reference: bool) -> Passage:
+    """Time a whole generation and its parts."""
+    decoding = _decoding(workload)
+    reference, taken_s = decoding.reference, None
+    with workload.context():
+        whole = clock.time(lambda: decoding.greedy(decoding.text), 1)
+        prompt = clock.time(decoding.prompt, 1)
+        first, last = (_step_s(partial(decoding.again, at), clock) for at in decoding.ends)
+        if reference is not None and with_reference:
+            taken_s = clock.time(lambda: reference(decoding.text), 1).host_s
+    return Passage(whole.host_s, prompt.host_s, (first, last), taken_s)
 
-    def within() -> Any:
-        with workload.context():
-            return call()
 
-    return within
-
-
-def _whole(decoding: Decoding) -> Callable[[], Any]:
-    return lambda: decoding.greedy(decoding.text)
+def _step_s(step: Callable[[], Any], clock: Clock) -> float:
+    clock.time(step, 1)
+    return clock.time(step, STEPS_TIMED).host_s
 
 
-def _timed(job: Job, baseline: Callable[[], Any], candidate: Callable[[], Any]) -> TimedPart:
-    """Time two calls in turn, as `torchmodes.measure.sampler` does."""
-    settings = job.measurement
-    taken = sample(
-        baseline,
-        candidate,
-        clock=make_clock(job.case.device),
-        settings=SamplerSettings(
-            target_half_width=settings.target_half_width,
-            budget_s=PARTS_SHARE * settings.budget_s,
-            warmup_budget_s=WARM_UP_S,
-            min_quads=FEWEST_BLOCKS,
-        ),
-        seed=job.seed,
+def _of(name: str, order: Order, block: Sequence[Passage]) -> list[Passage]:
+    return [one for side, one in zip(order, block, strict=True) if side == name]
+
+
+def _timed_part(
+    blocks: Sequence[tuple[Order, Sequence[Passage]]], seconds: Callable[[Passage], float]
+) -> TimedPart:
+    """Tell of one part in all blocks how its speed-up is, and how long it takes."""
+    sides = statistics.sides(
+        [order for order, _ in blocks], [[seconds(one) for one in block] for _, block in blocks]
     )
-    blocks = taken.samples.counted or taken.samples.blocks
-    sides = statistics.sides([b.order for b in blocks], [b.seconds for b in blocks])
     effect = statistics.effect(statistics.log_ratios(*sides))
-    one, other = (_latency(side, taken.samples.calls_per_sample) for side in sides)
+    one, other = (latency(side) for side in sides)
     return TimedPart(
         speed_up=Interval(
             estimate=math.exp(effect.centre),
@@ -342,7 +419,3 @@ def _timed(job: Job, baseline: Callable[[], Any], candidate: Callable[[], Any]) 
         baseline=one,
         candidate=other,
     )
-
-
-def _latency(samples_s: Any, calls: int) -> Latency:
-    return latency(samples_s, calls_per_sample=calls)

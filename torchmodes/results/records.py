@@ -526,6 +526,14 @@ class TimedPart(Part):
     candidate: Latency
 
 
+class StepAt(Part):
+    """A decode step at another position than that of the statistics, timed beside whole texts."""
+
+    position: Several = Field(description="tokens in the cache before it")
+    median_s: NotNegative
+    baseline_median_s: NotNegative
+
+
 class Generation(Part):
     """A generation of text: what it was, whether its tokens are eager's, and how long parts take.
 
@@ -535,7 +543,9 @@ class Generation(Part):
     prompt_length: Several
     new_tokens: Several
     position: Several = Field(description="tokens in the cache before the step that is timed")
-    cache: Literal["dynamic", "static"]
+    cache: Literal["dynamic", "static", "own"] = Field(
+        description="of keys and values that grows, or of all positions; or a state of the model's own"
+    )
     sequences: Several = Field(description="whose tokens were compared with eager's")
     divergence: Divergence | None = Field(description="null: every token is eager's")
     logit_errors: list[NotNegative | None] = Field(
@@ -553,10 +563,17 @@ class Generation(Part):
         None, description="from one token to the next within whole generations"
     )
     baseline_between_tokens: Latency | None = None
+    ends: list[StepAt] = Field([], description="its first step and its last")
     accounted: NotNegative | None = Field(
         None,
         description="share of a whole generation's time that its prompt and as many steps as it has"
-        " take, each timed alone",
+        " take, each timed alone beside it",
+    )
+    baseline_accounted: NotNegative | None = Field(None, description="eager's likewise")
+    of_reference: NotNegative | None = Field(
+        None,
+        description="eager's whole generation over generate of transformers, timed beside it; null:"
+        " there is none for this model",
     )
 
     @property

@@ -1,14 +1,16 @@
-"""Text generation: where a causal language model, a cache of keys and values, and a mode meet.
+"""Text generation: where a language model, what it keeps of a text so far, and a mode meet.
 
 A *step* takes token ids and the cache, and returns the logits of the last token. The prompt is one
 step (prefill), each further token another (decode). To an engine a step is a module like any other,
-with tensors in and out, so that every engine which takes such a module can generate.
+with tensors in and out, so that every engine which takes such a module can generate. A model of the
+user's brings both steps and a state of its own in place of the cache.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree
 from transformers.cache_utils import Cache, DynamicLayer, StaticLayer
 
 from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
@@ -136,6 +139,74 @@ class TokenStep(nn.Module):
         return (logits, *keys_and_values(held))
 
 
+class OwnStep(nn.Module):
+    """One step of a model of the user's, as a function of tensors.
+
+    Parameters
+    ----------
+    model
+        A module with two methods, both of which return logits of the next token, shape (batch,
+        vocabulary), and a new state, of tensors in tuples, lists or dicts: ``prefill(tokens)``
+        reads a prompt, shape (batch, tokens), and ``decode(token, state)`` a token, (batch, 1).
+    text
+        Token ids, on which both are tried.
+    prompt_length
+        Of the text.
+
+    Raises
+    ------
+    ValueError
+        When it does not keep to that, or writes into the state that it is given.
+    """
+
+    def __init__(self, model: Any, text: torch.Tensor, *, prompt_length: int) -> None:
+        super().__init__()
+        self.model = model
+        for name in ("prefill", "decode"):
+            if not callable(getattr(model, name, None)):
+                raise ValueError(
+                    f"{type(model).__name__} has no method {name!r}: to generate text the factory's"
+                    " module needs prefill(tokens) and decode(token, state), both of which return"
+                    " (logits, state)"
+                )
+        first = model.prefill(_plain(text[:, :prompt_length]))
+        self.first, self._spec = _flat(first, "prefill(tokens)", len(text))
+        versions = [tensor._version for tensor in self.first]
+        token = _plain(text[:, prompt_length : prompt_length + 1])
+        _, again = _flat(model.decode(token, first[1]), "decode(token, state)", len(text))
+        if again != self._spec:
+            raise ValueError("decode(token, state) returned a state of other parts than prefill's")
+        if versions != [tensor._version for tensor in self.first]:
+            raise ValueError(
+                "decode(token, state) writes into the state that it is given; a step is timed again"
+                " and again, so let it return a new one"
+            )
+
+    def forward(
+        self, ids: torch.Tensor, position: torch.Tensor, *state: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Run a prompt, without a state, or a token; return logits and the new state."""
+        if state:
+            logits, new = self.model.decode(ids, _pytree.tree_unflatten(list(state), self._spec))
+        else:
+            logits, new = self.model.prefill(ids)
+        return (logits, *_pytree.tree_leaves(new))
+
+
+def _flat(returned: Any, told: str, batch: int) -> tuple[list[torch.Tensor], _pytree.TreeSpec]:
+    """Return the tensors of a state beside logits, and its structure, if it is one."""
+    pair = isinstance(returned, (tuple, list)) and len(returned) == 2
+    logits, state = returned if pair else (None, None)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
+        raise ValueError(
+            f"{told} must return (logits, state), the logits of shape ({batch}, vocabulary)"
+        )
+    leaves, spec = _pytree.tree_flatten(state)
+    if not leaves or not all(isinstance(leaf, torch.Tensor) for leaf in leaves):
+        raise ValueError(f"the state of {told} must be of tensors alone, in tuples, lists or dicts")
+    return leaves, spec
+
+
 @dataclass
 class Decoding:
     """A text in the hands of a mode: its prompt, its cache, and the steps that follow.
@@ -157,8 +228,13 @@ class Decoding:
     weight_bytes
         That a step reads.
     position
-        Where the step is that is timed alone: at first in the middle of all that a generation
+        Where the step is that `decode` takes: at first in the middle of all that a generation
         takes. A step's time grows about linearly with its position, so that this one's is the mean.
+    places
+        Positions at which what a step takes is kept of each text, for `again`.
+    reference
+        The library's own way to generate from such a text, which knows no modes; None: there is
+        none, or it is no eager one.
     compiled_at
         Positions at which a step that is not timed had something compiled by TorchDynamo.
     """
@@ -172,32 +248,36 @@ class Decoding:
     engines: tuple[Engine, ...] = ()
     token_s: list[float] = field(default_factory=list)
     weight_bytes: int = 0
+    reference: Callable[[torch.Tensor], torch.Tensor] | None = None
     compiled_at: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         length, device = self.text.shape[1], self.text.device
         self.position = self.prompt_length + (self.new_tokens - 1) // 2
+        self.places: tuple[int, ...] = (self.position,)
         self._positions = [torch.tensor(at, device=device) for at in range(length)]
-        self._walked: tuple[torch.Tensor, int] | None = None
-        self._cache: Tensors = self.empty
-        self._token = _plain(self.text[:, :1])
+        self._walked: torch.Tensor | None = None
+        self._kept: dict[int, tuple[torch.Tensor, Tensors]] = {}
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of the cache at `position`, of the whole batch."""
-        return sum(map(_bytes, self._cache))
+        return sum(map(_bytes, self._kept[self.position][1]))
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Positions of the first step and of the last."""
+        return self.prompt_length, self.prompt_length + self.new_tokens - 2
 
     def restore(self) -> None:
-        """Bring the cache to `position` of the text, unless it is there."""
-        if self._walked is not None:
-            text, position = self._walked
-            if position == self.position and torch.equal(text, self.text):
-                return
-        steps = islice(self._steps(self.text), self.position - self.prompt_length + 1)
-        for _, cache in steps:
-            self._cache = cache
-        self._walked = self.text.clone(), self.position
-        self._token = _plain(self.text[:, self.position : self.position + 1])
+        """Work through the text up to the last of `places`, unless that is done."""
+        known = self._walked is not None and torch.equal(self._walked, self.text)
+        if not known or self.position not in self._kept:
+            furthest = max(self.position, *self.places)
+            steps = islice(self._steps(self.text), furthest - self.prompt_length + 1)
+            _, cache = deque(steps, maxlen=1).pop()
+            self._keep(furthest, _plain(self.text[:, furthest : furthest + 1]), cache)
+            self._walked = self.text.clone()
 
     def decode(self) -> torch.Tensor:
         """Take the step at `position`, again and again: it reads and writes the same memory.
@@ -209,8 +289,17 @@ class Decoding:
         """
         if self._walked is None:
             self.restore()
-            return self._decode(self._token, self.position, self._cache)[0]
-        return self.step(self._token, self._positions[self.position], *self._cache)[0]
+            token, cache = self._kept[self.position]
+            return self._decode(token, self.position, cache)[0]
+        return self.again(self.position)
+
+    def again(self, at: int) -> torch.Tensor:
+        """Take the step at one of `places` that the last text passed.
+
+        What a static cache holds beyond the position is masked, as if it were not there yet.
+        """
+        token, cache = self._kept[at]
+        return self.step(token, self._positions[at], *cache)[0]
 
     def prompt(self) -> torch.Tensor:
         """Run the prompt, and return the logits that the first new token is chosen by."""
@@ -218,7 +307,10 @@ class Decoding:
         return self.prefill(ids, self._positions[0], *self.empty)[0]
 
     def walk(self, text: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the logits after the prompt of a text, and after each further token of it."""
+        """Yield the logits after the prompt of a text, and after each further token of it.
+
+        A token is read when the logits after it are asked for, so that it may be chosen meanwhile.
+        """
         self._walked = None
         return (logits for logits, _ in self._steps(text))
 
@@ -233,6 +325,7 @@ class Decoding:
             Token ids, shape (batch, new tokens), on the host.
         """
         self._walked, found, stamps = None, [], []
+        self._kept.clear()
         logits, cache = self._run(
             self.prefill, _plain(text[:, : self.prompt_length]), 0, self.empty
         )
@@ -240,6 +333,7 @@ class Decoding:
             token = logits.argmax(-1, keepdim=True)
             found.append(token.cpu())
             stamps.append(time.perf_counter())
+            self._keep(at, token, cache)
             logits, cache = self._run(self.step, token, at, cache)
         found.append(logits.argmax(-1, keepdim=True).cpu())
         stamps.append(time.perf_counter())
@@ -252,12 +346,20 @@ class Decoding:
 
     def _steps(self, text: torch.Tensor) -> Iterator[tuple[torch.Tensor, Tensors]]:
         """Yield logits and cache after the prompt, and after each further token but the last."""
+        self._kept.clear()
         prompt = _plain(text[:, : self.prompt_length])
         logits, cache = self._run(self.prefill, prompt, 0, self.empty)
         yield logits, cache
         for at in self._places():
-            logits, cache = self._decode(_plain(text[:, at : at + 1]), at, cache)
+            token = _plain(text[:, at : at + 1])
+            self._keep(at, token, cache)
+            logits, cache = self._decode(token, at, cache)
             yield logits, cache
+
+    def _keep(self, at: int, token: torch.Tensor, cache: Tensors) -> None:
+        """Keep what the step at a position takes, if it is one of `places` or `position`."""
+        if at == self.position or at in self.places:
+            self._kept[at] = token, cache
 
     def _decode(self, token: torch.Tensor, at: int, cache: Tensors) -> tuple[torch.Tensor, Tensors]:
         """Take a step that is not timed, and note whether it had something compiled."""
@@ -275,7 +377,7 @@ class Decoding:
 
 
 def decoding(
-    model: nn.Module,
+    model: Any,
     text: torch.Tensor,
     *,
     prompt_length: int,
@@ -289,7 +391,8 @@ def decoding(
     Parameters
     ----------
     model
-        Of transformers, in the precision and on the device of the case.
+        Of transformers, or one of the user's with a state of its own (`OwnStep`), in the precision
+        and on the device of the case.
     text
         Token ids, shape (batch, `prompt_length` + `new_tokens`).
     static
@@ -321,6 +424,17 @@ def decoding(
     position = torch.tensor(prompt_length, device=text.device)
     one = Inputs((_plain(text[:, :1]), position, *example))
     engine.refuse_inputs(one)
+
+    def generate(text: torch.Tensor) -> torch.Tensor:
+        return model.generate(
+            _plain(text[:, :prompt_length]),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=None,
+            pad_token_id=0,  # there is no padding; it would be warned of
+        )[:, prompt_length:]
+
     prepared = engine.load_or_prepare(step.eval(), one)
     prefill, engines = prepared, ()
     if engine.one_shape:
@@ -339,6 +453,59 @@ def decoding(
         empty,
         engines,
         weight_bytes=bytes_read(model),
+        reference=None if static or engine.options.engine != "eager" else generate,
+    )
+
+
+def own_decoding(
+    model: Any, inputs: Inputs, *, prompt_length: int, new_tokens: int, engine: Engine
+) -> Decoding:
+    """Prepare the steps of a model of the user's, which keeps a state of its own.
+
+    Parameters
+    ----------
+    model
+        As `OwnStep` takes it, in the precision and on the device of the case.
+    inputs
+        One tensor of token ids, shape (batch, `prompt_length` + `new_tokens` or more).
+
+    Raises
+    ------
+    Refused
+        When the engine takes modules of one shape, or a static cache is asked for.
+    ValueError
+        When the inputs or the model are not like that.
+    """
+    if engine.one_shape:
+        raise Refused(
+            Unsupported(
+                f"the engine {engine.options.engine} takes inputs of one kind, and a state of the"
+                " model's own is not there at the prompt",
+                "use eager, quantize, or compile without `after`, which call a module as it is",
+            )
+        )
+    if engine.options.engine != "compile" and engine.options.has_static_cache():
+        raise Refused(
+            Unsupported(
+                "cache: static is for models of transformers: this one keeps a state of its own",
+                "leave `cache` out of the mode",
+            )
+        )
+    tokens, taken = prompt_length + new_tokens, inputs.tensors()
+    if len(taken) != 1 or taken[0].dtype != torch.int64 or taken[0].ndim != 2:
+        raise ValueError("inputs: to generate text, return one tensor of token ids (torch.long)")
+    text = taken[0][:, :tokens]
+    if text.shape[1] < tokens:
+        raise ValueError(
+            f"inputs: returned {text.shape[1]} tokens of each text, and generation takes"
+            f" {tokens}: {prompt_length} of the prompt and {new_tokens} that stand for new ones"
+        )
+    step = OwnStep(model, text, prompt_length=prompt_length)
+    position = torch.tensor(prompt_length, device=text.device)
+    one = Inputs((_plain(text[:, :1]), position, *step.first))
+    prepared = engine.prepare(step.eval(), one)
+    return Decoding(
+        prepared, prepared, text, prompt_length, new_tokens, (), weight_bytes=bytes_read(model)
     )
 
 

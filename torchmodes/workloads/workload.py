@@ -330,7 +330,7 @@ def generation_workload(job: Job) -> Workload:
     Refused
         When the engine or the model cannot do that; see `torchmodes.workloads.generation.decoding`.
     """
-    from torchmodes.workloads.generation import decoding  # it needs transformers
+    from torchmodes.workloads.generation import decoding, own_decoding  # they need transformers
 
     engine = _engine(job)
     lengths = job.model["generation"]
@@ -341,14 +341,17 @@ def generation_workload(job: Job) -> Workload:
     precision = job.case.precision
     module, inputs = cast(built.module.eval(), built.inputs, precision)
     with torch.no_grad(), in_precision(precision):
-        text = decoding(
-            module.get_submodule("model"),
-            inputs.tensors()[0],
-            **lengths,
-            static=engine.options.has_static_cache(),
-            engine=engine,
-            another=lambda: _engine(job, part=PROMPT),
-        )
+        if job.model["family"] == "user":
+            text = own_decoding(module, inputs, **lengths, engine=engine)
+        else:
+            text = decoding(
+                module.get_submodule("model"),
+                inputs.tensors()[0],
+                **lengths,
+                static=engine.options.has_static_cache(),
+                engine=engine,
+                another=lambda: _engine(job, part=PROMPT),
+            )
     synchronize(job.case.device)
     context = _context(engine.context, precision)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from torchmodes.report.figures.panels import Panel, bottom_legend, stack
 from torchmodes.report.formatting import (
@@ -74,6 +74,7 @@ def draw(result: Position) -> Figure | None:
         label = case_name(one.identity)
         handles.append(Line2D([], [], color=colour, marker=marker, label=label))
     ax.set_xlabel("tokens in the cache")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
     ax.set_ylim(bottom=0)
     ax.grid()

@@ -42,6 +42,8 @@ REASONS_KEPT = 5
 """A guard that fails at every call fails with another value each time."""
 LISTED_ANYWAY = {"openxla": "torch_xla", "tvm": "tvm"}
 """Backends that PyTorch lists whether or not their package, named here, is installed."""
+MODES_OF_GRAPHS = ("reduce-overhead", "max-autotune")
+"""Those that record CUDA graphs, where there is CUDA."""
 
 
 class Engine(base.Engine):
@@ -66,6 +68,13 @@ class Engine(base.Engine):
         """Refuse what PyTorch would skip silently or cannot build."""
         if refusal := base.inference_only(case, self.options, "freezing", "after", "fallback"):
             return refusal
+        own_state = case.task == "generation" and family == "user"
+        if own_state and case.device == "cuda" and self.options.mode in MODES_OF_GRAPHS:
+            return base.Unsupported(
+                "CUDA graphs write the same memory at each step, and a state of the model's own is"
+                " kept from an earlier one",
+                "use mode: default",
+            )
         refusals = [
             self._refusal(name, device=case.device, task=case.task)
             for name in self.options.backends()
