@@ -278,18 +278,24 @@ def test_int4_is_for_weights_on_the_cpu(options, changed, reason, remedy):
 
 
 NO_INT8 = (
-    "this CPU multiplies no 8-bit integers in vectors (VNNI, AMX-INT8, AVX2 or ARM's dot product)"
-     ": int8 would be slower than fp32",
+    (
+        "this CPU multiplies no 8-bit integers in vectors (VNNI, AMX-INT8, AVX2 or ARM's dot product)"
+        ": int8 would be slower than fp32"
+    ),
     "use fp32",
 )
 NO_BF16 = (
-    "this CPU has no bf16 arithmetic (AVX512-BF16, AMX-BF16 or ARM BF16): it would be"
-     " emulated, slower than fp32",
+    (
+        "this CPU has no bf16 arithmetic (AVX512-BF16, AMX-BF16 or ARM BF16): it would be"
+        " emulated, slower than fp32"
+    ),
     "use fp32 or int8, or run the case on cuda",
 )
 NO_FP16 = (
-    "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"
-     " hundreds of times slower",
+    (
+        "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"
+        " hundreds of times slower"
+    ),
     "use bf16 or fp32, or run the case on cuda",
 )
 OPENVINO_FP16 = ("the mode 'm' does not compute in fp16", "ask for one of bf16, fp32, int8")
