@@ -279,8 +279,8 @@ def test_int4_is_for_weights_on_the_cpu(options, changed, reason, remedy):
 
 NO_INT8 = (
     (
-        "this CPU multiplies no 8-bit integers in vectors (VNNI, AMX-INT8, AVX2 or ARM's dot product)"
-        ": int8 would be slower than fp32"
+        "this CPU multiplies no 8-bit integers in vectors (VNNI, AMX-INT8, AVX2 or ARM's dot"
+        " product): int8 would be slower than fp32"
     ),
     "use fp32",
 )
