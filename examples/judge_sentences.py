@@ -54,7 +54,9 @@ SAME = (
     ("A fire destroyed the old factory.", "The old factory burnt down."),
     ("My bicycle has a flat tyre.", "The tyre of my bike is punctured."),
 )
-DIFFERENT = tuple((SAME[i][0], SAME[(i + 7) % len(SAME)][1]) for i in range(len(SAME)))
+DIFFERENT = tuple(
+    (SAME[i][0], SAME[(i + apart) % len(SAME)][1]) for apart in (5, 7, 11) for i in range(len(SAME))
+)
 """Sentences of different pairs."""
 
 
