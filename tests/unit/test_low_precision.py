@@ -18,7 +18,7 @@ from torchmodes.workloads.modes.executed import Product, count_executed
 from torchmodes.workloads.modes.onnxruntime import _product
 from torchmodes.workloads.modes.precision import INSTRUCTIONS, instructions, unsupported_precision
 from torchmodes.workloads.structures import Inputs
-from torchmodes.workloads.workload import inference_workload
+from torchmodes.workloads.workload import inference_workload, unsupported
 
 CASE = parse_case("inference/cpu/mine/a-mode/int8-b2")
 STATIC = mode("quantize", library="torchao", method="static", compile=True)
@@ -275,3 +275,62 @@ def test_without_vnni_weights_have_seven_bits_for_sums_of_two_products_saturate(
 def test_int4_is_for_weights_on_the_cpu(options, changed, reason, remedy):
     refused = create_engine(options).supports(dataclasses.replace(CASE, **changed), family="user")
     assert (refused.reason, refused.remedy) == (reason, remedy)
+
+
+NO_INT8 = (
+    (
+        "this CPU multiplies no 8-bit integers in vectors (VNNI, AMX-INT8, AVX2 or ARM's dot"
+        " product): int8 would be slower than fp32"
+    ),
+    "use fp32",
+)
+NO_BF16 = (
+    (
+        "this CPU has no bf16 arithmetic (AVX512-BF16, AMX-BF16 or ARM BF16): it would be"
+        " emulated, slower than fp32"
+    ),
+    "use fp32 or int8, or run the case on cuda",
+)
+NO_FP16 = (
+    (
+        "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"
+        " hundreds of times slower"
+    ),
+    "use bf16 or fp32, or run the case on cuda",
+)
+OPENVINO_FP16 = ("the mode 'm' does not compute in fp16", "ask for one of bf16, fp32, int8")
+ENGINES = {
+    "eager": mode("eager"),
+    "eager autocast": mode("eager", autocast=True),
+    "inductor": mode("compile"),
+    "trace": mode("torchscript", method="trace"),
+    "fx": mode("fx"),
+    "export": mode("export"),
+    "aotinductor": mode("aotinductor"),
+    "onnxruntime": mode("onnxruntime"),
+    "onnxruntime dynamic": mode("onnxruntime", quantization="dynamic"),
+    "openvino": mode("openvino"),
+    "pt2e": STATIC,
+}
+REFUSED = [
+    *((name, "bf16", NO_BF16) for name in ENGINES if name != "pt2e"),
+    *((name, "fp16", NO_FP16) for name in ENGINES if name not in ("pt2e", "openvino")),
+    ("openvino", "fp16", OPENVINO_FP16),
+    *((name, "int8", NO_INT8) for name in ENGINES if name.startswith(("onnx", "openv", "pt2e"))),
+]
+
+
+@pytest.mark.parametrize(("name", "precision", "told"), REFUSED)
+def test_each_engine_refuses_what_an_old_processor_would_emulate(cpu, name, precision, told):
+    cpu(sse4_2=True, avx=True)
+    case = f"inference/cpu/house_price/m/{precision}-b4"
+    refused = unsupported(make_job(case, mode=ENGINES[name]))
+    assert (refused.reason, refused.remedy) == told
+
+
+def test_weights_alone_in_int8_or_int4_ask_for_no_instructions(cpu):
+    cpu(sse4_2=True, avx=True)
+    for options, precision in ((mode("quantize", library="torchao", method="weight-only"), "int8"),
+                               (INT4, "int4")):  # fmt: skip
+        case = f"inference/cpu/house_price/m/{precision}-b4"
+        assert unsupported(make_job(case, mode=options)) is None

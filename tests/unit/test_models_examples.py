@@ -192,7 +192,7 @@ def one_thread() -> Generator[None]:
 @pytest.mark.usefixtures("one_thread")
 def test_sentences_in_bf16_are_as_good_and_in_3_bits_are_not(tmp_path):
     found = judged("judge_sentences.py", EAGER.model_dump(), precision="bf16")
-    assert (found.examples, found.kind, found.verdict) == (48, "score", "no worse")
+    assert (found.examples, found.kind, found.verdict) == (96, "score", "no worse")
     assert 0.8 < found.baseline < 0.9
     assert 0 < abs(found.difference) < 0.005
     assert judged("judge_sentences.py", user_mode(tmp_path)).verdict == "worse"

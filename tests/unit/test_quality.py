@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,18 @@ from job_factory import make_job
 from torch import nn
 
 from torchmodes.config import Measurement
+from torchmodes.measure.benchmark import record_of
 from torchmodes.measure.case import measure
 from torchmodes.measure.first_calls import warmed_up
 from torchmodes.measure.quality import judge, mean_interval, quality, score_interval
 from torchmodes.planning.job import EAGER, Job
-from torchmodes.results.records import Measured, Quality
+from torchmodes.report import sentences
+from torchmodes.report import verdicts as report_verdicts
+from torchmodes.report.data import make_report_data
+from torchmodes.report.html import render_report
+from torchmodes.report.markdown import render_summary
+from torchmodes.report.recommendation import group_cases, recommend
+from torchmodes.results.records import Measured, Quality, Record
 from torchmodes.workloads.models.evaluation import EvaluationFault, in_batches
 from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import carry_out
@@ -277,6 +285,14 @@ def broken(call):
     return torch.tensor([1.0, float("nan"), 0.0])
 
 
+def always_right(call):
+    return torch.ones(len(call(images(1000, seed=1)[0])))
+
+
+def few(call):
+    return torch.ones(len(call(images(20, seed=1)[0])))
+
+
 def in_points(call):
     return 100 * torch.tensor(graded(call))
 
@@ -387,6 +403,65 @@ def test_int8_of_a_trained_network_is_measured_and_scored_in_its_first_run(job: 
     assert found.exactness.eager is not None
     assert found.exactness.mode is not None
     assert found.exactness.eager < 1e-6 < 1e-4 < found.exactness.mode
+
+
+def record(job: Job, **run: Any) -> Record:
+    """Measure a case, here, and make its record."""
+    result = carry_out(measure, job, **run)
+    return record_of(result, None, job, started_at=datetime.now(UTC), environment={})
+
+
+def test_a_spoilt_mode_is_worse_through_a_whole_case_and_its_report(job: JobOf):
+    eager = record(job())
+    spoilt = record(job(mode="rounded", precision="int8", options={"bits": 3}))
+    assert (spoilt.status, spoilt.is_worse) == ("ok", True)
+    assert spoilt.numerics is not None
+    assert spoilt.numerics.usual_tolerance == 0.1 < spoilt.numerics.error
+    assert "worse on the user's data" in spoilt.in_brief()
+    data = make_report_data([eager, spoilt])
+    (group,) = group_cases(data.cases)
+    recommendation = recommend(group)
+    assert recommendation.best is None, "however fast it is"
+    assert "was worse on your data" in sentences.reason(recommendation)
+    page, summary = render_report(data), render_summary(data)
+    for told in ("worse on your data", "On your data it is worse than eager: ", "1,000 examples"):
+        assert told in page
+        assert told in summary
+    assert '<span class="chip worse">worse</span>' in page
+
+
+def test_an_output_outside_its_tolerance_is_right_where_the_data_say_so(job: JobOf):
+    far = record(job("always_right", "rounded", precision="int8", options={"bits": 3}))
+    assert far.numerics is not None
+    assert (far.status, far.quality and far.quality.verdict) == ("ok", "no worse")
+    said = sentences.numerics(report_verdicts.judge([far])[0])
+    assert "output further off than the 0.1 usual of int8, and so judged on your data" in said
+    later = record(
+        job("always_right", "rounded", precision="int8", options={"bits": 3}), first=False
+    )
+    assert later.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "precision", "told"),
+    [
+        ("few", "int8", "above 0.1; whether it is worse on your data is open, 765 examples like"),
+        ("always_right", "fp32", "above 0.0001"),  # what rounds to 3 bits is no fp32
+    ],
+)
+def test_what_the_data_leave_open_is_wrong_outside_its_tolerance(
+    job: JobOf, evaluate: str, precision: str, told: str
+):
+    found = record(job(evaluate, "rounded", precision=precision, options={"bits": 3}))
+    assert found.status == "wrong"
+    assert found.reason is not None
+    assert told in found.reason
+
+
+def test_a_fault_of_the_function_is_told_before_the_tolerance(job: JobOf):
+    found = record(job("too_many", "rounded", precision="int8", options={"bits": 3}))
+    assert found.status == "failed"
+    assert "too_many() returned scores of shape (3, 4)" in str(found.reason)
 
 
 def test_later_runs_do_not_score_again(job: JobOf):

@@ -9,6 +9,7 @@ from record_factory import make_record
 
 from torchmodes.report import sentences
 from torchmodes.report.data import ReportData, make_report_data
+from torchmodes.report.formatting import duration
 from torchmodes.report.hardware import limit
 from torchmodes.report.html import render_report
 from torchmodes.report.markdown import render_brief, render_summary
@@ -167,7 +168,44 @@ def test_what_is_left_is_told_at_the_peak_of_the_cases_precision():
     )
     data = with_peaks([counted], fp32=200e9, int8=885e9)
     told = "int8 runs at 38\u202f% of this machine's int8 peak (885 GFLOP/s of matrix products)"
-    assert limit(data.cases[0], data) == told
+    said = limit(data.cases[0], data)
+    assert said is not None
+    assert said.startswith(f"{told}. Of a call's ")
     assert told.replace("'", "&#39;") in render_report(data)
     assert limit(data.cases[0], with_peaks([counted], fp32=200e9)) is None
     assert limit(make_report_data([record]).cases[0], data) is None, "its operations are not known"
+
+
+def test_below_two_fifths_of_the_peak_it_is_told_where_the_rest_goes():
+    record = make_record(CASE.format("quantize", "int8"), speed_up=1.0, baseline_s=0.01)
+    assert record.statistics is not None
+    seconds = record.statistics.candidate.median_s
+
+    def said(*, share: float | None, reached: float, moved: int | None = None) -> str | None:
+        facts = {} if share is None else {"share_of_multiply_adds": share}
+        flops = int(reached * 1000e9 * seconds)
+        data = with_peaks(
+            [record.model_copy(update={"flops": flops, "facts": facts})], fp32=200e9, int8=1000e9
+        )
+        if moved is not None:
+            data.roofline["points"].append(
+                {"case": str(record.identity), "compulsory_bytes": moved}
+            )
+        return limit(data.cases[0], data)
+
+    near = said(share=1.0, reached=0.5)
+    assert near is not None
+    assert "Of a call's" not in near
+    # A tenth of the time at the int8 peak, were all in int8; fp32's peak is a fifth of it.
+    islands = said(share=0.8, reached=0.1)
+    assert islands is not None
+    in_int8, in_fp32 = duration(0.08 * seconds), duration(0.1 * seconds)
+    assert f"take {in_int8} at that peak and those left in fp32 {in_fp32} at fp32's;" in islands
+    assert "the other 82\u202f% are operators that multiply nothing" in islands
+    unknown = said(share=None, reached=0.1)
+    assert unknown is not None
+    assert "fp32" not in unknown
+    assert "memory" not in unknown
+    bound = said(share=1.0, reached=0.1, moved=int(0.9 * seconds * 3e10))
+    assert bound is not None
+    assert "to move each byte once, so that memory is the limit; the other 10\u202f%" in bound

@@ -35,7 +35,13 @@ from torchmodes.measure.gradients import compare_gradients
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.load import load_between, read_counters
 from torchmodes.measure.process_state import ProcessState, changes, process_state
-from torchmodes.measure.quality import TRY_IT, quality
+from torchmodes.measure.quality import (
+    TRY_IT,
+    data_may_judge,
+    quality,
+    undecided,
+    wider_tolerance,
+)
 from torchmodes.measure.recall import recall
 from torchmodes.measure.sampler import SamplerSettings, sample
 from torchmodes.measure.schedules import cautions_of, compiled_graphs, describe
@@ -241,20 +247,35 @@ def _judge(
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
     if leaked := changes(shared, process_state()):
         return leak(leaked)
+    scored = wider = usual = None
+    if data_may_judge(job, numerics):
+        try:
+            scored = quality(job, baseline, candidate)
+        except EvaluationFault as fault:
+            return Measured(status="failed", reason=str(fault), remedy=TRY_IT, numerics=numerics)
+        assert scored is not None
+        wider = wider_tolerance(numerics, scored)
+        if wider is None:
+            reason = f"{numerics.reason}; {undecided(scored)}"
+            numerics = numerics.model_copy(update={"reason": reason})
+        else:
+            usual = numerics.tolerance
+            numerics = compare_first(job, baseline, candidate, others, wider)
     if not numerics.within_tolerance:
         found = wrong(job, baseline, numerics)
         found.generation = told
         return found
-    sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s)
+    sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s, tolerance=wider)
     if leaked := changes(shared, process_state()):
         return leak(leaked)
     if clock.checks is not None and clock.checks.wrong is not None:
         return wrong(job, baseline, clock.checks.wrong)
-    numerics = compare_again(job, baseline, candidate, numerics, clock.calls)
+    numerics = compare_again(job, baseline, candidate, numerics, clock.calls, wider)
     if not numerics.within_tolerance:
         return wrong(job, baseline, numerics)
     _doubt_memory(sampled, clock, baseline, candidate)
-    sampled.numerics = numerics
+    sampled.numerics = numerics.model_copy(update={"usual_tolerance": usual})
+    sampled.quality = scored
     sampled.energy = _energy(job, candidate)
     if told is not None and tokens is not None and sampled.statistics is not None:
         sampled.agreement = generation.choices(job, tokens)
@@ -273,7 +294,8 @@ def _judge_further(
     if job.case.task != "generation":  # whose tokens were compared one by one
         result.agreement = agreement(job, baseline, candidate)
     try:
-        result.quality = quality(job, baseline, candidate)
+        if result.quality is None:
+            result.quality = quality(job, baseline, candidate)
     except EvaluationFault as fault:
         result.status, result.verdict = "failed", None
         result.reason, result.remedy = str(fault), TRY_IT
@@ -312,6 +334,7 @@ def _sample(
     candidate: WarmedUp,
     *,
     warmed_up_s: float,
+    tolerance: float | None,
 ) -> tuple[Measured, ContextClock]:
     case, settings = job.case, job.measurement
     clock = ContextClock(
@@ -319,7 +342,7 @@ def _sample(
         baseline.workload,
         candidate.workload,
         fresh=baseline.sets if baseline.changes_inputs else None,
-        checks=_spot_checks(job, baseline, candidate),
+        checks=_spot_checks(job, baseline, candidate, tolerance),
     )
     own = candidate.workload.engine.own_threads
     gpu_at_rest = gpu.gpu_state(0) if case.device == "cuda" else None
@@ -375,7 +398,9 @@ def _sample(
     return result, clock
 
 
-def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotChecks | None:
+def _spot_checks(
+    job: Job, baseline: WarmedUp, candidate: WarmedUp, tolerance: float | None
+) -> SpotChecks | None:
     """Look at what is timed, unless it changes from call to call: losses, a state, inputs."""
     sets = baseline.sets
     if sets is None or baseline.kept or baseline.changes_inputs:
@@ -384,6 +409,7 @@ def _spot_checks(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> SpotCheck
         {side.workload.call: side.output for side in (baseline, candidate)},
         expected=baseline.output,
         precision=job.case.precision,
+        tolerance=tolerance,
         device=job.case.device,
         align=baseline.workload.built.align,
         judged=lambda output: baseline.workload.built.judged(output, sets[0]),

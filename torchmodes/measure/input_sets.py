@@ -113,6 +113,7 @@ def agree(
     numbers: tuple[int, ...],
     *,
     precision: str,
+    tolerance: float | None = None,
 ) -> Iterator[Numerics]:
     """Run both sides once on each set of inputs, and compare what they return.
 
@@ -126,6 +127,8 @@ def agree(
         Of the sets.
     precision
         The candidate's, which sets the tolerance.
+    tolerance
+        In place of the precision's.
 
     Yields
     ------
@@ -142,7 +145,8 @@ def agree(
                 continue
             raise
         actual = output_on(candidate, sets, number)
-        yield compare(expected, actual, precision=precision, align=baseline.built.align)
+        align = baseline.built.align
+        yield compare(expected, actual, precision=precision, align=align, tolerance=tolerance)
 
 
 def output_on(workload: Workload, sets: InputSets, number: int) -> Any:

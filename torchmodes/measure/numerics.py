@@ -78,7 +78,12 @@ class _Mismatch(Exception):
 
 
 def compare(
-    baseline: object, candidate: object, *, precision: str, align: Align | None = None
+    baseline: object,
+    candidate: object,
+    *,
+    precision: str,
+    align: Align | None = None,
+    tolerance: float | None = None,
 ) -> Numerics:
     """Compare two outputs, tensor by tensor; the worst one decides.
 
@@ -93,13 +98,16 @@ def compare(
     align : callable, optional
         Of the model, where its outputs have parts of no fixed number or order; see
         `torchmodes.workloads.models.base.BuiltModel`.
+    tolerance : float, optional
+        In place of the precision's.
 
     Raises
     ------
     ValueError
         When the precision is unknown.
     """
-    tolerance = _tolerance(OUTPUT_TOLERANCE, precision)
+    if tolerance is None:
+        tolerance = _tolerance(OUTPUT_TOLERANCE, precision)
     if align is not None:
         baseline, candidate = align(baseline, candidate)
     try:

@@ -21,7 +21,7 @@ from scipy.special import ndtri, stdtrit
 from torchmodes.measure.first_calls import WarmedUp
 from torchmodes.measure.statistics import CONFIDENCE
 from torchmodes.planning.job import Job
-from torchmodes.results.records import Quality, QualityVerdict
+from torchmodes.results.records import Numerics, Quality, QualityVerdict
 from torchmodes.workloads.models.evaluation import EvaluationFault, in_batches, margin_of, scores_of
 
 FEWEST_EXAMPLES = 10
@@ -31,6 +31,11 @@ MOST_EXAMPLES = 10**9
 TRY_IT = (
     "mend the function and try it by `make check`, or take `quality` out of the model's section"
 )
+JUDGED_BY_DATA = ("int8", "int4")
+"""Precisions whose error follows from the weights' and activations' outliers: no constant bounds
+it, and an embedding that is 12 % off may sort sentences as well."""
+REACH = 2.0
+"""How many times as far as the scored output a later one may be off."""
 Bounds = tuple[float, float]
 
 
@@ -182,6 +187,32 @@ def quality(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> Quality | None
         )
     found = judge(of_eager, of_mode, margin=margin)
     return found.model_copy(update={"seconds": time.monotonic() - began})
+
+
+def data_may_judge(job: Job, numerics: Numerics) -> bool:
+    """Tell whether an output outside its tolerance is for the user's function to judge.
+
+    Not where nothing was measured, as of NaN or another shape.
+    """
+    return (
+        not numerics.within_tolerance
+        and numerics.error > 0
+        and job.case.task == "inference"
+        and job.case.precision in JUDGED_BY_DATA
+        and job.model.get("quality") is not None
+    )
+
+
+def wider_tolerance(numerics: Numerics, scored: Quality) -> float | None:
+    """Return the tolerance of an output that was scored; None, its own, where that is open."""
+    return None if scored.verdict == "unresolved" else REACH * numerics.error
+
+
+def undecided(scored: Quality) -> str:
+    """Say that the user's data do not speak for an output outside of its tolerance."""
+    needed = scored.examples_needed
+    more = "no number of examples" if needed is None else f"{needed:,} examples like these"
+    return f"whether it is worse on your data is open, {more} would decide"
 
 
 def _scores(job: Job, side: WarmedUp) -> NDArray[np.float64]:

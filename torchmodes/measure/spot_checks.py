@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,8 @@ class SpotChecks:
         The baseline's, on the host.
     precision
         The candidate's, which sets the tolerance.
+    tolerance
+        In place of the precision's.
     device
         Where outputs lie.
     align
@@ -55,6 +58,7 @@ class SpotChecks:
         expected: object,
         precision: str,
         device: str,
+        tolerance: float | None = None,
         align: Align | None = None,
         judged: Callable[[object], object] = lambda output: output,
         now: Callable[[], float] = time.monotonic,
@@ -63,8 +67,9 @@ class SpotChecks:
             call: [tensor.to(device) for tensor in tensors_of(output)]
             for call, output in accepted.items()
         }
-        self._expected, self._precision = expected, precision
-        self._align, self._judged = align, judged
+        self._expected = expected
+        self._compare = partial(compare, precision=precision, align=align, tolerance=tolerance)
+        self._judged = judged
         self._now, self._began, self._spent_s = now, now(), 0.0
         self.compared = 0
         self.wrong: Numerics | None = None
@@ -77,7 +82,7 @@ class SpotChecks:
         self.compared += 1
         if not _same(self._accepted[call], tensors_of(output)):
             found = self._judged(copy_output(output))
-            numerics = compare(self._expected, found, precision=self._precision, align=self._align)
+            numerics = self._compare(self._expected, found)
             if not numerics.within_tolerance:
                 reason = f"while it was timed: {numerics.reason}"
                 self.wrong = numerics.model_copy(update={"reason": reason})

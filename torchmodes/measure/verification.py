@@ -39,20 +39,26 @@ def compare_first(
     baseline: WarmedUp,
     candidate: WarmedUp,
     others: tuple[int, ...] = BEFORE_SAMPLING,
+    tolerance: float | None = None,
 ) -> Numerics:
-    """Compare what both sides returned so far, then their outputs for other inputs, by number."""
+    """Compare what both sides returned so far, then their outputs for other inputs, by number.
+
+    A `tolerance`, of outputs, is in place of the precision's.
+    """
     precision = job.case.precision
     if job.case.task == "training":
         distance = _seed_distance(job, baseline) if others or baseline.random else None
         return _compare_training(job, baseline, candidate.output, seed_distance=distance)
     align = baseline.workload.built.align
-    first = compare(baseline.output, candidate.output, precision=precision, align=align)
+    first = compare(
+        baseline.output, candidate.output, precision=precision, align=align, tolerance=tolerance
+    )
     if baseline.sets is None or not first.within_tolerance:
         return first
     sides = baseline.workload, candidate.workload
     if others and baseline.sets.origin == "schedule":
         others = tuple(range(1, baseline.sets.batches + 1))  # the last with its items moved
-    more = agree(*sides, baseline.sets, others, precision=precision)
+    more = agree(*sides, baseline.sets, others, precision=precision, tolerance=tolerance)
     numerics = together(first, more, baseline.sets, when="on other inputs")
     for side in sides:
         feed(side, baseline.sets, 0)  # on which they are timed
@@ -60,7 +66,12 @@ def compare_first(
 
 
 def compare_again(
-    job: Job, baseline: WarmedUp, candidate: WarmedUp, first: Numerics, calls: Mapping[Any, int]
+    job: Job,
+    baseline: WarmedUp,
+    candidate: WarmedUp,
+    first: Numerics,
+    calls: Mapping[Any, int],
+    tolerance: float | None = None,
 ) -> Numerics:
     """Compare both sides after they were timed: a training from its start, a forward pass anew."""
     precision, workload = job.case.precision, candidate.workload
@@ -77,7 +88,8 @@ def compare_again(
         return first  # it has fewer input sets than others, which the record tells
     whole = (*range(baseline.sets.batches), baseline.sets.batches + 1)
     numbers = AFTER_SAMPLING.get(baseline.sets.origin, whole)
-    others = agree(baseline.workload, workload, baseline.sets, numbers, precision=precision)
+    sides = baseline.workload, workload
+    others = agree(*sides, baseline.sets, numbers, precision=precision, tolerance=tolerance)
     return together(first, others, baseline.sets, when="after sampling")
 
 

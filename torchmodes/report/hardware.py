@@ -16,6 +16,7 @@ from torchmodes.report.formatting import (
     DASH,
     NOTHING,
     TIMES,
+    duration,
     listing,
     percent,
     plural,
@@ -27,6 +28,8 @@ from torchmodes.report.sentences import verdict
 from torchmodes.report.verdicts import JudgedRecord
 
 _FEWEST_GROUPS = 2
+NEAR_THE_PEAK = 0.4
+"""Share of the peak below which the page says where the rest of the time goes."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def peak_share(judged: JudgedRecord, data: ReportData) -> float | None:
 
 
 def limit(judged: JudgedRecord, data: ReportData) -> str | None:
-    """Say what a case reaches of the device's measured peak at its precision, and so what is left.
+    """Say what a case reaches of the device's measured peak at its precision, and what is left.
 
     None where `peak_share` is.
     """
@@ -165,15 +168,45 @@ def limit(judged: JudgedRecord, data: ReportData) -> str | None:
         return None
     roof = _roof(judged, data)
     assert roof is not None
-    return (
+    said = (
         f"{judged.case.precision} runs at {percent(share)} of this machine's"
         f" {judged.case.precision} peak ({rate(roof.flops_per_s / 1e9)} GFLOP/s of matrix products)"
     )
+    return said if share >= NEAR_THE_PEAK else f"{said}. {_where_the_rest_goes(judged, data, roof)}"
 
 
-def _roof(judged: JudgedRecord, data: ReportData) -> Roof | None:
+def _where_the_rest_goes(judged: JudgedRecord, data: ReportData, roof: Roof) -> str:
+    """Say how long a call's products, and its memory, take at the peaks, and what that leaves.
+
+    Products that an engine left in fp32 are known where it counts what it executed, the bytes
+    where the case was profiled; what is not known is not told.
+    """
+    flops, total_s = judged.record.flops, statistics_of(judged).candidate.median_s
+    assert flops
+    share = judged.record.facts.get("share_of_multiply_adds", 1.0)
+    products_s, fp32 = share * flops / roof.flops_per_s, _roof(judged, data, precision="fp32")
+    floor_s = products_s
+    parts = [f"products would take {duration(products_s)} at that peak"]
+    if share < 1 and fp32 is not None:
+        left_s = (1 - share) * flops / fp32.flops_per_s
+        floor_s += left_s
+        parts.append(f"those left in fp32 {duration(left_s)} at fp32's")
+    points = {point["case"]: point for point in data.roofline.get("points", [])}
+    if moved := points.get(str(judged.case), {}).get("compulsory_bytes"):
+        moving_s = moved / roof.bytes_per_s
+        bound = ", so that memory is the limit" if moving_s > floor_s else ""
+        floor_s = max(floor_s, moving_s)
+        parts.append(f"memory {duration(moving_s)} to move each byte once{bound}")
+    return (
+        f"Of a call's {duration(total_s)} its {listing(parts)}; the other"
+        f" {percent(max(0.0, 1 - floor_s / total_s))} are operators that multiply nothing, products"
+        " below the peak, and what every call costs"
+    )
+
+
+def _roof(judged: JudgedRecord, data: ReportData, *, precision: str | None = None) -> Roof | None:
     machine = data.roofline.get("machines", {}).get(judged.case.device, {})
-    return roof_of(machine, judged.case.precision)
+    return roof_of(machine, precision or judged.case.precision)
 
 
 def advice_by_hardware(data: ReportData) -> list[Hardware]:

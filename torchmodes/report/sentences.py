@@ -254,6 +254,11 @@ def numerics(judged: JudgedRecord) -> str:
             f"; gradients {deviation(found.gradient_error)},"
             f" allowed {deviation(found.gradient_tolerance)}"
         )
+    if found.within_tolerance and found.usual_tolerance is not None:
+        return (
+            f"{found.compared} further off than the {deviation(found.usual_tolerance)} usual of"
+            f" {judged.case.precision}, and so judged on your data: {', '.join(told)}{sets}"
+        )
     return (
         f"{found.compared} {'within' if found.within_tolerance else 'outside'} tolerance:"
         f" {', '.join(told)}, allowed {relative_error(found.tolerance)}{sets}"

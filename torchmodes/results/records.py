@@ -306,6 +306,11 @@ class Numerics(Part):
     )
     cosine: float | None = Field(description="of the angle between the two, in the worst tensor")
     tolerance: NotNegative = Field(description="of relative_l2 and of differing")
+    usual_tolerance: NotNegative | None = Field(
+        None,
+        description="the precision's, where the output is outside of it and was scored on the"
+        " user's data instead; null: it is the tolerance",
+    )
     input_sets: Several = Field(1, description="on which outputs were compared")
     inputs: Literal["drawn", "rearranged", "example", "schedule"] = Field(
         "example",
