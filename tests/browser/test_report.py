@@ -194,6 +194,36 @@ def test_the_table_filters_by_facet_and_by_text_and_resets(opened: Opened) -> No
     assert column(page, 1) == ["inductor"]
 
 
+def test_a_link_carries_the_filters_and_they_drive_tables_and_figures(
+    opened: Opened, report: Path
+) -> None:
+    page = opened.page
+    page.locator("#filters [name=model]").select_option("house_price")
+    page.locator("#filters [name=mode]").select_option("inductor")
+    assert page.url.endswith("?model=house_price&mode=inductor")
+    page.goto(page.url)
+    assert page.locator("#filters [name=model]").input_value() == "house_price"
+    assert column(page, 1) == ["inductor"]
+    assert page.locator("#ship .answer-table tbody tr:visible").count() == 1
+    assert page.locator("#cost tbody tr:visible").count() == 1
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    titles = page.locator("#cost details[data-model] > summary:visible").all_inner_texts()
+    assert [title.strip() for title in titles] == ["house_price · training · cpu"]
+    page.get_by_role("button", name="Reset").click()
+    expect(page.locator("#ship .answer-table tbody tr:visible")).to_have_count(2)
+    assert page.url == report.as_uri()
+    page.goto(f"{report.as_uri()}?model=nonsense&nothing=1")
+    expect(page.locator("#shown")).to_have_text(f"{len(column(page, 1))} cases")
+
+
+def test_the_answer_leads_to_the_row_of_its_case(opened: Opened) -> None:
+    page = opened.page
+    page.locator(".answer-table .pick a", has_text="inductor-step").click()
+    row = page.locator("tr:target")
+    assert row.get_attribute("id") == "training/cpu/house_price/inductor-step/fp32-b2048"
+    assert "inductor-step" in row.inner_text()
+
+
 def test_the_csv_downloads(opened: Opened) -> None:
     with opened.page.expect_download() as waiting:
         opened.page.get_by_text("Download all as CSV").click()

@@ -129,10 +129,10 @@ def test_exactness_and_choices_are_told():
         )
     )
     assert sentences.exactness(exact) == (
-        "no less exact than eager: 3.1e-07, eager 3e-07 (relative L2 from fp64)"
+        "no less exact than eager: relative error 3.1e-07, eager 3e-07"
     )
     assert sentences.exactness(coarse) == (
-        "14,000 times eager's error: 0.0042, eager 3e-07 (relative L2 from fp64)"
+        "14,000 times eager's error: relative error 0.0042, eager 3e-07"
     )
     assert sentences.exactness(without) == "not measured: MPS has no fp64"
     found = Agreement(

@@ -300,7 +300,7 @@ def test_later_runs_tell_the_warm_start() -> None:
     (judged,) = judge([joined(1.3, 1.3, 1.3)])
     assert judged.cold_s == pytest.approx(9.3)
     assert judged.warm_s == pytest.approx(0.3 + 1.5)
-    assert sentences.cold_start(judged).endswith("; 1.80\u202fs once compiled")
+    assert sentences.cold_start(judged, None).endswith("; 1.80\u202fs once compiled")
     (alone,) = judge([make_record(CASE.format("fx"))])
     assert alone.warm_s is None
 

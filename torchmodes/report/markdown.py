@@ -171,7 +171,7 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
             if recommendation.best is not None:
                 best = recommendation.best
                 entries = [
-                    ("Cold start", sentences.cold_start(best)),
+                    ("Cold start", sentences.cold_start(best, recommendation.group.baseline)),
                     ("Memory", sentences.memory(best)),
                     ("Pays back after", sentences.break_even(best)),
                     ("Right?", sentences.numerics(best)),

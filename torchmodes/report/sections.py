@@ -131,8 +131,13 @@ def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
 
 def section_open(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what every unresolved comparison can still change."""
-    found = unresolved(data)
-    return {"found": found[:CASES_SHOWN], "headline": headline(found)} if found else None
+    found = unresolved(data)[:CASES_SHOWN]
+    if not found:
+        return None
+    return {
+        "open": [one for one in found if one.command is not None],
+        "decided": [one for one in found if one.command is None],
+    }
 
 
 def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -248,7 +253,7 @@ SECTIONS: tuple[PageSection, ...] = (
     PageSection("generation", "How fast is text?", section_generation),
     PageSection("cost", "What does it cost?", section_cost),
     PageSection("right", "Is it right?", section_right),
-    PageSection("why", "Where does time go?", section_why),
+    PageSection("why", "Where does the time go?", section_why),
     PageSection("lengths", "Which way to pad?", section_lengths),
     PageSection("studies", "What else was asked?", section_studies),
     PageSection("missing", "What was not measured?", section_missing),

@@ -193,16 +193,16 @@ def latency(judged: JudgedRecord) -> str:
     return f"{own}, eager beside it {duration(statistics.baseline.median_s)}"
 
 
-def cold_start(judged: JudgedRecord) -> str:
-    """State the seconds until the first call has returned, eager's beside them."""
-    cost = judged.record.cost
-    if cost is None or judged.cold_s is None:
+def cold_start(judged: JudgedRecord, baseline: JudgedRecord | None) -> str:
+    """State the seconds until the first call has returned, and those of eager's own case."""
+    if judged.cold_s is None:
         return NOTHING
     said = duration(judged.cold_s)
-    if judged.case.is_baseline or cost.baseline_first_call_s is None:
+    if judged.case.is_baseline:
         return said
-    eager = duration(cost.baseline_first_call_s)
-    said += f" until the first {call(judged.case.task)} is done, eager {eager}"
+    said += f" until the first {call(judged.case.task)} is done"
+    if baseline is not None and baseline.cold_s is not None:
+        said += f", eager {duration(baseline.cold_s)}"
     if judged.warm_s is not None and judged.warm_s < judged.cold_s / 2:
         said += f"; {duration(judged.warm_s)} once compiled"
     return said
@@ -244,7 +244,7 @@ def numerics(judged: JudgedRecord) -> str:
         return NOTHING
     told = []
     if found.relative_l2 is not None or found.differing is None:
-        told.append(f"relative L2 {deviation(found.relative_l2)}")
+        told.append(f"relative error {deviation(found.relative_l2)}")
     if found.differing is not None:
         told.append(f"{percent(found.differing)} of the integers differ")
     sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
@@ -323,7 +323,7 @@ def exactness(judged: JudgedRecord) -> str | None:
         return None
     if found.eager is None or found.mode is None:
         return f"not measured: {found.reason}"
-    errors = f"{deviation(found.mode)}, eager {deviation(found.eager)} (relative L2 from fp64)"
+    errors = f"relative error {deviation(found.mode)}, eager {deviation(found.eager)}"
     if found.mode <= AS_EXACT * found.eager:
         return f"no less exact than eager: {errors}"
     if not found.eager:

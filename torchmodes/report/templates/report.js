@@ -60,25 +60,35 @@
     });
   }
 
-  // Filtering of the table of all cases.
+  // Filters hide what they leave out in every table and every figure of a model; the text is looked
+  // for in the table of all cases. They stand in the address: a link shows what its sender saw.
   const form = document.getElementById("filters");
   const cases = document.getElementById("cases");
   if (form && cases) {
     const rows = [...cases.tBodies[0].rows];
+    const parts = [...document.querySelectorAll("[data-model]")];
     const filter = () => {
-      const wanted = Object.fromEntries(new FormData(form));
-      const text = (wanted.text ?? "").trim().toLowerCase();
-      let shown = 0;
-      for (const row of rows) {
-        const fits = Object.entries(wanted).every(
-          ([name, value]) => name === "text" || value === "" || row.dataset[name] === value);
-        row.hidden = !(fits && row.textContent.toLowerCase().includes(text));
-        shown += row.hidden ? 0 : 1;
+      const wanted = [...new FormData(form)].filter(([, value]) => value !== "");
+      const chosen = wanted.filter(([name]) => name !== "text");
+      const text = form.elements.text.value.trim().toLowerCase();
+      for (const part of parts) {
+        part.hidden = chosen.some(
+          ([name, value]) => name in part.dataset && part.dataset[name] !== value);
       }
+      for (const row of rows) row.hidden ||= !row.textContent.toLowerCase().includes(text);
       const all = rows.length;
+      const shown = rows.filter((row) => !row.hidden).length;
       document.getElementById("shown").textContent =
         shown === all ? `${all} case${all === 1 ? "" : "s"}` : `${shown} of ${all} cases`;
+      const query = wanted.length ? `?${new URLSearchParams(wanted)}` : location.pathname;
+      history.replaceState(null, "", query + location.hash);
     };
+    for (const [name, value] of new URLSearchParams(location.search)) {
+      const field = form.elements.namedItem(name);
+      const known = field && [...(field.options ?? [{ value }])].some((one) => one.value === value);
+      if (known) field.value = value;
+    }
+    filter();
     form.hidden = false;
     form.addEventListener("input", filter);
     form.addEventListener("submit", (event) => event.preventDefault());
