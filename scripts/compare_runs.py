@@ -18,4 +18,5 @@ with job_log(snakemake.log[0]):
         compare(base, this),
         html=Path(snakemake.output.html),
         markdown=Path(snakemake.output.markdown),
+        history=sorted([base, this], key=lambda run: run.finished_at),
     )

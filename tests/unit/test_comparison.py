@@ -8,6 +8,7 @@ import math
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from torchmodes.measure.combine import combine
 from torchmodes.measure.statistics import effect
+from torchmodes.planning.cases import parse_case
 from torchmodes.report.comparison import sentences
 from torchmodes.report.comparison.__main__ import exit_code, main
 from torchmodes.report.comparison.changes import Comparison, compare
@@ -325,17 +327,37 @@ def test_the_smallest_effect_can_be_given() -> None:
     assert outcomes(wide)["inductor"] == "unresolved"
 
 
-def test_the_history_has_a_line_for_each_case_that_stands_in_two_runs() -> None:
-    runs = [again(1), again(2), again(3, inductor=1.4)]
+def on_day(run: ComparedRun, day: int) -> ComparedRun:
+    finished = f"2026-03-{day:02}T12:00:20+00:00"
+    records = {
+        case: record.model_copy(
+            update={"run": record.run.model_copy(update={"finished_at": finished})}
+        )
+        for case, record in run.records.items()
+    }
+    return replace(run, records=records)
+
+
+def test_the_history_has_a_trend_for_each_case_that_stands_in_two_runs() -> None:
+    runs = [on_day(again(1), 1), on_day(again(2), 3), on_day(again(3, inductor=1.4), 9)]
     figure = draw_history(runs)
     assert figure is not None
-    (axes,) = figure.axes
-    assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2", "3"]
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["fx", "inductor"]
-    page = render_comparison(compare(runs[0], runs[2]), history=runs)
-    assert "Speed-ups over all runs" in page
-    assert "Speed-ups over all runs" not in render_comparison(compare(runs[0], runs[2]))
+    assert [axes.texts[0].get_text() for axes in figure.axes] == ["fx", "inductor"]
+    dates = [t.get_text() for t in figure.axes[-1].get_xticklabels()]
+    assert dates == ["2026-03-01\n12:00", "2026-03-03\n12:00", "2026-03-09\n12:00"]
+    for axes, mode in zip(figure.axes, ("fx", "inductor"), strict=True):
+        case = parse_case(CASE.format(mode))
+        estimates = [run.records[case].statistics.speed_up for run in runs]
+        *intervals, trend, _ = axes.lines
+        assert list(trend.get_ydata()) == pytest.approx([one.estimate for one in estimates])
+        ends = [tuple(interval.get_ydata()) for interval in intervals]
+        assert all(
+            low < one.estimate < high for (low, high), one in zip(ends, estimates, strict=True)
+        )
+    for some in (runs, runs[:2]):
+        page = render_comparison(compare(some[0], some[-1]), history=some)
+        assert "Speed-ups from run to run" in page
+    assert "Speed-ups from run to run" not in render_comparison(compare(runs[0], runs[2]))
     assert draw_history([again(1), run_of([make_record(CASE.format("eager"))])]) is None
 
 
@@ -364,9 +386,11 @@ def test_the_command_writes_both_pages_and_ends_with_the_exit_code(
     pages = ["--html", str(tmp_path / "c.html"), "--markdown", str(tmp_path / "c.md")]
     assert main([str(there), "--this", str(there / "results"), *pages]) == 0
     assert main([str(there), "--this", str(here), *pages]) == 1
-    assert "Speed-ups over all runs" not in (tmp_path / "c.html").read_text(encoding="utf-8")
+    two = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "Speed-ups from run to run" in two
+    assert "Runs in the chart" not in two, "they are named above"
     assert main([str(there), str(here), "--this", str(there), *pages]) == 0
-    assert "Speed-ups over all runs" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "Runs in the chart" in (tmp_path / "c.html").read_text(encoding="utf-8")
     assert main([str(there), "--this", str(here), *pages]) == 1
     assert "inductor" in capsys.readouterr().out
     assert (tmp_path / "c.html").read_text(encoding="utf-8").startswith("<!doctype html>")

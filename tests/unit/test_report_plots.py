@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+import yaml
 from record_factory import ENVIRONMENT, house_price_records, make_record, make_training
 
 from torchmodes.measure.combine import combine
@@ -17,11 +19,13 @@ from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.batches import lines
 from torchmodes.report.figures.heat import FASTER, SLOWER, heat_maps, shade
 from torchmodes.report.figures.ratios import ratio_limits
+from torchmodes.report.figures.runs import draw_runs
 from torchmodes.report.formatting import estimate, speed_up
 from torchmodes.report.plots import inline_svg, render, save
 from torchmodes.report.sentences import verdict
 from torchmodes.results.records import Interval
 
+ROOT = Path(__file__).parents[2]
 PLOTS = [entry.name for entry in figures_of("records", "trainings")]
 CASE = "training/cpu/house_price/{}/fp32-b2048"
 SEVERAL = "inference/cpu/{}/{}/fp32-b{}"
@@ -100,8 +104,8 @@ def test_text_is_text_and_every_axis_has_a_unit(tmp_path: Path, default: ReportD
     units = {
         "speed_up": "1.05",
         "latency": "time of a step",
-        "runs": "minutes after the first run",
-        "trade_off": "peak memory in",
+        "runs": "times as fast as eager",
+        "trade_off": "peak memory above the start",
         "cost": "until the first result",
         "break_even": "steps",
         "losses": "epoch",
@@ -201,6 +205,27 @@ def test_a_mode_looks_the_same_everywhere_and_unlike_its_neighbours() -> None:
     assert len({style.look(mode).colour for mode in known}) == len(known)
     assert style.look("my-own-mode") == style.look("my-own-mode")
     assert style.look("my-own-mode").colour in style.PALETTE.values()
+
+
+def test_each_case_has_its_own_runs_over_time_on_scales_that_compare() -> None:
+    data = several_runs()
+    figure = draw_runs(data.about(data.deployments[0]))
+    names = [axes.texts[0].get_text() for axes in figure.axes]
+    assert names == ["eager", "fx"] * 2, "two batch sizes"
+    spans = [round(np.log(np.divide(*axes.get_ylim()[::-1])), 6) for axes in figure.axes]
+    assert spans[0] == spans[1]
+    assert spans[2] == spans[3]
+    fx = next(c for c in data.cases if c.name == "fx")
+    drawn = sorted(float(line.get_ydata()[0]) for line in figure.axes[1].lines[1:-1])
+    assert drawn == pytest.approx(sorted(np.exp(run.log_speed_up) for run in fx.record.runs))
+
+
+def test_modes_are_told_apart_by_more_than_colour() -> None:
+    """Of the modes of config.yaml, as a colour-blind reader or a black-and-white print has them."""
+    configuration = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    looks = {name: style.look(name) for name in configuration["modes"]}
+    signs = [(seen.marker, seen.line) for seen in looks.values()]
+    assert len(set(signs)) == len(signs), looks
 
 
 def luminance(colour: str) -> float:

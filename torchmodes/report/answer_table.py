@@ -9,11 +9,10 @@ from torchmodes.report import sentences
 from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import (
     NOTHING,
-    deviation,
     duration,
     estimate,
-    percent,
     plural,
+    relative_error,
     size,
     speed_up,
 )
@@ -99,8 +98,7 @@ def right(judged: JudgedRecord) -> str:
     found = judged.record.numerics
     if found is None:
         return NOTHING
-    off = deviation(found.error) if found.error < 1e-3 else percent(found.error)
-    said = f"{'yes' if found.within_tolerance else 'no'}, off by {off}"
+    said = f"{'yes' if found.within_tolerance else 'no'}, off by {relative_error(found.error)}"
     if judged.record.quality is not None:
         how = judged.record.quality.verdict
         said += f"\n{'open' if how == 'unresolved' else how} on your data"

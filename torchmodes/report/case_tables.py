@@ -15,6 +15,7 @@ from torchmodes.report.formatting import (
     energy,
     facts,
     percent,
+    relative_error,
     size,
     speed_up,
 )
@@ -97,8 +98,8 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
 def numerics_columns() -> list[CaseColumn]:
     """Return how far a case's output is from eager's."""
     return [
-        _numerics("Relative error", "relative_l2", deviation),
-        _numerics("Allowed", "tolerance", deviation),
+        _numerics("Relative error", "relative_l2", relative_error),
+        _numerics("Allowed", "tolerance", relative_error),
         _numerics("Integers that differ", "differing", deviation),
         _numerics("Worst gradient", "gradient_error", deviation),
         _numerics("Allowed of gradients", "gradient_tolerance", deviation),

@@ -191,6 +191,11 @@ def deviation(value: float | None) -> str:
     return "0" if value == 0 else f"{value:.2g}"
 
 
+def relative_error(value: float | None) -> str:
+    """Write an output's relative error: ``3.1e-07``, or ``3.4 %`` from a thousandth on."""
+    return deviation(value) if value is None or value < 1e-3 else percent(value)
+
+
 def figure(value: float | None) -> str:
     """Write a plain number to four digits, or whole, with thousands separated."""
     if value is None:

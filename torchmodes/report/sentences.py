@@ -28,6 +28,7 @@ from torchmodes.report.formatting import (
     rate,
     ratio_digits,
     ratio_range,
+    relative_error,
     signed_figure,
     size,
     speed_up,
@@ -244,7 +245,7 @@ def numerics(judged: JudgedRecord) -> str:
         return NOTHING
     told = []
     if found.relative_l2 is not None or found.differing is None:
-        told.append(f"relative error {deviation(found.relative_l2)}")
+        told.append(f"relative error {relative_error(found.relative_l2)}")
     if found.differing is not None:
         told.append(f"{percent(found.differing)} of the integers differ")
     sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
@@ -255,7 +256,7 @@ def numerics(judged: JudgedRecord) -> str:
         )
     return (
         f"{found.compared} {'within' if found.within_tolerance else 'outside'} tolerance:"
-        f" {', '.join(told)}, allowed {deviation(found.tolerance)}{sets}"
+        f" {', '.join(told)}, allowed {relative_error(found.tolerance)}{sets}"
     )
 
 
@@ -269,9 +270,9 @@ def outputs(compared: Sequence[JudgedRecord]) -> str:
     said = f"{plural(within, 'output')} of {len(errors):,} within tolerance"
     if error == 0:
         return f"{said}, all exactly eager's"
-    off = deviation(error) if error < 1e-3 else percent(error)
     weights = ", on random weights" if furthest.random_weights else ""
-    return f"{said}; {furthest.name} of {furthest.case.model} is furthest off: {off}{weights}"
+    furthest_off = f"{furthest.name} of {furthest.case.model} is furthest off"
+    return f"{said}; {furthest_off}: {relative_error(error)}{weights}"
 
 
 def quality(judged: JudgedRecord) -> str | None:

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "base",
         nargs="+",
         type=Path,
-        help="results folder to compare with; more of them join the chart of the history",
+        help="results folder to compare with; more of them join the trend of each case",
     )
     parser.add_argument("--this", type=Path, default=Path("results"), help="default: results")
     parser.add_argument("--html", type=Path, default=Path("reports/comparison.html"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from math import log
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,25 +24,31 @@ from torchmodes.report.figures.panels import (
     VALUE,
     Panel,
     bottom_legend,
+    divide,
     label_rows,
     label_width,
-    mode_handle,
+    name_beside,
     stack,
 )
 from torchmodes.report.figures.ratios import (
+    SMALL_TICKS,
     ratio_axis,
     ratio_bars,
     ratio_limits,
     ratio_mark,
     settled_handles,
     shade_rows,
+    small_ratio_axis,
 )
 from torchmodes.report.style import INK, MARGIN, SURFACE, look
 from torchmodes.results.records import Interval
 
 _ROW = 0.24
-_HISTORY_HEIGHT = 1.7
-_LEGEND_COLUMNS = 3
+_TREND = 0.52
+_DATES = 6
+"""Dates that fit beside each other below a trend."""
+_FURTHEST = log(2)
+"""Up to where a bound widens the scale of a trend."""
 
 
 def draw_changes(comparison: Comparison) -> Figure | None:
@@ -71,38 +80,47 @@ def draw_changes(comparison: Comparison) -> Figure | None:
 
 
 def draw_history(runs: Sequence[ComparedRun]) -> Figure | None:
-    """Draw each mode's speed-up over eager in every run; None where no case stands in two.
+    """Draw the speed-up of each case in every run; None where no case stands in two.
 
     Parameters
     ----------
     runs
-        In the order of the axis.
+        In the order of time.
     """
     series = _series(runs)
     if not series:
         return None
     groups = [
-        (baseline, list(members))
-        for baseline, members in groupby(series.items(), key=lambda item: item[0].baseline)
+        (baseline, [case for case, _ in members], [points for _, points in members])
+        for baseline, found in groupby(series.items(), key=lambda item: item[0].baseline)
+        if (members := list(found))
     ]
-    modes = list(dict.fromkeys(case.mode for case in series))
-    panels = [Panel(group(baseline), _HISTORY_HEIGHT) for baseline, _ in groups]
+    panels = [Panel(group(baseline), _TREND * len(cases)) for baseline, cases, _ in groups]
+    left = SMALL_TICKS + label_width(_TrendRow(case) for case in series)
     with style.figure_style():
-        figure, axes = stack(panels, left=0.6, right=0.2)
-        for ax, (_, members) in zip(axes, groups, strict=True):
-            limits = ratio_limits(i for _, points in members for i in points.values())
-            ratio_axis(ax.yaxis, limits)
-            ax.set_xlim(-0.5, len(runs) - 0.5)
-            ax.xaxis.set_major_locator(FixedLocator(range(len(runs))))
-            ax.xaxis.set_major_formatter(FixedFormatter([f"{i + 1}" for i in range(len(runs))]))
-            ax.axhline(1, color=INK, linewidth=0.9)
-            ax.grid(axis="y")
-            ax.set_ylabel("times eager", labelpad=1)
-            ax.set_xlabel("run, in order of time (95 % intervals)")
-            for index, (case, points) in enumerate(members):
-                _history_line(ax, case, points, shift=_shift(index, len(members)))
-        bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=_LEGEND_COLUMNS)
+        figure, axes = stack(panels, left=left, right=0.3, axis=0.66)
+        for ax, (_, cases, points) in zip(axes, groups, strict=True):
+            rows = divide(ax, len(cases))
+            span = max(_span(one) for one in points)
+            for row, case, one in zip(rows, cases, points, strict=True):
+                _trend(row, case, one, span=span)
+            rows[-1].set_xlim(-0.5, len(runs) - 0.5)
+            rows[-1].xaxis.set_major_locator(FixedLocator(range(len(runs))))
+            rows[-1].xaxis.set_major_formatter(FixedFormatter(_dates(runs)))
+            rows[-1].set_xlabel("when it finished, UTC; left: times as fast as eager")
     return figure
+
+
+@dataclass(frozen=True)
+class _TrendRow:
+    """A case as the name of its small multiple."""
+
+    case: Case
+
+    @property
+    def name(self) -> str:
+        """Mode and precision."""
+        return self.case.mode_named
 
 
 def _series(runs: Sequence[ComparedRun]) -> dict[Case, dict[int, Interval]]:
@@ -117,12 +135,33 @@ def _series(runs: Sequence[ComparedRun]) -> dict[Case, dict[int, Interval]]:
     return dict(sorted(several.items(), key=lambda item: (item[0].baseline, item[0])))
 
 
-def _history_line(ax: Axes, case: Case, points: dict[int, Interval], *, shift: float) -> None:
+def _dates(runs: Sequence[ComparedRun]) -> list[str]:
+    """Return when each run finished, as many of them as fit beside each other."""
+    every = -(-len(runs) // _DATES)
+    told = [run.finished_at[:16].replace("T", "\n") for run in runs]
+    return [date if index % every == 0 else "" for index, date in enumerate(told)]
+
+
+def _middle(points: dict[int, Interval]) -> float:
+    return fmean(log(interval.estimate) for interval in points.values())
+
+
+def _span(points: dict[int, Interval]) -> float:
+    """Return how far estimates and bounds are from their middle, a logarithm; bounds to a limit."""
+    middle = _middle(points)
+    estimates = [abs(log(i.estimate) - middle) for i in points.values()]
+    bounds = [abs(log(b) - middle) for i in points.values() for b in (i.low, i.high) if b]
+    return max(*estimates, *(min(bound, _FURTHEST) for bound in bounds))
+
+
+def _trend(ax: Axes, case: Case, points: dict[int, Interval], *, span: float) -> None:
     seen = look(case.mode)
+    small_ratio_axis(ax, _middle(points), span=span)
+    name_beside(ax, _TrendRow(case))
     low, high = ax.get_ylim()
     for index, interval in points.items():
         ax.plot(
-            [index + shift] * 2,
+            [index] * 2,
             [interval.low or low, interval.high or high],
             color=seen.colour,
             linewidth=3,
@@ -130,7 +169,7 @@ def _history_line(ax: Axes, case: Case, points: dict[int, Interval], *, shift: f
             solid_capstyle="butt",
         )
     ax.plot(
-        [index + shift for index in points],
+        list(points),
         [interval.estimate for interval in points.values()],
         color=seen.colour,
         linestyle=seen.line,
@@ -139,8 +178,5 @@ def _history_line(ax: Axes, case: Case, points: dict[int, Interval], *, shift: f
         markeredgecolor=SURFACE,
         markeredgewidth=0.6,
     )
-
-
-def _shift(index: int, count: int) -> float:
-    """Return how far a case's points stand beside the run's tick, so that intervals stay apart."""
-    return 0.0 if count < 2 else 0.3 * (index / (count - 1) - 0.5)
+    ax.axhline(1, color=INK, linewidth=0.9)
+    ax.grid(axis="y")

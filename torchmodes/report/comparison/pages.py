@@ -28,14 +28,17 @@ _CAPTIONS = {
         "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower."
         " A bar that ends at the edge goes on beyond it."
     ),
-    "history": "Each run's speed-ups as it measured them, beside eager; in order of time.",
+    "history": (
+        "The speed-up over eager that each run measured, with its interval; in order of time."
+        " All scales of a group span the same share."
+    ),
 }
 
 
 def write_comparison(
     comparison: Comparison, *, html: Path, markdown: Path, history: Sequence[ComparedRun] = ()
 ) -> None:
-    """Write both; `history` has all runs, in order, where there are more than two."""
+    """Write both; `history` has all runs in order of time."""
     write_atomically(Path(html), render_comparison(comparison, history=history))
     write_atomically(Path(markdown), render_markdown(comparison))
 
@@ -122,9 +125,9 @@ def _figures(comparison: Comparison, history: Sequence[ComparedRun]) -> Iterator
             sentences.figure_label(comparison),
         ),
         "history": (
-            draw_history(history) if len(history) > 2 else None,
-            "Speed-ups over all runs",
-            "Speed-ups of every mode over all runs.",
+            draw_history(history),
+            "Speed-ups from run to run",
+            "Speed-ups of every case from run to run.",
         ),
     }
     for name, (figure, title, label) in drawn.items():

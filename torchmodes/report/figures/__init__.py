@@ -101,8 +101,8 @@ FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
         name="runs",
         title="Runs over time",
-        caption="What each process measured of a mode, by when it began. Lines that stay level"
-        " repeat; one that jumps depends on the process.",
+        caption="The speed-up over eager that each process measured, by when it began. All scales"
+        " of a group span the same share. Level: it repeats. Hollow: a run that is not counted.",
         category="Speed",
         subcategory="Against eager",
         draws="runs.draw_runs",
@@ -130,9 +130,10 @@ FIGURES: tuple[FigureEntry, ...] = (
     ),
     FigureEntry(
         name="trade_off",
-        title="Time against memory",
-        caption="Down and to the left is better. Filled and joined by the line: no mode beats it in"
-        " both (the Pareto front).",
+        title="Time against memory and start",
+        caption="A call's time, as a share of eager's, against the memory at its peak and against"
+        " the cold start. Down and to the left is better. Filled and joined by the line: no mode"
+        " beats it in both (the Pareto front).",
         category="Cost",
         subcategory="Time and memory",
         draws="trade_off.draw_trade_off",

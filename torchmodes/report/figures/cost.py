@@ -33,6 +33,8 @@ _FEWEST_CALLS = 1e4
 _MOST_CALLS = 1e9
 _POINTS = 40
 _SHOWN_LOSS = 50.0
+_LOW_PRECISIONS = {"bf16": "-.", "fp16": "-.", "int8": ":", "int4": ":"}
+"""Lines that tell the precisions of one mode apart."""
 
 
 def any_costed(data: ReportData) -> bool:
@@ -85,12 +87,14 @@ def draw_break_even(data: ReportData) -> Figure:
     """Draw the time saved or lost against eager, start included, as calls add up."""
     groups = [group for group in group_cases(data.cases) if paying(group)]
     panels = [Panel(group_title(g, several=len(data.machines) > 1), 1.6) for g in groups]
-    modes = sorted({c.case.mode for g in groups for c in paying(g)})
-    columns = 3
-    figure, axes = stack(panels, left=0.72, right=0.2)
+    shown = {c.name: c for g in groups for c in paying(g)}
+    figure, axes = stack(panels, left=0.82, right=0.2)
     for ax, group in zip(axes, groups, strict=True):
         _break_even_panel(ax, group)
-    bottom_legend(figure, [mode_handle(mode) for mode in modes], columns=columns)
+    handles = [
+        mode_handle(c.case.mode, name=name, line=_line(c)) for name, c in sorted(shown.items())
+    ]
+    bottom_legend(figure, handles, columns=3)
     return figure
 
 
@@ -179,7 +183,7 @@ def _break_even_panel(saved: Axes, group: Group) -> None:
     for judged in cases:
         seen, statistics = look(judged.case.mode), statistics_of(judged)
         own = (judged.cold_s or 0) + (calls - 1) * baseline_s / statistics.speed_up.estimate
-        saved.plot(calls, 100 * (1 - own / eager), color=seen.colour, linestyle=seen.line)
+        saved.plot(calls, 100 * (1 - own / eager), color=seen.colour, linestyle=_line(judged))
         _mark_break_even(saved, judged, last)
     saved.set_xscale("log")
     saved.set_xlim(1, last)
@@ -193,6 +197,11 @@ def _break_even_panel(saved: Axes, group: Group) -> None:
     saved.axhline(0, color=INK, linewidth=0.9)
     saved.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value)))
     saved.set_ylabel("time saved", labelpad=1)
+
+
+def _line(judged: JudgedRecord) -> str:
+    """Return the line of a case: its mode's, or its precision's where that is a low one."""
+    return _LOW_PRECISIONS.get(judged.case.precision, look(judged.case.mode).line)
 
 
 def _mark_break_even(ax: Axes, judged: JudgedRecord, last: float) -> None:

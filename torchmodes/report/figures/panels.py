@@ -107,6 +107,102 @@ def stack(
     return figure, axes
 
 
+def divide(ax: Axes, count: int, *, gap: float = 0.1) -> list[Axes]:
+    """Put several axes in the place of one, from the top; the last alone names its x axis.
+
+    Parameters
+    ----------
+    ax
+        From `stack`; it goes.
+    count
+        How many.
+    gap
+        Inches between them.
+    """
+    figure, box = ax.get_figure(), ax.get_position()
+    assert isinstance(figure, Figure)
+    ax.remove()
+    space = gap / figure.get_size_inches()[1]
+    height = (box.height - (count - 1) * space) / count
+    found: list[Axes] = []
+    for row in range(count):
+        bottom = box.y1 - (row + 1) * height - row * space
+        shared = found[0] if found else None
+        found.append(figure.add_axes((box.x0, bottom, box.width, height), sharex=shared))
+    for upper in found[:-1]:
+        upper.tick_params(labelbottom=False)
+    return found
+
+
+def name_beside(ax: Axes, case: Named) -> None:
+    """Write a case's name at the left of a small multiple, before its axis."""
+    ax.text(
+        -_points(ax, 34),
+        0.5,
+        row_label(case),
+        transform=ax.transAxes,
+        ha="right",
+        va="center",
+        multialignment="right",
+    )
+
+
+def names_at_points(
+    ax: Axes, cases: Sequence[Named], points: Sequence[tuple[float, float]]
+) -> None:
+    """Name points at the right of the plotting area, each with a line to it; no name overlaps.
+
+    Parameters
+    ----------
+    ax
+        With its scales and limits set.
+    cases, points
+        What each point is about, and where it lies in data.
+    """
+    height = ax.get_position().height * ax.get_figure().get_size_inches()[1]  # ty: ignore
+    line = LABEL_SIZE * _LINE / 72 / height
+    inside = ax.transAxes.inverted()
+    places = [tuple(inside.transform(ax.transData.transform(point))) for point in points]
+    order = sorted(range(len(places)), key=lambda i: places[i][1])
+    beside = _apart([places[i][1] for i in order], gap=line)
+    for i, y in zip(order, beside, strict=True):
+        ax.annotate(
+            shortened(cases[i].name, _WIDEST_LABEL, size=LABEL_SIZE),
+            xy=places[i],
+            xytext=(1 + _points(ax, 9), y),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            ha="left",
+            size=LABEL_SIZE,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": MUTED,
+                "linewidth": 0.8,
+                "linestyle": ":",
+                "shrinkB": 4,
+            },
+        )
+
+
+def _apart(values: Sequence[float], *, gap: float) -> list[float]:
+    """Move rising values as little as it takes to keep them a gap apart, around their middle."""
+    merged: list[list[float]] = []  # the middle of a block of values, and how many are in it
+    for value in values:
+        merged.append([value, 1.0])
+        while len(merged) > 1 and (
+            merged[-1][0] - merged[-2][0] < gap * (merged[-1][1] + merged[-2][1]) / 2
+        ):
+            upper, lower = merged.pop(), merged.pop()
+            count = upper[1] + lower[1]
+            merged.append([(upper[0] * upper[1] + lower[0] * lower[1]) / count, count])
+    return [
+        middle + gap * (place - (count - 1) / 2)
+        for middle, count in merged
+        for place in range(int(count))
+    ]
+
+
 def message_figure(message: str) -> Figure:
     """Return a figure that says why there is nothing to draw."""
     lines = wrapped(message, WIDTH_INCHES - 0.4, size=LABEL_SIZE)
@@ -285,15 +381,15 @@ def _grow(figure: Figure, inches: float) -> None:
     figure.set_size_inches(width, after)
 
 
-def mode_handle(mode: str, *, line: bool = True, name: str | None = None) -> Line2D:
-    """Return the legend entry of a mode, by another name where one is given."""
+def mode_handle(mode: str, *, line: str | None = None, name: str | None = None) -> Line2D:
+    """Return the legend entry of a mode, by another name or line where one is given."""
     seen = look(mode)
     return Line2D(
         [],
         [],
         color=seen.colour,
         marker=seen.marker,
-        linestyle=seen.line if line else "none",
+        linestyle=line or seen.line,
         markersize=5,
         markeredgecolor=SURFACE,
         markeredgewidth=0.6,

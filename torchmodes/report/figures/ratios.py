@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from torchmodes.report.figures.panels import value_beside
-from torchmodes.report.formatting import speed_up
+from torchmodes.report.formatting import ratio_digits, speed_up
 from torchmodes.report.style import INK, SURFACE, look
 from torchmodes.results.records import Interval
 
@@ -26,6 +26,9 @@ _ROUND = (
 )
 _LEAST_GAP = 0.14
 """Between two ticks, as a share of the axis."""
+LEAST_SPAN = float(np.log(1.02))
+SMALL_TICKS = 0.45
+"""Inches beside a small multiple for the numbers of its axis."""
 _FAR = 2.5
 _AIR = 0.04
 """Beyond what is shown, as a share of the axis."""
@@ -88,6 +91,27 @@ def _ticks(limits: tuple[float, float]) -> list[float]:
         if low <= place <= high and apart:
             chosen.append(ratio)
     return sorted(chosen)
+
+
+def small_ratio_axis(ax: Axes, middle: float, *, span: float) -> None:
+    """Give a small multiple three ratios on its left: a middle, and one to either side.
+
+    Parameters
+    ----------
+    ax
+        The small multiple.
+    middle, span
+        Logarithms: of the ratio in the middle, and how far the others are from it; `LEAST_SPAN` at
+        the least, so that noise of a thousandth does not fill the axis.
+    """
+    reach = max(LEAST_SPAN, span)
+    ticks = np.exp([middle - reach, middle, middle + reach])
+    ax.set_yscale("log")
+    ax.set_ylim(*np.exp([middle - 1.4 * reach, middle + 1.4 * reach]))
+    ax.yaxis.set_major_locator(FixedLocator(ticks))
+    ax.yaxis.set_major_formatter(FixedFormatter([ratio_digits(tick) for tick in ticks]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="y", labelsize=7)
 
 
 def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str) -> None:

@@ -46,7 +46,7 @@ def draw_roofline(data: ReportData) -> Figure:
     for ax, device in zip(axes, devices, strict=True):
         here = [point for point in points if parse_case(point["case"]).device == device]
         _panel(ax, here, data.roofline["machines"][device])
-    handles: list[Line2D] = [mode_handle(mode, line=False) for mode in modes]
+    handles: list[Line2D] = [mode_handle(mode, line="none") for mode in modes]
     bottom_legend(figure, handles, columns=_COLUMNS)
     return figure
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from math import exp
+from datetime import UTC, datetime
+from math import exp, log
 
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
-    bottom_legend,
+    divide,
     group_title,
     in_order,
-    mode_handle,
+    label_width,
+    name_beside,
     stack,
 )
-from torchmodes.report.figures.ratios import ratio_axis, ratio_limits
-from torchmodes.report.recommendation import Group, group_cases
+from torchmodes.report.figures.ratios import SMALL_TICKS, small_ratio_axis
+from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import INK, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
-from torchmodes.results.records import CaseRun, Interval
+from torchmodes.results.records import CaseRun
 
-_HEIGHT = 1.7
-_COLUMNS = 3
-_LONG = 3 * 3600.0
-"""Seconds from which on a run is told in hours."""
+_ROW = 0.52
 
 
 def any_runs(data: ReportData) -> bool:
@@ -36,15 +34,16 @@ def any_runs(data: ReportData) -> bool:
 
 
 def draw_runs(data: ReportData) -> Figure:
-    """Draw the centre of each run against when it began, a line for each mode of a group."""
+    """Draw the speed-up of each run against when it began: a small multiple for each case."""
     groups = [group for group in group_cases(data.cases) if _several(group)]
-    panels = [Panel(group_title(g, several=len(data.machines) > 1), _HEIGHT) for g in groups]
-    figure, axes = stack(panels, left=0.6, right=0.2)
+    panels = [
+        Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_several(g)))
+        for g in groups
+    ]
+    left = SMALL_TICKS + label_width(c for g in groups for c in _several(g))
+    figure, axes = stack(panels, left=left, right=0.3, axis=0.66)
     for ax, group in zip(axes, groups, strict=True):
-        _panel(ax, _several(group))
-    names = {judged.name: judged.case.mode for group in groups for judged in _several(group)}
-    handles = [mode_handle(mode, name=name) for name, mode in names.items()]
-    bottom_legend(figure, handles, columns=_COLUMNS)
+        _small_multiples(ax, _several(group))
     return figure
 
 
@@ -52,34 +51,45 @@ def _several(group: Group) -> list[JudgedRecord]:
     return in_order(c for c in group.cases if c.measured and len(c.record.runs) > 1)
 
 
-def _panel(ax: Axes, cases: list[JudgedRecord]) -> None:
-    first = min(_began(run) for judged in cases for run in judged.record.runs)
-    last = max(_began(run) for judged in cases for run in judged.record.runs)
-    factor, unit = (3600.0, "hours") if last - first > _LONG else (60.0, "minutes")
-    centres = [exp(run.log_speed_up) for judged in cases for run in judged.record.runs]
-    ratio_axis(ax.yaxis, ratio_limits(Interval(estimate=c, low=None, high=None) for c in centres))
-    for judged in cases:
-        seen = look(judged.case.mode)
-        at = [(_began(run) - first) / factor for run in judged.record.runs]
-        speed_ups = [exp(run.log_speed_up) for run in judged.record.runs]
-        ax.plot(at, speed_ups, color=seen.colour, linestyle=seen.line, linewidth=1)
-        for x, y, run in zip(at, speed_ups, judged.record.runs, strict=True):
-            ax.plot(
-                [x],
-                [y],
-                marker=seen.marker,
-                color=seen.colour,
-                markersize=5.5,
-                markerfacecolor=SURFACE if run.left_out else seen.colour,
-                markeredgecolor=seen.colour,
-            )
+def _small_multiples(ax: Axes, cases: list[JudgedRecord]) -> None:
+    began = [_began(run) for judged in cases for run in judged.record.runs]
+    clock = "%H:%M" if max(began) - min(began) < 1 else "%d %b\n%H:%M"
+    rows = divide(ax, len(cases))
+    spans = [abs(run.log_speed_up - _middle(c)) for c in cases for run in c.record.runs]
+    for row, judged in zip(rows, cases, strict=True):
+        _row(row, judged, span=max(spans))
+    rows[-1].xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=5))
+    rows[-1].xaxis.set_major_formatter(DateFormatter(clock, tz=UTC))
+    rows[-1].set_xlabel("when a run began, UTC; left: times as fast as eager")
+
+
+def _row(ax: Axes, judged: JudgedRecord, *, span: float) -> None:
+    """Draw one case; the scales of a group's cases span the same share of their middles."""
+    seen, runs, middle = look(judged.case.mode), judged.record.runs, _middle(judged)
+    at = [_began(run) for run in runs]
+    speed_ups = [exp(run.log_speed_up) for run in runs]
+    small_ratio_axis(ax, middle, span=span)
+    name_beside(ax, judged)
+    ax.plot(at, speed_ups, color=seen.colour, linestyle=seen.line, linewidth=1)
+    for x, y, run in zip(at, speed_ups, runs, strict=True):
+        ax.plot(
+            [x],
+            [y],
+            marker=seen.marker,
+            color=seen.colour,
+            markersize=5.5,
+            markerfacecolor=SURFACE if run.left_out else seen.colour,
+            markeredgecolor=seen.colour,
+        )
     ax.axhline(1, color=INK, linewidth=0.9)
-    ax.xaxis.set_major_locator(MaxNLocator(7))
     ax.grid()
-    ax.set_ylabel("times as fast", labelpad=1)
-    ax.set_xlabel(f"{unit} after the first run (hollow: not counted)")
+
+
+def _middle(judged: JudgedRecord) -> float:
+    """Return the speed-up of all runs of a case, a logarithm."""
+    return log(statistics_of(judged).speed_up.estimate)
 
 
 def _began(run: CaseRun) -> float:
-    """Return when a run began, seconds since 1970."""
-    return datetime.fromisoformat(run.run.started_at).timestamp()
+    """Return when a run began, in days."""
+    return float(date2num(datetime.fromisoformat(run.run.started_at)))

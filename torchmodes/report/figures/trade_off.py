@@ -1,68 +1,84 @@
-"""Time against memory: which modes no other beats in both."""
+"""Time against memory and against the start: which modes no other beats in both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
-    bottom_legend,
     group_title,
     in_order,
-    mode_handle,
+    label_width,
+    names_at_points,
     stack,
 )
-from torchmodes.report.formatting import size_unit
+from torchmodes.report.formatting import size_unit, time_tick
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import MUTED, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
 
 _HEIGHT = 1.9
-_COLUMNS = 3
 _FEWEST = 2
 
 
+@dataclass(frozen=True)
+class Price:
+    """What a mode costs beside its time: its name on the axis, and its amount, None if unknown."""
+
+    name: str
+    label: str
+    amount: Callable[[JudgedRecord], float | None]
+
+
+MEMORY = Price("peak memory", "peak memory above the start", lambda judged: judged.memory_bytes)
+START = Price(
+    "cold start", "cold start, until the first result (log scale)", lambda judged: judged.cold_s
+)
+
+
 def any_weighed(data: ReportData) -> bool:
-    """Tell whether time and memory of two modes of a group are known."""
-    return any(len(weighed(group)) >= _FEWEST for group in group_cases(data.cases))
+    """Tell whether time and a price of two modes of a group are known."""
+    return any(map(_panels, group_cases(data.cases)))
 
 
 def draw_trade_off(data: ReportData) -> Figure:
-    """Draw each mode's time, as a share of eager's beside it, against its peak memory."""
-    groups = [g for g in group_cases(data.cases) if len(weighed(g)) >= _FEWEST]
-    panels = [Panel(group_title(g, several=len(data.machines) > 1), _HEIGHT) for g in groups]
-    figure, axes = stack(panels, left=0.75, right=0.3)
-    for ax, group in zip(axes, groups, strict=True):
-        _panel(ax, weighed(group))
-    names = {judged.name: judged.case.mode for group in groups for judged in weighed(group)}
-    handles = [mode_handle(mode, name=name, line=False) for name, mode in names.items()]
-    front = Line2D([], [], color=MUTED, drawstyle="steps-post", label="no mode is better in both")
-    bottom_legend(figure, [*handles, front], columns=_COLUMNS)
+    """Draw each mode's time, as a share of eager's beside it, against its memory and its start."""
+    drawn = [(group, price) for group in group_cases(data.cases) for price in _panels(group)]
+    several = len(data.machines) > 1
+    panels = [Panel(f"{group_title(g, several=several)}: {p.name}", _HEIGHT) for g, p in drawn]
+    names = label_width(c for group, price in drawn for c in weighed(group, price))
+    figure, axes = stack(panels, left=0.75, right=names + 0.1)
+    for ax, (group, price) in zip(axes, drawn, strict=True):
+        _panel(ax, weighed(group, price), price)
     return figure
 
 
-def weighed(group: Group) -> list[JudgedRecord]:
-    """Return the measured cases of a group whose memory is known."""
+def weighed(group: Group, price: Price) -> list[JudgedRecord]:
+    """Return the measured cases of a group whose price is known."""
     return in_order(
         c
         for c in (*group.competitors, *filter(None, [group.baseline]))
-        if c.memory_bytes is not None and not statistics_of(c).speed_up.says_nothing
+        if price.amount(c) and not statistics_of(c).speed_up.says_nothing
     )
 
 
-def front(cases: Sequence[JudgedRecord]) -> list[JudgedRecord]:
-    """Return the Pareto front: cases that no other beats in time and memory, by memory."""
+def front(cases: Sequence[JudgedRecord], price: Price) -> list[JudgedRecord]:
+    """Return the Pareto front: cases that no other beats in time and price, by price."""
     found: list[JudgedRecord] = []
-    for judged in sorted(cases, key=lambda c: (c.memory_bytes or 0, _time(c))):
+    for judged in sorted(cases, key=lambda c: (price.amount(c) or 0, _time(c))):
         if not found or _time(judged) < _time(found[-1]):
             found.append(judged)
     return found
+
+
+def _panels(group: Group) -> list[Price]:
+    return [price for price in (MEMORY, START) if len(weighed(group, price)) >= _FEWEST]
 
 
 def _time(judged: JudgedRecord) -> float:
@@ -70,19 +86,30 @@ def _time(judged: JudgedRecord) -> float:
     return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
 
 
-def _panel(ax: Axes, cases: list[JudgedRecord]) -> None:
-    factor, unit = size_unit(max(c.memory_bytes or 1 for c in cases))
-    best = front(cases)
+def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
+    best = front(cases, price)
+    amounts = [price.amount(c) or 0.0 for c in cases]
+    if price is START:
+        ax.set_xscale("log")
+        ax.set_xlim(min(amounts) / 1.6, max(amounts) * 1.6)
+        ax.xaxis.set_major_locator(LogLocator(10, numticks=6))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
+    else:
+        ax.set_xlim(0, 1.06 * max(amounts))
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        factor, unit = size_unit(max(amounts))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / factor:g} {unit}"))
+    ax.set_ylim(0, 115 * max(map(_time, cases)))
     ax.plot(
-        [(c.memory_bytes or 0) / factor for c in best],
+        [price.amount(c) or 0.0 for c in best],
         [100 * _time(c) for c in best],
         color=MUTED,
         linewidth=1,
         drawstyle="steps-post",
     )
-    for judged in cases:
+    for judged, x in zip(cases, amounts, strict=True):
         seen, speed_up = look(judged.case.mode), statistics_of(judged).speed_up
-        x = (judged.memory_bytes or 0) / factor
         if speed_up.low and speed_up.high and not judged.case.is_baseline:
             ax.plot([x, x], [100 / speed_up.high, 100 / speed_up.low], color=seen.colour, alpha=0.4)
         ax.plot(
@@ -94,11 +121,10 @@ def _panel(ax: Axes, cases: list[JudgedRecord]) -> None:
             markerfacecolor=seen.colour if judged in best else SURFACE,
             markeredgecolor=seen.colour,
         )
-    ax.set_xlim(0, 1.06 * max(c.memory_bytes or 1 for c in cases) / factor)
-    ax.set_ylim(0, 110 * max(map(_time, cases)))
-    ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
     ax.grid()
     ax.set_ylabel("time, eager = 100 %", labelpad=1)
-    ax.set_xlabel(f"peak memory in {unit}, above the start")
+    ax.set_xlabel(price.label)
+    points = [(x, 100 * _time(c)) for c, x in zip(cases, amounts, strict=True)]
+    names_at_points(ax, cases, points)
