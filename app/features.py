@@ -11,7 +11,7 @@ import yaml
 from app.messages import show_missing, show_problem
 from torchmodes.config import BASELINE_MODE, parse_config
 from torchmodes.planning.cases import TABLE_STATISTICS, find_trainings
-from torchmodes.prediction.predict import beyond_training, decimals, in_words, usual
+from torchmodes.prediction.columns import beyond_training, decimals, in_words, usual
 from torchmodes.report.markdown import markdown_text
 from torchmodes.workloads.training.dataset import Column, TableStatistics, load_statistics
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from app.figures import show_figure
 from app.messages import show_missing, show_problem
 from app.tables import coloured
 from torchmodes.planning.cases import SUMMARY, Case, find_records
@@ -20,10 +21,8 @@ from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.formatting import NOTHING
 from torchmodes.report.loading import Existing, load_existing
 from torchmodes.report.markdown import markdown_code, markdown_text, render_answers
-from torchmodes.report.plots import inline_figure
 from torchmodes.report.problems import problems
 from torchmodes.report.sections import Facets, answers
-from torchmodes.report.style import variables
 from torchmodes.report.tables import judged_table
 from torchmodes.report.unresolved import headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
@@ -202,13 +201,7 @@ def _show_figure(data: ReportData) -> None:
     entry = figure_named(name)
     parts = [data] if entry.of == "run" else [data.about(one) for one in data.deployments]
     for part in parts:
-        if entry.is_in(part):
-            figure = inline_figure(entry, part, prefix=name, cases=part.cases)
-            svg = figure.svg
-            for variable, colour in variables().items():
-                svg = svg.replace(f"var(--{variable})", colour)
-            left, _ = st.columns([3, 2])  # on a phone the one is below the other
-            left.image(svg, width="stretch", caption=figure.caption)
+        show_figure(entry, part, cases=part.cases)
 
 
 def _show_problems(data: ReportData) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
-from torch import nn
 
 from app.charts import bins, upright
 from app.features import ask_for_values, choose_mode, read_statistics
@@ -14,18 +15,15 @@ from app.messages import show_problem
 from app.texts import show_text
 from torchmodes.planning.cases import trained_model
 from torchmodes.prediction.artefacts import Unusable, weights_of
-from torchmodes.prediction.layers import (
-    Activation,
-    activation_table,
-    activations,
-    histogram,
-    parameter_table,
-)
-from torchmodes.prediction.loading import load_mlp
-from torchmodes.prediction.predict import in_words, normalise
+from torchmodes.prediction.columns import in_words
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.style import look
 from torchmodes.workloads.training.dataset import TableStatistics
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from torchmodes.prediction.layers import Activation
 
 TEXTS = {
     "graph.txt": "Graph",
@@ -44,10 +42,16 @@ def show() -> None:
     if statistics is None:
         return
     mode = choose_mode()
+    # PyTorch, whose import takes seconds: not before there is a table.
+    from torchmodes.prediction.layers import activations
+    from torchmodes.prediction.loading import load_mlp
+    from torchmodes.prediction.predict import normalise
+
     row, weights, layers, graph = st.tabs(["Row", "Weights", "Activations", "Graph and code"])
     with row:
         values = ask_for_values(statistics)
-        _show_row(statistics, values)
+        given = normalise(statistics, values)
+        _show_row(statistics, values, given[0].tolist())
     try:
         artefact = weights_of(mode)
         module = load_mlp(artefact, statistics)
@@ -63,13 +67,14 @@ def show() -> None:
             _show_weights(module, colour)
         with layers:
             st.caption(f"Of the MLP with {path}, for the row of the first tab.")
-            _show_layers(activations(module, normalise(statistics, values)), colour)
+            _show_layers(activations(module, given), colour)
     with graph:
         _show_texts(mode)
 
 
-def _show_row(statistics: TableStatistics, values: list[float]) -> None:
-    scores = normalise(statistics, values)[0].tolist()
+def _show_row(
+    statistics: TableStatistics, values: Sequence[float], scores: Sequence[float]
+) -> None:
     st.dataframe(
         pd.DataFrame(
             [
@@ -91,6 +96,8 @@ def _show_row(statistics: TableStatistics, values: list[float]) -> None:
 
 
 def _show_weights(module: nn.Module, colour: str) -> None:
+    from torchmodes.prediction.layers import histogram, parameter_table
+
     st.dataframe(
         parameter_table(module),
         hide_index=True,
@@ -105,6 +112,8 @@ def _show_weights(module: nn.Module, colour: str) -> None:
 
 
 def _show_layers(found: list[Activation], colour: str) -> None:
+    from torchmodes.prediction.layers import activation_table
+
     st.dataframe(
         activation_table(found),
         hide_index=True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +13,7 @@ from app.features import ask_for_values, choose_mode, read_statistics
 from app.messages import show_missing, show_problem
 from app.tables import coloured
 from torchmodes.config import BASELINE_MODE
-from torchmodes.planning.cases import find_trainings
+from torchmodes.planning.cases import find_trainings, training_metrics
 from torchmodes.prediction.artefacts import (
     Artefact,
     Untrusted,
@@ -20,16 +22,21 @@ from torchmodes.prediction.artefacts import (
     find_artefacts,
     loads_unasked,
 )
-from torchmodes.prediction.predict import TIMED_CALLS, Prediction, in_words, predict
+from torchmodes.prediction.columns import DOLLARS, in_words
 from torchmodes.report.formatting import duration
 from torchmodes.report.markdown import markdown_code, markdown_text
+from torchmodes.results.reading import CorruptFile
 from torchmodes.workloads.training.dataset import TableStatistics
+from torchmodes.workloads.training.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from torchmodes.prediction.predict import Prediction
 
 ALLOWED = "archives to run although nobody vouches for them"
 TRUST = "I trust who made this file: run it"
 BESIDE = "More than eager's"
 INDICATIVE = (
-    f"The latency is the median of {TIMED_CALLS} calls just now, in this process: an indication."
+    "The latency is the median of a few calls just now, in this process: an indication."
     " What was measured is under Benchmarks."
 )
 
@@ -78,6 +85,8 @@ def _choose() -> Artefact | None:
 def _show_prediction(
     artefact: Artefact, statistics: TableStatistics, values: Sequence[float]
 ) -> None:
+    from torchmodes.prediction.predict import predict  # PyTorch: the inputs stand by now
+
     allowed = st.session_state.setdefault(ALLOWED, set())
     try:
         said = predict(artefact, statistics, values, allowed=allowed)
@@ -91,14 +100,33 @@ def _show_prediction(
         return
     with st.container(border=True):
         target = statistics.target
-        unit = "" if target.unit in (None, "dollars") else f" ({target.unit})"
+        unit = "" if target.unit in (None, DOLLARS) else f" ({target.unit})"
         st.metric(markdown_text(f"{target.name}{unit}"), in_words(target, said.value))
+        if (rmse := _rmse(artefact.mode)) is not None:
+            st.caption(
+                markdown_text(f"± {in_words(target, rmse)}: its error on the test split (RMSE)")
+            )
+        if target.unit == DOLLARS and said.value < 0:
+            st.warning(
+                "No price is below zero: the model extrapolates, and its answer means nothing.",
+                icon=":material/warning:",
+            )
         st.metric("Latency of the call (indicative)", duration(said.latency_s))
     path = markdown_code(str(artefact.path))
     st.caption(f"By {markdown_text(artefact.description)} ({path}). {INDICATIVE}")
 
 
+def _rmse(mode: str) -> float | None:
+    """Return the error of a mode's model on the test split; None where it is not told."""
+    try:
+        return read_metrics(Path(training_metrics(mode))).rmse
+    except CorruptFile:
+        return None
+
+
 def _show_all(modes: Sequence[str], statistics: TableStatistics, values: Sequence[float]) -> None:
+    from torchmodes.prediction.predict import predict  # as above
+
     rows, problems = [], []
     for mode in modes:
         try:
@@ -107,13 +135,14 @@ def _show_all(modes: Sequence[str], statistics: TableStatistics, values: Sequenc
         except Unusable as error:
             problems.append(error)
     if rows:
-        money = "dollar" if statistics.target.unit == "dollars" else "localized"
+        target = statistics.target
+        label = f"{target.name}, $" if target.unit == DOLLARS else target.name
         st.dataframe(
             coloured(_table(rows, statistics), [mode for mode, _ in rows]),
             hide_index=True,
             column_config={
-                statistics.target.name: st.column_config.NumberColumn(format=money),
-                BESIDE: st.column_config.NumberColumn(format="%+.2f"),
+                target.name: st.column_config.NumberColumn(label, format="localized"),
+                BESIDE: st.column_config.NumberColumn(format="%+.3g"),
             },
         )
     for problem in problems:
@@ -121,12 +150,13 @@ def _show_all(modes: Sequence[str], statistics: TableStatistics, values: Sequenc
 
 
 def _table(rows: Sequence[tuple[str, Prediction]], statistics: TableStatistics) -> pd.DataFrame:
+    target = statistics.target
     eager = next((said.value for mode, said in rows if mode == BASELINE_MODE), None)
     return pd.DataFrame(
         [
             {
                 "Mode": mode,
-                statistics.target.name: said.value,
+                target.name: round(said.value) if target.unit == DOLLARS else said.value,
                 BESIDE: None if eager is None else said.value - eager,
                 "Answered by": said.artefact.description,
             }

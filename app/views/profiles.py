@@ -9,12 +9,15 @@ import pandas as pd
 import streamlit as st
 
 from app.charts import sideways
+from app.figures import show_figure
 from app.messages import show_missing, show_problem
 from app.texts import show_text
 from torchmodes.planning.cases import Case, find_profiles
 from torchmodes.profiling.diff import compare_times
 from torchmodes.profiling.reading import CaseProfile, read_profile
 from torchmodes.report import formatting, sentences
+from torchmodes.report.data import make_report_data
+from torchmodes.report.figures import figure_named
 from torchmodes.report.formatting import duration
 from torchmodes.report.markdown import markdown_code, markdown_text
 from torchmodes.report.style import look
@@ -82,6 +85,10 @@ def _show_profile(profiled: CaseProfile) -> None:
         with tab:
             if name == OPERATORS:
                 _show_own_times(tables[name], colour)
+            if name == "layers":
+                show_figure(figure_named("layers"), make_report_data([], profiles=[profiled]))
+            if name == "memory":
+                show_figure(figure_named("memory"), profiled)
             if name in tables:
                 _show_table(tables[name])
             else:

@@ -6,6 +6,7 @@ import base64
 import copy
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from profile_factory import a_profile
 from record_factory import ENVIRONMENT, house_price_records, make_record
 from streamlit.testing.v1 import AppTest
 from trained_run import write_trained_run
@@ -26,7 +28,8 @@ from torchmodes.planning.cases import (
     training_metrics,
 )
 from torchmodes.prediction.artefacts import find_artefacts
-from torchmodes.prediction.predict import in_words, predict
+from torchmodes.prediction.columns import in_words
+from torchmodes.prediction.predict import predict
 from torchmodes.profiling.diff import compare_times
 from torchmodes.profiling.reading import read_profile
 from torchmodes.report import sentences
@@ -92,6 +95,43 @@ print("torch" in sys.modules)
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=here
     )
     assert ran.stdout.strip() == "False", ran.stderr
+
+
+def test_no_page_imports_pytorch_before_it_asks_a_model(here: Path) -> None:
+    """Without a trained model there is nothing to ask, and each page says so without PyTorch."""
+    code = """
+import sys
+from streamlit.testing.v1 import AppTest
+for name in ("benchmarks", "predict", "inside", "profiles"):
+    script = f"from app.views import {name}; {name}.show()"
+    app = AppTest.from_string(script, default_timeout=60).run()
+    assert not app.exception, app.exception
+    assert [one.value for one in app.code] == ["make"]
+    assert "torch" not in sys.modules, name
+print("done")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ran.stdout.strip() == "done", ran.stderr
+
+
+def test_a_price_has_its_error_and_below_zero_a_warning(run: Path) -> None:
+    app = page("predict")
+    rmse = json.loads(Path("results/training/eager/metrics.json").read_text())["rmse"]
+    assert price(app).startswith("$")
+    assert "." not in price(app), "no cents"
+    assert any(f"± ${rmse:,.0f}" in one.value.replace("\\", "") for one in app.caption)
+    assert not app.warning
+    app.number_input[0].set_value(-1e7)
+    shown(app.run())
+    assert price(app).startswith("-$")
+    assert any("No price is below zero" in one.value for one in app.warning)
 
 
 def test_the_price_of_the_mean_row_is_its_models(run: Path) -> None:
@@ -387,6 +427,17 @@ def test_a_profile_shows_its_operators_and_what_profiling_cost(profiled: Path) -
     assert table["self cpu, ms"].tolist() == pytest.approx([6.0, 1.0])
     assert "self device, ms" not in table.columns, "a CPU has no device beside it"
     assert any("1.20 times as long" in one.value for one in app.markdown)
+
+
+def test_layers_and_memory_are_drawn_with_units(
+    profiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.views.profiles.read_profile", lambda _: a_profile())
+    app = page("profiles")
+    drawn = [picture(one.value[0]) for one in app.get("image")]
+    assert len(drawn) == 2
+    assert any("Conv2d" in svg and "share of 100" in svg for svg in drawn), "an icicle"
+    assert any("resident memory" in svg and "MB" in svg for svg in drawn)
 
 
 def test_two_profiles_are_compared_by_operator(profiled: Path) -> None:

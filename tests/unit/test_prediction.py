@@ -25,6 +25,7 @@ from torchmodes.prediction.artefacts import (
     find_artefacts,
     weights_of,
 )
+from torchmodes.prediction.columns import beyond_training, decimals, in_words, usual
 from torchmodes.prediction.layers import (
     activation_table,
     activations,
@@ -32,14 +33,7 @@ from torchmodes.prediction.layers import (
     parameter_table,
 )
 from torchmodes.prediction.loading import load_mlp
-from torchmodes.prediction.predict import (
-    beyond_training,
-    decimals,
-    in_words,
-    normalise,
-    predict,
-    usual,
-)
+from torchmodes.prediction.predict import normalise, predict
 from torchmodes.results.signing import NoKey, is_signed, key_file, sign
 from torchmodes.workloads.training.dataset import Column, TableStatistics, load_statistics
 
@@ -137,8 +131,8 @@ def test_values_are_shown_with_the_digits_their_spread_deserves() -> None:
     price = Column("Price", 1e6, 3e5, 1e4, 2e6, "dollars")
     assert (decimals(income), usual(income)) == (0, 68_599.0)
     assert (decimals(tiny), usual(tiny)) == (6, 0.001235)
-    assert in_words(price, 1_234_567.891) == "$1,234,567.89"
-    assert in_words(price, -5.0) == "-$5.00"
+    assert in_words(price, 1_234_567.891) == "$1,234,568"
+    assert in_words(price, -5.0) == "-$5"
 
 
 def test_what_was_not_trained_names_the_command(run: Path) -> None:

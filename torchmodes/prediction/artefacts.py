@@ -27,7 +27,7 @@ _RUN_BY = {
     + _REPEATED,
     "export": "an exported program, run by torch.export without the model's class" + _REPEATED,
     "onnx": "an ONNX graph, run by ONNX Runtime" + _REPEATED,
-    "weights": "loaded into the MLP and run by eager PyTorch",
+    "weights": "loaded into the MLP and run by eager PyTorch: trained in this mode, not run in it",
 }
 _RISK: dict[str, str] = {
     "torchscript": "a TorchScript archive runs the program in it, which can write to your files",

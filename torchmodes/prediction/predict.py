@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics as stdlib_statistics
 import time
 from collections.abc import Collection, Sequence
@@ -12,7 +11,7 @@ import torch
 
 from torchmodes.prediction.artefacts import Artefact
 from torchmodes.prediction.loading import Model, load_model
-from torchmodes.workloads.training.dataset import Column, TableStatistics
+from torchmodes.workloads.training.dataset import TableStatistics
 
 TIMED_CALLS = 9
 
@@ -95,35 +94,6 @@ def normalise(statistics: TableStatistics, values: Sequence[float]) -> torch.Ten
         [column.standard_deviation for column in columns], dtype=torch.float64
     )
     return ((given - means) / deviations).float()
-
-
-def beyond_training(column: Column, value: float) -> str | None:
-    """Say that a value lies outside what the model has seen of a feature, or return None."""
-    if column.minimum <= value <= column.maximum:
-        return None
-    side = "below" if value < column.minimum else "above"
-    return (
-        f"{side} every value in the training data"
-        f" ({in_words(column, column.minimum)} to {in_words(column, column.maximum)}):"
-        " the model extrapolates"
-    )
-
-
-def decimals(column: Column) -> int:
-    """Return how many decimals resolve a hundredth of a column's spread."""
-    return max(0, 2 - math.floor(math.log10(column.standard_deviation)))
-
-
-def usual(column: Column) -> float:
-    """Return a column's training mean, rounded to the decimals that are shown of it."""
-    return round(column.mean, decimals(column))
-
-
-def in_words(column: Column, value: float) -> str:
-    """Write a value of a column: ``$1,230,626.86`` for dollars, else the number alone."""
-    if column.unit == "dollars":
-        return f"{'-' if value < 0 else ''}${abs(value):,.2f}"
-    return f"{value:,.{decimals(column)}f}"
 
 
 def indicative_latency(model: Model, row: torch.Tensor) -> float:
