@@ -19,10 +19,11 @@ from torchmodes.report.case_tables import cost_columns, speed_columns, telling
 from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures.step_parts import step_bars
 from torchmodes.report.figures.trade_off import MEMORY, START, draw_trade_off, front
+from torchmodes.report.html import render_report
 from torchmodes.report.markdown import render_answers
 from torchmodes.report.problems import by_reason, problems
 from torchmodes.report.recommendation import group_cases, recommend
-from torchmodes.report.sections import case_warnings
+from torchmodes.report.sections import case_warnings, warnings_of
 from torchmodes.report.unresolved import headline, more_runs, unresolved
 from torchmodes.report.why import explained_diff
 from torchmodes.results.records import Interval, Record
@@ -285,3 +286,11 @@ def test_names_beside_points_never_overlap() -> None:
     line = 1.25 * 9 / 72 / (ax.get_position().height * ax.figure.get_size_inches()[1])
     assert len(names) == 3
     assert min(b - a for a, b in pairwise(heights)) >= line * 0.999
+
+
+def test_warnings_of_runs_that_differ_in_figures_alone_are_one_in_a_card() -> None:
+    slow = [f"never became steady in {seconds} s of warm-up" for seconds in (0.3, 0.5, 0.4)]
+    record = make_record(CASE.format("m", "trace"), speed_up=2.0, warnings=[*slow, "hot"])
+    (judged,) = make_report_data([record]).cases
+    assert warnings_of(judged) == ["never became steady in 0.3 to 0.5 s of warm-up", "hot"]
+    assert render_report(make_report_data([record])).count("never became steady") == 2

@@ -47,7 +47,7 @@ from torchmodes.report.recommendation import (
 from torchmodes.report.studies import findings
 from torchmodes.report.tables import judged_table
 from torchmodes.report.unresolved import headline, unresolved
-from torchmodes.report.verdicts import Deployment
+from torchmodes.report.verdicts import Deployment, JudgedRecord
 from torchmodes.report.why import section_why
 
 _NUMBER = re.compile(r"(?<!run )\d+(?:,\d{3})*(?:\.\d+)?")
@@ -126,6 +126,7 @@ def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
         "answers": [found for found in answers(data) if found.deployment in shown.deployments],
         "hardware": advice_by_hardware(data),
         "limit": partial(limit, data=data),
+        "warnings": warnings_of,
     }
 
 
@@ -302,6 +303,14 @@ def case_warnings(data: ReportData) -> list[tuple[str, list[str]]]:
             alike.setdefault(str(judged.case), []).append(warning)
     told = [(_ranging([*chain(*cases.values())]), list(cases)) for cases in found.values()]
     return sorted(told, key=lambda entry: (-len(entry[1]), entry[0]))
+
+
+def warnings_of(judged: JudgedRecord) -> list[str]:
+    """Return the warnings of a case; those of its runs that differ in their figures are one."""
+    alike: dict[str, list[str]] = {}
+    for warning in sentences.warnings(judged):
+        alike.setdefault(_NUMBER.sub("#", warning), []).append(warning)
+    return list(map(_ranging, alike.values()))
 
 
 def _ranging(warnings: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -199,7 +200,7 @@ def _break_even_panel(saved: Axes, group: Group) -> None:
     saved.set_ylabel("time saved", labelpad=1)
 
 
-def _line(judged: JudgedRecord) -> str:
+def _line(judged: JudgedRecord) -> Any:
     """Return the line of a case: its mode's, or its precision's where that is a low one."""
     return _LOW_PRECISIONS.get(judged.case.precision, look(judged.case.mode).line)
 

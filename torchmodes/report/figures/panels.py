@@ -381,7 +381,7 @@ def _grow(figure: Figure, inches: float) -> None:
     figure.set_size_inches(width, after)
 
 
-def mode_handle(mode: str, *, line: str | None = None, name: str | None = None) -> Line2D:
+def mode_handle(mode: str, *, line: Any = None, name: str | None = None) -> Line2D:
     """Return the legend entry of a mode, by another name or line where one is given."""
     seen = look(mode)
     return Line2D(

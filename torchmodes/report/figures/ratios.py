@@ -105,7 +105,7 @@ def small_ratio_axis(ax: Axes, middle: float, *, span: float) -> None:
         the least, so that noise of a thousandth does not fill the axis.
     """
     reach = max(LEAST_SPAN, span)
-    ticks = np.exp([middle - reach, middle, middle + reach])
+    ticks = [float(np.exp(middle + step)) for step in (-reach, 0.0, reach)]
     ax.set_yscale("log")
     ax.set_ylim(*np.exp([middle - 1.4 * reach, middle + 1.4 * reach]))
     ax.yaxis.set_major_locator(FixedLocator(ticks))
