@@ -98,7 +98,7 @@ def draw_history(runs: Sequence[ComparedRun]) -> Figure | None:
     panels = [Panel(group(baseline), _TREND * len(cases)) for baseline, cases, _ in groups]
     left = SMALL_TICKS + label_width(_TrendRow(case) for case in series)
     with style.figure_style():
-        figure, axes = stack(panels, left=left, right=0.3, axis=0.66)
+        figure, axes = stack(panels, left=left, right=0.55, axis=0.66)
         for ax, (_, cases, points) in zip(axes, groups, strict=True):
             rows = divide(ax, len(cases))
             span = max(_span(one) for one in points)

@@ -147,6 +147,16 @@ def name_beside(ax: Axes, case: Named) -> None:
     )
 
 
+def point_name(case: Named) -> str:
+    """Return a case's name on one line, without its middle where it is long."""
+    return shortened(case.name, _WIDEST_LABEL, size=LABEL_SIZE)
+
+
+def point_names_width(cases: Iterable[Named]) -> float:
+    """Return the inches that `names_at_points` takes at the right."""
+    return 0.26 + max(text_width(point_name(case), size=LABEL_SIZE) for case in cases)
+
+
 def names_at_points(
     ax: Axes, cases: Sequence[Named], points: Sequence[tuple[float, float]]
 ) -> None:
@@ -167,7 +177,7 @@ def names_at_points(
     beside = _apart([places[i][1] for i in order], gap=line)
     for i, y in zip(order, beside, strict=True):
         ax.annotate(
-            shortened(cases[i].name, _WIDEST_LABEL, size=LABEL_SIZE),
+            point_name(cases[i]),
             xy=places[i],
             xytext=(1 + _points(ax, 9), y),
             xycoords="axes fraction",

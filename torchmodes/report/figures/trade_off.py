@@ -14,8 +14,8 @@ from torchmodes.report.figures.panels import (
     Panel,
     group_title,
     in_order,
-    label_width,
     names_at_points,
+    point_names_width,
     stack,
 )
 from torchmodes.report.formatting import size_unit, time_tick
@@ -52,8 +52,8 @@ def draw_trade_off(data: ReportData) -> Figure:
     drawn = [(group, price) for group in group_cases(data.cases) for price in _panels(group)]
     several = len(data.machines) > 1
     panels = [Panel(f"{group_title(g, several=several)}: {p.name}", _HEIGHT) for g, p in drawn]
-    names = label_width(c for group, price in drawn for c in weighed(group, price))
-    figure, axes = stack(panels, left=0.75, right=names + 0.1)
+    names = point_names_width(c for group, price in drawn for c in weighed(group, price))
+    figure, axes = stack(panels, left=0.75, right=names)
     for ax, (group, price) in zip(axes, drawn, strict=True):
         _panel(ax, weighed(group, price), price)
     return figure
