@@ -67,7 +67,7 @@ from torchmodes.workloads.modes.precision import instructions
 from torchmodes.workloads.workload import Workload, workload_of
 
 LONG_CALL_OWN_THREADS_S = 1.0
-"""Engines with threads of their own lose more milliseconds after the baseline's turn."""
+"""Engines with threads of their own lose some milliseconds after the baseline's turn."""
 ENERGY_BLOCK_S = 2.0
 LEAST_WARMUP_S = 0.01
 """Of warming up after the first comparisons, which are calls of both sides, too."""

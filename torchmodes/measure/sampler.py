@@ -61,7 +61,7 @@ class SamplerSettings:
     budget_s: float = 10.0
     warmup_budget_s: float = 5.0
     min_quads: int = 10
-    long_call_s: float = 0.2
+    long_call_s: float = 0.05
     timer_resolution_share: float = 0.001
 
     def __post_init__(self) -> None:

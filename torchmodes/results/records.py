@@ -147,7 +147,7 @@ class Block(Part):
     device_seconds: tuple[NotNegative, NotNegative, NotNegative, NotNegative] | None = Field(
         None,
         description="by CUDA events, of the call of that side just before each sample; of calls of"
-        " 0.2 s and longer, and in older records, of the sample itself",
+        " 50 ms and longer, and in older records, of the sample itself",
     )
     at_s: float = Field(description="when the block began, seconds after sampling began")
     interrupted: bool = Field(
