@@ -1,7 +1,7 @@
 rule profile_case:
     """A few steps of one case under torch.profiler; never inside a timed measurement."""
     input:
-        unpack(lambda wildcards: plan(wildcards).inputs),
+        unpack(profile_inputs_of),
     output:
         trace="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/trace.json.gz",
         overview="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/overview.json",

@@ -121,6 +121,12 @@ def profiled():
     return sorted({*PROFILED, *chosen().profiled})
 
 
+def profile_inputs_of(wildcards):
+    """Return what the profile of a case reads."""
+    of_case = plan(wildcards)
+    return of_case.profile_inputs(measured=of_case.case in PICKS)
+
+
 def profiles(wildcards):
     """Return the summaries of all profiles."""
     return [f"{case.profile}/summary.json" for case in profiled()]

@@ -70,10 +70,14 @@ def benchmark_case(
                 shutil.rmtree(ship_to, ignore_errors=True)
             ship_to.mkdir(parents=True, exist_ok=True)
     else:
-        if not same_hardware(first.environment, environment):
-            job = replace(job, shipped=None)  # compiled for another processor, it may not run here
+        job = loading_here(job, first, environment)
         parts, outcome = run_warm(target, job, log=log, first=False)
     return record_of(parts, outcome, job, started_at=started_at, environment=environment, load=load)
+
+
+def loading_here(job: Job, first: Record, environment: Mapping[str, Any]) -> Job:
+    """Return a job that loads what a first run shipped only where that was compiled for: here."""
+    return job if same_hardware(first.environment, environment) else replace(job, shipped=None)
 
 
 def crowded_at_start(load: Load, threads: int) -> str:

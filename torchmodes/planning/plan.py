@@ -151,6 +151,11 @@ class Plan:
         # A step of a training is prepared with its optimiser: there is nothing to load.
         return first if self.case.task == "training" else first | {"shipped": [self.case.shipped]}
 
+    def profile_inputs(self, *, measured: bool) -> dict[str, Any]:
+        """Return what its profile reads: of a pick that is measured anyway, what that shipped."""
+        loads = measured and self.config.profile.picks and not self.case.is_baseline
+        return self.run_inputs(2) if loads else self.inputs
+
     @cached_property
     def run_records(self) -> list[str]:
         """The files of its runs."""
