@@ -139,6 +139,7 @@ USES_OPERATORS = any(
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
 # Chosen by name: no import shows them.
 PAGE_MODULES = [*figure_modules(), *(entry.page for entry in STUDY_ENTRIES.values())]
+MEASURED = frozenset(CASES)
 RECORDS = [case.record for case in CASES]
 METRICS = [f"results/training/{mode}/metrics.json" for mode in CONFIG.training.modes]
 HISTORIES = [f"results/training/{mode}/history.csv" for mode in CONFIG.training.modes]

@@ -124,7 +124,7 @@ def profiled():
 def profile_inputs_of(wildcards):
     """Return what the profile of a case reads."""
     of_case = plan(wildcards)
-    return of_case.profile_inputs(measured=of_case.case in PICKS)
+    return of_case.profile_inputs(measured=of_case.case in MEASURED)
 
 
 def profiles(wildcards):
