@@ -184,25 +184,3 @@ def test_runs_of_different_cases_are_refused():
         combine([run(), other])
     with pytest.raises(ValueError, match="there is none"):
         combine([])
-
-
-@pytest.mark.parametrize(
-    ("speed_ups", "said"),
-    [
-        ((0.84, 1.06, 0.95), ["varies from process to process: 0.84× to 1.06×"]),
-        ((0.86, 2.1, 0.86, 2.2, 2.15), ["two levels: 0.86× in 2 and 2.15× in 3 processes"]),
-        ((0.86, 0.87, 2.1), ["varies from process to process: 0.86× to 2.10×"]),
-        ((1.30, 1.31, 1.32), []),
-    ],
-    ids=["varies", "two levels", "one alone is no level", "steady"],
-)
-def test_a_case_that_is_not_stable_says_so(speed_ups: tuple[float, ...], said: list[str]):
-    assert combine(runs(*speed_ups)).warnings == said
-
-
-def test_runs_that_differ_by_no_more_than_their_own_errors_are_stable():
-    noisy = [
-        make_record(CASE, speed_up=speed_up, noise=0.5, seed=seed)
-        for seed, speed_up in enumerate((1.0, 1.15, 0.9), 1)
-    ]
-    assert not [told for told in combine(noisy).warnings if "process to process" in told]

@@ -314,6 +314,20 @@ def test_a_mode_that_varies_from_process_to_process_is_said_to() -> None:
     assert sentences.evidence(steady).endswith("of four samples in 3 processes.")
 
 
+@pytest.mark.parametrize(
+    ("speed_ups", "said"),
+    [
+        ((0.86, 2.1, 0.86, 2.2, 2.15), "Two levels: 0.860× in 2 and 2.15× in 3 processes."),
+        ((0.86, 0.87, 2.1), "Varies from process to process: 0.860 to 2.10."),
+    ],
+    ids=["two levels", "one alone is no level"],
+)
+def test_a_mode_with_two_levels_names_them(speed_ups: tuple[float, ...], said: str) -> None:
+    first_call_s = (9.0,) + (1.5,) * (len(speed_ups) - 1)
+    (judged,) = judge([joined(*speed_ups, first_call_s=first_call_s)])
+    assert sentences.evidence(judged).endswith(said)
+
+
 def test_cases_of_a_device_are_judged_with_what_they_have_in_common() -> None:
     """A noisy A/A case widens its own interval and, a little, all others' margin."""
     records = [joined(1.28, 1.31, 1.34)] + [

@@ -23,9 +23,8 @@ from torchmodes.measure.statistics import CONFIDENCE
 
 LEAST_VARIANCE_SHARE = 1e-5
 """Of the median variance: what a variance of zero counts as, whose logarithm there is not."""
-NOTABLE_SPREAD = 0.05
-"""Of the logarithms of runs: from there on a record says that it varies from process to process."""
 LEVELS_APART = 2.0
+"""Times the width of either level, and times two errors of a run, that two levels are apart."""
 
 
 @dataclass(frozen=True)
@@ -156,26 +155,18 @@ def spread(runs: Sequence[RunCentre]) -> float | None:
     return float(np.std([run.log_speed_up for run in runs], ddof=1))
 
 
-def varies(runs: Sequence[RunCentre]) -> bool:
-    """Tell whether runs differ by more than their own errors explain, and by enough to matter."""
-    between = spread(runs)
-    if between is None:
-        return False
-    own = math.sqrt(sum(run.standard_error**2 for run in runs) / len(runs))
-    return between > max(NOTABLE_SPREAD, 2 * own)
-
-
 def two_levels(runs: Sequence[RunCentre]) -> tuple[Sequence[float], Sequence[float]] | None:
     """Part runs into two levels, where they have them: logarithms, each level's in order.
 
-    Two or more runs on each side of a gap `LEVELS_APART` times as wide as either side is.
+    That is two or more runs on each side of a gap `LEVELS_APART` times as wide as either side is.
     """
     logs = sorted(run.log_speed_up for run in runs)
     _, cut = max(((b - a, at) for at, (a, b) in enumerate(pairwise(logs), 1)), default=(0.0, 0))
     lower, upper = logs[:cut], logs[cut:]
-    if min(len(lower), len(upper)) < 2 or not varies(runs):
+    if min(len(lower), len(upper)) < 2:
         return None
-    widest = max(lower[-1] - lower[0], upper[-1] - upper[0])
+    error = float(np.median([run.standard_error for run in runs]))
+    widest = max(lower[-1] - lower[0], upper[-1] - upper[0], 2 * error)
     return (lower, upper) if upper[0] - lower[-1] > LEVELS_APART * widest else None
 
 

@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 from torchmodes.config import Measurement
 from torchmodes.machine.environment import same_hardware
 from torchmodes.measure import statistics
-from torchmodes.measure.between_runs import (
-    Estimate,
-    RunCentre,
-    VariancePrior,
-    over_runs,
-    spread,
-    two_levels,
-    varies,
-)
+from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
 from torchmodes.measure.latency import latency, two_speeds
 from torchmodes.measure.schedules import NOT_EVERY_BATCH, items_per_second, with_times
@@ -100,7 +92,6 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
     if len(left_out) == len(runs):
         return record
     counted = [block for block in blocks if not block.interrupted and block.run not in left_out]
-    record.warnings.extend(_stability(centres(record)))
     record = with_estimate(_with_times(record, counted, looks), over_runs(centres(record)))
     for run in runs:
         if run.doubted:
@@ -317,19 +308,6 @@ def _mean_usage(usages: Iterable[Usage | None]) -> Usage | None:
         involuntary_switches=sum(usage.involuntary_switches for usage in known) / len(known),
         system_share=sum(shares) / len(shares) if shares else None,
     )
-
-
-def _stability(runs: Sequence[RunCentre]) -> Iterable[str]:
-    """Say from where to where runs differ, where that is more than their own errors."""
-    if (levels := two_levels(runs)) is not None:
-        told = " and ".join(
-            f"{math.exp(float(np.mean(level))):.2f}× in {len(level)}" for level in levels
-        )
-        yield f"two levels: {told} processes"
-    elif varies(runs):
-        logs = [run.log_speed_up for run in runs]
-        low, high = math.exp(min(logs)), math.exp(max(logs))
-        yield f"varies from process to process: {low:.2f}× to {high:.2f}×"
 
 
 def _warnings(runs: Sequence[Record], left_out: dict[int, str]) -> list[str]:

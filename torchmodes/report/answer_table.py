@@ -82,7 +82,7 @@ def _row(recommendation: ModeRecommendation, data: ReportData) -> AnswerRow:
         (
             subject(recommendation.group, data),
             sentences.pick(recommendation),
-            NOTHING if best is None else speed_up(statistics_of(best).speed_up),
+            _gain(recommendation),
             NOTHING if shipped is None else _times(shipped),
             NOTHING if shipped is None else _starts(shipped),
             NOTHING if shipped is None else _memory(shipped, recommendation.group.baseline),
@@ -91,6 +91,12 @@ def _row(recommendation: ModeRecommendation, data: ReportData) -> AnswerRow:
             _next_best(recommendation),
         ),
     )
+
+
+def _gain(recommendation: ModeRecommendation) -> str:
+    if recommendation.best is not None:
+        return speed_up(statistics_of(recommendation.best).speed_up)
+    return sentences.gained_at_most(recommendation) or NOTHING
 
 
 def right(judged: JudgedRecord) -> str:

@@ -114,6 +114,20 @@ class ModeRecommendation:
         return tuple(one for one in self.rivals if one.verdict == "unresolved")
 
     @property
+    def most_gained(self) -> float | None:
+        """The speed-up that no mode exceeds, where none is picked: the highest of all intervals.
+
+        None where some mode's interval is not known, or says nothing.
+        """
+        told = [statistics_of(c).speed_up for c in self.group.competitors]
+        highs = [one.high for one in told if one.high is not None and not one.says_nothing]
+        if self.best is not None or not highs or len(highs) < len(told):
+            return None
+        if any(c.no_verdict for c in self.group.competitors):
+            return None
+        return max(highs)
+
+    @property
     def shipped(self) -> JudgedRecord | None:
         """The case to ship: the best, or eager's own."""
         return self.best or self.group.baseline

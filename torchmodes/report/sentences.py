@@ -26,6 +26,7 @@ from torchmodes.report.formatting import (
     plural,
     points,
     rate,
+    ratio,
     ratio_digits,
     ratio_range,
     relative_error,
@@ -110,11 +111,19 @@ def reason(recommendation: ModeRecommendation) -> str:
             settle = "More runs may settle what is open."
             if (doubted := next((c for c in group.competitors if c.no_verdict), None)) is not None:
                 settle = _doubt(doubted)
-            return f"No mode was shown to be faster. {_each(group.competitors)} {settle}"
+            most = gained_at_most(recommendation)
+            shown = "No mode was shown to be faster" + (f": {most}." if most else ".")
+            return f"{shown} {_each(group.competitors)} {settle}"
         case "alone":
             return f"Eager ran; {_others(group, 'no other mode was measured')}."
         case "nothing":
             return f"Of {plural(len(group.cases), 'case')}, {_others(group, 'none ran')}."
+
+
+def gained_at_most(recommendation: ModeRecommendation) -> str | None:
+    """Bound what any mode gains over eager, where none is picked: ``at most 1.14×``."""
+    most = recommendation.most_gained
+    return None if most is None else f"at most {ratio(max(1.0, most))}"
 
 
 def evidence(judged: JudgedRecord) -> str:
@@ -128,6 +137,9 @@ def evidence(judged: JudgedRecord) -> str:
 
 
 def _varies(judged: JudgedRecord) -> str:
+    if judged.levels is not None:
+        told = " and ".join(f"{ratio(level)} in {runs}" for level, runs in judged.levels)
+        return f" Two levels: {told} processes."
     if judged.varies is None:
         return ""
     low, high = judged.varies

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, expm1
-from statistics import median
+from statistics import fmean, median
 
-from torchmodes.measure.between_runs import harness_bias, spread, variance_prior
+from torchmodes.measure.between_runs import harness_bias, spread, two_levels, variance_prior
 from torchmodes.measure.combine import centres, moderated
 from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
@@ -142,6 +142,15 @@ class JudgedRecord:
             return None
         logs = [run.log_speed_up for run in runs]
         return exp(min(logs)), exp(max(logs))
+
+    @property
+    def levels(self) -> tuple[tuple[float, int], tuple[float, int]] | None:
+        """Two speed-ups and how many runs had each, where its runs have two levels."""
+        parted = two_levels(centres(self.record))
+        if parted is None:
+            return None
+        lower, upper = ((exp(fmean(level)), len(level)) for level in parted)
+        return lower, upper
 
     @property
     def random_weights(self) -> bool:
