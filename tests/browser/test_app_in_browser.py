@@ -1,4 +1,4 @@
-"""The app in a real browser: what is typed is priced to the cent; nothing leaves the machine."""
+"""The app in a real browser: what is typed is priced to the dollar; nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_every_page_opens_and_fits_a_phone(opened: Opened, served: Served) -> No
     assert "External" not in served.log.read_text(), "it asked nobody for its own address"
 
 
-def test_every_modes_price_is_its_models_to_the_cent(opened: Opened, served: Served) -> None:
+def test_every_modes_price_is_its_models_to_the_dollar(opened: Opened, served: Served) -> None:
     page = opened.page
     page.goto(f"{served.address}/predict")
     price = page.get_by_test_id("stMetricValue").first
@@ -172,7 +172,7 @@ def test_every_modes_price_is_its_models_to_the_cent(opened: Opened, served: Ser
         choose(page, "Training mode", mode)
         values = inputs(page)
         assert values[0] == 71_234
-        by_hand = f"${price_by_hand(served.folder, mode, values):,.2f}"
+        by_hand = f"${price_by_hand(served.folder, mode, values):,.0f}"
         expect(price).to_have_text(by_hand)
     expect(page.get_by_text("a TorchScript archive").first).to_be_visible()
 

@@ -56,7 +56,7 @@ def refusal(workflow: Workflow, *arguments: str) -> str:
             "./results/benchmark/generation/cpu/resnet50/eager/fp32-b1.json",
             (
                 "generation/cpu/resnet50/eager/fp32-b1: 'resnet50' generates no text; a causal"
-                " language model of family transformers does"
+                " language model of family transformers or user does"
             ),
         ),
         (

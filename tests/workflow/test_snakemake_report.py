@@ -15,7 +15,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EXPECTED = {
     "Cost": {
         "Before the first result": ["Start and memory"],
-        "Time and memory": ["Time against memory"],
+        "Time and memory": ["Time against memory and start"],
         "Until it has paid": ["Until the start has paid"],
     },
     "Numerics": {"Training": ["Loss curves"]},

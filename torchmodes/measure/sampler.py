@@ -241,7 +241,7 @@ class _Turns:
         at_s, stopped_s = self._now() - began, self._running.stopped_s
         samples = [self._sample(side) for side in order]
         self._now()  # notices a stop in the last sample
-        first, second, third, fourth = ([timing.host_s for timing in taken] for taken in samples)
+        first, second, third, fourth = (tuple(t.host_s for t in taken) for taken in samples)
         calls = (first, second, third, fourth)
         return Block(
             order=order,

@@ -116,7 +116,7 @@ def every_call(blocks: Sequence[Block]) -> tuple[list[float], list[float]]:
     found: dict[str, list[float]] = {"A": [], "B": []}
     for block in blocks:
         for side, calls in zip(
-            block.order, block.calls or [[one] for one in block.seconds], strict=True
+            block.order, block.calls or [(one,) for one in block.seconds], strict=True
         ):
             found[side] += calls
     return found["A"], found["B"]

@@ -39,6 +39,7 @@ def _fits_a_table(count: int) -> int:
 
 CallSeconds = Annotated[float, Field(ge=1e-15, le=1e9)]
 """Of one call: what a clock can show, so that every ratio of two is a number."""
+CallsSeconds = tuple[CallSeconds, ...]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0), AfterValidator(_fits_a_table)]
@@ -137,9 +138,7 @@ class Block(Part):
     seconds: tuple[CallSeconds, CallSeconds, CallSeconds, CallSeconds] = Field(
         description="per call, in that order; of several calls their median"
     )
-    calls: (
-        tuple[list[CallSeconds], list[CallSeconds], list[CallSeconds], list[CallSeconds]] | None
-    ) = Field(
+    calls: tuple[CallsSeconds, CallsSeconds, CallsSeconds, CallsSeconds] | None = Field(
         None,
         description="of a sample that timed several calls, each of them; null: one, or one group",
         exclude_if=lambda calls: calls is None,
