@@ -35,7 +35,7 @@ from torchmodes.workloads.models.check import check_alone, figures, head, read_c
 EVERY_MODE = Path("config/full.yaml")
 MODES = ("eager", "inductor", "trace-optimized", "onnxruntime", "openvino")
 """What is tried unless told: what people ask about first, each in a minute or less."""
-MEASUREMENT = {"runs": 2, "budget_s": 1.0, "warmup_budget_s": 0.5, "time_limit_s": 600.0}
+MEASUREMENT = {"runs": 3, "budget_s": 1.0, "warmup_budget_s": 0.5, "time_limit_s": 600.0}
 """Few and short runs, for an answer within minutes."""
 HEAD = """\
 # Made by `make try MODEL={model}`. Edit it, and measure what became out of date:
