@@ -101,6 +101,9 @@ def test_nothing_overflows_sideways_and_every_answer_is_on_the_first_screen(
     assert page.viewport_size is not None
     width, height = page.viewport_size["width"], page.viewport_size["height"]
     assert page.evaluate("document.documentElement.scrollHeight") < 10_000, "most is folded"
+    if (width, height) == LAPTOP:
+        cut_off = page.locator("nav.sections ol").evaluate("s => s.scrollWidth - s.clientWidth")
+        assert cut_off == 0, "every section can be read in the navigation"
     for shown in ("th", ".pick", "td:nth-child(3)"):
         answers = page.locator(f".answer-table tbody {shown}").all()
         assert len(answers) == 2, "a row for each of two models"
