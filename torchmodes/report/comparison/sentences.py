@@ -27,8 +27,8 @@ _MUCH = 1.1
 METHOD = (
     "Each run measured every mode against eager, in turns in the same processes. The change is"
     " the ratio of those two speed-ups, so that it does not contain how fast the machine happened"
-    " to be. Faster and slower ask its whole interval to clear the noise floors of both runs and the"
-    " smallest effect that counts, among all cases compared (Holm). What eager and a mode share"
+    " to be. Faster and slower ask its whole interval to clear the noise floors of both runs and"
+    " the smallest effect that counts, among all cases compared (Holm). What eager and a mode share"
     " is seen in eager's own line alone, where it cannot be told from the machine's state."
 )
 
