@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -383,30 +379,20 @@ def test_the_case_ends_with_its_client(tmp_path: Path, start: str, number: signa
 
 
 @starts
-def test_ctrl_c_comes_back_when_nothing_of_the_case_is_left(
-    run: Run, start: str, tmp_path: Path
-) -> None:
+def test_ctrl_c_comes_back_when_nothing_of_the_case_is_left(tmp_path: Path, start: str) -> None:
     note = tmp_path / "note"
-    found: list[psutil.Process] = []
-
-    def press_ctrl_c() -> None:
-        found.extend(noted(note))
-        keeping = found[-1].parent()
-        assert keeping is not None
-        keeping.suspend()  # on a busy machine it has its turn after a while
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.5)
-        keeping.resume()
-
-    person = threading.Thread(target=press_ctrl_c)
-    person.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run("starts_runaways", {"note": str(note), "stays": True}, start=start)
-        assert all_gone(found)
-    finally:
-        with suppress(KeyboardInterrupt):  # one that comes too late must not end all tests
-            person.join()
+    argument = {"note": str(note), "stays": True}
+    job = start_job(tmp_path, "starts_runaways", argument, start=start)
+    found = noted(note)
+    keeping = found[-1].parent()
+    assert keeping is not None
+    keeping.suspend()  # on a busy machine it has its turn after a while
+    job.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        job.wait(0.5)
+    keeping.resume()
+    job.wait(10)
+    assert all_gone(found)
 
 
 @starts
