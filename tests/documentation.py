@@ -24,8 +24,8 @@ FENCE = re.compile(r"^( *)```(\S*)([^\n`]*)\n(.*?)^\1```$", re.MULTILINE | re.DO
 
 
 def pages() -> list[Path]:
-    """Return every page, relative to the root."""
-    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
+    """Return every page, relative to the root: not what pytest writes into a hidden folder."""
+    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[!.]*/README.md")]
     return sorted({path.relative_to(ROOT) for path in found})
 
 
