@@ -118,7 +118,7 @@ def main() -> None:
     show(found, batch_size=arguments.batch_size, workers=arguments.workers)
     if arguments.at_least is not None:
         for name, comparison in found.items():
-            if (comparison.effect().speed_up_low or 0) < arguments.at_least:
+            if (comparison.effect().ratio.low or 0) < arguments.at_least:
                 sys.exit(f"{name}: the interval does not lie above {arguments.at_least:g}")
 
 
@@ -235,12 +235,13 @@ def show(found: dict[str, Comparison], *, batch_size: int, workers: int) -> None
         table.add_column(heading, justify="left" if heading == "Dataset" else "right")
     for name, comparison in found.items():
         measured = comparison.effect()
+        ratio = measured.ratio
         table.add_row(
             name,
             *(_milliseconds(seconds) for seconds in comparison.sides()),
             "\n".join(f"{loss:.4f}" for loss in comparison.losses),
-            f"[bold]{measured.speed_up:.2f}[/]\n"
-            f"{measured.speed_up_low:.2f} to {measured.speed_up_high:.2f}\n"
+            f"[bold]{ratio.estimate:.2f}[/]\n"
+            f"{ratio.low:.2f} to {ratio.high:.2f}\n"
             f"{measured.blocks} blocks",
         )
     Console().print(table)

@@ -31,7 +31,6 @@ from torchmodes.results.records import (
     Energy,
     Failure,
     Identity,
-    Interval,
     Numerics,
     Quality,
     Record,
@@ -227,11 +226,7 @@ def make_statistics(
     baseline, candidate = _sides(samples)
     wandering = drift(baseline, [block.at_s for block in samples.blocks])
     return Statistics(
-        speed_up=Interval(
-            estimate=math.exp(measured.centre),
-            low=measured.speed_up_low,
-            high=measured.speed_up_high,
-        ),
+        speed_up=measured.ratio,
         half_width=measured.half_width,
         blocks=measured.blocks,
         converged=converged,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from record_factory import ENVIRONMENT, house_price_records, make_record
 
-from torchmodes.measure.between_runs import Estimate
 from torchmodes.measure.combine import combine
+from torchmodes.measure.statistics import Estimate
 from torchmodes.report import formatting, sentences
 from torchmodes.report.data import make_report_data
 from torchmodes.report.environments import conditions, machine_of, short_names

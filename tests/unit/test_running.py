@@ -146,7 +146,8 @@ def test_a_pause_while_warming_up_eats_no_budget_either() -> None:
 def test_the_speed_up_is_that_of_the_counted_blocks() -> None:
     counted = sampled(stop_at_call=200, stop_s=20.0).samples.counted
     sides = statistics.sides([q.order for q in counted], [q.seconds for q in counted])
-    assert statistics.effect(statistics.log_ratios(*sides)).speed_up == pytest.approx(2, rel=0.05)
+    ratio = statistics.effect(statistics.log_ratios(*sides)).ratio
+    assert ratio.estimate == pytest.approx(2, rel=0.05)
 
 
 def test_a_stop_is_told_with_its_length_and_what_it_cost() -> None:

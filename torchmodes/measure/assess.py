@@ -12,7 +12,7 @@ from torchmodes.measure.load import Load
 from torchmodes.measure.sampler import Sampling
 from torchmodes.measure.schedules import items_per_second, levelled
 from torchmodes.planning.cases import Case
-from torchmodes.results.records import Cost, Interval, Latency, Measured, Statistics
+from torchmodes.results.records import Cost, Latency, Measured, Statistics
 
 AGAIN = "then delete this record and run snakemake again"
 
@@ -55,7 +55,6 @@ def assess(
     orders = [block.order for block in samples.counted]
     baseline, candidate = statistics.sides(orders, [block.seconds for block in samples.counted])
     effect = statistics.effect(statistics.log_ratios(baseline, candidate))
-    assert effect.speed_up is not None, "what a clock can show has a ratio"
     beyond = statistics.margin(minimum_effect=minimum_effect)
     level = levelled(baseline, samples.counted)
     drifted = drift(level, [block.at_s for block in samples.counted])
@@ -72,9 +71,7 @@ def assess(
         warmup=sampling.warmup,
         samples=samples,
         statistics=Statistics(
-            speed_up=Interval(
-                estimate=effect.speed_up, low=effect.speed_up_low, high=effect.speed_up_high
-            ),
+            speed_up=effect.ratio,
             half_width=effect.half_width,
             blocks=effect.blocks,
             converged=sampling.converged,
@@ -112,7 +109,7 @@ def assess(
 
 
 def no_verdict(
-    measured: statistics.Effect, baseline: Latency, load: Load, *, threads: int
+    measured: statistics.Estimate, baseline: Latency, load: Load, *, threads: int
 ) -> NoVerdict | None:
     """Return why nothing may be concluded from some samples, or None where the interval decides.
 
@@ -139,7 +136,7 @@ def no_verdict(
             " something else decided its time",
             remedy=f"let nothing else run on this machine; {AGAIN}",
         )
-    if statistics.says_nothing(measured):
+    if measured.says_nothing:
         return NoVerdict(
             reason="the samples are too noisy to say anything",
             remedy=f"let nothing else run, or raise measurement.budget_s; {AGAIN}",

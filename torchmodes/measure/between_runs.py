@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import digamma, polygamma, stdtrit
+from scipy.special import digamma, polygamma
 
-from torchmodes.measure.statistics import CONFIDENCE
+from torchmodes.measure.statistics import Estimate
 
 LEAST_VARIANCE_SHARE = 1e-5
 """Of the median variance: what a variance of zero counts as, whose logarithm there is not."""
@@ -60,60 +60,6 @@ class VariancePrior:
     variance: float
     degrees_of_freedom: float
     most_degrees_of_freedom: float
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A log ratio with what its error is; all None but the centre where one run alone tells it.
-
-    Attributes
-    ----------
-    centre : float
-        A natural logarithm, positive where the candidate is faster.
-    standard_error, degrees_of_freedom : float or None
-        Of `centre`; what the tests are made from.
-    low, high : float or None
-        The 95 % interval by Student's t.
-    """
-
-    centre: float
-    standard_error: float | None = None
-    degrees_of_freedom: float | None = None
-
-    @property
-    def low(self) -> float | None:
-        """The lower bound."""
-        return None if (reach := self._reach()) is None else self.centre - reach
-
-    @property
-    def high(self) -> float | None:
-        """The upper bound."""
-        return None if (reach := self._reach()) is None else self.centre + reach
-
-    def _reach(self) -> float | None:
-        if self.standard_error is None or self.degrees_of_freedom is None:
-            return None
-        return float(stdtrit(self.degrees_of_freedom, (1 + CONFIDENCE) / 2)) * self.standard_error
-
-    def against(self, other: Estimate) -> Estimate:
-        """Return how much faster this is than another: two modes of a group, head to head.
-
-        Each was measured against the same baseline in processes of its own, so that their errors
-        are independent; the degrees of freedom are Welch's (1947).
-        """
-        centre = self.centre - other.centre
-        ours, theirs = self._squared_error(), other._squared_error()
-        if ours is None or theirs is None:
-            return Estimate(centre)
-        squares = ours[0] ** 2 / ours[1] + theirs[0] ** 2 / theirs[1]
-        together = ours[0] + theirs[0]
-        degrees = together**2 / squares if squares > 0 else ours[1] + theirs[1]
-        return Estimate(centre, math.sqrt(together), degrees)
-
-    def _squared_error(self) -> tuple[float, float] | None:
-        if self.standard_error is None or self.degrees_of_freedom is None:
-            return None
-        return self.standard_error**2, self.degrees_of_freedom
 
 
 def over_runs(runs: Sequence[RunCentre], prior: VariancePrior | None = None) -> Estimate:

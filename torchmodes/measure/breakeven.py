@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from torchmodes.measure.statistics import LogRatio
+from torchmodes.measure.statistics import Estimate
 from torchmodes.results.records import Interval
 
 
-def break_even(measured: LogRatio, *, baseline_s: float, extra_s: float) -> Interval | None:
+def break_even(measured: Estimate, *, baseline_s: float, extra_s: float) -> Interval | None:
     """Divide the extra preparation by the time that a call saves.
 
     A call saves baseline × (1 − 1 / speed-up), so the interval of the speed-up gives that of the
@@ -16,7 +16,7 @@ def break_even(measured: LogRatio, *, baseline_s: float, extra_s: float) -> Inte
 
     Parameters
     ----------
-    measured : LogRatio
+    measured : Estimate
         The candidate's speed-up.
     baseline_s : float
         Median seconds per call of the baseline.

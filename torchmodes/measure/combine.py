@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torchmodes.config import Measurement
 from torchmodes.machine.environment import same_hardware
 from torchmodes.measure import statistics
-from torchmodes.measure.between_runs import Estimate, RunCentre, VariancePrior, over_runs, spread
+from torchmodes.measure.between_runs import RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
 from torchmodes.measure.latency import latency, two_speeds
 from torchmodes.measure.schedules import NOT_EVERY_BATCH, items_per_second, with_times
+from torchmodes.measure.statistics import Estimate
 from torchmodes.results.records import (
     Block,
     CaseRun,
     Cost,
     Generation,
-    Interval,
     Numerics,
     Record,
     Samples,
@@ -160,7 +160,7 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
     assert record.statistics is not None
     settings = Measurement.model_validate(record.parameters.get("measurement", {}))
     beyond = statistics.margin(minimum_effect=settings.minimum_effect, floor=bias)
-    half_width = None if estimate.high is None else math.expm1(estimate.high - estimate.centre)
+    half_width = estimate.half_width
     counted = centres(record)
     between = spread(counted)
     p_value = statistics.spent(
@@ -168,7 +168,7 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
     )
     found = record.statistics.model_copy(
         update={
-            "speed_up": _ratio_of(estimate),
+            "speed_up": estimate.ratio,
             "half_width": half_width,
             "converged": half_width is not None and half_width <= settings.target_half_width,
             "noise_floor": None if bias is None else math.expm1(bias),
@@ -188,15 +188,6 @@ def with_estimate(record: Record, estimate: Estimate, *, bias: float | None = No
             "verdict": verdict if record.no_verdict is None else "unresolved",
             "cost": _paid_back(record, estimate),
         }
-    )
-
-
-def _ratio_of(estimate: Estimate) -> Interval:
-    """Return an interval of the ratio whose logarithm an estimate is."""
-    return Interval(
-        estimate=math.exp(estimate.centre),
-        low=None if estimate.low is None else math.exp(estimate.low),
-        high=None if estimate.high is None else math.exp(estimate.high),
     )
 
 
@@ -288,7 +279,7 @@ def _generation(runs: Sequence[Record], left_out: Collection[int]) -> Generation
 def _part(parts: Sequence[TimedPart]) -> TimedPart:
     """Join what several runs timed: the interval is over them, the latencies are the first's."""
     over = over_runs([RunCentre(p.log_speed_up, p.standard_error or 0.0) for p in parts])
-    return parts[0].model_copy(update={"speed_up": _ratio_of(over)})
+    return parts[0].model_copy(update={"speed_up": over.ratio})
 
 
 def _numerics(runs: Sequence[Record]) -> Numerics:

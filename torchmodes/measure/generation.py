@@ -28,7 +28,6 @@ from torchmodes.results.records import (
     Agreement,
     Divergence,
     Generation,
-    Interval,
     Numerics,
     StepAt,
     TimedPart,
@@ -408,11 +407,7 @@ def _timed_part(
     effect = statistics.effect(statistics.log_ratios(*sides))
     one, other = (latency(side) for side in sides)
     return TimedPart(
-        speed_up=Interval(
-            estimate=math.exp(effect.centre),
-            low=effect.speed_up_low,
-            high=effect.speed_up_high,
-        ),
+        speed_up=effect.ratio,
         log_speed_up=effect.centre,
         standard_error=effect.standard_error,
         blocks=len(blocks),

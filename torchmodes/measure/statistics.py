@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from torchmodes.results.records import WIDEST_HALF_WIDTH, Block, Verdict
+from torchmodes.results.records import WIDEST_HALF_WIDTH, Block, Interval, Verdict
 
 CONFIDENCE = 0.95
 TRIM = 0.2
@@ -29,55 +28,109 @@ _LONGEST_MEMORY = 0.95
 _LARGEST_EXPONENT = 700.0
 
 
-class LogRatio(Protocol):
-    """What a verdict is made of: an estimate with its error; see `Effect`."""
+@dataclass(frozen=True)
+class Estimate:
+    """A log ratio with its error, which is None where one run, or one block, alone tells it.
+
+    Attributes
+    ----------
+    centre : float
+        A natural logarithm, positive where the candidate is faster.
+    standard_error, degrees_of_freedom : float or None
+        Of `centre`; what the interval and the tests are made from.
+    """
+
+    centre: float
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
 
     @property
-    def centre(self) -> float: ...  # noqa: D102
+    def low(self) -> float | None:
+        """The lower bound of the 95 % interval, by Student's t."""
+        return None if (reach := self._reach()) is None else self.centre - reach
+
     @property
-    def low(self) -> float | None: ...  # noqa: D102
+    def high(self) -> float | None:
+        """The upper bound."""
+        return None if (reach := self._reach()) is None else self.centre + reach
+
     @property
-    def high(self) -> float | None: ...  # noqa: D102
+    def ratio(self) -> Interval:
+        """The same as a ratio; its upper bound is open where no float holds it."""
+        low, high = self.low, self.high
+        return Interval(
+            estimate=_exp(self.centre),
+            low=None if low is None else _exp(low),
+            high=None if high is None or high > _LARGEST_EXPONENT else math.exp(high),
+        )
+
     @property
-    def standard_error(self) -> float | None: ...  # noqa: D102
+    def half_width(self) -> float | None:
+        """Of the interval, relative: 0.01 says ± 1 %; None where no float holds it."""
+        reach = self._reach()
+        return None if reach is None or reach > _LARGEST_EXPONENT else math.expm1(reach)
+
     @property
-    def degrees_of_freedom(self) -> float | None: ...  # noqa: D102
+    def says_nothing(self) -> bool:
+        """Whether the interval is too wide for its centre to mean anything.
+
+        Noise that is alike in all blocks does not make such intervals. Samples at two speeds do,
+        and of those neither the trimmed mean nor Student's t knows which is the model's.
+        """
+        reach = self._reach()
+        return reach is not None and reach > math.log(WIDEST_HALF_WIDTH)
+
+    def against(self, other: Estimate) -> Estimate:
+        """Return how much this is more than another whose errors are independent.
+
+        The standard errors add in quadrature, the degrees of freedom are Welch's (1947): of two
+        trimmed means, Yuen's two-sample t.
+        """
+        centre = self.centre - other.centre
+        ours, theirs = self._squared_error(), other._squared_error()
+        if ours is None or theirs is None:
+            return Estimate(centre)
+        squares = ours[0] ** 2 / ours[1] + theirs[0] ** 2 / theirs[1]
+        together = ours[0] + theirs[0]
+        degrees = together**2 / squares if squares > 0 else ours[1] + theirs[1]
+        return Estimate(centre, math.sqrt(together), degrees)
+
+    def _reach(self) -> float | None:
+        if self.standard_error is None or self.degrees_of_freedom is None:
+            return None
+        return float(stdtrit(self.degrees_of_freedom, (1 + CONFIDENCE) / 2)) * self.standard_error
+
+    def _squared_error(self) -> tuple[float, float] | None:
+        if self.standard_error is None or self.degrees_of_freedom is None:
+            return None
+        return self.standard_error**2, self.degrees_of_freedom
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A speed-up estimated from blocks; logarithms are natural and positive where it is faster.
+class Effect(Estimate):
+    """A speed-up estimated from blocks; its error is corrected for autocorrelation.
 
     Attributes
     ----------
     blocks : int
         Number of blocks it rests on.
-    centre, low, high : float
-        Log speed-up: 20 % trimmed mean and 95 % interval. The bounds are None with one block.
-    standard_error, degrees_of_freedom : float
-        Of `centre`, corrected for autocorrelation; what the tests are made from.
-    autocorrelation : float
+    autocorrelation : float or None
         Between successive (winsorised) blocks, lag 1; None with fewer than three blocks.
-    autocorrelated : bool
-        Whether that is positive beyond chance (above 2/√blocks) and above 0.1.
-    speed_up, speed_up_low, speed_up_high : float
-        The same as ratios: baseline time / candidate time. None where no float holds them.
-    half_width : float
-        Of the interval, relative: 0.01 says ± 1 %. None with one block.
     """
 
-    blocks: int
-    centre: float
-    low: float | None
-    high: float | None
-    standard_error: float | None
-    degrees_of_freedom: float | None
-    autocorrelation: float | None
-    autocorrelated: bool
-    speed_up: float | None
-    speed_up_low: float | None
-    speed_up_high: float | None
-    half_width: float | None
+    blocks: int = 1
+    autocorrelation: float | None = None
+
+    @property
+    def autocorrelated(self) -> bool:
+        """Whether the autocorrelation is positive beyond chance (2/√blocks) and above 0.1."""
+        found = self.autocorrelation
+        return found is not None and found > max(0.1, 2 / math.sqrt(self.blocks))
+
+
+def _exp(exponent: float) -> float:
+    """Return e to the exponent, as far as a float holds it."""
+    return math.exp(min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT))
 
 
 def sides(
@@ -179,7 +232,7 @@ def effect(ratios: ArrayLike) -> Effect:
     kept = n - 2 * trimmed
     centre = float(ordered[trimmed : n - trimmed].mean())
     if n == 1:
-        return _effect(n, centre, None, None, None)
+        return Effect(centre)
 
     winsorised = np.clip(values, ordered[trimmed], ordered[n - trimmed - 1])
     if winsorised.min() == winsorised.max():
@@ -193,51 +246,8 @@ def effect(ratios: ArrayLike) -> Effect:
     inflation = _variance_inflation(correlations, n)
     standard_error = math.sqrt(squares / (kept * (kept - 1)) * inflation)
     degrees_of_freedom = max(1.0, kept / inflation - 1)
-    return _effect(
-        n,
-        centre,
-        standard_error,
-        degrees_of_freedom,
-        float(correlations[0]) if n > 2 else None,
-    )
-
-
-def _effect(
-    n: int,
-    centre: float,
-    standard_error: float | None,
-    degrees_of_freedom: float | None,
-    autocorrelation: float | None,
-) -> Effect:
-    low = high = half_width = None
-    if standard_error is not None and degrees_of_freedom is not None:
-        reach = float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2)) * standard_error
-        low, high, half_width = centre - reach, centre + reach, _expm1(reach)
-    return Effect(
-        blocks=n,
-        centre=centre,
-        low=low,
-        high=high,
-        standard_error=standard_error,
-        degrees_of_freedom=degrees_of_freedom,
-        autocorrelation=autocorrelation,
-        autocorrelated=autocorrelation is not None and autocorrelation > max(0.1, 2 / math.sqrt(n)),
-        speed_up=_exp(centre),
-        speed_up_low=_exp(low),
-        speed_up_high=_exp(high),
-        half_width=half_width,
-    )
-
-
-def _exp(exponent: float | None) -> float | None:
-    """Return e to the exponent, or None where no float holds it, or it holds but zero."""
-    if exponent is None or abs(exponent) > _LARGEST_EXPONENT:
-        return None
-    return math.exp(exponent)
-
-
-def _expm1(exponent: float) -> float | None:
-    return math.expm1(exponent) if exponent <= _LARGEST_EXPONENT else None
+    autocorrelation = float(correlations[0]) if n > 2 else None
+    return Effect(centre, standard_error, degrees_of_freedom, n, autocorrelation)
 
 
 def _autocorrelations(deviations: NDArray[np.float64], squares: float) -> NDArray[np.float64]:
@@ -281,7 +291,7 @@ def margin(*, minimum_effect: float, floor: float | None = None) -> float:
     return max(floor or 0.0, math.log1p(minimum_effect))
 
 
-def verdict(measured: LogRatio, *, beyond: float) -> Verdict:
+def verdict(measured: Estimate, *, beyond: float) -> Verdict:
     """Say what the interval allows to be said.
 
     ``faster`` or ``slower`` when the whole interval lies beyond the margin ``beyond`` (from
@@ -289,7 +299,7 @@ def verdict(measured: LogRatio, *, beyond: float) -> Verdict:
     pushed the margin above `WIDEST_SAME`, only an interval within that is called the same. An
     interval so wide that it `says_nothing` is never more than ``unresolved``.
     """
-    if measured.low is None or measured.high is None or says_nothing(measured):
+    if measured.low is None or measured.high is None or measured.says_nothing:
         return "unresolved"
     if measured.low > beyond:
         return "faster"
@@ -301,18 +311,7 @@ def verdict(measured: LogRatio, *, beyond: float) -> Verdict:
     return "unresolved"
 
 
-def says_nothing(measured: LogRatio) -> bool:
-    """Tell whether the interval is too wide for its centre to mean anything.
-
-    Noise that is alike in all blocks does not make such intervals. Samples at two speeds do, and of
-    those neither the trimmed mean nor Student's t knows which is the model's.
-    """
-    if measured.low is None or measured.high is None:
-        return False
-    return measured.high - measured.low > 2 * math.log(WIDEST_HALF_WIDTH)
-
-
-def p_value(measured: LogRatio, *, beyond: float) -> float:
+def p_value(measured: Estimate, *, beyond: float) -> float:
     """Return how surprising the effect is if its true size is no more than the margin.
 
     The one-sided tail of Student's t at (|centre| − margin) / standard error, doubled because the
@@ -321,7 +320,7 @@ def p_value(measured: LogRatio, *, beyond: float) -> float:
     """
     if measured.standard_error is None or measured.degrees_of_freedom is None:
         return 1.0
-    if says_nothing(measured):
+    if measured.says_nothing:
         return 1.0
     excess = abs(measured.centre) - beyond
     if measured.standard_error == 0:

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Literal
 
 from torchmodes.measure import statistics
-from torchmodes.measure.between_runs import Estimate
+from torchmodes.measure.statistics import Estimate
 from torchmodes.report.verdicts import Deployment, JudgedRecord
 from torchmodes.results.records import Interval, Statistics, Verdict
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from torchmodes.measure.between_runs import Estimate
-from torchmodes.measure.statistics import p_value, survivor, verdict
+from torchmodes.measure.statistics import Estimate, p_value, survivor, verdict
 from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import NOTHING, effect, percent, plural
 from torchmodes.report.recommendation import (

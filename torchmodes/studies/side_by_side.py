@@ -36,9 +36,5 @@ def compare_workloads(baseline: Workload, candidate: Workload, job: Job) -> dict
     return {
         "baseline_s": latency(of_baseline).median_s,
         "latency_s": latency(of_candidate).median_s,
-        "speed_up": {
-            "estimate": measured.speed_up,
-            "low": measured.speed_up_low,
-            "high": measured.speed_up_high,
-        },
+        "speed_up": measured.ratio.model_dump(),
     }

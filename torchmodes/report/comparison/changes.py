@@ -29,12 +29,11 @@ from torchmodes.measure.statistics import (
 )
 from torchmodes.planning.cases import Case
 from torchmodes.report.comparison.effects import (
-    as_interval,
-    difference_of_means,
     effect_between,
     floor_of_two,
     is_measured,
     is_same_measurement,
+    mean,
     seconds,
 )
 from torchmodes.report.comparison.runs import ComparedRun, Difference, differences
@@ -214,7 +213,7 @@ def _change(case: Case, there: Record, here: Record, *, minimum_effect: float | 
         base=there,
         this=here,
         outcome="unresolved" if doubted else verdict(changed, beyond=beyond),
-        ratio=as_interval(changed),
+        ratio=changed.ratio,
         margin=math.expm1(beyond),
         p=None if doubted else p_value(changed, beyond=beyond),
         base_s=float(np.median(mode_there)),
@@ -277,11 +276,11 @@ def _eager_changes(
         members = list(group)
         there = np.log([c.base_eager_s for c in members if c.base_eager_s])
         here = np.log([c.this_eager_s for c in members if c.this_eager_s])
-        changed = difference_of_means(-here, -there)
+        changed = mean(there).against(mean(here))
         smallest = _smallest([r for c in members for r in (c.base, c.this)], minimum_effect)
         yield EagerChange(
             case=baseline,
-            speed=as_interval(changed),
+            speed=changed.ratio,
             verdict=verdict(changed, beyond=margin(minimum_effect=smallest)),
             cases=len(members),
         )

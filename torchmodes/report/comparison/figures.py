@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
-from torchmodes.measure.statistics import says_nothing
 from torchmodes.planning.cases import Case
 from torchmodes.report import style
 from torchmodes.report.comparison.changes import Comparison
-from torchmodes.report.comparison.effects import as_interval, case_effect
+from torchmodes.report.comparison.effects import case_effect
 from torchmodes.report.comparison.runs import ComparedRun
 from torchmodes.report.comparison.sentences import group
 from torchmodes.report.figures.panels import (
@@ -129,8 +128,8 @@ def _series(runs: Sequence[ComparedRun]) -> dict[Case, dict[int, Interval]]:
     for index, run in enumerate(runs):
         for case, record in run.records.items():
             measured = None if case.is_baseline else case_effect(record)
-            if measured is not None and not says_nothing(measured):
-                found.setdefault(case, {})[index] = as_interval(measured)
+            if measured is not None and not measured.says_nothing:
+                found.setdefault(case, {})[index] = measured.ratio
     several = {case: points for case, points in found.items() if len(points) > 1}
     return dict(sorted(several.items(), key=lambda item: (item[0].baseline, item[0])))
 
