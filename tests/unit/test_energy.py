@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from torchmodes.measure import energy
-from torchmodes.measure.energy import EnergyMeter, RaplCounter, make_meter, measure_energy
+from torchmodes.measure.energy import EnergyUnavailable, measure_energy, rapl_counter
 
 
 @pytest.fixture
@@ -35,13 +35,8 @@ def set_uj(powercap: Path, zone: str, value: int) -> None:
     (powercap / zone / "energy_uj").write_text(f"{value}\n")
 
 
-def rapl(powercap: Path) -> EnergyMeter:
-    return EnergyMeter(lambda _: RaplCounter(powercap))
-
-
 def test_packages_and_memory_are_added_and_nothing_twice(powercap: Path) -> None:
-    meter = rapl(powercap)
-    meter.start()
+    counter = rapl_counter(powercap)
     for zone, value in {
         "intel-rapl:0": 3_000_000,
         "intel-rapl:0:0": 2_000_000,
@@ -51,25 +46,14 @@ def test_packages_and_memory_are_added_and_nothing_twice(powercap: Path) -> None
         "intel-rapl-mmio:0": 3_000_000,
     }.items():
         set_uj(powercap, zone, value)
-    said = meter.stop()
-    assert said.joules == pytest.approx(2.0 + 0.5 + 0.25)
-    assert said.reason is None
-    assert said.source == "RAPL, processor packages and memory"
+    assert counter.joules() == pytest.approx(2.0 + 0.5 + 0.25)
+    assert counter.source == "RAPL, processor packages and memory"
 
 
 def test_a_counter_that_wraps_is_put_right(powercap: Path) -> None:
-    meter = rapl(powercap)
-    meter.start()
+    counter = rapl_counter(powercap)
     set_uj(powercap, "intel-rapl:0", 500_000)
-    assert meter.stop().joules == pytest.approx((500_000 - 1_000_000 + 5_000_000) * 1e-6)
-
-
-def test_no_rapl_is_a_reason(tmp_path: Path) -> None:
-    meter = rapl(tmp_path)
-    meter.start()
-    said = meter.stop()
-    assert said.joules is said.source is None
-    assert said.reason == f"no RAPL energy counter under {tmp_path}"
+    assert counter.joules() == pytest.approx((500_000 - 1_000_000 + 5_000_000) * 1e-6)
 
 
 def test_a_counter_for_root_only_is_a_reason_with_a_remedy(
@@ -83,25 +67,26 @@ def test_a_counter_for_root_only_is_a_reason_with_a_remedy(
         return read(path, **options)
 
     monkeypatch.setattr(Path, "read_text", refusing)
-    meter = rapl(powercap)
-    meter.start()
-    assert "sudo chmod a+r" in meter.stop().reason
+    with pytest.raises(EnergyUnavailable, match="sudo chmod a"):
+        rapl_counter(powercap)
 
 
 def test_a_counter_that_vanishes_meanwhile_is_a_reason(powercap: Path) -> None:
-    meter = rapl(powercap)
-    meter.start()
+    counter = rapl_counter(powercap)
     (powercap / "intel-rapl:1" / "energy_uj").unlink()
-    assert "cannot be read" in meter.stop().reason
+    with pytest.raises(EnergyUnavailable, match="cannot be read"):
+        counter.joules()
 
 
-def test_energy_per_item(powercap: Path) -> None:
+def test_energy_per_item(powercap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "POWERCAP", powercap)
+
     def call() -> None:
         zone = powercap / "intel-rapl:0" / "energy_uj"
         zone.write_text(str(int(zone.read_text()) + 1000))
         time.sleep(0.001)
 
-    said = measure_energy(call, seconds=0.05, items_per_call=4, meter=rapl(powercap))
+    said = measure_energy(call, seconds=0.05, items_per_call=4, device="cpu")
     assert said.calls > 1
     assert said.items == 4 * said.calls
     assert said.joules == pytest.approx(said.calls * 1e-3)
@@ -109,21 +94,23 @@ def test_energy_per_item(powercap: Path) -> None:
     assert said.seconds >= 0.05
 
 
-def test_a_call_longer_than_the_block_is_made_once(powercap: Path) -> None:
-    said = measure_energy(
-        lambda: time.sleep(0.02), seconds=0.001, items_per_call=1, meter=rapl(powercap)
-    )
+def test_a_call_longer_than_the_block_is_made_once(
+    powercap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(energy, "POWERCAP", powercap)
+    said = measure_energy(lambda: time.sleep(0.02), seconds=0.001, items_per_call=1, device="cpu")
     assert said.calls == 1
 
 
-def test_nothing_is_called_where_nothing_counts(tmp_path: Path) -> None:
+def test_nothing_is_called_where_nothing_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     called = []
-    said = measure_energy(
-        lambda: called.append(1), seconds=5, items_per_call=1, meter=rapl(tmp_path)
-    )
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    said = measure_energy(lambda: called.append(1), seconds=5, items_per_call=1, device="cpu")
     assert not called
-    assert said.joules_per_item is None
-    assert said.reason
+    assert said.joules is said.source is said.joules_per_item is None
+    assert said.reason == f"no RAPL energy counter under {tmp_path}"
 
 
 def test_a_gpu_is_waited_for_before_either_reading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,17 +124,15 @@ def test_a_gpu_is_waited_for_before_either_reading(monkeypatch: pytest.MonkeyPat
     nvml = SimpleNamespace(nvmlDeviceGetTotalEnergyConsumption=read, NVMLError=pynvml.NVMLError)
 
     @contextmanager
-    def device(index: int):
+    def device(_index: int):
         yield nvml, "handle"
         log.append("closed")
 
     monkeypatch.setattr(energy, "nvml_device", device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: log.append("wait"))
-    said = measure_energy(
-        lambda: log.append("call"), seconds=0, items_per_call=2, meter=make_meter("cuda")
-    )
-    assert log == ["wait", "read", "call", "wait", "wait", "read", "closed"]
+    said = measure_energy(lambda: log.append("call"), seconds=0, items_per_call=2, device="cuda")
+    assert log == ["wait", "read", "call", "wait", "read", "closed"]
     assert said.joules == pytest.approx(5.5)
     assert said.joules_per_item == pytest.approx(2.75)
 
@@ -159,24 +144,17 @@ def test_a_gpu_that_counts_nothing_is_a_reason(monkeypatch: pytest.MonkeyPatch) 
     nvml = SimpleNamespace(nvmlDeviceGetTotalEnergyConsumption=refuse, NVMLError=pynvml.NVMLError)
 
     @contextmanager
-    def device(index: int):
+    def device(_index: int):
         yield nvml, "handle"
 
     monkeypatch.setattr(energy, "nvml_device", device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    meter = make_meter("cuda")
-    meter.start()
-    assert meter.stop().reason.startswith("this GPU counts no energy")
+    said = measure_energy(lambda: None, seconds=0, items_per_call=1, device="cuda")
+    assert said.reason.startswith("this GPU counts no energy")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_every_device_gives_joules_or_a_reason(device: str) -> None:
-    meter = make_meter(device)
-    meter.start()
-    said = meter.stop()
+    said = measure_energy(lambda: None, seconds=0, items_per_call=1, device=device)
     assert (said.joules is None) == (said.reason is not None)
-
-
-def test_a_meter_that_was_not_started_says_so() -> None:
-    assert make_meter("cpu").stop().reason == "the meter was not started"

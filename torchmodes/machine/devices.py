@@ -1,13 +1,20 @@
-"""Which device `auto` stands for, found without importing PyTorch."""
+"""The devices and cores that a process has here, found without importing PyTorch."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import platform
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
 from torchmodes.config import Device
 from torchmodes.machine.cgroup import cgroup_limits
+
+
+class NvmlUnavailable(Exception):
+    """NVML cannot be asked; the message says why."""
 
 
 def find_device() -> Device:
@@ -25,15 +32,10 @@ def find_device() -> Device:
 def cuda_device_count() -> int:
     """Count the GPUs that a process started here could use, by NVML and CUDA_VISIBLE_DEVICES."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except (ImportError, _nvml_error()):
+        with opened_nvml() as nvml:
+            count = nvml.nvmlDeviceGetCount()
+    except NvmlUnavailable:
         return 0
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-    finally:
-        pynvml.nvmlShutdown()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return count
@@ -44,12 +46,27 @@ def cuda_device_count() -> int:
     return min(count, len(list(named)))
 
 
-def _nvml_error() -> type[Exception]:
+@contextmanager
+def opened_nvml() -> Generator[Any]:
+    """Open NVML, NVIDIA's library of what its GPUs are and do, and yield its Python module.
+
+    Raises
+    ------
+    NvmlUnavailable
+        When the Python binding or the driver is missing, or may not be used.
+    """
     try:
-        from pynvml import NVMLError
+        import pynvml
     except ImportError:
-        return ImportError
-    return NVMLError
+        raise NvmlUnavailable("the package nvidia-ml-py is not installed") from None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise NvmlUnavailable(f"NVML does not start: {error}") from None
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def usable_cores() -> int:

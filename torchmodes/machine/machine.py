@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from torchmodes.machine.cgroup import cgroup_limits
-from torchmodes.machine.devices import usable_cores
+from torchmodes.machine.devices import NvmlUnavailable, opened_nvml, usable_cores
 
 CPUINFO = Path("/proc/cpuinfo")
 CPU_DEVICES = Path("/sys/devices/system/cpu")
@@ -156,18 +156,11 @@ def describe_gpu() -> dict[str, Any] | None:
     in MHz and the highest the GPU allows, power in watts.
     """
     try:
-        import pynvml as nvml
-    except ImportError:
+        with opened_nvml() as nvml:
+            handle = _visible_gpu(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
+            return None if handle is None else _gpu_properties(nvml, handle)
+    except NvmlUnavailable:
         return None
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:  # no driver, or no permission
-        return None
-    try:
-        handle = _visible_gpu(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        return None if handle is None else _gpu_properties(nvml, handle)
-    finally:
-        nvml.nvmlShutdown()
 
 
 def _visible_gpu(nvml: Any, visible: str | None) -> Any:

@@ -21,7 +21,7 @@ from torchmodes.measure import generation, gpu, memory
 from torchmodes.measure.agreement import agreement
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Call, Clock, Timing, make_clock
-from torchmodes.measure.energy import make_meter, measure_energy
+from torchmodes.measure.energy import measure_energy
 from torchmodes.measure.exactness import exactness
 from torchmodes.measure.first_calls import (
     WarmedUp,
@@ -450,7 +450,7 @@ def _energy(job: Job, candidate: WarmedUp) -> Energy:
             workload.call if len(workload.batches) == 1 else next_call,
             seconds=ENERGY_BLOCK_S,
             items_per_call=job.case.batch_size,
-            meter=make_meter(job.case.device),
+            device=job.case.device,
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from torchmodes.machine.devices import NvmlUnavailable, opened_nvml
 from torchmodes.results.records import GpuState
 
 T = TypeVar("T")
@@ -45,10 +46,6 @@ REST_S = 0.2
 """How long the GPU rests, to see whether its counters do; they move some ten times a second."""
 
 
-class NvmlUnavailable(Exception):
-    """NVML cannot be asked; the message says why."""
-
-
 def gpu_state(index: int = 0) -> GpuState:
     """Return the state of a GPU now.
 
@@ -73,22 +70,12 @@ def nvml_device(index: int) -> Generator[tuple[Any, Any]]:
     NvmlUnavailable
         When the Python binding, the driver, or the device is missing.
     """
-    try:
-        import pynvml
-    except ImportError:
-        raise NvmlUnavailable("the package nvidia-ml-py is not installed") from None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        raise NvmlUnavailable(f"NVML does not start: {error}") from None
-    try:
+    with opened_nvml() as nvml:
         try:
-            handle = _handle(pynvml, index)
-        except pynvml.NVMLError as error:
+            handle = _handle(nvml, index)
+        except nvml.NVMLError as error:
             raise NvmlUnavailable(f"NVML does not find GPU {index}: {error}") from None
-        yield pynvml, handle
-    finally:
-        pynvml.nvmlShutdown()
+        yield nvml, handle
 
 
 def _handle(nvml: Any, index: int) -> Any:

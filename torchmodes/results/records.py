@@ -432,13 +432,13 @@ class Cost(Filled):
 class Energy(Part):
     """Energy of the candidate, measured in a block of its own."""
 
-    joules: float | None
-    seconds: float | None
-    source: str | None = Field(description="what counted")
-    reason: Text | None = Field(description="why there is no figure")
-    calls: int | None
-    items: int | None
-    joules_per_item: float | None
+    joules: float | None = None
+    seconds: float | None = None
+    source: str | None = Field(None, description="what counted")
+    reason: Text | None = Field(None, description="why there is no figure")
+    calls: int | None = None
+    items: int | None = None
+    joules_per_item: float | None = None
 
 
 class Usage(Part):
