@@ -38,18 +38,10 @@ def choices(output: Any) -> torch.Tensor | None:
 
 
 def compare_choices(baseline: torch.Tensor, candidate: torch.Tensor) -> torch.Tensor:
-    """Compare logits, decision by decision.
+    """Compare logits of shape (decisions, classes), decision by decision.
 
-    Parameters
-    ----------
-    baseline, candidate
-        Shape (decisions, classes).
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (decisions, 3), fp64: whether the first choice is another one; by how much eager's
-        leads its second, in logits; KL(eager ‖ candidate) of the softmax, nats.
+    Returns shape (decisions, 3), fp64: whether the first choice is another one; by how much eager's
+    leads its second, in logits; KL(eager ‖ candidate) of the softmax, nats.
     """
     best = baseline.topk(2, dim=-1)
     flipped = best.indices[:, 0] != candidate.argmax(dim=-1)

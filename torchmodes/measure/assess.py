@@ -38,10 +38,6 @@ def assess(
 
     Parameters
     ----------
-    case
-        What was measured.
-    sampling
-        The samples.
     minimum_effect
         The smallest relative speed-up that matters.
     extra_s
@@ -111,19 +107,7 @@ def assess(
 def no_verdict(
     measured: statistics.Estimate, baseline: Latency, load: Load, *, threads: int
 ) -> NoVerdict | None:
-    """Return why nothing may be concluded from some samples, or None where the interval decides.
-
-    Parameters
-    ----------
-    measured
-        The speed-up.
-    baseline
-        The baseline's latency.
-    load
-        What the machine did while they were taken.
-    threads
-        How many the case had use for, at the least.
-    """
+    """Return why nothing may be concluded from some samples, or None where the interval decides."""
     if load.crowded(threads):
         return NoVerdict(
             reason=f"{load} while this was measured with"

@@ -34,12 +34,10 @@ def benchmark_case(
 ) -> Record:
     """Measure a case in a process of its own: one run of it.
 
+    A crash, a kill or a hang is a record with status ``failed``.
+
     Parameters
     ----------
-    job
-        The case.
-    log
-        File for everything its process prints.
     first
         The case's first run, where this is a later one: it starts from what that shipped and
         compiled, as a deployment does. Where the first run is not ok, no other is: it is returned.
@@ -48,11 +46,6 @@ def benchmark_case(
         where the case is not ok.
     tell
         Told beforehand where other programs keep the machine busy.
-
-    Returns
-    -------
-    Record
-        Always: a crash, a kill or a hang is a record with status ``failed``.
     """
     if first is not None and first.status != "ok":
         return first

@@ -67,14 +67,8 @@ def over_runs(runs: Sequence[RunCentre], prior: VariancePrior | None = None) -> 
 
     The moderated variance is (d₀s₀² + ds²) / (d₀ + d), on d₀ + d degrees of freedom (Smyth 2004,
     section 4), and never less than the runs' own blocks leave open. One run has no interval: it
-    says nothing of the next.
-
-    Parameters
-    ----------
-    runs : sequence of RunCentre
-        One at the least.
-    prior : VariancePrior, optional
-        From all cases of the device; without it the interval is the plain one.
+    says nothing of the next. Without the prior of all cases of the device the interval is the plain
+    one.
 
     Raises
     ------
@@ -121,18 +115,8 @@ def harness_bias(baselines: Iterable[Sequence[RunCentre]]) -> float | None:
 
     Eager against eager differs by nothing but the order of their making and what the harness does
     to one side alone, which is the same in all such cases. So their runs are taken together, and a
-    case whose interval is wide by itself widens no other's margin.
-
-    Parameters
-    ----------
-    baselines : iterable of sequences of RunCentre
-        The runs of each A/A case.
-
-    Returns
-    -------
-    float or None
-        A logarithm: the bound of their mean's 95 % interval that is farther from zero. None where
-        fewer than two runs tell it.
+    case whose interval is wide by itself widens no other's margin. It is a logarithm: the bound of
+    their mean's 95 % interval that is farther from zero; None where fewer than two runs tell it.
     """
     together = over_runs([run for runs in baselines for run in runs] or [RunCentre(0.0, 0.0)])
     if together.low is None or together.high is None:
@@ -152,17 +136,7 @@ def variance_prior(cases: Iterable[Sequence[RunCentre]]) -> VariancePrior | None
     """Estimate what the variances between runs of many cases have in common.
 
     Their logarithms are matched with those of a scaled F distribution by mean and variance (Smyth
-    2004, section 6.2).
-
-    Parameters
-    ----------
-    cases : iterable of sequences of RunCentre
-        The runs of each case; cases of one run say nothing and are left out.
-
-    Returns
-    -------
-    VariancePrior or None
-        None where fewer than two cases have several runs.
+    2004, section 6.2). Cases of one run say nothing; None where fewer than two have several.
     """
     several = [[run.log_speed_up for run in runs] for runs in cases if len(runs) > 1]
     if len(several) < 2:

@@ -9,25 +9,12 @@ from torchmodes.results.records import Interval
 
 
 def break_even(measured: Estimate, *, baseline_s: float, extra_s: float) -> Interval | None:
-    """Divide the extra preparation by the time that a call saves.
+    """Divide the extra preparation by the time that a call saves: an interval of calls.
 
     A call saves baseline × (1 − 1 / speed-up), so the interval of the speed-up gives that of the
-    calls; the baseline's median enters as it is.
-
-    Parameters
-    ----------
-    measured : Estimate
-        The candidate's speed-up.
-    baseline_s : float
-        Median seconds per call of the baseline.
-    extra_s : float
-        Seconds of preparation and first call beyond the baseline's; zero or less is paid at once
-        by a candidate that is faster.
-
-    Returns
-    -------
-    Interval or None
-        Of calls; `high` is None where it may never pay. None: by the estimate it never pays.
+    calls; the baseline's median (seconds a call) enters as it is. `extra_s` are the seconds of
+    preparation and first call beyond the baseline's; zero or less is paid at once by a candidate
+    that is faster. `high` is None where it may never pay; None: by the estimate it never pays.
 
     Raises
     ------

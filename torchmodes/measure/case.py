@@ -76,16 +76,8 @@ LEAST_WARMUP_S = 0.01
 class ContextClock:
     """A clock that enters the context of what it times, outside of the time it takes.
 
-    Parameters
-    ----------
-    clock
-        What times the calls.
-    workloads
-        Whose calls are timed, each in its own context.
-    fresh
-        Inputs to copy into a workload's own before each sample, for a model that changes them.
-    checks
-        What looks at outputs, outside of the time too: of a schedule, at those of its first batch.
+    Outside of it, `fresh` inputs are copied into a workload's own before each sample, for a model
+    that changes them, and `checks` look at outputs: of a schedule, at those of its first batch.
 
     Attributes
     ----------
@@ -137,15 +129,9 @@ class ContextClock:
 def measure(job: Job, *, first: bool = True, ship_to: str | None = None) -> dict[str, Any]:
     """Measure a case, and return a `torchmodes.results.records.Measured` as JSON values.
 
-    Parameters
-    ----------
-    job
-        The case.
-    first
-        Whether this is its first run, which also tells what another would only repeat: operations
-        of a call, bytes of what is shipped, equality on further inputs before sampling, gradients.
-    ship_to
-        A folder for what a deployment takes with it; a training leaves it as it is.
+    Its first run also tells what another would only repeat: operations of a call, bytes of what is
+    shipped, equality on further inputs before sampling, gradients. `ship_to` is a folder for what a
+    deployment takes with it; a training leaves it as it is.
     """
     folder = None if ship_to is None or job.case.task == "training" else Path(ship_to)
     return _measure(job, first=first, ship_to=folder).model_dump(mode="json")

@@ -46,14 +46,7 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
 
     A run that is not ``ok`` makes the record so: what is wrong in one process is wrong. Runs on
     other hardware than the last one's, and runs without a verdict (a busy machine), are kept and
-    not counted.
-
-    Parameters
-    ----------
-    runs
-        Records of one process each.
-    looks
-        How often runs were added because the answer was open.
+    not counted. `looks` says how often runs were added because the answer was open.
 
     Raises
     ------
@@ -140,14 +133,8 @@ def centres(record: Record) -> list[RunCentre]:
 def moderated(record: Record, prior: VariancePrior | None, *, bias: float | None) -> Record:
     """Return a record with the interval and verdict that all cases of its device allow.
 
-    Parameters
-    ----------
-    record
-        Of several runs; any other is returned as it is.
-    prior
-        Of the variances between runs of those cases.
-    bias
-        Of the harness, a logarithm.
+    The prior is of the variances between runs of those cases, the bias that of the harness, a
+    logarithm. A record of one run is returned as it is.
     """
     runs = centres(record)
     if record.statistics is None or len(runs) < 2:

@@ -26,14 +26,7 @@ def exactness(
 ) -> Exactness | None:
     """Run the eager model in fp64 on the example inputs, and measure both sides' errors against it.
 
-    Parameters
-    ----------
-    job
-        The case; None is returned of a training and of a generation.
-    baseline, candidate
-        After their first calls, whose outputs are compared.
-    eager_s
-        Seconds of a call of the baseline.
+    The errors are those of the first calls' outputs. None of a training and of a generation.
     """
     if baseline.sets is None or job.case.task == "generation":
         return None  # a generation is a step, and the model itself takes whole texts

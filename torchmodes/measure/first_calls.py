@@ -96,7 +96,7 @@ def start_libraries(job: Job) -> None:
 
 
 def first_call(workload: Workload, job: Job, number: int = 0) -> tuple[Any, float]:
-    """Return a workload's first output, for a batch of that number, and the seconds that it took.
+    """Return a workload's output for a batch of that number, and the seconds that it took.
 
     Raises
     ------
@@ -112,13 +112,7 @@ def first_call(workload: Workload, job: Job, number: int = 0) -> tuple[Any, floa
 
 
 def first_pass(workload: Workload, job: Job) -> float:
-    """Call a workload on the other batches of its schedule; return the seconds that it took.
-
-    Raises
-    ------
-    Refused
-        As `first_call` does.
-    """
+    """Call a workload on the other batches of its schedule; return the seconds. Raises likewise."""
     seconds = 0.0
     for number in range(1, len(workload.batches)):
         workload.take(number)
@@ -149,14 +143,8 @@ def _refusing_other_shapes(workload: Workload, job: Job, number: int) -> Generat
 def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> WarmedUp:
     """Build a workload and run its first calls, each on the example inputs as they were drawn.
 
-    Parameters
-    ----------
-    job
-        The case, or its baseline.
-    watched
-        Whether to look at what a call changes in the module and its inputs.
-    steps
-        Of a training; None: as many as there is time for.
+    With `watched` it looks at what a call changes in the module and its inputs. `steps` are those
+    of a training; None: as many as there is time for.
     """
     workload = workload_of(job)
     if job.case.task == "training":
@@ -224,10 +212,7 @@ def losses_of(workload: Workload, steps: int) -> list[float]:
 def tracer_warnings() -> Generator[list[str]]:
     """Keep what tracing warns of, each place once, and let it be shown as ever.
 
-    Yields
-    ------
-    list of str
-        The first sentence of each warning, with its place.
+    Yielded is a list of the first sentence of each warning, with its place.
     """
     places: list[str] = []
     with warnings.catch_warnings():

@@ -76,16 +76,8 @@ def compare_tokens(
 
     A mode that is given eager's tokens differs from eager by its own error alone, and its first
     token that differs is the one with which its own generation parts from eager's. From the first
-    prompt the mode writes by itself as well, and is held to that.
-
-    Parameters
-    ----------
-    job
-        The case.
-    baseline, candidate
-        After their first calls.
-    others
-        Numbers of input sets, beside the example's, whose prompts are taken.
+    prompt the mode writes by itself as well, and is held to that. The `others` are numbers of input
+    sets, beside the example's, whose prompts are taken.
     """
     assert baseline.sets is not None
     eager, mode = _decoding(baseline.workload), _decoding(candidate.workload)
@@ -131,14 +123,8 @@ def judged(job: Job, found: Tokens, step: Numerics) -> Numerics:
     """Say whether a mode's tokens are right: its logits within tolerance, in fp32 its choices too.
 
     A token that is another because two logits are equal within tolerance is none that is wrong. In
-    lower precision such choices are told and not judged.
-
-    Parameters
-    ----------
-    job, found
-        The case, and what comparing found.
-    step
-        The comparison of the step that is timed; where both are right, the worse one is returned.
+    lower precision such choices are told and not judged. `step` is the comparison of the step that
+    is timed; where both are right, the worse one is returned.
     """
     assert found.worst is not None
     apart, reason = found.divergence, found.worst.reason

@@ -143,23 +143,12 @@ def held_down_between(before: GpuState, after: GpuState) -> dict[str, float]:
 
 
 def throttling(rest: GpuState, before: GpuState, after: GpuState, *, seconds: float) -> list[str]:
-    """Say what held the clocks down during a measurement.
+    """Say in words what held the clocks down during a measurement of so many seconds.
 
-    A reason of one moment is told only where this GPU has no counter for it.
-
-    Parameters
-    ----------
-    rest, before, after : GpuState
-        `REST_S` before the measurement, while the GPU had nothing to do; before and after it.
-    seconds : float
-        Between the last two.
-
-    Returns
-    -------
-    list of str
-        In words; empty where nothing held them down for more than `HELD_SHARE` of the time. An idle
-        GPU does not reach its power limit: a counter of the power cap that rises at rest, or that
-        reason given at rest, is about something else and left out.
+    A reason of one moment is told only where this GPU has no counter for it; what held them down
+    for less than `HELD_SHARE` of the time is none. The state at `rest` is from `REST_S` before the
+    measurement. An idle GPU does not reach its power limit: a counter of the power cap that rises
+    at rest, or that reason given at rest, is about something else and left out.
     """
     held = {
         name: held_s

@@ -67,14 +67,7 @@ class FirstSteps:
 def first_steps(job: Job, *, double: bool = False, nudged: int = 0) -> FirstSteps:
     """Build an instance that drops nothing, and take its first steps.
 
-    Parameters
-    ----------
-    job
-        Its case.
-    double
-        Whether it computes in fp64.
-    nudged
-        Number of a change to its weights in the last bits; 0: none.
+    `double`: in fp64. `nudged`: the number of a change to its weights in the last bits; 0: none.
     """
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()  # or what was timed would be compiled again, for other values
@@ -133,21 +126,8 @@ def compare_gradients(
 ) -> tuple[Numerics, list[str]]:
     """Compare a mode's gradients and parameters with eager's.
 
-    Parameters
-    ----------
-    job
-        The case.
-    numerics
-        What its losses said.
-    baseline_step_s
-        Seconds of eager's step.
-
-    Returns
-    -------
-    Numerics
-        With what was found; outside of tolerance where a gradient or parameter is.
-    list of str
-        Warnings: what could not be compared, or differed under one seed alone.
+    It returns what its losses said with what was found, outside of tolerance where a gradient or
+    parameter is, and warnings: what could not be compared, or differed under one seed alone.
     """
     first, warnings = _compare(job, numerics, baseline_step_s)
     found = first

@@ -24,16 +24,9 @@ NEW_SETS = (4, 5, 6, 7, 8, 9)
 
 
 class InputSets:
-    """Inputs of one case, by number; 0 is the example that the model came with.
+    """Inputs of one case, by number; 0 is the example that the model came with, k is of seed + k.
 
     Those of a schedule are its batches, counted on and on: beyond the last, with the items moved.
-
-    Parameters
-    ----------
-    built
-        The model, before its first call.
-    seed
-        Of the example inputs; set k is drawn from seed + k.
     """
 
     def __init__(self, built: BuiltModel, *, seed: int) -> None:
@@ -117,23 +110,8 @@ def agree(
 ) -> Iterator[Numerics]:
     """Run both sides once on each set of inputs, and compare what they return.
 
-    Parameters
-    ----------
-    baseline, candidate
-        What was called equally often so far.
-    sets
-        Inputs of both.
-    numbers
-        Of the sets.
-    precision
-        The candidate's, which sets the tolerance.
-    tolerance
-        In place of the precision's.
-
-    Yields
-    ------
-    Numerics
-        Of each set, but for rearranged ones that the baseline refuses.
+    Both were called equally often so far. `tolerance` is in place of the precision's. Rearranged
+    sets that the baseline refuses are left out.
     """
     for number in sets.numbers(numbers):
         try:
@@ -161,16 +139,8 @@ def together(
 ) -> Numerics:
     """Join comparisons into the worst of them; the first that is wrong ends the comparing.
 
-    Parameters
-    ----------
-    first
-        What was found so far.
-    others
-        Comparisons of further sets of inputs, made as they are asked for.
-    sets
-        Where the inputs come from.
-    when
-        Begins the reason, where one of the others is wrong: ``on other inputs``.
+    The others are made as they are asked for; `when` (``on other inputs``) begins the reason where
+    one of them is wrong.
     """
     worst, count = first, first.input_sets
     for numerics in others:

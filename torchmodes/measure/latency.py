@@ -39,15 +39,10 @@ class Drift:
 
 
 def latency(samples_s: ArrayLike, *, calls_per_sample: int = 1) -> Latency:
-    """Summarise one side's samples, none left out.
+    """Summarise one side's samples (seconds per call, of any shape), none left out.
 
-    Parameters
-    ----------
-    samples_s : array-like
-        Seconds per call, of any shape.
-    calls_per_sample : int
-        With more than one call to a sample the tails of the single calls are averaged away:
-        p90 and above are then None.
+    With more than one call to a sample the tails of the single calls are averaged away: p90 and
+    above are then None.
 
     Raises
     ------
@@ -94,17 +89,10 @@ def throughput(samples_s: ArrayLike, *, items_per_call: int) -> float:
 
 
 def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:
-    """Tell how the baseline's own time changed over the run.
+    """Tell how the baseline's own time, shape (blocks, 2), changed over the run.
 
     The slope is Theil and Sen's (the median of all slopes between two points), its significance is
     Mann and Kendall's; both shrug off outliers. Long runs are first reduced to 50 medians.
-
-    Parameters
-    ----------
-    baseline_s : array-like, shape (blocks, 2)
-        Seconds per call.
-    at_s : sequence of float
-        When each block began, in seconds.
     """
     level = np.log(np.asarray(baseline_s, dtype=np.float64)).mean(axis=1)
     began = np.asarray(at_s, dtype=np.float64)
@@ -133,16 +121,7 @@ def slowed_by(medians_s: Sequence[float]) -> tuple[float | None, ...]:
 
     Every case of a group measures the same baseline, so the medians of those are comparable. Each
     is compared with the median of all others; of two in the middle the lower is the unslowed one.
-
-    Parameters
-    ----------
-    medians_s : sequence of float
-        The baseline's median seconds per call in each case of one group.
-
-    Returns
-    -------
-    tuple of float or None
-        None where it is no more than `SLOWED_FACTOR`, and for a case without others.
+    None where it is no more than `SLOWED_FACTOR`, and for a case without others.
     """
     factors: list[float | None] = []
     for index, own in enumerate(medians_s):

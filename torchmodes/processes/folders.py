@@ -28,12 +28,8 @@ one."""
 def private_folder(kind: str = "", *, place: Path | None = None) -> Generator[Path]:
     """Make a folder that only this user can enter, and remove it at the end.
 
-    Parameters
-    ----------
-    kind
-        Stands in its name, for whoever looks.
-    place
-        In which folder; by default in that for temporary files.
+    Its name says the kind; it lies in the folder for temporary files, unless another place is
+    given.
     """
     place = Path(tempfile.gettempdir()) if place is None else place
     remove_abandoned(place)

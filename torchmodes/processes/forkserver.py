@@ -91,21 +91,12 @@ class Service:
 def connect(service: Service, *, limit_s: float, log: Path) -> tuple[Connection, float]:
     """Connect to a monitor forked by the server, which is started if there is none.
 
-    Parameters
-    ----------
-    service
-        Which server.
-    limit_s
-        Seconds that its imports may take.
-    log
-        Where a new server writes while it imports.
-
     Returns
     -------
     connection : Connection
         To a monitor that waits for its case.
     import_s : float
-        Seconds that the server's imports took, once.
+        Seconds that the server's imports took, once; they may take `limit_s`.
 
     Raises
     ------

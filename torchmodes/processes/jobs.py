@@ -168,30 +168,11 @@ def run_job(
     environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], Outcome | None]:
-    """Run a target on a job in a process of its own.
+    """Run a target on a job in a process of its own, as `run_process` does.
 
-    Parameters
-    ----------
-    target
-        ``package.module:function``; it takes the job and the options, and returns a dictionary with
-        ``status``. See `torchmodes.workloads.workload.carry_out`.
-    job
-        The case. Its measurement says how long the process may run, how much memory it may use and
-        how it is started.
-    log
-        File for everything the process prints.
-    environment
-        Variables to set in it.
-    options
-        What else the target takes, by name: JSON values.
-
-    Returns
-    -------
-    parts
-        As from `run_process`; ``unsupported`` also when the custom operators that the case needs
-        could not be built, or its allocator is not here.
-    outcome
-        How the process ended; None where it was not started.
+    The target (``package.module:function``) takes the job and the options, which are JSON values;
+    see `torchmodes.workloads.workload.carry_out`. Where the custom operators that the case needs
+    could not be built, or its allocator is not here, no process is started and there is no outcome.
     """
     allocator = job.measurement.allocator
     if refusal := operators_missing(job.operators) or allocator_missing(allocator):
@@ -222,24 +203,14 @@ def run_process(
     Parameters
     ----------
     target, argument
-        ``package.module:function``, and the dictionary that it takes: JSON values. It returns one
-        with ``status``.
-    limits
-        Of time and memory; and how the process is started.
-    threads
-        That it computes with.
-    log
-        File for everything the process prints.
+        ``package.module:function``, and the dictionary that it takes: JSON values.
     family
         Of the model that it will build, whose libraries a fork server imports.
-    environment
-        Variables to set in it.
 
     Returns
     -------
     parts
-        What the target returned, or a description of its failure with the status ``failed``. All
-        texts are `torchmodes.results.writing.encodable`.
+        What the target returned, a dictionary with ``status``, or a description of its failure.
     outcome
         How the process ended.
 

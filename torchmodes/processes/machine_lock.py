@@ -33,13 +33,8 @@ logger = logging.getLogger(__name__)
 def alone_on_machine(path: Path | None = None) -> Generator[None]:
     """Wait until no other measurement runs on this machine, and keep others waiting meanwhile.
 
-    The lock is advisory (``flock``) and ends with the process, however that ends. Where no lock
-    can be had, on a temporary folder that cannot be written say, the log says so and work goes on.
-
-    Parameters
-    ----------
-    path
-        The lock file; by default `lock_file` of this process's environment.
+    The lock is advisory (``flock``) and ends with the process, however that ends. Where no lock can
+    be had, on a temporary folder that cannot be written say, the log says so and work goes on.
 
     Raises
     ------

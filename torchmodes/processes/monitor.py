@@ -47,13 +47,8 @@ def monitor(
 ) -> None:
     """Start the process that the client asks for, see that to its end and tell how it ended.
 
-    Parameters
-    ----------
-    client
-        From the other end come a `ProcessSpec` and, once the client has read the case's folder or
-        is gone, the end of the connection.
-    server, preloaded
-        The fork server that this process is a fork of, and what that imported.
+    From the client come a `ProcessSpec` and, once it has read the case's folder or is gone, the end
+    of the connection. `server` is the fork server that this process is a fork of, if it is one.
     """
     stop: list[str] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

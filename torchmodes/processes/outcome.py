@@ -69,14 +69,8 @@ class Outcome:
 def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s: float) -> Outcome:
     """Conclude from what the monitor saw and what the case left in its folder.
 
-    Parameters
-    ----------
-    ending, spec
-        The monitor's answer, and what it was asked for.
-    requested_at
-        On the monotonic clock.
-    import_s
-        Seconds of the fork server's imports; those of a fresh process are in its folder.
+    `requested_at` is on the monotonic clock, `import_s` are the seconds of the fork server's
+    imports; those of a fresh process are in its folder.
     """
     began, finished = child.read_began(spec.folder), child.read_finished(spec.folder)
     kind, error_type, message = _classify(ending, spec, finished, began=began is not None)

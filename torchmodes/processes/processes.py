@@ -43,13 +43,7 @@ def ended(process: psutil.Process) -> bool:
 
 
 def reap() -> Iterator[tuple[int, int]]:
-    """Wait for the children that have ended, or they would stay as zombies.
-
-    Yields
-    ------
-    int, int
-        Number of the process and its status, as from ``wait``.
-    """
+    """Yield number and ``wait`` status of the children that have ended: none stays a zombie."""
     with suppress(ChildProcessError):  # there is none
         while (child := os.waitpid(-1, os.WNOHANG)) != (0, 0):
             yield child
@@ -143,19 +137,10 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def end(find: Callable[[], Iterable[int]], *, grace_s: float) -> set[int]:
-    """End processes until `find` finds no more: SIGTERM, and SIGKILL once the grace is over.
+    """End processes until `find`, asked again and again, finds no more.
 
-    Parameters
-    ----------
-    find
-        Lists those that live still; asked again and again, for they may start others meanwhile.
-    grace_s
-        Seconds to end by themselves; 0 is SIGKILL at once.
-
-    Returns
-    -------
-    set of int
-        Those that not even SIGKILL ended (they hang in the kernel): usually none.
+    They get SIGTERM, and SIGKILL once the grace (seconds) is over. Returned are those that not even
+    that ended (they hang in the kernel): usually none.
     """
     begun = time.monotonic()
     asked: set[int] = set()

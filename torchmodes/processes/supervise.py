@@ -51,7 +51,7 @@ def run_supervised(
     threads: int | None = None,
     environment: Mapping[str, str] = {},
 ) -> Outcome:
-    """Run a function in a process of its own and return how that ended.
+    """Run a function in a process of its own and return how that ended, an exception included.
 
     The process has a session of its own, no standard input, the caller's folder, ``sys.path`` and
     environment, and a private temporary folder that is removed afterwards, with ``TMPDIR`` and the
@@ -59,31 +59,20 @@ def run_supervised(
 
     Parameters
     ----------
-    target
-        ``package.module:function``; the function takes one dict and returns a JSON value, in which
-        a number that is not finite becomes null.
-    argument
-        What it takes: JSON.
+    target, argument
+        ``package.module:function``, which takes one dict and returns a JSON value; in both a number
+        that is not finite becomes null.
     log
         Where its standard output and error are appended; its folder is made.
     time_limit_s
         Seconds that the target may run; importing has a limit of its own, `START_LIMIT_S`.
     memory_limit_bytes
         Of the resident set of its processes together, looked at four times a second.
-    start
-        ``fork`` a server that imported `preload` once (Linux), or a ``fresh`` process; ``auto``
-        forks where that can be.
-    preload
-        Modules to import before the target, none of this package. A fork server keeps them.
+    start, preload
+        ``fork`` a server that imported `preload` once (Linux; none of this package), or a ``fresh``
+        process; ``auto`` forks where that can be.
     threads
         Sets OMP_NUM_THREADS and its like. ``torch.set_num_threads`` is the target's business.
-    environment
-        Variables on top of the caller's.
-
-    Returns
-    -------
-    Outcome
-        Also for an exception of the target and for a module that cannot be imported.
 
     Raises
     ------
