@@ -65,13 +65,7 @@ class Peaks:
 
 
 def measure_machine(argument: dict[str, Any]) -> dict[str, Any]:
-    """Measure the peaks of a device; what a process of its own does.
-
-    Parameters
-    ----------
-    argument
-        ``device`` and ``threads``, the number of threads that cases run with.
-    """
+    """Measure the peaks of a ``device`` with some ``threads``: what a process of its own does."""
     device, threads = argument["device"], argument["threads"]
     if not _there(device):
         return {
@@ -169,18 +163,8 @@ def best_rate(
 ) -> float:
     """Repeat a call, and return its work per second of the fastest repetition.
 
-    Parameters
-    ----------
-    call
-        What is repeated; a first call is not timed.
-    work
-        Operations or bytes of one call.
-    device
-        Whose end of work a time waits for.
-    seconds
-        How long to repeat (None: `SECONDS`), at the least `LEAST_REPETITIONS` times.
-    clock
-        Returns seconds.
+    Work is operations or bytes. A first call is not timed. It is repeated for some seconds (None:
+    `SECONDS`), at the least `LEAST_REPETITIONS` times.
     """
     seconds = SECONDS if seconds is None else seconds
     call()

@@ -52,15 +52,7 @@ def compare_choices(baseline: torch.Tensor, candidate: torch.Tensor) -> torch.Te
 
 
 def summarise(decisions: torch.Tensor, *, input_sets: int, random_weights: bool) -> Agreement:
-    """Say how often choices differ, over all of them and by eager's own lead.
-
-    Parameters
-    ----------
-    decisions
-        As `compare_choices` returns them.
-    input_sets, random_weights
-        What they come from.
-    """
+    """Say how often choices differ, over all decisions and by eager's own lead."""
     flipped, _, divergence = decisions[decisions[:, 1].argsort()].unbind(-1)
     quarters = torch.tensor_split(flipped, 4)
     return Agreement(

@@ -68,13 +68,7 @@ class Clock(Protocol):
     def time(self, call: Call, calls: int, *, events: bool = False) -> Timing:
         """Time `calls` calls; the last output stays alive until the clock has stopped.
 
-        Parameters
-        ----------
-        call : callable
-        calls : int
-        events : bool
-            Whether to record the device's events, where it has any; then they are a part of the
-            host's time.
+        With `events` the device's, where it has any, are recorded, as a part of the host's time.
         """
         ...
 

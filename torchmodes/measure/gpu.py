@@ -47,13 +47,7 @@ REST_S = 0.2
 
 
 def gpu_state(index: int = 0) -> GpuState:
-    """Return the state of a GPU now.
-
-    Parameters
-    ----------
-    index : int
-        PyTorch's index of the device, which CUDA_VISIBLE_DEVICES may have renumbered.
-    """
+    """Return the state of a GPU now, by PyTorch's index."""
     try:
         with nvml_device(index) as (nvml, handle):
             return _read(nvml, handle)

@@ -88,14 +88,8 @@ class Load:
     def missing(self, threads: int) -> float:
         """Return the cores that a process lacked: what others took of those it had use for.
 
-        Parameters
-        ----------
-        threads
-            How many it was told to compute with. One that used more had use for them.
-
-        Notes
-        -----
-        Others take what the process leaves idle first; the hypervisor takes from cores in use.
+        One that used more than the threads it was told had use for them. Others take what the
+        process leaves idle first; the hypervisor takes from cores in use.
         """
         wanted = min(self.cores, max(threads, math.ceil(self.own - LEAST_CROWDING)))
         return max(0.0, wanted + self.others - self.cores) + self.stolen

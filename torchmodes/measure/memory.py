@@ -12,12 +12,9 @@ import torch
 def device_memory(device: Literal["cpu", "cuda", "mps"]) -> tuple[int | None, int | None]:
     """Return the peaks of an accelerator's memory since this process began, in bytes.
 
-    Returns
-    -------
-    allocated, reserved : int or None
-        What tensors held, and what PyTorch's caching allocator held, in use or not; None on a CPU,
-        and on MPS, which keeps no peaks. What an engine takes past that allocator (ONNX Runtime,
-        TensorRT) is not seen.
+    They are what tensors held, and what PyTorch's caching allocator held, in use or not; None on a
+    CPU, and on MPS, which keeps no peaks. What an engine takes past that allocator (ONNX Runtime,
+    TensorRT) is not seen.
     """
     if device != "cuda":
         return None, None

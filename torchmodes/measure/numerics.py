@@ -87,19 +87,10 @@ def compare(
 ) -> Numerics:
     """Compare two outputs, tensor by tensor; the worst one decides.
 
-    Parameters
-    ----------
-    baseline, candidate : tensor, array, number, or any nesting of sequences, mappings, dataclasses
-        The containers may differ in kind (an exported engine returns a tuple where the model
-        returns a dict), the tensors in their order may not. Copy an output before the other side
-        runs if its engine may reuse the memory.
-    precision : str
-        The candidate's, which sets the tolerance.
-    align : callable, optional
-        Of the model, where its outputs have parts of no fixed number or order; see
-        `torchmodes.workloads.models.base.BuiltModel`.
-    tolerance : float, optional
-        In place of the precision's.
+    The containers may differ in kind (an exported engine returns a tuple where the model returns a
+    dict), the tensors in their order may not. Copy an output before the other side runs if its
+    engine may reuse the memory. `align` is the model's, where its outputs have parts of no fixed
+    number or order (`BuiltModel`); `tolerance` is in place of the precision's.
 
     Raises
     ------
@@ -129,15 +120,8 @@ def compare_losses(
 ) -> Numerics:
     """Compare two training runs from the same weights on the same batches, by their losses.
 
-    Parameters
-    ----------
-    baseline, candidate : sequence of float
-        Loss of each step, in order.
-    precision : str
-        The candidate's, which sets the tolerance.
-    noise : float, optional
-        Relative L2 error that other random numbers make, where each side draws its own: the
-        tolerance is no less.
+    `noise` is the relative L2 error that other random numbers make, where each side draws its own:
+    the tolerance is no less.
     """
     tolerance = max(_tolerance(LOSS_TOLERANCE, precision), noise or 0.0)
     try:

@@ -44,16 +44,11 @@ def score_interval(better: float, worse: float, examples: float) -> Bounds:
 
     T. Tango, Equivalence test and confidence interval for the difference in proportions for the
     paired-sample design, Statistics in Medicine 17, 1998: the differences that a score test does
-    not reject. It holds where few or no examples differ, as Wald's does not; M. Fagerland,
-    S. Lydersen, P. Laake recommend it (Statistics in Medicine 33, 2014).
+    not reject. It holds where few or no examples differ, as Wald's does not; M. Fagerland, S.
+    Lydersen, P. Laake recommend it (Statistics in Medicine 33, 2014).
 
-    Parameters
-    ----------
-    better, worse
-        Examples that the candidate alone has right, and those that the baseline alone has; they
-        may be fractions, of a sample that is thought of.
-    examples
-        All of them.
+    `better` are those that the candidate alone has right, `worse` those that the baseline alone
+    has; all may be fractions, of a sample that is thought of.
     """
     z = float(ndtri((1 + CONFIDENCE) / 2))
     estimate = (better - worse) / examples
@@ -82,15 +77,7 @@ def _score(better: float, worse: float, examples: float, difference: float) -> f
 
 
 def mean_interval(mean: float, spread: float, examples: float) -> Bounds:
-    """Return Student's 95 % interval of a mean difference of scores.
-
-    Parameters
-    ----------
-    mean, spread
-        Of the differences; `spread` is their standard deviation.
-    examples
-        How many there are, two at the least.
-    """
+    """Return Student's 95 % interval of a mean difference of two or more scores."""
     reach = float(stdtrit(examples - 1, (1 + CONFIDENCE) / 2)) * spread / math.sqrt(examples)
     return mean - reach, mean + reach
 
@@ -98,14 +85,10 @@ def mean_interval(mean: float, spread: float, examples: float) -> Bounds:
 def judge(
     baseline: NDArray[np.float64], candidate: NDArray[np.float64], *, margin: float
 ) -> Quality:
-    """Compare the scores of both sides, example by example.
+    """Compare the scores of both sides, shape (examples,), example by example.
 
-    Parameters
-    ----------
-    baseline, candidate : shape (examples,)
-        Larger is better. Where all are 0 or 1 they are right and wrong answers.
-    margin
-        The loss of the mean score that is acceptable.
+    Larger is better; where all are 0 or 1 they are right and wrong answers. `margin` is the loss of
+    the mean score that is acceptable.
     """
     differences = candidate - baseline
     count, mean = differences.size, float(differences.mean())

@@ -23,22 +23,8 @@ def recall(
 ) -> float | None:
     """Return how much slower a mode is on new inputs, where that explains its speed-up.
 
-    Parameters
-    ----------
-    baseline, candidate
-        Warm.
-    sets
-        Their inputs.
-    clock
-        Of samples.
-    speed_up
-        That the candidate seems to have.
-
-    Returns
-    -------
-    float or None
-        None of an honest mode, mostly after two calls: the first new inputs on which it is slower
-        by less than half of what it seems faster by, in logarithms, say so.
+    Both sides are warm. None of an honest mode, mostly after two calls: the first new inputs on
+    which it is slower by less than half of what it seems faster by, in logarithms, say so.
     """
     limit = math.sqrt(speed_up)
     if limit < LEAST_GAIN or not (new := sets.new()):

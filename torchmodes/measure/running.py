@@ -40,14 +40,8 @@ class RunningClock:
     running.) So it is told apart from a slow call without a thread or a signal in the process that
     is measured. One that mostly waits, for a device or another machine, is taken to run always.
 
-    Parameters
-    ----------
-    passing : callable
-        Seconds that pass, whether this process runs or not.
-    used : callable
-        Processor time of this process, in seconds.
-    used_by_started : callable
-        The same of all that it started; read seldom, because it takes some milliseconds.
+    It reads the seconds that pass, those of this process's processor time, and (seldom, because it
+    takes some milliseconds) those of all that it started.
     """
 
     def __init__(

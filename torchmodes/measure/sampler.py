@@ -75,17 +75,9 @@ class SamplerSettings:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Every sample of a case, and how it went.
+    """Every sample of a case in the order taken, none dropped, and how it went.
 
-    Attributes
-    ----------
-    samples : Samples
-        In the order taken; none is dropped.
-    warmup : Warmup
-    converged : bool
-        Whether the target half-width was reached.
-    run : Execution
-        How long it took.
+    `converged` says whether the target half-width was reached.
     """
 
     samples: Samples
@@ -108,13 +100,12 @@ def sample(
     """Warm both sides up, then take blocks until the interval is narrow or the budget is spent.
 
     A block in which the process was stopped is kept, and neither counted nor charged to the budget.
+    What either side raises is raised; the garbage collector is restored first.
 
     Parameters
     ----------
     baseline, candidate : callable
         One call of each; their outputs live until the clock has stopped.
-    clock : Clock
-    settings : SamplerSettings
     seed : int
         Of the order of the blocks.
     running : RunningClock
@@ -124,11 +115,6 @@ def sample(
         drawn anew; sampling ends with a pass, unless that takes several budgets.
     take : callable
         Lets both sides' next calls take the batch of that number.
-
-    Raises
-    ------
-    Exception
-        What either side raises; the garbage collector is restored first.
     """
     running = running or RunningClock()
     now = running.now
@@ -304,13 +290,8 @@ def warm_up(
 ) -> tuple[Warmup, float]:
     """Call both sides in turn until both are steady, or the warm-up's budget is spent.
 
-    Of a schedule every batch is called at least once, and whole passes are compared.
-
-    Returns
-    -------
-    Warmup
-    float
-        Seconds per call of the faster side, once warm.
+    Of a schedule every batch is called at least once, and whole passes are compared. The number is
+    that of seconds per call of the faster side, once warm.
     """
     began = now()
     times: tuple[list[float], list[float]] = ([], [])
@@ -332,15 +313,7 @@ def warm_up(
 
 
 def passes_agree(seconds: Sequence[float], batches: int) -> bool:
-    """Tell whether the last of two whole passes is no faster than the one before; `is_steady`.
-
-    Parameters
-    ----------
-    seconds : sequence of float
-        Of all calls of one side so far, in order, each pass in the schedule's.
-    batches : int
-        Calls of a pass.
-    """
+    """Tell whether the last of two whole passes is no faster than the one before; `is_steady`."""
     if len(seconds) % batches or len(seconds) < 2 * batches:
         return False
     later, earlier = sum(seconds[-batches:]), sum(seconds[-2 * batches : -batches])
@@ -354,11 +327,6 @@ def is_steady(seconds: Sequence[float]) -> bool:
     machine, which pairing deals with. So the rule is one-sided, as the far wider tolerance of
     pyperf's calibration of warm-ups is to that side: the earlier window's median must not exceed
     the later one's by more than 5 %. A window holds at least 5 calls and 50 ms.
-
-    Parameters
-    ----------
-    seconds : sequence of float
-        Of all calls of one side so far, in order.
     """
     size, spanned = 0, 0.0
     while size < len(seconds) // 2 and (size < WINDOW_CALLS or spanned < WINDOW_S):

@@ -34,18 +34,9 @@ def describe(
     recompiles: int,
     recompiles_while_sampling: int,
 ) -> Schedule | None:
-    """Return what a record tells of a schedule and of its samples; None where there is none.
+    """Return what a record tells of a schedule and of the blocks that count, if there is one.
 
-    Parameters
-    ----------
-    schedule
-        Its batches.
-    blocks
-        Those that count.
-    batch_size
-        Items in a batch.
-    recompiles, recompiles_while_sampling
-        Graphs that TorchDynamo compiled for other batches than the first, and later.
+    The recompiles are graphs that TorchDynamo compiled for other batches than the first, and later.
     """
     if schedule is None:
         return None
@@ -114,16 +105,7 @@ def items_per_second(
 ) -> float:
     """Return the candidate's items per second; of a schedule, at its batches' mean latency.
 
-    Each batch's is the median.
-
-    Parameters
-    ----------
-    times
-        Of the candidate, shape (blocks, 2), seconds per call.
-    blocks
-        They belong to.
-    items_per_call
-        Items in a batch.
+    Each batch's is the median. The times, shape (blocks, 2), are seconds per call of the candidate.
     """
     if (numbers := _numbers(blocks)) is None:
         return throughput(statistics.every_call(blocks)[1], items_per_call=items_per_call)

@@ -30,18 +30,8 @@ class SpotChecks:
         By the side's call: its output for the inputs that are timed, already compared, on the host.
     expected
         The baseline's, on the host.
-    precision
-        The candidate's, which sets the tolerance.
-    tolerance
-        In place of the precision's.
-    device
-        Where outputs lie.
-    align
-        Of the model; see `compare`.
     judged
         Returns what counts of an output on the host.
-    now
-        Seconds.
 
     Attributes
     ----------

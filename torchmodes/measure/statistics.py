@@ -136,19 +136,9 @@ def _exp(exponent: float) -> float:
 def sides(
     orders: Sequence[str], seconds: Sequence[Sequence[float]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Part blocks into baseline and candidate samples.
+    """Part blocks into baseline and candidate samples: (blocks, 2) each, in the order taken.
 
-    Parameters
-    ----------
-    orders : sequence of str
-        ``"ABBA"`` or ``"BAAB"`` for each block; A is the baseline, B the candidate.
-    seconds : array-like, shape (blocks, 4)
-        Seconds per call, in the order taken.
-
-    Returns
-    -------
-    baseline, candidate : ndarray, shape (blocks, 2)
-        Each side's two samples of each block, in the order taken.
+    `seconds` per call have the shape (blocks, 4); in ``"ABBA"`` and ``"BAAB"`` A is the baseline.
     """
     unknown = set(orders) - {"ABBA", "BAAB"}
     if unknown:
@@ -160,12 +150,7 @@ def sides(
 
 
 def every_call(blocks: Sequence[Block]) -> tuple[list[float], list[float]]:
-    """Return the seconds of every timed call of the baseline and of the candidate.
-
-    Parameters
-    ----------
-    blocks : sequence of Block
-    """
+    """Return the seconds of every timed call of the baseline and of the candidate."""
     found: dict[str, list[float]] = {"A": [], "B": []}
     for block in blocks:
         for side, calls in zip(
@@ -178,15 +163,7 @@ def every_call(blocks: Sequence[Block]) -> tuple[list[float], list[float]]:
 def log_ratios(baseline_s: ArrayLike, candidate_s: ArrayLike) -> NDArray[np.float64]:
     """Return each block's log speed-up: mean log baseline minus mean log candidate.
 
-    Parameters
-    ----------
-    baseline_s, candidate_s : array-like, shape (blocks, 2)
-        Seconds per call.
-
-    Returns
-    -------
-    ndarray, shape (blocks,)
-        Positive where the candidate is faster.
+    The times have the shape (blocks, 2) and are seconds per call.
 
     Raises
     ------
@@ -212,11 +189,6 @@ def effect(ratios: ArrayLike) -> Effect:
     The centre is the 20 % trimmed mean; its interval is Student's t with the winsorised variance
     (Tukey and McLaughlin 1963; Yuen 1974), on an effective number of blocks where successive ones
     are alike.
-
-    Parameters
-    ----------
-    ratios : array-like, shape (blocks,)
-        Log-ratios, as `log_ratios` returns them.
 
     Raises
     ------
@@ -279,12 +251,8 @@ def _variance_inflation(correlations: NDArray[np.float64], n: int) -> float:
 def margin(*, minimum_effect: float, floor: float | None = None) -> float:
     """Return the effect (a logarithm) that an interval must clear before anything is claimed.
 
-    Parameters
-    ----------
-    minimum_effect : float
-        The smallest relative speed-up that matters to the user; 0.01 is 1 %.
-    floor : float, optional
-        The group's `noise_floor`. An A/A case has none: it is judged by the minimum effect alone.
+    It is no less than the smallest relative speed-up that matters to the user (0.01 is 1 %), nor
+    than the bias of measuring, a logarithm, which an A/A case is not judged by.
     """
     if not 0 <= minimum_effect < math.inf:
         raise ValueError(f"minimum_effect: {minimum_effect} must be zero or more, and finite")
@@ -330,15 +298,10 @@ def p_value(measured: Estimate, *, beyond: float) -> float:
 
 
 def spent(p_value: float, *, looks: int) -> float:
-    """Return a p-value that has paid for looks at the same question while runs were added.
+    """Return a p-value that has paid for further looks at the same question while runs were added.
 
     Who looks again until something is found finds something. So the second look is held to a
     quarter of 5 %, the third to an eighth, …: all further looks together to half of it.
-
-    Parameters
-    ----------
-    looks : int
-        Further ones, after that of the run itself.
     """
     return min(1.0, p_value * 2 ** (looks + 1)) if looks else p_value
 

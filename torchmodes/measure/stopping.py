@@ -11,19 +11,12 @@ GROWTH = 1.25
 
 
 class StoppingRule:
-    """Stop once the interval was narrow enough at two looks in a row.
+    """Stop once the (relative) interval was narrow enough at two looks in a row.
 
     Looks come at geometrically growing numbers of blocks, which keeps their cost and their number
     small. A run that stops at its first narrow look stops too often on a variance that is low by
     luck: coverage then falls to 93 % or less. The second look restores it (docs/measuring.md has
     the simulation).
-
-    Parameters
-    ----------
-    target_half_width : float
-        Relative half-width of the 95 % interval to reach; 0.01 is ± 1 %.
-    min_quads : int
-        Number of blocks at the first look.
     """
 
     def __init__(self, *, target_half_width: float, min_quads: int) -> None:

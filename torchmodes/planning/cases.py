@@ -144,12 +144,7 @@ def case_from(identity: Mapping[str, Any]) -> Case:
 def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
     """Return the cases of blocks of the grid and the baseline of each: sorted, without repetition.
 
-    Parameters
-    ----------
-    grids
-        Blocks of the configuration.
-    auto
-        The device that `auto` stands for on this machine.
+    `auto` is the device that ``auto`` stands for on this machine.
     """
     cases = {
         Case(grid.task, auto if device == "auto" else device, model, mode, precision, batch_size)
@@ -164,15 +159,7 @@ def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
 
 
 def pair_modes(cases: Iterable[Case], pairs: Iterable[Sequence[str]]) -> list[tuple[Case, Case]]:
-    """Return the pairs of cases that differ in nothing but the mode, for pairs of modes.
-
-    Parameters
-    ----------
-    cases
-        Among which to look.
-    pairs
-        Of names of modes, as under ``profile.diffs``.
-    """
+    """Return the pairs of cases that differ in nothing but the mode, for pairs of modes."""
     known = set(cases)
     return [
         (case, other)

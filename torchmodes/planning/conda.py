@@ -23,16 +23,9 @@ FOLDER = Path("envs")
 def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
     """Return the environment file of a job: it holds what every one of its cases imports.
 
-    Parameters
-    ----------
-    cases
-        The parameters of each case: at least its ``model`` and ``mode``, as configured.
-
-    Returns
-    -------
-    Path
-        A file in ``envs/``, from the project's root; or the whole path of the one that lies beside
-        the user's code (``mine.env.yaml`` beside ``mine.py``), which replaces it.
+    The parameters of each case have at least its ``model`` and ``mode``, as configured. It is a
+    file in ``envs/``, from the project's root; or the whole path of the one that lies beside the
+    user's code (``mine.env.yaml`` beside ``mine.py``), which replaces it.
 
     Raises
     ------

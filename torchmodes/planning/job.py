@@ -120,17 +120,9 @@ class Job:
     ) -> Job:
         """Make the job of a rule.
 
-        Parameters
-        ----------
-        parameters
-            Of the case, from its `torchmodes.planning.plan.Plan`.
-        limits
-            Of its process; see `torchmodes.planning.plan.limits`.
-        inputs
-            The files of the rule by name: of ``table``, ``operators`` and ``shipped``, those that
-            it needs.
-        threads
-            That it computes with.
+        The parameters are of the case's `torchmodes.planning.plan.Plan`, the limits its process's,
+        the inputs the files of the rule by name: of ``table``, ``operators`` and ``shipped``, those
+        that it needs.
         """
         uses_operators = read_mode(parameters["mode"]).uses_custom_operators()
         operators = inputs.get("operators", []) if uses_operators else []

@@ -50,10 +50,8 @@ def learning_rate(config: Config, model: ModelSection) -> float:
 class Plan:
     """What the result of one case depends on, and what its job needs.
 
-    Attributes
-    ----------
-    further
-        Runs that it is to have after each further look at it, beyond those configured.
+    `further` are the runs that it is to have after each further look at it, beyond those
+    configured.
 
     Raises
     ------

@@ -28,7 +28,7 @@ CUDA_TOOLKIT = (
 
 
 def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
-    """Digest everything of this project that a script runs through.
+    """Digest everything of this project that a script runs through, into 16 hexadecimal digits.
 
     Parameters
     ----------
@@ -38,11 +38,6 @@ def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
         Modules it chooses by name at run time (engines, model families), which no import shows.
     files
         The user's own Python files; the neighbours that they import count as well.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
     """
     reached: set[Path] = set()
     for source in [ROOT / script, *map(_module_file, modules)]:
@@ -75,12 +70,8 @@ def _version(package: str) -> str | None:
 def folder_state(folder: Path | None) -> list[tuple[str, int, int]]:
     """Tell the state of the folder that a model's weights come from; new ones make results stale.
 
-    It reads no file, for the workflow asks it at every start.
-
-    Returns
-    -------
-    list of tuple
-        Name, bytes and time of change (ns) of each file directly in it.
+    It reads no file, for the workflow asks it at every start: name, bytes and time of change (ns)
+    of each file directly in it.
     """
     files = sorted(file for file in folder.iterdir() if file.is_file()) if folder else []
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -89,19 +80,9 @@ def folder_state(folder: Path | None) -> list[tuple[str, int, int]]:
 def compilers(variables: Mapping[str, str], *, cuda: bool) -> dict[str, list[str]]:
     """Name the compilers and headers that PyTorch would find; none is run.
 
-    Names and no paths: on another node of a cluster the same compiler may lie elsewhere.
-
-    Parameters
-    ----------
-    variables
-        The environment: ``PATH``, and ``CXX``, ``CC`` and ``CUDA_HOME`` where they are set.
-    cuda
-        Whether what Triton and nvcc need counts, too.
-
-    Returns
-    -------
-    dict of list
-        What there is of each; an empty list where there is nothing.
+    Names and no paths: on another node of a cluster the same compiler may lie elsewhere. The
+    variables are ``PATH``, and ``CXX``, ``CC`` and ``CUDA_HOME`` where they are set. With `cuda`,
+    what Triton and nvcc need counts, too.
     """
     usual = "clang++" if sys.platform == "darwin" else "g++"
     found = {"CXX": _commands(variables, "CXX", "c++", usual)}

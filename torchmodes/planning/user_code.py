@@ -74,12 +74,8 @@ def reference_faults(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Tell what of the user's code cannot be as the configuration says, without running it.
 
     That is a file or a function that is not there, and a function that cannot be called with what
-    it is given. What only running the file could tell is taken to be right.
-
-    Parameters
-    ----------
-    sections
-        Sections of the configuration by where they stand, such as ``models.mine``.
+    it is given. What only running the file could tell is taken to be right. Sections are given by
+    where they stand, such as ``models.mine``.
     """
     places: dict[str, list[str]] = {}
     for place, section in sections.items():

@@ -154,12 +154,7 @@ def is_own(artefact: Artefact, content: bytes) -> bool:
 def read_allowed(artefact: Artefact, allowed: Collection[str]) -> bytes:
     """Read an archive that may be loaded: what is loaded is then what was looked at.
 
-    Parameters
-    ----------
-    artefact
-        Of any kind but ``weights``.
-    allowed
-        SHA-256 digests of what the user allowed although nobody vouches for it.
+    `allowed` are SHA-256 digests of what the user allowed although nobody vouches for it.
 
     Raises
     ------

@@ -29,12 +29,7 @@ class Activation:
 def activations(module: nn.Module, row: torch.Tensor) -> list[Activation]:
     """Call a module and return what each of its layers put out, in the order of execution.
 
-    Parameters
-    ----------
-    module
-        In evaluation mode; its hooks are removed again.
-    row
-        What it is called with, shape (1, features).
+    It is called with a row, shape (1, features), in evaluation mode; its hooks are removed again.
     """
     layers: list[Activation] = []
 

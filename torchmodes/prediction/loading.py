@@ -23,14 +23,8 @@ def load_model(
 ) -> Model:
     """Load an artefact on the CPU, checked to answer a row of the table's features.
 
-    Parameters
-    ----------
-    artefact
-        Weights hold numbers only; an archive can run what is in it.
-    statistics
-        Of the table the model was trained on.
-    allowed
-        See `torchmodes.prediction.artefacts.read_allowed`.
+    Weights hold numbers only; an archive can run what is in it: see
+    `torchmodes.prediction.artefacts.read_allowed`.
 
     Raises
     ------
@@ -60,13 +54,6 @@ def load_model(
 
 def load_mlp(artefact: Artefact, statistics: TableStatistics) -> HousePriceMLP:
     """Load a mode's weights into the MLP they fit, in evaluation mode.
-
-    Parameters
-    ----------
-    artefact
-        Of kind ``weights``.
-    statistics
-        Of the table; the weights have to take as many features.
 
     Raises
     ------

@@ -48,24 +48,13 @@ def predict(
     *,
     allowed: Collection[str] = (),
 ) -> Prediction:
-    """Load a model and ask it about one row.
-
-    Parameters
-    ----------
-    artefact
-        Which file of a training to use.
-    statistics
-        Of the table the model was trained on.
-    values
-        One value per feature, in the features' order and units.
-    allowed
-        Which archives may be loaded although no training of this user made them; see
-        `torchmodes.prediction.artefacts.read_allowed`.
+    """Load a model and ask it about one row: a value per feature, in their order and units.
 
     Raises
     ------
     Unusable
-        When the file cannot be used; `Untrusted` when it was not loaded because of that.
+        When the file cannot be used; `Untrusted` when it was not loaded because no training of this
+        user made it and it is not `allowed` (see `torchmodes.prediction.artefacts.read_allowed`).
     ValueError
         When there are more or fewer values than features.
     """

@@ -75,12 +75,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path, model: type[Model], *, strict: bool = False) -> Model:
-    """Read a file of JSON that has the shape of a model.
-
-    Parameters
-    ----------
-    strict
-        Whether a text that would do for a number is a fault, too.
+    """Read a file of JSON that has the shape of a model; `strict`: no text will do for a number.
 
     Raises
     ------

@@ -790,13 +790,7 @@ def _corrupt(path: Path, error: ValidationError) -> CorruptRecord:
 def read_records(paths: Iterable[Path], *, blocks: bool = True) -> list[Record]:
     """Read records, sorted by case; raises as `read_record` does.
 
-    Parameters
-    ----------
-    paths
-        Their files.
-    blocks
-        Whether to keep every sample: a record of 200 blocks takes 0.3 MB with them and a twentieth
-        of that without.
+    A record of 200 blocks takes 0.3 MB with every sample and a twentieth of that without.
     """
     records = map(read_record, paths)
     kept = records if blocks else map(_without_blocks, records)
@@ -806,13 +800,7 @@ def read_records(paths: Iterable[Path], *, blocks: bool = True) -> list[Record]:
 def read_whole_records(
     paths: Iterable[Path], *, blocks: bool = True
 ) -> tuple[list[Record], list[Unreadable]]:
-    """Read the records that are whole, sorted by case, and say what is wrong with the others.
-
-    Parameters
-    ----------
-    paths, blocks
-        As for `read_records`.
-    """
+    """Read the records that are whole, sorted by case, and say what is wrong with the others."""
     whole: list[Record] = []
     unreadable: list[Unreadable] = []
     for path in paths:
@@ -843,13 +831,7 @@ def write_record(record: Record, path: Path) -> None:
 
 
 def write_reserved(record: Record, reservation: Reservation) -> Record:
-    """Write a record; where the disk is full, one that says so in the space that was reserved.
-
-    Returns
-    -------
-    Record
-        The one that was written.
-    """
+    """Write a record and return it; where the disk is full, one that says so."""
     reason = "the disk became full before the record was written"
     remedy = "free some space, delete this record and run snakemake again"
     full = Record(

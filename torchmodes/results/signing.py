@@ -31,10 +31,7 @@ def key_file() -> Path:
 def sign(content: bytes, *, batch_size: int) -> str:
     """Sign a file and the batch that its code was made for; the first time, make the key.
 
-    Returns
-    -------
-    str
-        HMAC-SHA256 as hexadecimal digits.
+    Returned is HMAC-SHA256 as hexadecimal digits.
 
     Raises
     ------

@@ -124,19 +124,9 @@ class Reservation:
     space: Path
 
     def write(self, text: str, *, otherwise: str) -> bool:
-        """Write the text, or where the disk is too full for it a shorter one.
+        """Write the text and return true, or where the disk is too full for it a shorter one.
 
-        Parameters
-        ----------
-        text
-            What should stand at the path.
-        otherwise
-            What stands there if that does not fit; at most `RESERVED_BYTES` as UTF-8.
-
-        Returns
-        -------
-        bool
-            Whether `text` was written.
+        That has `RESERVED_BYTES` at the most, as UTF-8.
         """
         try:
             write_atomically(self.path, text)

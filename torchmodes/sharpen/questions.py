@@ -79,14 +79,7 @@ def additions(
 ) -> list[Addition]:
     """Return the runs to add in one round: half as many again as a case has, as time allows.
 
-    Parameters
-    ----------
-    questions
-        In the order of their importance.
-    seconds
-        That there are.
-    runs
-        To bring each case to, instead.
+    The questions are in the order of their importance; with `runs`, each case is brought to that.
     """
     left, chosen = seconds - ROUND_S, dict[Case, Addition]()
     for question in questions:

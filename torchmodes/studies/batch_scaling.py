@@ -22,15 +22,7 @@ def study(
     unreadable: Iterable[Unreadable] = (),
     modes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> BatchScaling:
-    """Put the records of one mode at several batch sizes in order.
-
-    Parameters
-    ----------
-    records, unreadable
-        As `torchmodes.results.records.read_whole_records` returns them.
-    modes
-        Of no use here.
-    """
+    """Put the records of one mode at several batch sizes in order; `modes` are of no use here."""
     points, items = {}, {}
     for record in records:
         points[record.identity] = _point(record)
@@ -55,10 +47,7 @@ def study(
 def knee(points: Sequence[tuple[int, float]]) -> int | None:
     """Return the smallest batch size with 90 % of the best throughput.
 
-    Parameters
-    ----------
-    points
-        Batch size and items per second; with fewer than two there is no knee.
+    Points are batch sizes and items per second; with fewer than two there is no knee.
     """
     if len(points) < 2:
         return None

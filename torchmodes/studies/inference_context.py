@@ -18,14 +18,8 @@ def study(
 ) -> InferenceContext:
     """Put the records of eager modes that differ in their context side by side.
 
-    The baseline of each is eager in ``inference_mode``, so its speed-up is the comparison.
-
-    Parameters
-    ----------
-    records, unreadable
-        As `torchmodes.results.records.read_whole_records` returns them, of inference.
-    modes
-        The configuration of each mode, by its name.
+    The baseline of each is eager in ``inference_mode``, so its speed-up is the comparison. `modes`
+    are their sections of the configuration, by name.
     """
     found = [
         *(_in_context(record, modes) for record in records),

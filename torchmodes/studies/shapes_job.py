@@ -27,14 +27,7 @@ EPOCHS = 2
 def change_shapes(job: Job, *, mark: bool, drop_last: bool | None) -> dict[str, Any]:
     """Call a case with changing batch sizes and time every call.
 
-    Parameters
-    ----------
-    job
-        The case.
-    mark
-        Whether the batch is marked as dynamic.
-    drop_last
-        Training: whether a last, smaller batch is dropped.
+    With `mark`, the batch is marked as dynamic; `drop_last` is of training.
     """
     if job.case.task == "training":
         workload, calls = _training(job, drop_last=drop_last)

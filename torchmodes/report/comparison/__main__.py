@@ -67,12 +67,7 @@ def _cannot(message: str) -> int:
 def exit_code(comparison: Comparison, *, count_eager: bool = False) -> int:
     """Return 1 where something is worse than it was, else 0.
 
-    Parameters
-    ----------
-    comparison
-        The two runs.
-    count_eager
-        Whether a slower eager counts: for a machine that nobody else uses.
+    A slower eager counts on request: for a machine that nobody else uses.
     """
     worse = bool(comparison.with_outcome("slower", "lost"))
     eager = any(change.verdict == "slower" for change in comparison.eager)

@@ -113,13 +113,9 @@ class EagerChange:
 
     Attributes
     ----------
-    case
-        The baseline.
     speed
         Eager's speed here / there with its 95 % interval from the spread between cases; open where
         a run has one case. It includes the machine's change of speed.
-    verdict
-        Of that speed.
     cases
         How many cases of the group measured eager in both runs.
     """
@@ -160,15 +156,10 @@ class Comparison:
 def compare(
     base: ComparedRun, this: ComparedRun, *, minimum_effect: float | None = None
 ) -> Comparison:
-    """Compare the cases that two runs have in common.
+    """Compare the cases that two runs have in common: a base, and the run in question.
 
-    Parameters
-    ----------
-    base, this
-        The run to compare with, and the one in question.
-    minimum_effect
-        Relative change that is too small to matter; by default the larger of what the two records
-        of a case were measured with.
+    By default a change is too small to matter below the larger of what the two records of a case
+    were measured with.
 
     Raises
     ------

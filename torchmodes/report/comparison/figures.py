@@ -79,13 +79,7 @@ def draw_changes(comparison: Comparison) -> Figure | None:
 
 
 def draw_history(runs: Sequence[ComparedRun]) -> Figure | None:
-    """Draw the speed-up of each case in every run; None where no case stands in two.
-
-    Parameters
-    ----------
-    runs
-        In the order of time.
-    """
+    """Draw the speed-up of each case in every run, by time; None where no case stands in two."""
     series = _series(runs)
     if not series:
         return None

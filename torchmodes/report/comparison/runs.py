@@ -20,17 +20,7 @@ _PASSING = ("fingerprint", "machine.load_at_start", "gpu.uuid")
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """The records of one run.
-
-    Attributes
-    ----------
-    name
-        As the user called it: the path.
-    records
-        By case.
-    unreadable
-        Files that should be records, and are not.
-    """
+    """The records of one run by case; its name is the path, as the user called it."""
 
     name: str
     records: Mapping[Case, Record]
@@ -82,14 +72,7 @@ class Difference:
 
 
 def load_compared_run(path: Path, *, name: str | None = None) -> ComparedRun:
-    """Read the records of a run.
-
-    Parameters
-    ----------
-    path
-        A ``results`` folder, the folder that holds one, or its folder ``benchmark``.
-    name
-        What to call it; by default the path.
+    """Read the records of a run: of its ``results`` folder, or what holds or is in that.
 
     Raises
     ------

@@ -91,18 +91,9 @@ class Tensors:
 
 
 def split_indices(rows: int, *, validation: float, test: float, seed: int) -> Split:
-    """Split row numbers at random.
+    """Split row numbers at random, by shares of them (`split_sizes`).
 
     The order sorts one draw of PCG64's raw stream per row: the same on every platform.
-
-    Parameters
-    ----------
-    rows
-        Number of rows.
-    validation, test
-        Shares of them (see `torchmodes.workloads.training.split.split_sizes`).
-    seed
-        Any integer that is not negative.
 
     Raises
     ------
@@ -206,14 +197,7 @@ def load_statistics(path: Path) -> TableStatistics:
 def load_tensors(table: Path, statistics: Path, *, device: str | torch.device) -> Tensors:
     """Read a table and return its three parts as z-scored tensors on a device.
 
-    Parameters
-    ----------
-    table
-        The CSV file.
-    statistics
-        The file that `save_statistics` wrote for it; it also says how the table is split.
-    device
-        Where the tensors go.
+    The statistics that `save_statistics` wrote for it also say how the table is split.
 
     Raises
     ------

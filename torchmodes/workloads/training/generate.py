@@ -40,19 +40,10 @@ UNITS = {
 
 
 def generate_housing(*, rows: int, seed: int) -> pd.DataFrame:
-    """Generate the table.
+    """Generate the table, shape (rows, 6).
 
-    Parameters
-    ----------
-    rows
-        Number of areas.
-    seed
-        Any integer that is not negative.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Shape (rows, 6): the columns of `UNITS`, rounded to cents, hundredths and whole people.
+    It has the columns of `UNITS`, rounded to cents, hundredths and whole people. A seed is any
+    integer that is not negative.
     """
     bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(STREAM,)))
     z_income = _standard_normal(bits, rows)

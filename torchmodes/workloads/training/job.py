@@ -21,15 +21,8 @@ from torchmodes.workloads.workload import training_workload
 def train_model(job: Job, *, epochs: int, history: str, model: str) -> dict[str, Any]:
     """Train, write the model's files, and return the metrics; ``wrong`` when the loss diverged.
 
-    Parameters
-    ----------
-    job
-        The training case.
-    epochs
-        Passes over the training split.
-    history, model
-        Paths to write: a CSV table and, in a folder that is there, the weights and what the mode
-        exports.
+    Written are `history`, a CSV table, and in the folder `model`, which is there, the weights and
+    what the mode exports.
     """
     device, batch_size = job.case.device, job.case.batch_size
     table, described = job.table

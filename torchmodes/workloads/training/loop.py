@@ -68,20 +68,10 @@ def train(
     seed: int,
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Epoch]:
-    """Train, yielding after each epoch.
+    """Train with one optimiser step at a time, yielding after each epoch.
 
-    Parameters
-    ----------
-    step
-        One optimiser step.
-    evaluate
-        Predicts z-scored targets from z-scored features.
-    tensors
-        The splits, on the device.
-    epochs, batch_size, seed
-        Passes, rows a step, and the seed of the shuffling.
-    context
-        Entered around the steps of an epoch, not around its validation.
+    `evaluate` predicts z-scored targets from z-scored features; `seed` is that of the shuffling.
+    The context is entered around the steps of an epoch, not around its validation.
     """
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(1, epochs + 1):
@@ -102,13 +92,7 @@ def train(
 
 
 def fit_error(predicted: torch.Tensor, actual: torch.Tensor) -> FitError:
-    """Return the root mean squared error and R² of predictions, both in the target's unit.
-
-    Parameters
-    ----------
-    predicted, actual
-        Shape (rows, 1) or (rows,).
-    """
+    """Return the root mean squared error and R² of predictions, both in the target's unit."""
     predicted, actual = predicted.double().flatten(), actual.double().flatten()
     residual = (predicted - actual).square().sum()
     spread = (actual - actual.mean()).square().sum()

@@ -53,19 +53,7 @@ class Metrics(Result):
 def metrics_of(
     case: Case, parts: Mapping[str, Any], model: Path, environment: Mapping[str, Any]
 ) -> Metrics:
-    """Join what a training returned with the signatures of what it left.
-
-    Parameters
-    ----------
-    case
-        What was trained.
-    parts
-        From `torchmodes.processes.jobs.run_job`.
-    model
-        The folder in which its artefacts lie.
-    environment
-        Of the machine.
-    """
+    """Join what a training returned (`run_job`) with the signatures of what it left in a folder."""
     known = {
         "mode": case.mode,
         "device": case.device,
@@ -76,15 +64,7 @@ def metrics_of(
 
 
 def sign_artefacts(parts: Mapping[str, Any], model: Path) -> dict[str, str]:
-    """Sign what a training left, so that the app loads it without asking; see `signing`.
-
-    Parameters
-    ----------
-    parts
-        What the training returned: the names of its ``artefacts`` and its ``batch_size``.
-    model
-        The folder in which they lie.
-    """
+    """Sign what a training left in a folder: the app loads it without asking; see `signing`."""
     try:
         return {
             name: sign((model / name).read_bytes(), batch_size=parts["batch_size"])

@@ -6,14 +6,7 @@ MINIMUM_OF_A_SPLIT = 2  # R² of a single row is undefined
 
 
 def split_sizes(rows: int, *, validation: float, test: float) -> dict[str, int]:
-    """Return the rows of ``validation``, ``test`` and ``training``.
-
-    Parameters
-    ----------
-    rows
-        Number of rows.
-    validation, test
-        Shares of them, rounded to whole rows; training gets the rest.
+    """Return the rows of ``validation``, ``test`` and ``training``, which gets the rest.
 
     Raises
     ------

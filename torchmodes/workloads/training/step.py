@@ -144,12 +144,8 @@ def make_step(
     ----------
     model
         What is called on the inputs: a module or what an engine made of it.
-    optimizer
-        Holds the parameters.
     forward_context
         Entered around forward pass and loss (autocast), if any.
-    loss
-        Of output and batch.
     described
         Whether gradients accumulate and are clipped.
     scaler
@@ -193,16 +189,8 @@ def make_step(
 def make_batches(built: BuiltModel, told: TrainingStep, *, loss: str, seed: int) -> list[Batch]:
     """Draw batches like the model's example inputs, with targets that fit the loss, on the host.
 
-    Parameters
-    ----------
-    built
-        The model, on the host or a device; its inputs are one part of a batch.
-    told
-        How many parts a step takes, and who makes the targets.
-    loss
-        By name.
-    seed
-        Of the first part; every other has the next.
+    The seed is of the first part of a batch, of which the model's inputs are one; every other part
+    has the next.
 
     Raises
     ------

@@ -123,14 +123,9 @@ def read_table(path: Path, *, features: Sequence[str], target: str) -> pd.DataFr
 
 
 def column_faults(frame: pd.DataFrame, *, among: str = "") -> list[str]:
-    """Say of each column that cannot be scaled why, and what to do.
+    """Say of each column that cannot be scaled why, and what to do; the last one is the target.
 
-    Parameters
-    ----------
-    frame
-        The features, and the target last.
-    among
-        Which rows these are, for the sentence: `` over the 436 training rows``; empty: all rows.
+    `among` says for the sentence which rows these are: `` over the 436 training rows``; empty: all.
     """
     found = []
     for name in frame.columns:
@@ -159,17 +154,7 @@ def column_faults(frame: pd.DataFrame, *, among: str = "") -> list[str]:
 
 
 def _separator_fault(text: str, names: Sequence[str], *, told: str | None) -> str | None:
-    """Say that something else than a comma separates the fields, if it looks like it.
-
-    Parameters
-    ----------
-    text
-        The file.
-    names
-        Columns that its header should have.
-    told
-        What the file itself says, if anything.
-    """
+    """Say that something else than a comma separates the fields, if it looks or is told so."""
     lines = LINE_END.split(text)
     at = next((at for at, line in enumerate(lines) if line.strip()), None)
     if at is None:
