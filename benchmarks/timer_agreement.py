@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch.utils.benchmark import Timer
 
+from torchmodes.config import Measurement
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
-from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.sampler import sample
 from torchmodes.measure.statistics import sides
 from torchmodes.planning.job import Job
 from torchmodes.workloads.workload import inference_workload
@@ -22,7 +23,7 @@ def compare(job: Job, *, rounds: int, seconds: float) -> dict[str, Any]:
     callable: beside a second instance it would find less of itself in the caches, which is a
     property of interleaving and not of the clock.
     """
-    settings = SamplerSettings(
+    settings = Measurement(
         target_half_width=1e-6, budget_s=seconds, warmup_budget_s=0.2, min_quads=10
     )
     ratios = []

@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from torchmodes.config import HOUSING_FEATURES, Data, Device, MlpModel, Training
+from torchmodes.config import HOUSING_FEATURES, Data, Device, Measurement, MlpModel, Training
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.measure.clock import make_clock
-from torchmodes.measure.sampler import SamplerSettings, Sampling, sample
+from torchmodes.measure.sampler import Sampling, sample
 from torchmodes.measure.statistics import Effect, effect, log_ratios, sides
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.training.dataset import Tensors, fit_table, load_tensors, save_statistics
@@ -98,7 +98,7 @@ def main() -> None:
         tensors = make_tensors(
             Path(folder), rows=arguments.rows, seed=arguments.seed, device=arguments.device
         )
-    settings = SamplerSettings(
+    settings = Measurement(
         target_half_width=arguments.half_width,
         budget_s=arguments.budget,
         warmup_budget_s=arguments.budget / 4,
@@ -168,7 +168,7 @@ def compare(
     workers: int,
     seed: int,
     device: Device,
-    settings: SamplerSettings,
+    settings: Measurement,
 ) -> Comparison:
     """Sample single steps of both loops, interleaved."""
     x, y = tensors.x_train, tensors.y_train

@@ -14,7 +14,7 @@ from job_factory import QUICK, make_job
 from pydantic import ValidationError
 from record_factory import make_record
 
-from torchmodes.config import CompileMode, parse_config
+from torchmodes.config import CompileMode, Measurement, parse_config
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.config.lengths import Lengths
 from torchmodes.config.models import TransformersModel
@@ -24,7 +24,7 @@ from torchmodes.measure.combine import combine
 from torchmodes.measure.input_sets import InputSets
 from torchmodes.measure.recall import recall
 from torchmodes.measure.running import RunningClock
-from torchmodes.measure.sampler import SamplerSettings, batch_numbers, sample
+from torchmodes.measure.sampler import batch_numbers, sample
 from torchmodes.measure.schedules import (
     NOT_EVERY_BATCH,
     cautions_of,
@@ -301,11 +301,12 @@ class Machine:
 
 def sampled(**settings):
     machine = Machine()
+    usual = {"target_half_width": 0.01, "budget_s": 10, "warmup_budget_s": 5}
     sampling = sample(
         machine.side("A", 4e-3),
         machine.side("B", 2e-3),
         clock=machine,
-        settings=SamplerSettings(**settings),
+        settings=Measurement(**usual | settings),
         seed=42,
         running=RunningClock(machine.now, machine.now, lambda: 0.0),
         batches=3,

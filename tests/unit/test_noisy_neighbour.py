@@ -11,11 +11,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from torchmodes.config import Measurement
 from torchmodes.machine.devices import usable_cores
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.load import load_between, read_counters
-from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.sampler import sample
 from torchmodes.planning.cases import Case
 
 CASE = Case("inference", "cpu", "work", "candidate", "fp32", 1)
@@ -50,7 +51,7 @@ def measure(baseline: Callable[[], object], candidate: Callable[[], object], *, 
     if noisy:
         neighbour.start()
     counters = read_counters()
-    settings = SamplerSettings(target_half_width=1e-6, budget_s=BUDGET_S, warmup_budget_s=0.5)
+    settings = Measurement(target_half_width=1e-6, budget_s=BUDGET_S, warmup_budget_s=0.5)
     sampling = sample(baseline, candidate, clock=make_clock("cpu"), settings=settings, seed=1)
     if noisy:
         neighbour.join()

@@ -17,7 +17,7 @@ from record_factory import make_record
 from torchmodes.planning.cases import parse_case
 from torchmodes.results.records import (
     Block,
-    CorruptRecord,
+    CorruptFile,
     Failure,
     Interval,
     Record,
@@ -118,7 +118,7 @@ def test_a_key_that_no_record_has_is_refused():
 def test_a_broken_file_is_named_with_what_to_do(path, damage):
     write_record(SAMPLED, path)
     path.write_bytes(damage(path.read_text()).encode(errors="surrogateescape"))
-    with pytest.raises(CorruptRecord, match=r"fp32-b8\.json is not a valid record .*; delete it"):
+    with pytest.raises(CorruptFile, match=r"fp32-b8\.json is not a valid record .*; delete it"):
         read_record(path)
 
 
@@ -133,7 +133,7 @@ def test_another_version_is_told_as_such(path, version, told):
     content = json.loads(FAILED.model_dump_json()) | {"schema_version": version, "added": 1}
     path.parent.mkdir()
     path.write_text(json.dumps(content))
-    with pytest.raises(CorruptRecord) as raised:
+    with pytest.raises(CorruptFile) as raised:
         read_record(path)
     assert str(raised.value) == (
         f"{path} {told}; read it with that one, or delete it and run snakemake again"
@@ -169,7 +169,7 @@ def test_a_record_that_makes_no_sense_is_none(path, change):
     alter(content)
     path.parent.mkdir()
     path.write_text(json.dumps(content))
-    with pytest.raises(CorruptRecord, match=r"fp32-b8\.json is not a valid record") as raised:
+    with pytest.raises(CorruptFile, match=r"fp32-b8\.json is not a valid record") as raised:
         read_record(path)
     assert told in str(raised.value)
 
@@ -177,7 +177,7 @@ def test_a_record_that_makes_no_sense_is_none(path, change):
 def test_a_record_at_the_path_of_another_case_is_none(tmp_path):
     copied = tmp_path / SAMPLED.identity.baseline.record
     write_record(SAMPLED, copied)
-    with pytest.raises(CorruptRecord, match=f"is the record of another case, {CASE}; delete it"):
+    with pytest.raises(CorruptFile, match=f"is the record of another case, {CASE}; delete it"):
         read_record(copied)
     elsewhere = tmp_path / "kept.json"
     write_record(SAMPLED, elsewhere)
@@ -201,7 +201,7 @@ def put_pipe(path: Path) -> None:
 def test_what_is_no_file_is_named_and_not_waited_for(path, put):
     path.parent.mkdir()
     put(path)
-    with pytest.raises(CorruptRecord, match=r"fp32-b8\.json (is not a file|cannot be read)"):
+    with pytest.raises(CorruptFile, match=r"fp32-b8\.json (is not a file|cannot be read)"):
         read_record(path)
 
 
@@ -212,7 +212,7 @@ def test_a_file_that_may_not_be_read_is_named(path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(CorruptRecord, match=r"cannot be read \(Permission denied\); delete it"):
+    with pytest.raises(CorruptFile, match=r"cannot be read \(Permission denied\); delete it"):
         read_record(path)
 
 

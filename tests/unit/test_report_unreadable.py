@@ -29,7 +29,7 @@ from torchmodes.report.problems import problems
 from torchmodes.report.sections import loss_agreement
 from torchmodes.report.tables import summary_table, write_summary
 from torchmodes.report.terminal import print_summary
-from torchmodes.results.records import CorruptRecord, as_json, read_record, write_record
+from torchmodes.results.records import CorruptFile, as_json, read_record, write_record
 from torchmodes.results.records import read_whole_records as read_whole
 from torchmodes.studies import batch_scaling, inference_context
 
@@ -273,7 +273,7 @@ def test_any_file_is_read_as_a_record_or_named(here: Path, text: str) -> None:
     path.write_text(text)
     try:
         told = f"{path} is the record of {read_record(path).identity}"
-    except CorruptRecord as error:
+    except CorruptFile as error:
         told = str(error)
     assert told.startswith(f"{path} ")
 

@@ -11,12 +11,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from torchmodes.config import Measurement
 from torchmodes.measure import statistics
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Timing
 from torchmodes.measure.load import Load
 from torchmodes.measure.running import MOST_STOPS, RunningClock, passing_time
-from torchmodes.measure.sampler import SamplerSettings, Sampling, sample
+from torchmodes.measure.sampler import Sampling, sample
 from torchmodes.planning.cases import parse_case
 
 
@@ -110,7 +111,7 @@ def sampled(*, stop_at_call: int, stop_s: float, call_s: float = 0.02) -> Sampli
 
         return call
 
-    settings = SamplerSettings(budget_s=6.0, target_half_width=1e-6)
+    settings = Measurement(budget_s=6.0, warmup_budget_s=5.0, target_half_width=1e-6)
     return sample(
         side(call_s),
         side(call_s / 2),

@@ -43,7 +43,7 @@ from torchmodes.measure.quality import (
     wider_tolerance,
 )
 from torchmodes.measure.recall import recall
-from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.sampler import LONG_CALL_S, sample
 from torchmodes.measure.schedules import cautions_of, compiled_graphs, describe
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
@@ -341,14 +341,11 @@ def _sample(
         baseline.workload.call,
         candidate.workload.call,
         clock=clock,
-        settings=SamplerSettings(
-            target_half_width=settings.target_half_width,
-            budget_s=settings.budget_s,
-            warmup_budget_s=max(LEAST_WARMUP_S, settings.warmup_budget_s - warmed_up_s),
-            min_quads=settings.min_quads,
-            long_call_s=LONG_CALL_OWN_THREADS_S if own else SamplerSettings.long_call_s,
+        settings=settings.model_copy(
+            update={"warmup_budget_s": max(LEAST_WARMUP_S, settings.warmup_budget_s - warmed_up_s)}
         ),
         seed=job.seed,
+        long_call_s=LONG_CALL_OWN_THREADS_S if own else LONG_CALL_S,
         batches=len(baseline.workload.batches),
         take=clock.take,
     )

@@ -93,12 +93,6 @@ def feed(workload: Workload, sets: InputSets, number: int) -> None:
     workload.restart()
 
 
-def same(one: Inputs, other: Inputs) -> bool:
-    """Tell whether two sets of inputs that are alike hold the same values."""
-    pairs = zip(one.tensors(), other.tensors(), strict=True)
-    return all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
-
-
 def agree(
     baseline: Workload,
     candidate: Workload,

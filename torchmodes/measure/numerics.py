@@ -161,16 +161,7 @@ def _tolerance(table: Mapping[str, float], precision: str) -> float:
 
 
 def _void(reason: str, *, compared: Literal["output", "losses"], tolerance: float) -> Numerics:
-    return Numerics(
-        within_tolerance=False,
-        reason=reason,
-        compared=compared,
-        max_abs=None,
-        max_rel=None,
-        relative_l2=None,
-        cosine=None,
-        tolerance=tolerance,
-    )
+    return Numerics(within_tolerance=False, reason=reason, compared=compared, tolerance=tolerance)
 
 
 def _judged(

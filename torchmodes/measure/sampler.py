@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
+from torchmodes.config import Measurement
 from torchmodes.measure.clock import Call, Clock, Timing, collector_paused, empty_sample_s
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.statistics import effect
@@ -34,43 +35,11 @@ MOST_CALLS = 16
 FEWEST_BLOCKS = 3
 OVERRUN = 4
 """Slow calls may run for this many budgets to complete `FEWEST_BLOCKS`."""
+LONG_CALL_S = 0.05
+"""Calls as long as this are not led in to: it would cost a call, and change little."""
+TIMER_SHARE = 0.001
+"""The largest part of a sample that the timer's resolution may be: calls are grouped no further."""
 _COLLECT_EVERY_S = 0.5
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """How long and how finely to sample.
-
-    Attributes
-    ----------
-    target_half_width : float
-        Relative half-width of the 95 % interval to reach; 0.01 is ± 1 %.
-    budget_s, warmup_budget_s : float
-        Seconds of sampling and of warm-up, at the most. A block that began is finished, and calls
-        too slow for three blocks in the budget get up to four budgets for those three.
-    min_quads : int
-        Blocks before the width is first looked at.
-    long_call_s : float
-        Calls as long as this are not led in to: it would cost a call, and change little.
-    timer_resolution_share : float
-        The largest part of a sample that the timer's resolution may be. Calls are grouped into one
-        sample only as far as this asks for.
-    """
-
-    target_half_width: float = 0.01
-    budget_s: float = 10.0
-    warmup_budget_s: float = 5.0
-    min_quads: int = 10
-    long_call_s: float = 0.05
-    timer_resolution_share: float = 0.001
-
-    def __post_init__(self) -> None:
-        """Refuse settings under which no sample could be taken."""
-        for name in ("target_half_width", "budget_s", "warmup_budget_s", "timer_resolution_share"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: {getattr(self, name)} must be positive and finite")
-        if self.min_quads < 2:
-            raise ValueError(f"min_quads: {self.min_quads} must be at least 2")
 
 
 @dataclass(frozen=True)
@@ -91,8 +60,9 @@ def sample(
     candidate: Call,
     *,
     clock: Clock,
-    settings: SamplerSettings,
+    settings: Measurement,
     seed: int,
+    long_call_s: float = LONG_CALL_S,
     running: RunningClock | None = None,
     batches: int = 1,
     take: Callable[[int], object] = lambda number: None,
@@ -129,7 +99,7 @@ def sample(
             batches=batches,
             take=take,
         )
-        calls = calls_per_sample(per_call_s, clock=clock, share=settings.timer_resolution_share)
+        calls = calls_per_sample(per_call_s, clock=clock, share=TIMER_SHARE)
         collect()
         rule = StoppingRule(
             target_half_width=settings.target_half_width, min_quads=settings.min_quads
@@ -138,7 +108,7 @@ def sample(
         ratios: list[float] = []
         began = collected = now()
         stopped_before_s = running.stopped_s
-        lead_in_s = LEAD_IN_S if per_call_s < settings.long_call_s else 0.0
+        lead_in_s = LEAD_IN_S if per_call_s < long_call_s else 0.0
         turns = _Turns(baseline, candidate, clock, calls, lead_in_s, running)
         for order, number in zip(orders(seed), batch_numbers(batches, seed), strict=True):
             if batches > 1:
@@ -270,7 +240,7 @@ def _log_ratio(block: Block) -> float:
     return ratio if block.order == "ABBA" else -ratio
 
 
-def _spent(blocks: int, elapsed_s: float, settings: SamplerSettings, *, whole: bool = True) -> bool:
+def _spent(blocks: int, elapsed_s: float, settings: Measurement, *, whole: bool) -> bool:
     """Tell whether the budget is spent; a few slow calls, or the rest of a pass, may exceed it."""
     if elapsed_s < settings.budget_s:
         return False
@@ -283,10 +253,10 @@ def warm_up(
     candidate: Call,
     *,
     clock: Clock,
-    settings: SamplerSettings,
+    settings: Measurement,
     now: Callable[[], float],
-    batches: int = 1,
-    take: Callable[[int], object] = lambda number: None,
+    batches: int,
+    take: Callable[[int], object],
 ) -> tuple[Warmup, float]:
     """Call both sides in turn until both are steady, or the warm-up's budget is spent.
 

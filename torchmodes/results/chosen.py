@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from torchmodes.planning.cases import Case, parse_case
-from torchmodes.results.reading import CorruptFile, Result, read_json
+from torchmodes.results.reading import Result, read_json
 
 
 class ChosenProfiles(Result):
@@ -33,8 +33,4 @@ def read_chosen(path: Path) -> ChosenProfiles:
     CorruptFile
         When it is something else.
     """
-    try:
-        return read_json(path, ChosenProfiles)
-    except CorruptFile as error:
-        remedy = "delete it: it is made again from the records"
-        raise CorruptFile(path, error.unreadable.reason, remedy=remedy) from None
+    return read_json(path, ChosenProfiles, remedy="delete it: it is made again from the records")

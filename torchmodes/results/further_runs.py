@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from torchmodes.planning.cases import FURTHER_RUNS, Case
-from torchmodes.results.reading import CorruptFile, Result, read_json
+from torchmodes.results.reading import Result, read_json
 from torchmodes.results.writing import write_atomically
 
 
@@ -39,11 +39,8 @@ def read_further_runs(path: Path = Path(FURTHER_RUNS)) -> FurtherRuns:
     """
     if not path.exists():
         return FurtherRuns()
-    try:
-        return read_json(path, FurtherRuns)
-    except CorruptFile as error:
-        remedy = "delete it: the runs stay, and `make sharpen` asks for them again"
-        raise CorruptFile(path, error.unreadable.reason, remedy=remedy) from None
+    remedy = "delete it: the runs stay, and `make sharpen` asks for them again"
+    return read_json(path, FurtherRuns, remedy=remedy)
 
 
 def write_further_runs(further: FurtherRuns, path: Path = Path(FURTHER_RUNS)) -> None:

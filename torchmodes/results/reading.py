@@ -74,7 +74,9 @@ def read_bytes(path: Path) -> bytes:
         raise CorruptFile(path, f"cannot be read ({error.strerror})") from None
 
 
-def read_json(path: Path, model: type[Model], *, strict: bool = False) -> Model:
+def read_json(
+    path: Path, model: type[Model], *, strict: bool = False, remedy: str = AGAIN
+) -> Model:
     """Read a file of JSON that has the shape of a model; `strict`: no text will do for a number.
 
     Raises
@@ -87,7 +89,8 @@ def read_json(path: Path, model: type[Model], *, strict: bool = False) -> Model:
     except FileNotFoundError:
         raise CorruptFile(path, "is missing", remedy="run snakemake again") from None
     except ValidationError as error:
-        raise CorruptFile(path, f"cannot be read ({first_fault(error.errors())})") from None
+        told = f"cannot be read ({first_fault(error.errors())})"
+        raise CorruptFile(path, told, remedy=remedy) from None
 
 
 def first_fault(errors: Sequence[ErrorDetails]) -> str:
@@ -98,7 +101,7 @@ def first_fault(errors: Sequence[ErrorDetails]) -> str:
 
 
 def read_table(
-    path: Path, *, texts: Sequence[str] = (), numbers: Sequence[str] = (), rows: int | None = None
+    path: Path, *, texts: Sequence[str] = (), numbers: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Read a table of comma-separated values.
 
@@ -106,8 +109,6 @@ def read_table(
     ----------
     texts, numbers
         Columns that it must have; of the latter, every value is a number or missing.
-    rows
-        How many to read; by default all.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def read_table(
     import pandas as pd  # here: jobs that measure read no table, and start without it
 
     try:
-        table = pd.read_csv(io.BytesIO(read_bytes(path)), nrows=rows)
+        table = pd.read_csv(io.BytesIO(read_bytes(path)))
     except FileNotFoundError:
         raise CorruptFile(path, "is missing", remedy="run snakemake again") from None
     except CorruptFile:

@@ -288,22 +288,23 @@ class Numerics(Part):
     """The candidate's output against the baseline's."""
 
     within_tolerance: bool
-    reason: Text | None = Field(description="why not")
+    reason: Text | None = Field(None, description="why not")
     compared: Literal["output", "losses", "gradients", "parameters"] = Field(
         description="of a training step losses; gradients or parameters where those are wrong"
     )
-    max_abs: NotNegative | None = Field(description="largest |candidate − baseline|")
+    max_abs: NotNegative | None = Field(None, description="largest |candidate − baseline|")
     max_rel: NotNegative | None = Field(
+        None,
         description="largest |candidate − baseline| / max(|baseline|, rms of the baseline's"
         " tensor), so that elements near zero do not look like large errors"
     )
     relative_l2: NotNegative | None = Field(
-        description="‖candidate − baseline‖ / ‖baseline‖ of the worst tensor"
+        None, description="‖candidate − baseline‖ / ‖baseline‖ of the worst tensor"
     )
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
-    cosine: float | None = Field(description="of the angle between the two, in the worst tensor")
+    cosine: float | None = Field(None, description="of the angle between the two, in the worst tensor")
     tolerance: NotNegative = Field(description="of relative_l2 and of differing")
     usual_tolerance: NotNegative | None = Field(
         None,
@@ -747,16 +748,12 @@ class Record(Findings, Known):
         return Case(**self.case.model_dump())
 
 
-class CorruptRecord(CorruptFile):
-    """A file that is no record; the message names it and what to do."""
-
-
 def read_record(path: Path) -> Record:
     """Read one record.
 
     Raises
     ------
-    CorruptRecord
+    CorruptFile
         When the file is not a whole and valid record, or is that of another case than its path
         names.
     FileNotFoundError
@@ -764,27 +761,25 @@ def read_record(path: Path) -> Record:
     """
     try:
         record = Record.model_validate_json(read_bytes(path))
-    except CorruptFile as error:
-        raise CorruptRecord(path, error.unreadable.reason) from None
     except ValidationError as error:
         raise _corrupt(path, error) from None
     if case_at(path) not in (None, record.identity):
-        raise CorruptRecord(path, f"is the record of another case, {record.identity}")
+        raise CorruptFile(path, f"is the record of another case, {record.identity}")
     return record
 
 
-def _corrupt(path: Path, error: ValidationError) -> CorruptRecord:
+def _corrupt(path: Path, error: ValidationError) -> CorruptFile:
     """Say what is wrong with a record: another version is told as such."""
     for fault in error.errors():
         if fault["loc"] == ("schema_version",) and isinstance(version := fault["input"], int):
             age = "a newer" if version > SCHEMA_VERSION else "an older"
-            return CorruptRecord(
+            return CorruptFile(
                 path,
                 f"was made by {age} torchmodes (its schema is {version}, this one reads"
                 f" {SCHEMA_VERSION})",
                 remedy=f"read it with that one, or {AGAIN}",
             )
-    return CorruptRecord(path, f"is not a valid record ({first_fault(error.errors())})")
+    return CorruptFile(path, f"is not a valid record ({first_fault(error.errors())})")
 
 
 def read_records(paths: Iterable[Path], *, blocks: bool = True) -> list[Record]:
@@ -806,7 +801,7 @@ def read_whole_records(
     for path in paths:
         try:
             whole += read_records([path], blocks=blocks)
-        except CorruptRecord as error:
+        except CorruptFile as error:
             unreadable.append(error.unreadable)
         except FileNotFoundError:
             unreadable.append(Unreadable(path, "is missing", "run snakemake again"))

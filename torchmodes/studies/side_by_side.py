@@ -8,24 +8,18 @@ from torchmodes.measure import statistics
 from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
-from torchmodes.measure.sampler import SamplerSettings, sample
+from torchmodes.measure.sampler import sample
 from torchmodes.planning.job import Job
 from torchmodes.workloads.workload import Workload
 
 
 def compare_workloads(baseline: Workload, candidate: Workload, job: Job) -> dict[str, Any]:
     """Return both median latencies, in seconds, and the speed-up with its 95 % interval."""
-    settings = job.measurement
     sampling = sample(
         baseline.call,
         candidate.call,
         clock=ContextClock(make_clock(job.case.device), baseline, candidate),
-        settings=SamplerSettings(
-            target_half_width=settings.target_half_width,
-            budget_s=settings.budget_s,
-            warmup_budget_s=settings.warmup_budget_s,
-            min_quads=settings.min_quads,
-        ),
+        settings=job.measurement,
         seed=job.seed,
     )
     blocks = sampling.samples.counted
