@@ -95,20 +95,6 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def same_hardware(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two environments have the same processor, usable cores and kind of GPU.
-
-    One that was read from a record may lack any of it.
-    """
-
-    def hardware(environment: Mapping[str, Any]) -> list[Any]:
-        parts = (environment.get(name) for name in ("machine", "gpu"))
-        machine, gpu = (part if isinstance(part, Mapping) else {} for part in parts)
-        return [machine.get("cpu"), machine.get("cores_usable"), gpu.get("name")]
-
-    return hardware(one) == hardware(other)
-
-
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of those packages that are installed."""
     versions = {}

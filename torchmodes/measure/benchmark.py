@@ -14,14 +14,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from torchmodes.machine.environment import describe_environment, same_hardware
+from torchmodes.machine.environment import describe_environment
 from torchmodes.measure.load import Load, look
 from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_cold, run_warm
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.workflow import workflow_process
 from torchmodes.results.reading import first_fault
-from torchmodes.results.records import Known, Measured, Record, Run
+from torchmodes.results.records import Known, Measured, Record, Run, same_hardware
 
 
 def benchmark_case(

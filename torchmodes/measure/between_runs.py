@@ -45,16 +45,10 @@ class RunCentre:
 
 @dataclass(frozen=True)
 class VariancePrior:
-    """What the cases of a device have in common: how far a run is from the next.
+    """What the cases of a device have in common: the variance of a run's centre.
 
-    Attributes
-    ----------
-    variance : float
-        Of a run's centre.
-    degrees_of_freedom : float
-        How much that counts for a case; infinite where all cases vary alike.
-    most_degrees_of_freedom : float
-        All cases together have no more.
+    Its degrees of freedom say how much that counts for a case, infinite where all cases vary alike;
+    all cases together have no more than the most.
     """
 
     variance: float

@@ -29,15 +29,10 @@ Call = Callable[[], object]
 class Timing:
     """One sample, in seconds per call.
 
-    Attributes
-    ----------
-    host_s : float
-        From before the (first) call until its work is done.
-    device_s : float or None
-        By events around each call on the current stream; None where none were recorded. On an idle
-        stream it includes the gaps in which the device waits for the host to launch.
-    output : object
-        Of the last call. Whoever keeps it keeps its memory.
+    `host_s` is from before the (first) call until its work is done. `device_s` is by events around
+    each call on the current stream, None where none were recorded; on an idle stream it includes
+    the gaps in which the device waits for the host to launch. Whoever keeps the output, of the last
+    call, keeps its memory.
     """
 
     host_s: float
@@ -46,18 +41,10 @@ class Timing:
 
 
 class Clock(Protocol):
-    """What times calls.
+    """What times calls: by a name for the record, with the finest time that it can tell apart.
 
-    Attributes
-    ----------
-    name : str
-        What is read, for the record.
-    timer_s : float
-        The finest time it can tell apart.
-    groupable : bool
-        Whether one sample may hold several calls.
-    events : bool
-        Whether the device has events to be recorded around a call.
+    `groupable`: whether one sample may hold several calls. `events`: whether the device has events
+    to be recorded around a call.
     """
 
     name: str
@@ -96,15 +83,9 @@ class CpuClock:
 class AcceleratorClock:
     """Synchronised host time, and the device's events on the current stream.
 
-    Parameters
-    ----------
-    backend : module
-        `torch.cuda` or `torch.mps`: what has `Event` and `synchronize`.
-    name : str
-        What is read, for the record.
-    flushed : tensor, optional
-        Overwritten before each sample, outside the timed region: a buffer larger than the L2 cache
-        lets each call find it cold (as nvbench's cold measurements do).
+    The backend is `torch.cuda` or `torch.mps`: what has `Event` and `synchronize`. A tensor larger
+    than the L2 cache that is overwritten before each sample, outside the timed region, lets each
+    call find it cold (as nvbench's cold measurements do).
     """
 
     events = True
@@ -213,11 +194,8 @@ def _do_nothing() -> None:
 def collector_paused() -> Generator[Call]:
     """Keep Python's garbage collector out of the samples, and restore it afterwards.
 
-    Yields
-    ------
-    callable
-        Collects what has piled up since; to be called between samples, never within one. What is
-        alive before is of the oldest generation, which it leaves alone: it takes microseconds.
+    What it yields collects what has piled up since, between samples and never within one. What is
+    alive before is of the oldest generation, which it leaves alone: it takes microseconds.
     """
     enabled = gc.isenabled()
     gc.collect()

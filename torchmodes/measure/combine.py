@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchmodes.config import Measurement
-from torchmodes.machine.environment import same_hardware
 from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even
@@ -27,6 +26,7 @@ from torchmodes.results.records import (
     Samples,
     TimedPart,
     Usage,
+    same_hardware,
 )
 
 ONE_PROCESS = "measured in one process only: its interval does not hold in the next"

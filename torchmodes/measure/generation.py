@@ -170,12 +170,8 @@ def generation(job: Job, candidate: WarmedUp, found: Tokens) -> Generation:
 class Passage:
     """A whole generation of one side, and its parts, each timed alone right after it, in seconds.
 
-    Attributes
-    ----------
-    ends_s
-        Of the first step and of the last.
-    reference_s
-        The library's own way to generate the same; None where there is none.
+    `ends_s` are of the first step and of the last, `reference_s` of the library's own way to
+    generate the same; None where there is none.
     """
 
     whole_s: float

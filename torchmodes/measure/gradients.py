@@ -49,14 +49,9 @@ Tensors = Mapping[str, torch.Tensor]
 class FirstSteps:
     """What an instance's first steps left, on the host.
 
-    Attributes
-    ----------
-    gradients
-        Of the first step, by parameter.
-    moved
-        How far each parameter is after the last of `STEPS` from where it began.
-    random
-        Whether a step drew random numbers, although nothing is dropped.
+    The gradients are of the first step, by parameter; `moved` says how far each parameter is after
+    the last of `STEPS` from where it began; `random`, whether a step drew random numbers although
+    nothing is dropped.
     """
 
     gradients: Tensors

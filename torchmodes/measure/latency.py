@@ -26,12 +26,8 @@ _DRIFT_SIGNIFICANCE = 0.01
 class Drift:
     """How the baseline's own time changed while the case was measured.
 
-    Attributes
-    ----------
-    change : float or None
-        Relative, from the beginning to the end of the run; None with fewer than three blocks.
-    drifting : bool
-        Whether the change is significant (p < 0.01) and larger than 5 %.
+    `change` is relative, from the beginning to the end of the run; None with fewer than three
+    blocks. It is `drifting` where that is significant (p < 0.01) and larger than 5 %.
     """
 
     change: float | None

@@ -29,20 +29,11 @@ LEAST_CROWDING_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Counters:
-    """Processor time so far, in seconds, at one moment.
+    """Processor time so far, in seconds, at one moment on the monotonic clock.
 
-    Attributes
-    ----------
-    at_s : float
-        On the monotonic clock.
-    own_s : float
-        Of a process and all that it started.
-    busy_s, stolen_s : float
-        Of all cores that the process may run on: spent on anything, and taken by the hypervisor.
-    cores : int
-        How many cores those are.
-    quotas : mapping
-        The control groups with a limit, by folder.
+    `own_s` is of a process and all that it started; `busy_s` and `stolen_s` are of all cores that
+    it may run on: spent on anything, and taken by the hypervisor. `quotas` are the control groups
+    with a limit, by folder.
     """
 
     at_s: float
@@ -55,19 +46,12 @@ class Counters:
 
 @dataclass(frozen=True)
 class Load:
-    """Cores kept busy on average between two readings.
+    """Cores kept busy on average between two readings, the process's own and others.
 
-    Attributes
-    ----------
-    own : float
-        By the process and all that it started.
-    others : float
-        By everything else, where it is tightest: on the cores that the process may run on, or
-        within the processor time that its control group is granted.
-    stolen : float
-        Taken by the hypervisor: for other machines, or beyond what this one was given.
-    cores : float
-        That there are in all where `others` was seen.
+    `own` is of the process and all that it started. `others`: by everything else, where it is
+    tightest: on the cores that the process may run on, or within the processor time that its
+    control group is granted; `cores` are all that there are there. `stolen`: by the hypervisor, for
+    other machines or beyond what this one was given.
     """
 
     own: float

@@ -157,16 +157,10 @@ def _call_faults(
 class _Source:
     """What a Python file says of its functions.
 
-    Attributes
-    ----------
-    names
-        Everything that is defined, imported or assigned at its top level, on any condition.
-    functions
-        The functions and classes among them.
-    signatures
-        Of functions and classes that are defined once and not decorated.
-    may_have_more
-        Whether names may come from elsewhere: ``import *``, ``globals()``, ``__getattr__``.
+    `names` are all that is defined, imported or assigned at its top level, on any condition;
+    `functions` the functions and classes among them; `signatures` those of functions and classes
+    that are defined once and not decorated. Names may come from elsewhere: ``import *``,
+    ``globals()``, ``__getattr__``.
     """
 
     names: frozenset[str]

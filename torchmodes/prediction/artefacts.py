@@ -38,13 +38,7 @@ _RISK: dict[str, str] = {
 
 
 class Unusable(ValueError):
-    """A trained model that cannot predict: the message says which file and why.
-
-    Attributes
-    ----------
-    remedy
-        The command that makes it anew, or what else to do.
-    """
+    """A trained model that cannot predict: which file, why, and a command that makes it anew."""
 
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message)
@@ -52,13 +46,7 @@ class Unusable(ValueError):
 
 
 class Untrusted(Unusable):
-    """An archive that nobody vouches for; it was not loaded.
-
-    Attributes
-    ----------
-    digest
-        Of its content: what to allow so that it is loaded all the same.
-    """
+    """An archive that nobody vouches for, by its digest; it was not loaded."""
 
     def __init__(self, artefact: Artefact, *, digest: str) -> None:
         super().__init__(

@@ -20,18 +20,9 @@ TIMED_CALLS = 9
 class Prediction:
     """What a model says of one row.
 
-    Attributes
-    ----------
-    value
-        In the target's own unit (dollars).
-    score
-        The model's answer: z-scored.
-    row
-        What the model was given: z-scored, float32, shape (1, features).
-    latency_s
-        Median of a few calls in this process: an indication, no measurement.
-    artefact
-        Which file answered.
+    `value` is in the target's own unit (dollars), `score` the model's answer, z-scored, for the
+    z-scored float32 row of shape (1, features). `latency_s`, the median of a few calls in this
+    process, is an indication and no measurement.
     """
 
     value: float

@@ -28,18 +28,12 @@ class Outcome:
     kind
         ``returned`` a value, ``raised`` an exception, was ``killed`` by a signal or at its memory
         limit, ``timed_out`` at its time limit, or was ``lost``: it ended without a result.
-    value
-        What the target returned (JSON; a number that is not finite became None).
     error_type
         The exception's class (``RuntimeError``, ``MemoryError``, torch's ``OutOfMemoryError``),
         the signal (``SIGSEGV``), ``MemoryLimit``, ``TimeLimit``, ``NoResult`` (it exited without
         one) or ``SupervisorLost`` (the workflow, the fork server or the monitor ended before it).
-    message
-        What happened: of an exception its cause in one line.
     traceback
         Of the exception; of a killed or hanging case, where the interpreter was, if it could tell.
-    start_method
-        ``fork`` of a server that had imported the preload modules, or a ``fresh`` process.
     start_s
         Seconds from the request until the target began (until the end if it never did).
     import_s
@@ -47,10 +41,7 @@ class Outcome:
     wall_s
         Seconds that the target ran; 0 if it never began.
     peak_children_bytes
-        The largest high-water mark of the resident set among the processes that it started
-        (compilers).
-    remedy
-        What to do, where more than the log can tell.
+        The largest high-water mark of the resident set among the processes that it started.
     """
 
     kind: Kind

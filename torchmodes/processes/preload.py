@@ -39,18 +39,9 @@ class PathConstant:
 class Preloaded:
     """What importing the modules left in the fork server, for the cases that are forked from it.
 
-    Attributes
-    ----------
-    import_s
-        Seconds that it took.
-    hazard
-        Why the server must not be forked now, if so.
-    variables
-        Of the environment, that the modules set.
-    places
-        Where temporary files and compiled code went meanwhile, by the variables that say so.
-    constants
-        What the modules made of these places.
+    `hazard` says why the server must not be forked now, if so. `variables` are those of the
+    environment that the modules set; `places` where temporary files and compiled code went
+    meanwhile, by the variables that say so; `constants` what the modules made of these.
     """
 
     import_s: float = 0.0

@@ -35,23 +35,11 @@ class ProcessSpec:
 class Ending:
     """How a case's process ended, as its monitor saw it; times on the monotonic clock.
 
-    Attributes
-    ----------
-    cause
-        ``exited`` by itself, or ended by the monitor: the ``time`` limit, the ``start`` limit (it
-        was still importing), the ``memory`` limit, or somebody ``gone`` without whom it is no use.
-    detail
-        Who is gone.
-    status
-        As from ``wait``: exit status or signal.
-    peak_children_bytes
-        The largest high-water mark seen among the processes that it started.
-    resident_bytes
-        Resident set of them all at the last look.
-    survivors
-        Processes that not even SIGKILL ended.
-    oom_killed
-        The kernel killed for want of memory meanwhile.
+    It ``exited`` by itself, or was ended by the monitor: at the ``time`` limit, the ``start`` limit
+    (it was still importing), the ``memory`` limit, or for somebody ``gone`` (the detail) without
+    whom it is no use. `status` is as from ``wait``; `peak_children_bytes` the largest high-water
+    mark seen among the processes that it started, `resident_bytes` of them all at the last look;
+    the survivors are those that not even SIGKILL ended.
     """
 
     cause: Cause

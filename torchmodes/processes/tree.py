@@ -13,14 +13,9 @@ from torchmodes.processes.spec import CASE_VARIABLE
 class ProcessTree:
     """The process `pid`, a child of this one, and all that it started.
 
-    Attributes
-    ----------
-    status
-        As from ``wait``, once the process has ended.
-    ended_at
-        When that was noticed, on the monotonic clock.
-    resident_bytes
-        Resident set of all at the last look. Pages that several share count for each of them.
+    Once it has ended there is its `status` as from ``wait``, and when that was noticed, on the
+    monotonic clock. `resident_bytes` is of all at the last look; pages that several share count for
+    each of them.
     """
 
     def __init__(self, pid: int, folder: str) -> None:

@@ -22,14 +22,9 @@ AGAIN = "delete it and run snakemake again"
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that is not what it should be.
+    """A file that is not what it should be, and what to do about it.
 
-    Attributes
-    ----------
-    reason
-        What is wrong with it, as the predicate of a sentence: ``cannot be read (…)``.
-    remedy
-        What to do about it.
+    The reason is the predicate of a sentence: ``cannot be read (…)``.
     """
 
     path: Path

@@ -6,7 +6,7 @@ never NaN or Infinity. Times are in seconds, sizes in bytes, ratios plain number
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -813,6 +813,20 @@ def _without_blocks(record: Record) -> Record:
         return record
     samples = record.samples.model_copy(update={"blocks": []})
     return record.model_copy(update={"samples": samples})
+
+
+def same_hardware(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two environments have the same processor, usable cores and kind of GPU.
+
+    One that was read from a record may lack any of it.
+    """
+
+    def hardware(environment: Mapping[str, Any]) -> list[Any]:
+        parts = (environment.get(name) for name in ("machine", "gpu"))
+        machine, gpu = (part if isinstance(part, Mapping) else {} for part in parts)
+        return [machine.get("cpu"), machine.get("cores_usable"), gpu.get("name")]
+
+    return hardware(one) == hardware(other)
 
 
 def as_json(record: Record) -> str:

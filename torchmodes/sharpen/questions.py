@@ -21,14 +21,9 @@ ROUND_S = 25.0
 class Question:
     """A comparison that the runs so far leave open.
 
-    Attributes
-    ----------
-    noisier
-        Of the cases compared, the one whose runs say least.
-    rival
-        What the pick of a group is compared with; None where the case is compared with eager.
-    half_width
-        Of the interval of the logarithm of their ratio; infinite where there is none yet.
+    `noisier` is that of the cases compared whose runs say least; `rival` what the pick of a group
+    is compared with, None where the case is compared with eager; `half_width` that of the interval
+    of the logarithm of their ratio, infinite where there is none yet.
     """
 
     noisier: JudgedRecord

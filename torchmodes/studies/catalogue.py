@@ -212,14 +212,10 @@ class Position(MeasuredStudy):
 
 @dataclass(frozen=True)
 class StudyEntry:
-    """One study.
+    """One study; its name is that of its list under ``studies``, of its file and of its modules.
 
     Attributes
     ----------
-    name
-        Of its list under ``studies``, of its file and of its module in this folder.
-    title
-        Its heading in the report.
     result
         What its file holds.
     child

@@ -65,10 +65,8 @@ class Change:
         The relative effect that the interval has to clear; None where there is no noise floor.
     p
         Holm's p-value; None where nothing could be judged.
-    base_s, this_s
-        Median seconds per call. Their ratio includes the machine's change of speed.
-    base_eager_s, this_eager_s
-        The same of eager beside it.
+    base_s, this_s, base_eager_s, this_eager_s
+        Median seconds per call, and of eager beside it; their ratio includes the machine's change.
     parameters
         What of the configuration differs, by dotted name: then it is not quite the same case.
     same_measurement

@@ -40,14 +40,10 @@ IMPLEMENTATIONS: Mapping[str, dict[str, bool]] = {
 
 
 class Batch(NamedTuple):
-    """What a step takes.
+    """What a step takes; where gradients accumulate, lists of inputs and of targets.
 
-    Attributes
-    ----------
-    inputs
-        Of the model: a tensor, a tuple (positional) or a dictionary (keywords).
-    targets
-        What the loss compares the output with. Where gradients accumulate, both are lists.
+    Inputs of the model are a tensor, a tuple (positional) or a dictionary (keywords); targets what
+    the loss compares the output with.
     """
 
     inputs: Any

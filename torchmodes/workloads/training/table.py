@@ -65,18 +65,10 @@ class TableRow:
 def read_table(path: Path, *, features: Sequence[str], target: str) -> pd.DataFrame:
     """Read the features and the target of a CSV file with a header; other columns are ignored.
 
-    Parameters
-    ----------
-    path
-        Comma-separated, UTF-8 (with or without byte order mark), any line ends; plain or compressed
-        (see `torchmodes.workloads.training.encoding.decode`).
-    features, target
-        Names of numeric columns, as the header has them; spaces around a name do not count.
-
-    Returns
-    -------
-    pandas.DataFrame
-        float64, shape (rows, features + 1): the features in the order given, the target last.
+    The file is comma-separated, UTF-8 (with or without byte order mark), any line ends; plain or
+    compressed (see `torchmodes.workloads.training.encoding.decode`). Columns are numeric, named as
+    the header has them; spaces around a name do not count. The frame is float64, shape (rows,
+    features + 1): the features in the order given, the target last.
 
     Raises
     ------
