@@ -11,7 +11,7 @@ from torchmodes.config import Measurement
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import sample
-from torchmodes.measure.statistics import sides
+from torchmodes.measure.statistics import sides_of
 from torchmodes.planning.job import Job
 from torchmodes.workloads.workload import inference_workload
 
@@ -35,9 +35,7 @@ def compare(job: Job, *, rounds: int, seconds: float) -> dict[str, Any]:
             taken = sample(
                 one.call, one.call, clock=make_clock("cpu"), settings=settings, seed=seed
             )
-            baseline, _ = sides(
-                [q.order for q in taken.samples.counted], [q.seconds for q in taken.samples.counted]
-            )
+            baseline, _ = sides_of(taken.samples.counted)
             return latency(baseline).median_s
 
         def theirs() -> float:

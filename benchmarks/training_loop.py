@@ -36,7 +36,7 @@ from torchmodes.config import HOUSING_FEATURES, Data, Device, Measurement, MlpMo
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.sampler import Sampling, sample
-from torchmodes.measure.statistics import Effect, effect, log_ratios, sides
+from torchmodes.measure.statistics import Effect, effect, log_ratios, sides_of
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.training.dataset import Tensors, fit_table, load_tensors, save_statistics
 from torchmodes.workloads.training.generate import generate_housing, write_housing
@@ -87,7 +87,7 @@ class Comparison:
     def sides(self) -> tuple[np.ndarray, np.ndarray]:
         """Return seconds per step of the usual loop and of the project's."""
         blocks = self.sampling.samples.counted
-        return sides([block.order for block in blocks], [block.seconds for block in blocks])
+        return sides_of(blocks)
 
 
 def main() -> None:

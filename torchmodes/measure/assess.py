@@ -48,8 +48,7 @@ def assess(
         How many the case computed with; on a GPU they wait, and one is enough.
     """
     samples = sampling.samples
-    orders = [block.order for block in samples.counted]
-    baseline, candidate = statistics.sides(orders, [block.seconds for block in samples.counted])
+    baseline, candidate = statistics.sides_of(samples.counted)
     effect = statistics.effect(statistics.log_ratios(baseline, candidate))
     beyond = statistics.margin(minimum_effect=minimum_effect)
     level = levelled(baseline, samples.counted)

@@ -6,9 +6,6 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from statistics import median
 
-import numpy as np
-from numpy.typing import NDArray
-
 from torchmodes.config import Measurement
 from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import RunCentre, VariancePrior, over_runs, spread
@@ -106,7 +103,7 @@ def _with_times(record: Record, counted: Sequence[Block], looks: int) -> Record:
         "baseline": baseline,
         "candidate": candidate,
         "throughput_per_s": items_per_second(
-            _sides(counted)[1], counted, items_per_call=record.identity.batch_size
+            statistics.sides_of(counted)[1], counted, items_per_call=record.identity.batch_size
         ),
     }
     found = record.statistics.model_copy(update=times)
@@ -224,12 +221,10 @@ def _samples(record: Record) -> Samples:
     return record.samples
 
 
-def _sides(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return statistics.sides([block.order for block in blocks], [block.seconds for block in blocks])
-
-
 def _case_run(number: int, record: Record, left_out: str | None) -> CaseRun:
-    effect = statistics.effect(statistics.log_ratios(*_sides(_samples(record).counted)))
+    effect = statistics.effect(
+        statistics.log_ratios(*statistics.sides_of(_samples(record).counted))
+    )
     cost = record.cost
     return CaseRun(
         number=number,

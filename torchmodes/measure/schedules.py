@@ -62,9 +62,7 @@ def describe(
 
 def with_times(schedule: Schedule, blocks: Sequence[Block]) -> Schedule:
     """Return a schedule with the times of some blocks: by shape, and of a whole pass."""
-    baseline, candidate = statistics.sides(
-        [block.order for block in blocks], [block.seconds for block in blocks]
-    )
+    baseline, candidate = statistics.sides_of(blocks)
     numbers = np.array([block.batch for block in blocks])
     shapes = [batch.shape for batch in schedule.batches]
     times = []

@@ -149,6 +149,11 @@ def sides(
     return np.where(baseline_outside, outer, inner), np.where(baseline_outside, inner, outer)
 
 
+def sides_of(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the baseline's and the candidate's samples of blocks; see `sides`."""
+    return sides([block.order for block in blocks], [block.seconds for block in blocks])
+
+
 def every_call(blocks: Sequence[Block]) -> tuple[list[float], list[float]]:
     """Return the seconds of every timed call of the baseline and of the candidate."""
     found: dict[str, list[float]] = {"A": [], "B": []}

@@ -49,8 +49,7 @@ class UsageMeter:
     def __init__(self, read: Callable[[], Rusage | None] = read_rusage) -> None:
         self._read = read
         self._before: Rusage | None = None
-        self._faults = self._switches = 0
-        self._user_s = self._system_s = 0.0
+        self._used = Rusage(0, 0, 0.0, 0.0)
         self._calls = 0
 
     def begin(self) -> None:
@@ -62,23 +61,21 @@ class UsageMeter:
         after = self._read()
         if self._before is None or after is None:
             return
-        before = self._before
         self._calls += calls
-        self._faults += after.minor_faults - before.minor_faults
-        self._switches += after.involuntary_switches - before.involuntary_switches
-        self._user_s += after.user_s - before.user_s
-        self._system_s += after.system_s - before.system_s
+        readings = zip(self._used, self._before, after, strict=True)
+        self._used = Rusage._make(used + now - before for used, before, now in readings)
 
     @property
     def usage(self) -> Usage | None:
         """What a call used; None without a counter or a call."""
         if not self._calls:
             return None
-        cpu_s = self._user_s + self._system_s
+        used = self._used
+        cpu_s = used.user_s + used.system_s
         return Usage(
-            minor_faults=self._faults / self._calls,
-            involuntary_switches=self._switches / self._calls,
-            system_share=self._system_s / cpu_s if cpu_s >= self.LEAST_CPU_S else None,
+            minor_faults=used.minor_faults / self._calls,
+            involuntary_switches=used.involuntary_switches / self._calls,
+            system_share=used.system_s / cpu_s if cpu_s >= self.LEAST_CPU_S else None,
         )
 
 

@@ -7,7 +7,6 @@ again is looked up once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -109,7 +108,7 @@ class Plan:
         target
             The module that the script starts in a process of its own, by name.
         """
-        return _code(script, target, *self._modules, self._user_files)
+        return _code(script, target, *self._modules, files=self._user_files)
 
     @cached_property
     def software(self) -> dict[str, Any]:
@@ -117,7 +116,7 @@ class Plan:
         model, mode = self.config.models[self.case.model], self.config.modes[self.case.mode]
         found = _compilers(cuda=self.case.device == "cuda") if mode.needs_compiler() else {}
         return {
-            **_installed((*BASE_PACKAGES, *model.packages, *mode.all_packages())),
+            **_installed(*BASE_PACKAGES, *model.packages, *mode.all_packages()),
             **found,
             "weights": _folder_state(model.weights_folder()),
         }
@@ -212,21 +211,14 @@ class StudyPlan:
         return max((plan.gpus for plan in self.plans if plan.gpus), default=None)
 
 
-@cache
-def _code(script: str, target: str, engine: str, family: str, files: Iterable[Path]) -> str:
-    return code_digest(script, target, engine, family, files=files)
+_installed, _folder_state = cache(installed), cache(folder_state)
 
 
 @cache
-def _installed(packages: tuple[str, ...]) -> dict[str, str | None]:
-    return installed(*packages)
+def _code(script: str, *modules: str, files: tuple[Path, ...]) -> str:
+    return code_digest(script, *modules, files=files)
 
 
 @cache
 def _compilers(*, cuda: bool) -> dict[str, list[str]]:
     return compilers(os.environ, cuda=cuda)
-
-
-@cache
-def _folder_state(folder: Path | None) -> list[tuple[str, int, int]]:
-    return folder_state(folder)

@@ -16,7 +16,7 @@ from torchmodes.planning.cases import Case, case_at
 from torchmodes.config import Device, Precision, Task
 from torchmodes.results.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
 from torchmodes.results.reasons import printable
-from torchmodes.results.writing import Reservation, write_atomically
+from torchmodes.results.writing import Reservation, with_texts, write_atomically
 
 SCHEMA_VERSION = 1
 WIDEST_HALF_WIDTH = 2.0
@@ -46,22 +46,9 @@ Count = Annotated[int, Field(ge=0), AfterValidator(_fits_a_table)]
 Several = Annotated[int, Field(ge=1), AfterValidator(_fits_a_table)]
 
 
-def _printable_within(value: Any) -> Any:
-    """Make every text within JSON values printable."""
-    match value:
-        case str():
-            return printable(value)
-        case dict():
-            return {printable(str(key)): _printable_within(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_printable_within(item) for item in value]
-        case _:
-            return value
-
-
 Text = Annotated[str, AfterValidator(printable)]
 """What libraries and users' code may have written: kept without control characters."""
-Facts = Annotated[dict[str, Any], AfterValidator(_printable_within)]
+Facts = Annotated[dict[str, Any], AfterValidator(lambda facts: with_texts(facts, printable))]
 
 
 class Part(BaseModel):

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +51,20 @@ def encodable(value: Any) -> Any:
     Such a lone surrogate comes from bytes that were no text: in a file's name, a variable of the
     environment, an exception's message. JSON can carry it, but no file of text and no record.
     """
+    return with_texts(value, lambda text: text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with every text in it changed, keys included."""
     match value:
         case str():
-            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+            return change(value)
         case dict():
-            return {encodable(key): encodable(member) for key, member in value.items()}
+            return {
+                with_texts(key, change): with_texts(member, change) for key, member in value.items()
+            }
         case list() | tuple():
-            return [encodable(member) for member in value]
+            return [with_texts(member, change) for member in value]
         case _:
             return value
 

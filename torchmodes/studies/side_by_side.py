@@ -22,10 +22,7 @@ def compare_workloads(baseline: Workload, candidate: Workload, job: Job) -> dict
         settings=job.measurement,
         seed=job.seed,
     )
-    blocks = sampling.samples.counted
-    of_baseline, of_candidate = statistics.sides(
-        [block.order for block in blocks], [block.seconds for block in blocks]
-    )
+    of_baseline, of_candidate = statistics.sides_of(sampling.samples.counted)
     measured = statistics.effect(statistics.log_ratios(of_baseline, of_candidate))
     return {
         "baseline_s": latency(of_baseline).median_s,

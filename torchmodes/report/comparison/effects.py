@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from torchmodes.measure.statistics import Estimate, effect, log_ratios, sides
+from torchmodes.measure.statistics import Estimate, effect, log_ratios, sides_of
 from torchmodes.results.records import Record
 
 
@@ -53,8 +53,7 @@ def is_measured(record: Record) -> bool:
 def seconds(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return seconds per call of eager and of the mode, each of shape (blocks, 2)."""
     assert record.samples is not None
-    blocks = record.samples.counted
-    return sides([block.order for block in blocks], [block.seconds for block in blocks])
+    return sides_of(record.samples.counted)
 
 
 def is_same_measurement(base: Record, this: Record) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from torchmodes.planning.cases import Case
 from torchmodes.results.reading import CorruptFile, Result, read_json, read_table
+from torchmodes.results.records import Count, NotNegative
 from torchmodes.results.signing import NoKey, sign
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
 """Columns of ``history.csv``, one row per epoch."""
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
 
 logger = logging.getLogger(__name__)
 
