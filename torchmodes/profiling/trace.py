@@ -191,7 +191,9 @@ def _of_the_trace(
         untold = {"profiled_step_s": None, "distortion": None, "memory_peak_bytes": None}
         return {**untold, "stacks": f"none: {parts.faults['stacks']}"}
     own = pd.Series(dtype=float) if lean is None else lean.self_s
-    parts.write("operators.csv", lambda: operator_table(recorded, trace, own, steps=settings.active))
+    parts.write(
+        "operators.csv", lambda: operator_table(recorded, trace, own, steps=settings.active)
+    )
     parts.write("kernels.csv", lambda: kernel_table(trace))
     parts.write("memory.csv", lambda: memory_timeline(resident.table(), trace))
     shown = parts.run(

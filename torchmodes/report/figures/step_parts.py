@@ -115,8 +115,7 @@ def draw_step_parts(data: ReportData) -> Figure:
         ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes[-1].set_xlabel("measured time, eager = 100 %")
     handles = [
-        Patch(facecolor=LOOKS[name][1], hatch=LOOKS[name][2], label=LOOKS[name][0])
-        for name in used
+        Patch(facecolor=LOOKS[name][1], hatch=LOOKS[name][2], label=LOOKS[name][0]) for name in used
     ]
     if any(not bar.shares for bar in bars):
         handles.append(Patch(facecolor=MARGIN, edgecolor=MUTED, label="no profile of it"))
