@@ -1,7 +1,7 @@
 """The Python stacks of a trace, merged, in the file format of speedscope.
 
 The format is a *sampled* profile of https://www.speedscope.app/file-format-schema.json: each stack
-stands once, weighted by its own seconds in a step. In which order they ran is for the trace to tell.
+stands once, weighted by its own seconds in a step. The trace tells in which order they ran.
 """
 
 from __future__ import annotations

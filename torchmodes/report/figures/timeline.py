@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -98,9 +100,7 @@ def _row(ax: Axes, row: int, bar: StepBar, profile: CaseProfile, longest: float)
     names = slices_of(profile.tables["timeline"], count)
     width = bar.length / count
     bounds = [0, *(i for i in range(1, count) if names[i] != names[i - 1]), count]
-    runs = [
-        (names[i], i * width, (j - i) * width) for i, j in zip(bounds, bounds[1:], strict=False)
-    ]
+    runs = [(names[i], i * width, (j - i) * width) for i, j in pairwise(bounds)]
     for name in sorted({name for name, _, _ in runs}):
         _, colour, hatch = LOOKS[name]
         ax.broken_barh(
