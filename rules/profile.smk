@@ -10,6 +10,8 @@ rule profile_case:
         layers="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/layers.csv",
         memory="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/memory.csv",
         python="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/python.csv",
+        timeline="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/timeline.csv",
+        stacks="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/stacks.speedscope.json",
         internals=directory(
             "results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/internals"
         ),

@@ -21,7 +21,14 @@ from trace_factory import event, operator, step, trace_of
 
 from torchmodes.profiling.chrome import parse_trace, read_trace
 from torchmodes.profiling.diff import diff_profiles
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TABLES, TRACE, start_empty
+from torchmodes.profiling.files import (
+    GENERATED_CODE,
+    OVERVIEW,
+    STACKS,
+    TABLES,
+    TRACE,
+    start_empty,
+)
 from torchmodes.profiling.layers import LayerTimer
 from torchmodes.profiling.memory import ResidentMemory, memory_timeline, peak_by_category
 from torchmodes.profiling.overview import overview
@@ -123,7 +130,10 @@ def test_every_file_is_there_with_the_columns_it_declares(eager):
     directory, _ = eager
     for name, columns in TABLES.items():
         assert tuple(pd.read_csv(directory / name).columns) == columns
-    assert {path.name for path in directory.iterdir()} == {*TABLES, TRACE, OVERVIEW, GENERATED_CODE}
+    assert {path.name for path in directory.iterdir()} == {
+        *TABLES,
+        *(TRACE, OVERVIEW, STACKS, GENERATED_CODE),
+    }
 
 
 def test_operators_tell_mean_and_shapes(eager):
@@ -274,7 +284,8 @@ def test_a_part_that_fails_costs_no_more_than_itself(part, eager, tmp_path, monk
     for name, columns in TABLES.items():
         assert tuple(pd.read_csv(directory / name).columns) == columns
     whole, _ = eager
-    lost = {part, *(OF_THE_TRACE if part == "trace" else ())}
+    follow = {"trace": OF_THE_TRACE, "lean": ("timeline",)}
+    lost = {part, *follow.get(part, ())}
     assert set(summary["faults"]) == lost
     empty = {name.removesuffix(".csv") for name in TABLES if pd.read_csv(directory / name).empty}
     assert (

@@ -33,8 +33,9 @@ KINDS = {
     "cpu_op": "operator",
     "operator": "operator",
     "user_annotation": "annotation",
+    "python_function": "python",
 }
-"""What an event's category means, in lower case; others (Python frames, flows) are left out."""
+"""What an event's category means, in lower case; others (flows, instants) are left out."""
 
 ON_DEVICE = ("kernel", "memcpy", "memset")
 WRAPPERS = (
@@ -64,10 +65,11 @@ class Trace:
     Attributes
     ----------
     events
-        One row per event, by start: ``kind`` (operator, wrapper, annotation, data_loading,
-        runtime, kernel, memcpy, memset, communication), ``name``, ``start`` and ``end`` (seconds
-        since the trace's first event), ``thread``, ``device`` (whether it ran on the GPU),
-        ``correlation``, ``blocks_per_sm``, ``occupancy`` (0 to 1); NaN where it is not told.
+        One row per event, by start: ``kind`` (python, operator, wrapper, annotation,
+        data_loading, runtime, kernel, memcpy, memset, communication), ``name``, ``start`` and
+        ``end`` (seconds since the trace's first event), ``thread``, ``device`` (whether it ran on the
+        GPU), ``correlation``, ``blocks_per_sm``, ``occupancy`` (0 to 1); NaN where it is not
+        told.
     steps
         The profiled steps, shape (n, 2), seconds; all of the trace where it has no step.
     memory
@@ -212,7 +214,8 @@ def _kind(kind: str, name: str) -> str:
 def _steps(events: pd.DataFrame) -> Spans:
     marked = events[(events["kind"] == "annotation") & events["name"].str.fullmatch(STEP)]
     if marked.empty:
-        return union(events["start"].min(), events["end"].max()) if len(events) else union([], [])
+        ran = events[events["kind"] != "python"]  # what runs the steps began long before them
+        return union(ran["start"].min(), ran["end"].max()) if len(ran) else union([], [])
     # Not their union: steps that touch would become one.
     steps = marked.drop_duplicates("name")[["start", "end"]].to_numpy(dtype=float)
     return steps[steps[:, 1] > steps[:, 0]]

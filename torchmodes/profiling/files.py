@@ -14,11 +14,13 @@ from typing import Any
 
 from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_job, shared_compile_cache
+from torchmodes.profiling.stacks import StacksFile
 from torchmodes.results.writing import write_atomically
 
 TRACE = "trace.json.gz"
 OVERVIEW = "overview.json"
 SUMMARY = "summary.json"
+STACKS = "stacks.speedscope.json"
 GENERATED_CODE = "internals"
 """The folder of what the mode made of the model: graphs, generated code."""
 
@@ -34,6 +36,7 @@ LAYER_COLUMNS = (
     *("layer", "kind", "depth", "order", "calls", "total_s", "self_s", "flops", "parameters"),
 )
 MEMORY_COLUMNS = ("phase", "time_s", "rss_bytes", "allocated_bytes", "reserved_bytes")
+TIMELINE_COLUMNS = ("operator", "where", "start_s", "end_s")
 PYTHON_COLUMNS = ("function", "calls", "self_s", "cumulative_s")
 TABLES = {
     "operators.csv": OPERATOR_COLUMNS,
@@ -41,6 +44,7 @@ TABLES = {
     "layers.csv": LAYER_COLUMNS,
     "memory.csv": MEMORY_COLUMNS,
     "python.csv": PYTHON_COLUMNS,
+    "timeline.csv": TIMELINE_COLUMNS,
 }
 
 
@@ -85,7 +89,7 @@ def write_profile(
 def start_empty(directory: Path) -> None:
     """Write every file as a case that did not run leaves it: tables with their header alone."""
     (directory / GENERATED_CODE).mkdir(parents=True, exist_ok=True)
-    for name in (TRACE, OVERVIEW, *TABLES):
+    for name in (TRACE, OVERVIEW, STACKS, *TABLES):
         write_empty(directory / name)
 
 
@@ -94,6 +98,8 @@ def write_empty(path: Path) -> None:
     if path.name == TRACE:
         with gzip.open(path, "wt", encoding="utf-8") as file:
             json.dump({"traceEvents": []}, file)
+    elif path.name == STACKS:
+        path.write_text(StacksFile().text(), encoding="utf-8")
     elif path.name == OVERVIEW:
         path.write_text("{}\n", encoding="utf-8")
     else:

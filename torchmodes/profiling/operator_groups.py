@@ -7,11 +7,11 @@ import re
 import pandas as pd
 
 GROUPS = {
+    "compiled": r"CompiledFxGraph|cpp_fused|TorchScript|^triton_(?!tem)|^forward$|::Subgraph$",
     "attention": r"scaled_dot_product|attention|flash|fmha",
     "convolution": r"conv(?!ert)|implicit_gemm|winograd",
     "matmul": r"(^|_|::)(add|b|badd)?b?mm|matmul|linear|gemm|cutlass|fullyconnected",
     "normalisation": r"norm|::MVN$",
-    "compiled": r"CompiledFxGraph|TorchScript|^triton_|^forward$|::Subgraph$",
     "data movement": r"copy|::_to|reorder|transpose|permute|reshape|view|concat|::cat$|::convert$"
     r"|::cast$|contiguous|clone|slice|split|gather|embedding|expand|unsqueeze|as_strided|memcpy",
 }

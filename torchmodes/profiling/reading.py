@@ -17,7 +17,8 @@ import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
 from torchmodes.planning.cases import Case, parse_case
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES, TRACE
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, SUMMARY, TABLES, TRACE
+from torchmodes.profiling.stacks import StacksFile
 from torchmodes.results.reading import CorruptFile, read_json, read_table
 from torchmodes.results.records import Identity
 
@@ -27,6 +28,7 @@ _NEEDED = {
     "operators.csv": (["operator"], ["calls", "lean_self_s"]),
     "kernels.csv": (["kernel"], ["calls", "total_s"]),
     "layers.csv": (["layer", "kind"], ["order", "total_s"]),
+    "timeline.csv": (["operator", "where"], ["start_s", "end_s"]),
     "memory.csv": (["phase"], ["time_s", "rss_bytes", "allocated_bytes", "reserved_bytes"]),
 }
 """The columns, of text and of numbers, without which a table is of no use."""
@@ -60,6 +62,7 @@ class SummaryFile(BaseModel):
     memory_peak_bytes: dict[str, Size] | None = None
     work_fault: str | None = None
     layers: str | None = None
+    stacks: str | None = None
     faults: dict[str, str] = {}
 
 
@@ -198,6 +201,8 @@ class CaseProfile:
         ``summary.json`` and ``overview.json`` as they are; empty where they are missing.
     tables
         Its tables, by the name of their file without ``.csv``.
+    stacks
+        The Python stacks; none where there are no such.
     broken
         By the name of a file that could not be read, what is wrong with it; each names the file.
     """
@@ -207,6 +212,7 @@ class CaseProfile:
     summary: Mapping[str, Any] = field(default_factory=dict)
     overview: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    stacks: StacksFile = field(default_factory=StacksFile)
     broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -249,12 +255,14 @@ def read_profile(folder: Path) -> CaseProfile:
 
     summary = there(folder / SUMMARY, lambda path: read_content(path, SummaryFile))
     overview = there(folder / OVERVIEW, lambda path: read_content(path, OverviewFile))
+    stacks = there(folder / STACKS, lambda path: read_json(path, StacksFile, strict=True))
     tables = {path.stem: there(path, _read_table) for path in sorted(folder.glob("*.csv"))}
     return CaseProfile(
         case=parse_case(folder.as_posix()),
         folder=folder,
         summary=summary or {},
         overview=overview or {},
+        stacks=stacks or StacksFile(),
         tables={name: table for name, table in tables.items() if table is not None},
         broken=broken,
     )

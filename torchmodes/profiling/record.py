@@ -18,6 +18,7 @@ from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.own_profiler import add_to_trace, under_own_profiler
 from torchmodes.profiling.self_time import times_by_name
+from torchmodes.profiling.timeline import timeline
 from torchmodes.workloads.modes.base import ExecutedCall
 from torchmodes.workloads.workload import Workload, synchronize
 
@@ -78,12 +79,15 @@ class Lean:
         Of the recorded steps.
     self_s
         Own time of each operator per step, by name; see `times_by_name`.
+    timeline
+        Of one step; see `torchmodes.profiling.timeline.timeline`.
     calls
         The steps as the engine's own profiler has them; None where it has none.
     """
 
     overview: Overview
     self_s: pd.Series
+    timeline: pd.DataFrame
     calls: list[ExecutedCall] | None = None
 
 
@@ -102,7 +106,8 @@ def record_lean(workload: Workload, job: Job, *, steps: int) -> Lean:
         recorded.export_chrome_trace(str(path))
         calls = None if own is None else add_to_trace(path, own)
         trace = read_trace(path)
-    return Lean(overview(trace), times_by_name(trace)["self_s"] / steps, calls)
+    own = times_by_name(trace)["self_s"] / steps
+    return Lean(overview(trace), own, timeline(trace), calls)
 
 
 def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: int) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from torchmodes.config import Profile
 from torchmodes.machine.devices import usable_cores
 from torchmodes.machine.machine import describe_processor
 from torchmodes.planning.job import Job
-from torchmodes.profiling.chrome import Trace, parse_trace, read_trace
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, TRACE, write_empty
+from torchmodes.profiling.chrome import ENGINE_THREAD, Trace, parse_trace, read_trace
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, TRACE, write_empty
 from torchmodes.profiling.generated_code import keep_generated_code
 from torchmodes.profiling.kernels import kernel_table
 from torchmodes.profiling.layers import LayerTimer
@@ -30,6 +30,7 @@ from torchmodes.profiling.own_profiler import layers_of_calls, share_with_layer
 from torchmodes.profiling.python_time import python_functions
 from torchmodes.profiling.recommendations import recommend, recommend_on_cpu
 from torchmodes.profiling.record import SPANS, Lean, operator_table, record, record_lean
+from torchmodes.profiling.stacks import stacks_of
 from torchmodes.profiling.work import Work, count_work
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
@@ -40,7 +41,7 @@ WARMUP_CALLS = 10
 UNPROFILED_CALLS = 10
 BUDGET_S = 2.0
 """Seconds after which warm-up and the unprofiled calls end early, at three calls the least."""
-OF_THE_TRACE = ("operators", "overview", "kernels")
+OF_THE_TRACE = ("operators", "overview", "kernels", "stacks")
 """Parts that are computed from the trace alone."""
 NO_TRACE = parse_trace([])
 NOTHING_COUNTED = Work(None, None, None, None, {})
@@ -134,6 +135,10 @@ def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
             "trace", lambda: record(workload, job, settings, directory / TRACE), file=TRACE
         )
         lean = parts.run("lean", lambda: record_lean(workload, job, steps=active))
+        if lean is None:
+            parts.faults["timeline"] = "there is no lean recording to take it from"
+        else:
+            lean.timeline.to_csv(directory / "timeline.csv", index=False)
         parts.write("python.csv", lambda: python_functions(call, calls=active))
     # After the rest: it builds a second model.
     work = parts.run("work", lambda: count_work(job)) or NOTHING_COUNTED
@@ -143,7 +148,7 @@ def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
             lambda: _time_layers(workload, job, active, work, lean, directory),
             file="layers.csv",
         )
-    of_trace = _of_the_trace(parts, job, recorded, lean, resident, workload, unprofiled_s, active)
+    of_trace = _of_the_trace(parts, job, recorded, lean, resident, workload, unprofiled_s, settings)
     generated = parts.run(
         "internals", lambda: keep_generated_code(workload, device, directory / GENERATED_CODE)
     )
@@ -174,7 +179,7 @@ def _of_the_trace(
     resident: ResidentMemory,
     workload: Workload,
     unprofiled_s: float,
-    steps: int,
+    settings: Profile,
 ) -> dict[str, Any]:
     """Write what is computed from the trace, and return what the summary tells of it."""
     trace = None
@@ -183,13 +188,19 @@ def _of_the_trace(
     if trace is None or recorded is None:
         parts.faults |= dict.fromkeys(OF_THE_TRACE, "there is no trace to compute it from")
         parts.write("memory.csv", lambda: memory_timeline(resident.table(), NO_TRACE))
-        return {"profiled_step_s": None, "distortion": None, "memory_peak_bytes": None}
+        untold = {"profiled_step_s": None, "distortion": None, "memory_peak_bytes": None}
+        return {**untold, "stacks": f"none: {parts.faults['stacks']}"}
     own = pd.Series(dtype=float) if lean is None else lean.self_s
-    parts.write("operators.csv", lambda: operator_table(recorded, trace, own, steps=steps))
+    parts.write(
+        "operators.csv", lambda: operator_table(recorded, trace, own, steps=settings.active)
+    )
     parts.write("kernels.csv", lambda: kernel_table(trace))
     parts.write("memory.csv", lambda: memory_timeline(resident.table(), trace))
     shown = parts.run(
         "overview", lambda: _overview(trace, job, lean, parts.directory / OVERVIEW), file=OVERVIEW
+    )
+    stacks = parts.run(
+        "stacks", lambda: _write_stacks(trace, job, settings, parts.directory), file=STACKS
     )
     peak = parts.run(
         "memory_peak", lambda: peak_by_category(trace, weights=workload.built.parameter_bytes)
@@ -198,7 +209,21 @@ def _of_the_trace(
         "profiled_step_s": None if shown is None else shown.wall_s,
         "distortion": None if shown is None else shown.wall_s / unprofiled_s,
         "memory_peak_bytes": None if peak is None else asdict(peak),
+        "stacks": stacks or f"none: {parts.faults['stacks']}",
     }
+
+
+def _write_stacks(trace: Trace, job: Job, settings: Profile, directory: Path) -> str:
+    """Write the Python stacks; say what they hold, or why there are none."""
+    if not settings.with_stack:
+        return "none: `profile.with_stack` is false"
+    if trace.events["thread"].str.endswith(f"/{ENGINE_THREAD}").any():
+        return f"none: the engine {job.mode['engine']} runs its operators outside Python"
+    found = stacks_of(trace)
+    if not found.profiles:
+        return "none: the recorded steps hold no Python function"
+    (directory / STACKS).write_text(found.text(), encoding="utf-8")
+    return "Python functions, and the operators that they call"
 
 
 def _in_brief(lean: Overview, unprofiled_s: float) -> dict[str, Any]:

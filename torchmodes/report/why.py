@@ -12,17 +12,19 @@ import pandas as pd
 
 from torchmodes.planning.cases import case_at, parse_case
 from torchmodes.profiling.diff import comparable, sentence
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, SUMMARY, TABLES
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures import figures_of
+from torchmodes.report.figures.timeline import timeline_pairs
+from torchmodes.report.flame import FlameCell, flame_cells
 from torchmodes.report.formatting import duration, percent
 from torchmodes.report.plots import inline_figure
 from torchmodes.report.recommendation import statistics_of
 
 ROWS_OF_A_DIFF = 10
 OPERATORS_SHOWN = 15
-_FILES = (OVERVIEW, *TABLES, "memory.svg", GENERATED_CODE, SUMMARY)
+_FILES = (OVERVIEW, STACKS, *TABLES, "memory.svg", GENERATED_CODE, SUMMARY)
 _NOT_SHOWN = ["shapes", "mean_s", "lean_self_s"]
 
 
@@ -36,12 +38,15 @@ class Explained:
         Links, relative to the page, to the traces and to the other files that are there.
     operators
         The most expensive operators.
+    flame
+        The Python stacks; empty where there are none.
     """
 
     profile: CaseProfile
     traces: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     operators: pd.DataFrame
+    flame: tuple[FlameCell, ...]
 
     @property
     def recommendations(self) -> list[Mapping[str, Any]]:
@@ -162,9 +167,19 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
         "figures": [figure for name, figure in figures.items() if name != "layers"],
         "folded": [figure for name, figure in figures.items() if name == "layers"],
         "points": data.roofline.get("points", []),
+        "timelines": _timelines(data, page),
         "diffs": [explained_diff(found, data) for found in data.diffs],
         "profiles": [_explained(profile, page) for profile in data.profiles],
     }
+
+
+def _timelines(data: ReportData, page: Path) -> list[tuple[tuple[str, str], ...]]:
+    """Return the names and traces of the two modes of each timeline."""
+    traces = {p.case: _link(trace, page) for p in data.profiles for trace in p.traces}
+    return [
+        tuple((str(bar.case), traces[bar.case]) for bar in pair if bar.case in traces)
+        for pair in timeline_pairs(data)
+    ]
 
 
 def _explained(profile: CaseProfile, page: Path) -> Explained:
@@ -176,6 +191,7 @@ def _explained(profile: CaseProfile, page: Path) -> Explained:
         operators=profile.shown("operators")
         .head(OPERATORS_SHOWN)
         .drop(columns=_NOT_SHOWN, errors="ignore"),
+        flame=tuple(flame_cells(profile.stacks)),
     )
 
 

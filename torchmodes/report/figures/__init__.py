@@ -174,6 +174,18 @@ FIGURES: tuple[FigureEntry, ...] = (
         source="profiles",
     ),
     FigureEntry(
+        name="timeline",
+        title="One step as it passes",
+        caption="Eager above, what is shipped below, each as long as measured. A slice has the"
+        " colour of the operators that take most of it; on a GPU, of the kernels.",
+        category="Why",
+        subcategory="Overview",
+        draws="timeline.draw_timeline",
+        has_data="timeline.has_timelines",
+        of="run",
+        source="profiles",
+    ),
+    FigureEntry(
         name="roofline",
         title="Roofline",
         caption="What each case reaches, under what this machine reached in matrix products and in"

@@ -27,7 +27,7 @@ from torchmodes.report.recommendation import group_cases, recommend, statistics_
 from torchmodes.report.style import GRID, INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
 from torchmodes.report.verdicts import JudgedRecord
 
-_LOOKS = {
+LOOKS = {
     "matmul": ("matrix products", PALETTE["indigo"], ""),
     "convolution": ("convolution", PALETTE["teal"], "///"),
     "attention": ("attention", PALETTE["magenta"], "\\\\\\"),
@@ -57,7 +57,7 @@ class StepBar:
     length
         Measured, as a share of eager's beside it; of a case without a record, as profiled.
     shares
-        Of the step, by the keys of `_LOOKS`; empty without a profile.
+        Of the step, by the keys of `LOOKS`; empty without a profile.
     shipped
         Whether it is what to ship.
     """
@@ -100,7 +100,7 @@ def draw_step_parts(data: ReportData) -> Figure:
     """Draw a bar per case, as long as its measured time, and what the profile says of its parts."""
     groups = step_bars(data)
     bars = [bar for found in groups.values() for bar in found]
-    used = [name for name in _LOOKS if any(bar.shares.get(name) for bar in bars)]
+    used = [name for name in LOOKS if any(bar.shares.get(name) for bar in bars)]
     panels = [
         Panel(f"{case.model} · {case.task} · batch {case.batch_size:,}", _ROW * len(found))
         for case, found in groups.items()
@@ -115,8 +115,7 @@ def draw_step_parts(data: ReportData) -> Figure:
         ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes[-1].set_xlabel("measured time, eager = 100 %")
     handles = [
-        Patch(facecolor=_LOOKS[name][1], hatch=_LOOKS[name][2], label=_LOOKS[name][0])
-        for name in used
+        Patch(facecolor=LOOKS[name][1], hatch=LOOKS[name][2], label=LOOKS[name][0]) for name in used
     ]
     if any(not bar.shares for bar in bars):
         handles.append(Patch(facecolor=MARGIN, edgecolor=MUTED, label="no profile of it"))
@@ -128,7 +127,7 @@ def _bar(ax: Axes, row: int, bar: StepBar) -> None:
     if not bar.shares:
         ax.barh(row, bar.length, height=0.7, facecolor=MARGIN, edgecolor=MUTED, linewidth=0.8)
     start, inches = 0.0, ax.get_position().width * WIDTH_INCHES / ax.get_xlim()[1]
-    for name, (_, colour, hatch) in _LOOKS.items():
+    for name, (_, colour, hatch) in LOOKS.items():
         width = bar.length * bar.shares.get(name, 0.0)
         if width:
             ax.barh(
@@ -148,7 +147,7 @@ def _bar(ax: Axes, row: int, bar: StepBar) -> None:
 
 def _label(ax: Axes, row: int, start: float, width: float, name: str, *, room: float) -> None:
     """Write a part's name into it where there is room and no hatch in its way."""
-    text, hatched = _LETTERS.get(name, name), bool(_LOOKS[name][2])
+    text, hatched = _LETTERS.get(name, name), bool(LOOKS[name][2])
     if text_width(text, size=7.5) < 0.9 * room and not hatched:
         colour = INK if name == "other" else SURFACE
         ax.text(start + width / 2, row, text, size=7.5, ha="center", va="center", color=colour)

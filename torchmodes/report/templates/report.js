@@ -95,6 +95,40 @@
     form.addEventListener("reset", () => setTimeout(filter));
   }
 
+  // A flame graph is searched: what is found is marked, and its share of the step told.
+  for (const flame of document.querySelectorAll(".flame")) {
+    const form = flame.querySelector("form");
+    const frames = [...flame.querySelectorAll("svg g")].map((frame) => {
+      const { x, width } = frame.querySelector("rect");
+      return {
+        frame,
+        text: frame.querySelector("title").textContent.toLowerCase(),
+        start: x.baseVal.value,
+        end: x.baseVal.value + width.baseVal.value,
+      };
+    });
+    const whole = flame.querySelector("svg").viewBox.baseVal.width;
+    const search = () => {
+      const wanted = form.querySelector("input").value.trim().toLowerCase();
+      const found = frames.filter(({ text }) => wanted && text.includes(wanted));
+      for (const { frame } of frames) frame.classList.remove("found");
+      for (const { frame } of found) frame.classList.add("found");
+      // A frame within another that is found counts once.
+      let covered = 0;
+      let last = 0;
+      for (const { start, end } of found.sort((a, b) => a.start - b.start)) {
+        covered += Math.max(0, end - Math.max(start, last));
+        last = Math.max(last, end);
+      }
+      form.querySelector("output").textContent = wanted
+        ? `${found.length} frame${found.length === 1 ? "" : "s"}, ${
+          (100 * covered / whole).toFixed(1)} % of the step` : "";
+    };
+    form.hidden = false;
+    form.addEventListener("input", search);
+    form.addEventListener("submit", (event) => event.preventDefault());
+  }
+
   // The section being read is marked in the navigation.
   const links = new Map(
     [...document.querySelectorAll("nav.sections a")].map((a) => [a.hash.slice(1), a]));
