@@ -61,8 +61,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         _wait_until_it_answers(f"{address}/_stcore/health", process, log)
         yield Served(address, folder, log)
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        process.kill()  # a browser that has not gone yet keeps a server from ending by itself
+        process.wait()
 
 
 def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
