@@ -38,7 +38,7 @@ ends of a group of weights: 32 normal ones span 4.1 standard deviations, so that
 4.1 / 15 / √12 = 8 % of one; its limit is four times that, for errors that add up over layers.
 fp8 is E4M3, 3 bits of mantissa (P. Micikevicius et al., FP8 formats for deep learning, 2022,
 arXiv:2209.05433): rounding is off by 2.7 % of a number (root mean square over mantissas
-that are even in their logarithm), both factors of a product by √2 times that; four times that, again.
+that are even in their logarithm), a product of two by √2 times that; four times that, again.
 """
 LOSS_TOLERANCE: Mapping[str, float] = {
     "fp32": 1e-3,
