@@ -171,7 +171,8 @@ def test_all_faults_are_told_together_with_place_and_suggestion(raw):
         "benchmark[0].models[0]: unknown model 'house_prise'; did you mean 'house_price'?",
         "benchmark[0].modes[0]: unknown mode 'induktor'; did you mean 'inductor'?",
         (
-            "benchmark[0].precisions[0]: 'fp23' is not one of fp32, tf32, bf16, fp16, int8, int4;"
+            "benchmark[0].precisions[0]: 'fp23' is not one of fp32, tf32, bf16, fp16, int8, int4,"
+            " fp8;"
             " did you mean 'fp32'?"
         ),
         "modes.inductor.backnd: unknown key; did you mean 'backend'?",

@@ -53,6 +53,8 @@ ENGINES = {
     "tensorrt-compile": mode("tensorrt", frontend="torch_compile", min_block_size=1),
     "tensorrt-profile": mode("tensorrt", batch_profile={"min": 1, "max": 128}, min_block_size=1),
     "int8": mode("quantize", library="torchao", method="weight-only"),
+    "fp8": mode("quantize", library="torchao"),
+    "fp8-weight-only": mode("quantize", library="torchao", method="weight-only"),
 }
 SHORT = Measurement(budget_s=0.5, warmup_budget_s=2.0, start="fresh")
 GRAPHS = ("cudagraphs", "reduce-overhead")
@@ -102,7 +104,12 @@ def check(record: Record, name: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_each_engine_computes_what_eager_does_and_is_timed(tmp_path, name):
-    precision = {"autocast": "fp16", "int8": "int8"}.get(name, "fp32")
+    precision = {
+        "autocast": "fp16",
+        "int8": "int8",
+        "fp8": "fp8",
+        "fp8-weight-only": "fp8",
+    }.get(name, "fp32")
     check(measured(name, precision, tmp_path), name)
 
 
@@ -201,7 +208,8 @@ def test_ceilings_of_every_precision():
     assert rates["fp16"] > rates["fp32"] > 0
     assert found.copy_bytes_per_s > 0 < found.triad_bytes_per_s
     if torch.cuda.get_device_capability() >= (8, 0):
-        assert not found.faults
+        has_fp8 = torch.cuda.get_device_capability() >= (8, 9)
+        assert set(found.faults) == (set() if has_fp8 else {"fp8"})
         assert rates["int8"] > 0
         assert rates["tf32"] > rates["fp32"]
 

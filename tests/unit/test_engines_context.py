@@ -164,5 +164,5 @@ def test_int8_is_for_engines_that_quantise_and_these_are_for_int8():
     refused = unsupported(job(mode("quantize")))
     assert (refused.reason, refused.remedy) == (
         "the mode 'mine' does not compute in fp32",
-        "ask for one of int4, int8",
+        "ask for one of fp8, int4, int8",
     )

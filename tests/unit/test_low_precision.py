@@ -10,19 +10,29 @@ from engine_cases import MODELS, Example, attention, convolutions, mode
 from job_factory import make_job
 from torch import nn
 
-from torchmodes.measure.numerics import compare
+from torchmodes.machine.peaks import gemm
+from torchmodes.measure.numerics import OUTPUT_TOLERANCE, compare
 from torchmodes.planning.cases import parse_case
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import CALIBRATION
 from torchmodes.workloads.modes.executed import Product, count_executed
 from torchmodes.workloads.modes.onnxruntime import _product
-from torchmodes.workloads.modes.precision import INSTRUCTIONS, instructions, unsupported_precision
+from torchmodes.workloads.modes.precision import (
+    INSTRUCTIONS,
+    cast,
+    instructions,
+    unsupported_precision,
+)
 from torchmodes.workloads.structures import Inputs
 from torchmodes.workloads.workload import inference_workload, unsupported
 
 CASE = parse_case("inference/cpu/mine/a-mode/int8-b2")
 STATIC = mode("quantize", library="torchao", method="static", compile=True)
 INT4 = mode("quantize", library="torchao", method="weight-only")
+FP8 = {
+    method: mode("quantize", library="torchao", method=method)
+    for method in ("dynamic", "weight-only")
+}
 MODES = {
     "onnxruntime static": (mode("onnxruntime"), "int8"),
     "onnxruntime dynamic": (mode("onnxruntime", quantization="dynamic"), "int8"),
@@ -124,6 +134,62 @@ def test_pt2e_calibrates_a_module_that_is_called_twice_and_runs_int8_kernels():
     assert "no_effect" not in facts
 
 
+@torch._inductor.config.patch(freezing=False, cpp_cache_precompile_headers=False)  # restored
+def test_pt2e_leaves_the_products_of_attention_in_fp32():
+    engine, output = prepared(STATIC, "int8", example := attention())
+    assert compare(example.expected, output, precision="int8").within_tolerance
+    facts = engine.stats()
+    assert facts["executed"] == {"int8 matrix product": 4, "fp32 attention": 1}
+    assert facts["int8_kernels"] == 4
+
+
+def two_layers() -> Example:
+    """Return two linear layers of shapes that int4 and fp8 fit, and a row for them."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 16)).eval()
+    inputs = Inputs.of(torch.randn(2, 32))
+    with torch.no_grad():
+        return Example(module, inputs, inputs.call(module))
+
+
+@pytest.mark.parametrize(("model", "layers"), [(attention, 3), (two_layers, 2)])
+@pytest.mark.parametrize("method", FP8)
+def test_fp8_is_right_within_its_tolerance_and_counted(monkeypatch, method, model, layers):
+    # torchao refuses a processor, whose kernel is slow but the same product.
+    monkeypatch.setattr("torchao.float8.inference.is_MI300", lambda: True)
+    example = model()
+    module, inputs = cast(example.module, example.inputs, "fp8")
+    engine, output = prepared(FP8[method], "fp8", Example(module, inputs, None))
+    numerics = compare(example.expected, output, precision="fp8")
+    assert numerics.within_tolerance
+    assert numerics.relative_l2 > 5e-3, "bf16 would be nearer"
+    facts = engine.stats()
+    assert facts["linear_layers"] == layers
+    assert facts.get("fp8_kernels") == (layers if method == "dynamic" else None)
+    assert "no_effect" not in facts
+
+
+def test_fp8_that_no_kernel_multiplied_has_no_effect(monkeypatch):
+    monkeypatch.setattr("torchao.float8.inference.is_MI300", lambda: True)
+    example = convolutions()
+    module, inputs = cast(example.module, example.inputs, "fp8")
+    engine, _ = prepared(FP8["dynamic"], "fp8", Example(module, inputs, None))
+    assert engine.stats()["no_effect"] == (
+        "the model has no torch.nn.Linear whose shape fp8 fits: nothing was quantised"
+    )
+    engine.linear_layers = 1  # as if it had replaced one
+    assert engine.stats()["no_effect"] == (
+        "a call ran no kernel of fp8: what was quantised ran in bf16"
+    )
+
+
+def test_the_tolerance_of_fp8_is_four_times_the_rounding_of_two_factors():
+    exact = torch.exp2(torch.arange(0, 8, 1 / 4096, dtype=torch.float64))
+    error = exact.to(torch.float8_e4m3fn).double() / exact - 1
+    rounding = error.square().mean().sqrt().item()
+    assert 4 * 2**0.5 * rounding == pytest.approx(OUTPUT_TOLERANCE["fp8"], rel=0.02)
+
+
 def test_int4_weights_are_right_within_their_tolerance_and_counted():
     example = attention()
     engine, output = prepared(INT4, "int4", example)
@@ -131,6 +197,9 @@ def test_int4_weights_are_right_within_their_tolerance_and_counted():
     assert numerics.within_tolerance
     assert numerics.relative_l2 > 1e-3
     assert engine.stats()["linear_layers"] == 3, "the head's 50 rows are no multiple of 16"
+    engine, output = prepared(INT4, "int4", layers := two_layers())
+    assert compare(layers.expected, output, precision="int4").within_tolerance
+    assert engine.stats()["linear_layers"] == 2
     facts = prepared(INT4, "int4", convolutions())[0].stats()
     assert facts["no_effect"] == (
         "the model has no torch.nn.Linear whose shape int4 fits: nothing was quantised"
@@ -270,11 +339,48 @@ def test_without_vnni_weights_have_seven_bits_for_sums_of_two_products_saturate(
             "torchao's int4 weights are used here by PyTorch's kernel for the CPU, not on cuda",
             "run the case on cpu, or ask for the precision int8",
         ),
+        (
+            STATIC,
+            {"precision": "fp8", "device": "cuda"},
+            "method: static calibrates int8; fp8 is scaled at each call, or of weights alone",
+            "use method: dynamic or weight-only, or ask for the precision int8",
+        ),
+        (
+            mode("quantize"),
+            {"precision": "fp8", "device": "cuda"},
+            "torch.ao.quantization has no fp8",
+            "use library: torchao",
+        ),
     ],
 )
-def test_int4_is_for_weights_on_the_cpu(options, changed, reason, remedy):
+def test_what_a_method_has_no_int4_or_fp8_for_is_refused(options, changed, reason, remedy):
     refused = create_engine(options).supports(dataclasses.replace(CASE, **changed), family="user")
     assert (refused.reason, refused.remedy) == (reason, remedy)
+
+
+@pytest.mark.parametrize("method", FP8)
+def test_fp8_is_refused_where_no_tensor_core_multiplies_it(monkeypatch, method):
+    on_cpu = unsupported(make_job("inference/cpu/house_price/m/fp8-b4", mode=FP8[method]))
+    assert on_cpu.reason == "fp8 is a format of GPUs' tensor cores; cpu would emulate it"
+    assert on_cpu.remedy == "run the case on cuda, or ask for the precision int8"
+    on_cuda = parse_case("inference/cuda/house_price/m/fp8-b4")
+    precisions = create_engine(FP8[method]).precisions
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 6))
+    refused = unsupported_precision(on_cuda, precisions=precisions)
+    assert refused.reason == (
+        "fp8 needs compute capability 8.9 (Ada); this GPU's tensor cores do not multiply it"
+    )
+    assert refused.remedy == "ask for the precision int8 or bf16"
+    for capability in ((8, 9), (9, 0), (10, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
+        assert unsupported_precision(on_cuda, precisions=precisions) is None
+    assert create_engine(FP8[method], precision="fp8").supports(on_cuda, family="mlp") is None
+
+
+def test_the_peak_of_fp8_is_of_a_product_in_it():
+    product = gemm("fp8", 32, "cpu")()
+    assert product.dtype == torch.bfloat16
+    assert 4 < product.float().mean() < 12  # 32 products of numbers between 0 and 1
 
 
 NO_INT8 = (

@@ -219,8 +219,8 @@ def test_numbers_and_complex_and_empty_outputs() -> None:
 
 
 def test_unknown_precision_is_named() -> None:
-    with pytest.raises(ValueError, match="'fp8' is none of fp32"):
-        compare(torch.ones(1), torch.ones(1), precision="fp8")
+    with pytest.raises(ValueError, match="'fp4' is none of fp32"):
+        compare(torch.ones(1), torch.ones(1), precision="fp4")
 
 
 LOSSES = [1.0 / step for step in range(1, 21)]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Task = Literal["training", "inference", "generation"]
 Device = Literal["cpu", "cuda", "mps"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8", "int4"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8", "int4", "fp8"]
 
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=64)]
 Share = Annotated[float, Field(gt=0, lt=1)]

@@ -318,7 +318,7 @@ class TensorRtMode(ModeSection):
 
 
 class QuantizeMode(ModeSection):
-    """Layers of less than 16 bits; inference. Ask for the precision int8, or int4."""
+    """Layers of less than 16 bits; inference. Ask for the precision int8, int4 or fp8."""
 
     threads_at_call = True
     generates = True
@@ -328,7 +328,7 @@ class QuantizeMode(ModeSection):
     engine: Literal["quantize"]
     method: Literal["dynamic", "static", "weight-only"] = Field(
         "dynamic",
-        description="int8 weights and activations of linear layers, scaled at each call; of"
+        description="weights and activations of linear layers, scaled at each call; of"
         " convolutions too, with calibrated scales (PT2E); or weights of linear layers alone",
     )
     library: Literal["torch", "torchao"] = Field(

@@ -87,7 +87,7 @@ def measure_peaks(device: str, *, threads: int) -> Peaks:
     torch.set_num_threads(threads)
     rates: dict[str, float | None] = {}
     faults = {}
-    precisions = [*DTYPES, "int8", *(["tf32"] if device == "cuda" else [])]
+    precisions = [*DTYPES, "int8", *(["tf32", "fp8"] if device == "cuda" else [])]
     for precision in precisions:
         try:
             with _tf32(allowed=precision == "tf32"):
@@ -137,6 +137,13 @@ def gemm(precision: str, size: int, device: str) -> Call:
         if device == "cuda":
             b = b.t()  # by columns, as cuBLAS' int8 kernels prefer it
         return lambda: torch._int_mm(a, b)
+    if precision == "fp8":
+        a, b = (torch.rand(size, size, device=device).to(torch.float8_e4m3fn) for _ in range(2))
+        b = b.t()  # by columns, as its kernels demand
+        one = torch.ones((), device=device)
+        return lambda: torch._scaled_mm(
+            *(a, b, one, one), out_dtype=torch.bfloat16, use_fast_accum=True
+        )
     dtype = DTYPES.get(precision, torch.float32)
     a, b, out = (torch.rand(size, size, device=device).to(dtype) for _ in range(3))
     return lambda: torch.mm(a, b, out=out)

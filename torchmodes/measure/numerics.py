@@ -26,6 +26,7 @@ OUTPUT_TOLERANCE: Mapping[str, float] = {
     "bf16": 2e-2,
     "int8": 1e-1,
     "int4": 3e-1,
+    "fp8": 1.5e-1,
 }
 """Largest relative L2 error of an output, and share of integers that differ, by precision.
 
@@ -35,6 +36,9 @@ fp16 and tf32 round 8 times finer than bf16 (10 bits of mantissa against 7): 5e-
 unit roundoff of 2⁻¹¹, as bf16's limit is five times its own, 2⁻⁸. int4 has 16 steps between the
 ends of a group of weights: 32 normal ones span 4.1 standard deviations, so that each is off by
 4.1 / 15 / √12 = 8 % of one; its limit is four times that, for errors that add up over layers.
+fp8 is E4M3, 3 bits of mantissa (P. Micikevicius et al., FP8 formats for deep learning, 2022,
+arXiv:2209.05433): rounding is off by 2.7 % of a number (root mean square over mantissas
+that are even in their logarithm), a product of two by √2 times that; four times that, again.
 """
 LOSS_TOLERANCE: Mapping[str, float] = {
     "fp32": 1e-3,
@@ -43,6 +47,7 @@ LOSS_TOLERANCE: Mapping[str, float] = {
     "bf16": 5e-2,
     "int8": 2e-1,
     "int4": 5e-1,
+    "fp8": 3e-1,
 }
 """Largest relative L2 error of a loss trajectory, wider because every step builds on the last.
 

@@ -31,7 +31,7 @@ MOST_EXAMPLES = 10**9
 TRY_IT = (
     "mend the function and try it by `make check`, or take `quality` out of the model's section"
 )
-JUDGED_BY_DATA = ("int8", "int4")
+JUDGED_BY_DATA = ("int8", "int4", "fp8")
 """Precisions whose error follows from the weights' and activations' outliers: no constant bounds
 it, and an embedding that is 12 % off may sort sentences as well."""
 REACH = 2.0

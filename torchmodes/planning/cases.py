@@ -38,7 +38,7 @@ FURTHER_RUNS = "results/further_runs.json"
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
 _CASE = re.compile(
     rf"(?:^|/)(?P<task>{'|'.join(get_args(Task))})/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)"
-    r"/(?P<mode>[^/]+)/(?P<precision>fp32|tf32|bf16|fp16|int8|int4)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
+    r"/(?P<mode>[^/]+)/(?P<precision>fp32|tf32|bf16|fp16|int8|int4|fp8)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
 )
 
 

@@ -34,7 +34,7 @@ _FEWEST_CALLS = 1e4
 _MOST_CALLS = 1e9
 _POINTS = 40
 _SHOWN_LOSS = 50.0
-_LOW_PRECISIONS = {"bf16": "-.", "fp16": "-.", "int8": ":", "int4": ":"}
+_LOW_PRECISIONS = {"bf16": "-.", "fp16": "-.", "int8": ":", "int4": ":", "fp8": ":"}
 """Lines that tell the precisions of one mode apart."""
 
 

@@ -14,6 +14,8 @@ from torchmodes.workloads.modes.base import Engine, Unsupported
 from torchmodes.workloads.structures import Inputs
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+QUANTIZED = frozenset({"int8", "int4", "fp8"})
+"""What an engine makes of a module, by weights that it rounds itself."""
 FIRST_SCALE = 2.0**10
 """PyTorch's 2¹⁶ overflows at first, by design: those steps are skipped, and compare with none."""
 
@@ -64,6 +66,16 @@ def unsupported_precision(
             "bf16 needs compute capability 8.0 (Ampere); before, PyTorch emulates it",
             "use fp16 or fp32",
         )
+    if case.precision == "fp8" and case.device != "cuda":
+        return Unsupported(
+            f"fp8 is a format of GPUs' tensor cores; {case.device} would emulate it",
+            "run the case on cuda, or ask for the precision int8",
+        )
+    if case.precision == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        return Unsupported(
+            "fp8 needs compute capability 8.9 (Ada); this GPU's tensor cores do not multiply it",
+            "ask for the precision int8 or bf16",
+        )
     if case.precision == "fp16" and case.device == "cpu" and not instructions("fp16"):
         return Unsupported(
             "this CPU has no fp16 arithmetic (AVX512-FP16 or AMX-FP16): it would be emulated,"
@@ -104,7 +116,7 @@ def unsupported_int8(case: Case, engine: str) -> Unsupported | None:
 
 
 def _not_among(case: Case, precisions: Collection[str]) -> Unsupported:
-    if case.precision in ("int8", "int4") and not {"int8", "int4"}.intersection(precisions):
+    if case.precision in QUANTIZED and not QUANTIZED.intersection(precisions):
         return Unsupported(
             f"the mode {case.mode!r} does not quantise",
             f"choose a mode whose engine quantises to {case.precision}",
@@ -117,8 +129,11 @@ def _not_among(case: Case, precisions: Collection[str]) -> Unsupported:
 
 
 def cast(module: nn.Module, inputs: Inputs, precision: str) -> tuple[nn.Module, Inputs]:
-    """Put module and floating inputs of an inference case into its precision."""
-    dtype = HALF.get(precision)
+    """Put module and floating inputs of an inference case into its precision.
+
+    Of fp8 they come in bf16, from which torchao's kernels by row quantise.
+    """
+    dtype = torch.bfloat16 if precision == "fp8" else HALF.get(precision)
     if dtype is None:
         return module, inputs
 

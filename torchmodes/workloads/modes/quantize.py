@@ -25,6 +25,8 @@ INT4_GROUP = 32
 """Weights in a row that share a scale; `torch.ops.aten._weight_int4pack_mm_for_cpu` wants rows of
 such groups, and a multiple of `INT4_ROWS` of them."""
 INT4_ROWS = 16
+FP8_MULTIPLE = 16
+"""Rows and columns of weights are multiples of it: `torch._scaled_mm` multiplies no others."""
 
 PRODUCTS: Mapping[Any, Kind] = {
     torch.ops.aten.conv1d.default: "convolution",
@@ -36,13 +38,15 @@ PRODUCTS: Mapping[Any, Kind] = {
 """What multiplies in a graph of torch.export."""
 INT8_KERNELS = ("onednn::qconv", "onednn::qlinear")
 """How the profiler calls what TorchInductor makes of a product in int8."""
+FP8_KERNEL = "_scaled_mm"
+"""Part of the profiler's name for a product in fp8: PyTorch's operator, or a kernel of Triton's."""
 
 
 class Engine(base.Engine):
     """Replaces weights of linear layers; with calibrated scales, every convolution's too."""
 
     options: QuantizeMode
-    precisions = frozenset({"int8", "int4"})
+    precisions = frozenset({"int8", "int4", "fp8"})
     linear_layers = 0
     quantized_weights = 0
     weights = 0
@@ -64,6 +68,13 @@ class Engine(base.Engine):
                 f" {case.device}",
                 "run the case on cpu, or ask for the precision int8",
             )
+        if case.precision == "fp8" and method == "static":
+            return base.Unsupported(
+                "method: static calibrates int8; fp8 is scaled at each call, or of weights alone",
+                "use method: dynamic or weight-only, or ask for the precision int8",
+            )
+        if case.precision == "fp8" and self.options.library == "torch":
+            return base.Unsupported("torch.ao.quantization has no fp8", "use library: torchao")
         if method == "static" and (refused := unsupported_int8(case, "TorchInductor")):
             return refused
         if self.options.library == "torch":
@@ -89,8 +100,7 @@ class Engine(base.Engine):
             return self._calibrated(module, inputs)
         self.weights = sum(p.numel() for p in module.parameters())
         linear = [layer for layer in module.modules() if type(layer) is nn.Linear]
-        if self.precision == "int4":
-            linear = [layer for layer in linear if _fits_int4(layer)]
+        linear = [layer for layer in linear if _fits(layer, self.precision)]
         self.linear_layers = len(linear)
         self.quantized_weights = sum(layer.weight.numel() for layer in linear)
         if self.options.library == "torch":
@@ -100,7 +110,15 @@ class Engine(base.Engine):
             )
         # By name: importing it takes seconds, which only the modes that use it should pay.
         torchao: Any = importlib.import_module("torchao.quantization")
-        if self.options.method == "dynamic":
+        weights_alone = self.options.method == "weight-only"
+        if self.precision == "fp8":
+            config = (
+                torchao.Float8WeightOnlyConfig()
+                if weights_alone
+                else torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
+            )
+            torchao.quantize_(module, config, lambda layer, name: layer in linear)
+        elif not weights_alone:
             torchao.quantize_(module, torchao.Int8DynamicActivationInt8WeightConfig())
         elif self.precision == "int4":
             int4: Any = importlib.import_module("torchao.prototype.quantization.int4")
@@ -108,7 +126,11 @@ class Engine(base.Engine):
             torchao.quantize_(module, config, lambda layer, name: layer in linear)
         else:
             torchao.quantize_(module, torchao.Int8WeightOnlyConfig())
-        return torch.compile(module) if self.options.compile else module
+        self.example, self.compiled = (
+            inputs,
+            torch.compile(module) if self.options.compile else module,
+        )
+        return self.compiled
 
     def _calibrated(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Observe ranges in an exported graph, fix scales, and compile it (PT2E).
@@ -152,24 +174,22 @@ class Engine(base.Engine):
             stats["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
             if limit := recompile_limit_reached():
                 stats["warnings"] = [f"{limit}: what was not compiled ran in eager"]
+        if self.precision == "fp8" and self.options.method == "dynamic":
+            stats["fp8_kernels"] = self._kernels(lambda name: FP8_KERNEL in name)
         if not self.linear_layers:
-            fitting = " whose shape int4 fits" if self.precision == "int4" else ""
+            fitting = "" if self.precision == "int8" else f" whose shape {self.precision} fits"
             stats["no_effect"] = f"the model has no torch.nn.Linear{fitting}: nothing was quantised"
         elif stats.get("graphs") == 0:
-            stats["no_effect"] = "torch.compile captured no graph: int8 ran in eager"
+            stats["no_effect"] = f"torch.compile captured no graph: {self.precision} ran in eager"
+        elif stats.get("fp8_kernels") == 0:
+            stats["no_effect"] = "a call ran no kernel of fp8: what was quantised ran in bf16"
         return stats
 
     def _stats_of_calibrated(self) -> dict[str, Any]:
         """Tell the products of the graph, and how many kernels of int8 a call runs."""
         stats = self.made | count_executed(self.products, "int8")
         stats["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-        with (
-            self.context(),
-            torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
-        ):
-            self.example.call(self.compiled)
-        ran = sum(event.name.startswith(INT8_KERNELS) for event in profile.events())
-        stats["int8_kernels"] = ran
+        stats["int8_kernels"] = ran = self._kernels(lambda name: name.startswith(INT8_KERNELS))
         quantized = sum(product.precision == "int8" for product in self.products)
         if quantized and not ran:
             stats["no_effect"] = "TorchInductor made no int8 kernel of what was quantised"
@@ -181,9 +201,23 @@ class Engine(base.Engine):
             stats["warnings"] = [*stats.get("warnings", []), told]
         return stats
 
+    def _kernels(self, counted: Callable[[str], bool]) -> int:
+        """Run the example once under the profiler, and count what it names so."""
+        with (
+            self.context(),
+            torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
+        ):
+            self.example.call(self.compiled)
+        return sum(counted(event.name) for event in profile.events())
 
-def _fits_int4(layer: nn.Linear) -> bool:
-    return layer.in_features % INT4_GROUP == 0 and layer.out_features % INT4_ROWS == 0
+
+def _fits(layer: nn.Linear, precision: str) -> bool:
+    """Whether the weights of a layer have a shape that a precision has kernels for."""
+    of_columns, of_rows = {
+        "int4": (INT4_GROUP, INT4_ROWS),
+        "fp8": (FP8_MULTIPLE, FP8_MULTIPLE),
+    }.get(precision, (1, 1))
+    return layer.in_features % of_columns == 0 and layer.out_features % of_rows == 0
 
 
 def _products(graph: torch.fx.Graph) -> Iterator[Product]:

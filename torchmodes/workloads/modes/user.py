@@ -17,7 +17,7 @@ class Engine(base.Engine):
     """Calls ``prepare(model, inputs, **options)`` and runs what it returns."""
 
     options: UserMode
-    precisions = base.Engine.precisions | {"int8", "int4"}  # a function may quantise
+    precisions = base.Engine.precisions | {"int8", "int4", "fp8"}  # a function may quantise
     own_threads = True
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
