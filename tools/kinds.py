@@ -20,8 +20,10 @@ HEAD = f"""{KINDS}
 
 One model of each kind, small and with random weights, measured in five modes: `ok`, so its output
 agreed with eager's on every set of inputs; else the status, with its reason below. Figures of that
-run mean nothing, and are not told. Detectors with random weights find the same everywhere, so that `ok`
-says that a mode runs them, and little of what it returns. Made by `python -m tools.kinds` after
+run mean nothing, and are not told. A detector with random weights scores all boxes alike, and of
+those few or none can be matched ([how](own-model.md#a-model-of-torchvision-or-timm)): its `ok` says
+that a mode runs it, and next to nothing of what it returns.
+Made by `python -m tools.kinds` after
 
 ```sh long
 snakemake --cores 2 --configfile config/kinds.yaml

@@ -1,4 +1,4 @@
-"""The part of docs/models.md on kinds: every case of config/kinds.yaml, by the command that made it."""
+"""The part of docs/models.md on kinds: all of config/kinds.yaml, by the command that made it."""
 
 from __future__ import annotations
 
