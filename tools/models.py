@@ -23,6 +23,8 @@ COLUMNS = (
 )
 LIST = Path("config/models.yaml")
 PAGE = Path("docs/models.md")
+KINDS = "## One of each kind, in five modes"
+"""The title of the part of the page that `tools.kinds` writes, and this leaves as it is."""
 HEAD = """\
 <!-- Made by `python -m tools.models` of config/models.yaml. -->
 
@@ -64,7 +66,7 @@ def models_page(models: dict[str, Model], checked: Iterable[Checked]) -> str:
 
 def _row(model: Model, checked: Checked) -> str:
     cells = (
-        _name(model, checked.name),
+        named(model, checked.name),
         checked.item or "–",
         checked.inputs or "–",
         checked.output or "–",
@@ -75,7 +77,7 @@ def _row(model: Model, checked: Checked) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _name(model: Model, name: str) -> str:
+def named(model: Model, name: str) -> str:
     """Return what the family calls it, with its head and part where they are not the usual ones."""
     told = getattr(model, model.named_by) if model.named_by else name
     extra = [getattr(model, key, None) for key in ("head", "part")]
@@ -105,7 +107,9 @@ def main() -> None:
             )
         )
         console.print(f"{name}: {checked[-1].error or 'ok'}", markup=False)
-    write_atomically(PAGE, models_page(config.models, checked))
+    kinds = "".join(PAGE.read_text(encoding="utf-8").partition(KINDS)[1:])
+    page = models_page(config.models, checked)
+    write_atomically(PAGE, f"{page}\n{kinds}" if kinds else page)
 
 
 if __name__ == "__main__":

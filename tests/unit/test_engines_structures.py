@@ -264,3 +264,19 @@ def test_a_model_that_decides_by_values_is_refused_by_what_needs_one_graph(engin
         create_engine(mode(engine)).prepare(Decides(), Inputs.of(torch.ones(8)))
     assert "the model decides by values: Could not guard" in refused.value.unsupported.reason
     assert "torch.compile" in refused.value.unsupported.remedy
+
+
+class FindsInEachClass(nn.Module):
+    """A detector in small, whose number of results is a sum of many that values decide."""
+
+    def forward(self, x):
+        found = torch.cat([x[x > bound] for bound in range(40)])
+        return found * 2 if found.numel() > 100 else found
+
+
+def test_a_refusal_tells_of_a_long_sum_its_beginning():
+    with pytest.raises(Refused) as refused:
+        create_engine(mode("export")).prepare(FindsInEachClass(), Inputs.of(torch.ones(8)))
+    reason = refused.value.unsupported.reason
+    assert reason.endswith(" + …")
+    assert len(reason) < 200

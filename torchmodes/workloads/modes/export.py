@@ -21,6 +21,9 @@ from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs, Structure, register_dataclasses
 
+TERMS = 2
+"""Of a sum of sizes that a refusal tells."""
+
 
 class Engine(base.Engine):
     """Runs the exported program's module: generated Python code that calls ATen operators."""
@@ -81,7 +84,7 @@ def capture(
         )
     except (GuardOnDataDependentSymNode, DataDependentOutputException) as error:
         raise _refused(
-            f"needs one graph, but the model decides by values: {cause_of(error)}",
+            f"needs one graph, but the model decides by values: {_shortened(cause_of(error))}",
             "use eager, torch.compile or torch.jit.trace, or torch.cond in the model",
         ) from error
     except AttributeError as error:
@@ -99,6 +102,12 @@ def capture(
     finally:
         if hook is not None:
             hook.remove()
+
+
+def _shortened(cause: str) -> str:
+    """Cut a sum of many unknown sizes, such as the boxes of each class of a detector, to two."""
+    terms = cause.split(" + ")
+    return cause if len(terms) <= TERMS else " + ".join([*terms[:TERMS], "…"])
 
 
 def _refused(why: str, remedy: str) -> base.Refused:
