@@ -67,8 +67,8 @@ class Trace:
     events
         One row per event, by start: ``kind`` (python, operator, wrapper, annotation,
         data_loading, runtime, kernel, memcpy, memset, communication), ``name``, ``start`` and
-        ``end`` (seconds since the trace's first event), ``thread``, ``device`` (whether it ran on the
-        GPU), ``correlation``, ``blocks_per_sm``, ``occupancy`` (0 to 1); NaN where it is not
+        ``end`` (seconds since the trace's first event), ``thread``, ``device`` (whether it ran on
+        the GPU), ``correlation``, ``blocks_per_sm``, ``occupancy`` (0 to 1); NaN where it is not
         told.
     steps
         The profiled steps, shape (n, 2), seconds; all of the trace where it has no step.
