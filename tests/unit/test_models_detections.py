@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from torchmodes.measure.numerics import compare
+from torchmodes.measure.numerics import compare, compares_nothing
 from torchmodes.workloads.models.detections import matched
 
 
@@ -84,6 +84,19 @@ def test_what_else_is_told_of_a_detection_follows_it():
     swapped = image(DOG, CAT) | {"masks": masks.flip(0)}
     assert judged([expected], [swapped]).within_tolerance
     assert not judged([expected], [swapped | {"masks": masks}]).within_tolerance
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "nothing"),
+    [
+        ([image()], [image()], True),
+        ([image(FAINT)], [image((0.3, 280.0, 1))], True),  # each borderline, and alone
+        ([image(FAINT)], [image(FAINT)], False),
+        ([image(FAINT)], [image()], False),
+    ],
+)
+def test_that_nothing_was_compared_is_seen(expected, actual, nothing):
+    assert compares_nothing(expected, actual, align=matched) is nothing
 
 
 def test_fewer_images_are_told_as_for_any_output():

@@ -135,6 +135,17 @@ def test_a_group_in_which_nothing_can_be_faster_is_decided(high: float, answer: 
     assert one.meaning.startswith("no gain: at most +0.40") == (answer == "eager")
 
 
+def test_on_a_machine_where_eager_is_far_from_itself_nothing_is_ruled_out() -> None:
+    record = make_record(CASE.format("m", "fx"))
+    statistics = record.statistics.model_copy(
+        update={"speed_up": Interval(estimate=3.0, low=2.0, high=4.5), "margin": 3.5}
+    )
+    fx = record.model_copy(update={"statistics": statistics, "verdict": "unresolved"})
+    (one,) = unresolved(make_report_data([make_record(CASE.format("m", "eager")), fx]))
+    assert one.meaning == f"eager against itself is up to 350{SPACE}% off: nothing can be told"
+    assert one.command == "measure again on a machine that does nothing else"
+
+
 def test_more_runs_shrink_the_interval_as_its_root_and_students_t_say() -> None:
     wide = in_runs("m", "fx", 0.90, 1.10, 1.30)
     (judged,) = make_report_data([wide]).cases

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 from workflow.conftest import Workflow
 
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, SUMMARY, TABLES, TRACE
+from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, SUMMARY, TABLES, TRACE
 from torchmodes.results.records import read_record, read_records
 
 pytestmark = pytest.mark.workflow
@@ -59,6 +59,7 @@ def test_every_profile_has_all_of_its_files_and_explains_itself(finished: Workfl
             TRACE,
             OVERVIEW,
             SUMMARY,
+            STACKS,
             GENERATED_CODE,
             "memory.svg",
         }

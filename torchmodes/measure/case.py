@@ -54,6 +54,7 @@ from torchmodes.measure.verification import (
     compare_again,
     compare_first,
     leak,
+    unseen,
     wrong,
 )
 from torchmodes.planning.job import Job
@@ -249,6 +250,8 @@ def _judge(
             numerics = compare_first(job, baseline, candidate, others, wider)
     if not numerics.within_tolerance:
         found = wrong(job, baseline, numerics)
+        if scored is not None and scored.examples_needed is not None:
+            found.remedy = f"give `quality` {scored.examples_needed:,} examples, or {found.remedy}"
         found.generation = told
         return found
     sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s, tolerance=wider)
@@ -262,6 +265,7 @@ def _judge(
     _doubt_memory(sampled, clock, baseline, candidate)
     sampled.numerics = numerics.model_copy(update={"usual_tolerance": usual})
     sampled.quality = scored
+    sampled.warnings += unseen(job, baseline, candidate)
     sampled.energy = _energy(job, candidate)
     if told is not None and tokens is not None and sampled.statistics is not None:
         sampled.agreement = generation.choices(job, tokens)

@@ -159,6 +159,13 @@ def nothing_to_compare(output: object) -> tuple[str, str] | None:
     return None
 
 
+def compares_nothing(baseline: object, candidate: object, *, align: Align | None = None) -> bool:
+    """Tell whether two outputs have no element that `compare` looks at, as of no detection."""
+    if align is not None:
+        baseline, _ = align(baseline, candidate)
+    return not any(tensor.numel() for _, tensor in _tensors(baseline, "output"))
+
+
 def _tolerance(table: Mapping[str, float], precision: str) -> float:
     if precision not in table:
         raise ValueError(f"precision: {precision!r} is none of {', '.join(table)}")

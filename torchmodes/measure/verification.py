@@ -10,7 +10,12 @@ from typing import Any
 from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
 from torchmodes.measure.gradients import NUDGES, ROUNDINGS, nudge, rounded_otherwise
 from torchmodes.measure.input_sets import agree, feed, together
-from torchmodes.measure.numerics import compare, compare_losses, nothing_to_compare
+from torchmodes.measure.numerics import (
+    compare,
+    compare_losses,
+    compares_nothing,
+    nothing_to_compare,
+)
 from torchmodes.planning.job import Job
 from torchmodes.results.records import Measured, Numerics
 from torchmodes.workloads.workload import workload_of
@@ -195,6 +200,17 @@ def leak(leaked: list[str]) -> Measured:
         reason=f"the mode changed the process that eager runs in: {', '.join(leaked[:3])}{more}",
         remedy=LEAK_REMEDY,
     )
+
+
+def unseen(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> list[str]:
+    """Warn where outputs agree because there is nothing in them to compare."""
+    if job.case.task == "training":
+        return []
+    align = baseline.workload.built.align
+    if not compares_nothing(baseline.output, candidate.output, align=align):
+        return []
+    told = "nothing of the outputs could be compared, such as no detection on both sides: whether"
+    return [f"{told} the mode is right is open; give the model inputs on which it finds something"]
 
 
 def cautions(traced: list[str], baseline: WarmedUp, *, of_model: bool) -> list[str]:

@@ -21,6 +21,8 @@ from torchmodes.results.records import Interval, Statistics, Verdict
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none can be; one may still be; only eager ran; none ran."""
 RuledOut = Literal["no gain", "beaten"]
+NOISY = 0.1
+"""A margin above it says how far eager is from itself, not what does not matter."""
 """It is faster by no more than what does not count; it is slower than what is advised."""
 
 
@@ -222,7 +224,7 @@ def ruled_out(judged: JudgedRecord, best: JudgedRecord | None) -> RuledOut | Non
     high = found.speed_up.high
     if high is None or judged.no_verdict is not None:
         return None
-    if high <= 1 + found.margin:
+    if found.margin <= NOISY and high <= 1 + found.margin:
         return "no gain"
     if best is not None and head_to_head(best, judged).verdict == "faster":
         return "beaten"

@@ -11,6 +11,7 @@ from torchmodes.measure.statistics import Estimate, p_value, survivor, verdict
 from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import NOTHING, effect, percent, plural
 from torchmodes.report.recommendation import (
+    NOISY,
     ModeRecommendation,
     estimate_of,
     group_cases,
@@ -145,6 +146,9 @@ def _told(judged: JudgedRecord, recommendation: ModeRecommendation, comparisons:
             return Unresolved(judged, f"at best {effect(high)}: cannot beat {best.name}", None)
     if judged.no_verdict is not None:
         return Unresolved(judged, judged.no_verdict, judged.no_verdict_remedy)
+    if (margin := statistics_of(judged).margin) > NOISY:
+        meaning = f"eager against itself is up to {percent(margin)} off: nothing can be told"
+        return Unresolved(judged, meaning, "measure again on a machine that does nothing else")
     needed = more_runs(judged, best, comparisons=comparisons)
     now = statistics_of(judged).half_width
     reach = NOTHING if now is None else f"±{percent(now)}"
