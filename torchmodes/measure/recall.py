@@ -2,7 +2,7 @@
 
 All timed calls of a sample get the same inputs. A mode that keeps its outputs by the values of its
 inputs is right, and as fast as a look-up. So a mode that seems faster is also timed on inputs that
-are new to it, and at once again on the same: what computes takes as long for both.
+are new to it, and at once twice again on the same: what computes takes as long for all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def recall(
 ) -> float | None:
     """Return how much slower a mode is on new inputs, where that explains its speed-up.
 
-    Both sides are warm. None of an honest mode, mostly after two calls: the first new inputs on
+    Both sides are warm. None of an honest mode, mostly after three calls: the first new inputs on
     which it is slower by less than half of what it seems faster by, in logarithms, say so.
     """
     limit = math.sqrt(speed_up)
@@ -31,20 +31,23 @@ def recall(
         return None
     slower = []
     for number in new:
-        slower.append(_first_against_second(candidate, sets, number, clock))
+        slower.append(_first_against_next(candidate, sets, number, clock))
         if slower[-1] < limit:
             return None
-    by_itself = median(_first_against_second(baseline, sets, number, clock) for number in new)
+    by_itself = median(_first_against_next(baseline, sets, number, clock) for number in new)
     return median(slower) if median(slower) > limit * by_itself else None
 
 
-def _first_against_second(workload: Workload, sets: InputSets, number: int, clock: Clock) -> float:
-    """Time a call on new inputs over one on the same again, each after a call on the old ones."""
+def _first_against_next(workload: Workload, sets: InputSets, number: int, clock: Clock) -> float:
+    """Time a call on new inputs over the same again, each after a call on the old ones.
+
+    The faster of two counts: one may have been interrupted.
+    """
     times = []
-    for _ in range(2):
+    for _ in range(3):
         feed(workload, sets, 0)
         clock.time(workload.call, 1)
         feed(workload, sets, number)
         times.append(clock.time(workload.call, 1).host_s)
     feed(workload, sets, 0)
-    return times[0] / times[1]
+    return times[0] / min(times[1:])
