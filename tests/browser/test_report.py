@@ -17,6 +17,7 @@ from torchmodes.report.comparison.pages import write_comparison
 from torchmodes.report.comparison.runs import ComparedRun
 from torchmodes.report.data import make_report_data
 from torchmodes.report.html import write_report
+from torchmodes.results.records import Generation
 
 pytestmark = pytest.mark.browser
 LAPTOP, PHONE = (1440, 900), (390, 844)
@@ -37,6 +38,32 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records, trainings=trainings, profiles=[a_profile()], roofline=ROOFLINE, diffs=[CHANGE]
     )
     write_report(data, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("generation") / "report.html"
+    case = "generation/cpu/gpt2/{}/fp32-b4"
+    told = Generation(
+        prompt_length=64,
+        new_tokens=32,
+        position=79,
+        cache="static",
+        sequences=12,
+        divergence=None,
+        logit_errors=[1e-7] * 32,
+        compiled_at=[64],
+        weight_bytes=500_000_000,
+        cache_bytes=10_000_000,
+    )
+    modes = [
+        make_record(case.format(mode), item="token", speed_up=1.2).model_copy(
+            update={"generation": told}
+        )
+        for mode in ("inductor-reduce-overhead", "onnxruntime")
+    ]
+    write_report(make_report_data([make_record(case.format("eager")), *modes]), path)
     return path
 
 
@@ -217,6 +244,32 @@ def test_a_link_carries_the_filters_and_they_drive_tables_and_figures(
     assert page.url == report.as_uri()
     page.goto(f"{report.as_uri()}?model=nonsense&nothing=1")
     expect(page.locator("#shown")).to_have_text(f"{len(column(page, 1))} cases")
+
+
+def test_the_filters_dim_the_rows_of_the_forest_plot(opened: Opened) -> None:
+    page = opened.page
+    dimmed = "parts => parts.map(p => [p.dataset.case.split('/')[3], getComputedStyle(p).opacity])"
+    forest = page.locator("#ship .plot svg [data-case]")
+    assert {opacity for _, opacity in forest.evaluate_all(dimmed)} == {"1"}
+    page.locator("#filters [name=mode]").select_option("inductor")
+    seen = dict(forest.evaluate_all(dimmed))
+    assert seen.pop("inductor") == "1"
+    assert set(seen.values()) == {"0.12"}
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_label("Find").fill("inductor-step")  # the text drives other tables too
+    assert dict(forest.evaluate_all(dimmed))["inductor"] == "0.12"
+    assert page.locator("#cost tbody tr:not([hidden])").count() == 1
+
+
+@pytest.mark.parametrize("width", [390, 600, 768, 960, 1024, 1160, 1280, 1440])
+def test_no_card_is_cut_off_at_any_width(browser: Browser, generation: Path, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(generation.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    over = "found => found.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.className)"
+    cards = page.locator(":root, section, .beside, .answers, .answer, .picks, .plot")
+    assert cards.evaluate_all(over) == []
+    page.close()
 
 
 def test_the_answer_leads_to_the_row_of_its_case(opened: Opened) -> None:

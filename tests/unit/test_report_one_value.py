@@ -51,6 +51,8 @@ class Told(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         values = {name.removeprefix("data-"): value for name, value in attrs}
+        if tag == "tr" and "case" in values:  # it follows the row of its case by that one's address
+            values |= dict(zip(FIELDS, re.split(r"/|-b(?=\d+$)", values["case"]), strict=True))
         if "model" in values or tag == "tr":
             self.about = {name: values[name] for name in FIELDS if name in values}
         if tag == "table":

@@ -152,6 +152,14 @@ def test_the_heat_map_writes_every_speed_up_and_shades_by_verdict(tmp_path: Path
     }
 
 
+@pytest.mark.parametrize("name", ["speed_up", "heat_map"])
+def test_marks_in_the_page_name_their_case(name: str) -> None:
+    cases = [f"inference/cpu/{model}/fx/fp32-b1" for model in ("gpt2", "resnet50")]
+    data = make_report_data([make_record(case) for case in cases])
+    svg = inline_svg(render(figure_named(name), data), prefix="a", label="it")
+    assert set(re.findall(r'data-case="([^"]*)"', svg)) == set(cases)
+
+
 def test_the_heat_map_never_mixes_machines_and_needs_two_models() -> None:
     elsewhere = copy.deepcopy(ENVIRONMENT)
     elsewhere["machine"]["host"] = "bench-2"

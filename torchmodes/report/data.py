@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
 from torchmodes.profiling.reading import CaseProfile
-from torchmodes.report.environments import Machine, machine_of
+from torchmodes.report.environments import Machine, machine_of, short_names
 from torchmodes.report.verdicts import Deployment, JudgedRecord, judge
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Record
@@ -105,6 +106,17 @@ class ReportData:
         """The environments of all records and trainings."""
         found = [record.environment for record in self.records]
         return [e for e in (*found, *(run.environment for run in self.trainings)) if e]
+
+    @cached_property
+    def places(self) -> dict[Machine, str]:
+        """What each machine is called beside the others."""
+        return short_names(self.machines)
+
+    def anchor(self, judged: JudgedRecord) -> str:
+        """Return the id of a case on the page: its path, of several machines also whose."""
+        if len(self.places) < 2:
+            return str(judged.case)
+        return f"{judged.case}@{self.places[judged.machine].replace(' ', '-')}"
 
     def excerpt(self) -> ReportData:
         """Return the same with `CASES_SHOWN` cases at the most: whole deployments, the first."""

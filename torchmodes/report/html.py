@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from torchmodes.report import formatting, sentences, style
 from torchmodes.report.data import ReportData
-from torchmodes.report.environments import made_with, short_names
+from torchmodes.report.environments import made_with
 from torchmodes.report.sections import SECTIONS, Facets
 from torchmodes.results.writing import write_atomically
 
@@ -43,7 +43,8 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         data=data,
         shown=len(data.excerpt().cases),
         sections=listed,
-        place=short_names(data.machines),
+        place=data.places,
+        anchor_of=data.anchor,
         facets=Facets.of([judged.case for judged in data.cases]),
         made_with=made_with(data.environments),
         finished_at=max((r.run.finished_at for r in data.records), default=None),

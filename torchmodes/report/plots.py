@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torchmodes.report import sentences, style
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.figures import FigureEntry
-from torchmodes.report.figures.panels import message_figure
+from torchmodes.report.figures.panels import CASE_ID, message_figure
 from torchmodes.report.verdicts import JudgedRecord
 
 
@@ -73,7 +73,8 @@ def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
     """Return a figure as an SVG element to stand in a page.
 
     Its colours become CSS variables, so that they follow the page's theme; its text takes the
-    page's font; its ids get a prefix, so that they stay unique beside other figures.
+    page's font; its ids get a prefix, so that they stay unique beside other figures; what is about
+    one case says so as a row of a table does, in ``data-case``.
 
     Parameters
     ----------
@@ -94,6 +95,7 @@ def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;\"]*; ?", "", svg)  # the page's own font then applies
     svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg)
+    svg = re.sub(rf'\sid="{CASE_ID}([^"]*):\d+"', r' data-case="\1"', svg)
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
     svg = re.sub(
         r'\sid="([^"]*)"', lambda found: f' id="{prefix}-{found[1]}"' * (found[1] in used), svg

@@ -17,11 +17,14 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     VALUE,
     Panel,
+    about_case,
     bottom_legend,
     group_title,
     in_order,
+    label_row,
     label_rows,
     label_width,
+    make_rows,
     stack,
     value_beside,
 )
@@ -69,14 +72,16 @@ def draw_speed_up(data: ReportData) -> Figure:
     limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
-        label_rows(ax, cases)
+        make_rows(ax, len(cases))
         ratio_axis(ax.xaxis, limits)
         shade_rows(ax, [statistics_of(c).margin for c in cases], MARGIN)
         shade_rows(ax, [statistics_of(c).noise_floor for c in cases], FLOOR)
-        ratio_bars(ax, [statistics_of(c).speed_up for c in cases], [c.case.mode for c in cases])
         for row, judged in enumerate(cases):
-            speed_up = statistics_of(judged).speed_up
-            ratio_mark(ax, row, speed_up, mode=judged.case.mode, outcome=verdict(judged))
+            speed_up, mode = statistics_of(judged).speed_up, judged.case.mode
+            with about_case(ax, data.anchor(judged)):
+                label_row(ax, row, judged)
+                ratio_bars(ax, [speed_up], [mode], first=row)
+                ratio_mark(ax, row, speed_up, mode=mode, outcome=verdict(judged))
         ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
     bottom_legend(
         figure,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ from torchmodes.report.environments import Machine
 from torchmodes.report.figures.panels import (
     LABEL_SIZE,
     Panel,
+    about_case,
     bottom_legend,
     label_rows,
     label_width,
@@ -83,7 +84,7 @@ def draw_heat(data: ReportData) -> Figure:
     left = label_width(row for heat in found for row in heat.rows)
     figure, axes = stack(panels, left=left, right=0.08, axis=0.12)
     for ax, heat in zip(axes, found, strict=True):
-        _heat_map_panel(ax, heat)
+        _heat_map_panel(ax, heat, data.anchor)
     bottom_legend(
         figure,
         [
@@ -106,7 +107,7 @@ def shade(judged: JudgedRecord) -> tuple[str, float]:
     return (FASTER if judged.verdict == "faster" else SLOWER), depth
 
 
-def _heat_map_panel(ax: Axes, heat: HeatMap) -> None:
+def _heat_map_panel(ax: Axes, heat: HeatMap, anchor: Callable[[JudgedRecord], str]) -> None:
     models, rows = heat.models, heat.rows
     label_rows(ax, rows)
     ax.set_ylim(len(rows) - 0.5, -0.5 - 0.3 / _ROW)  # the models' names stand above the cells
@@ -120,12 +121,12 @@ def _heat_map_panel(ax: Axes, heat: HeatMap) -> None:
         ax.text(column, -0.5 - 0.15 / _ROW, name, ha="center", va="center")
         for row, named in enumerate(rows):
             judged = cells.get((model, named.case.mode, named.case.precision))
-            _cell(ax, column, row, judged)
+            if judged is not None:
+                with about_case(ax, anchor(judged)):
+                    _cell(ax, column, row, judged)
 
 
-def _cell(ax: Axes, column: int, row: int, judged: JudgedRecord | None) -> None:
-    if judged is None:
-        return
+def _cell(ax: Axes, column: int, row: int, judged: JudgedRecord) -> None:
     if not judged.competes:
         why = sentences.verdict(judged)
         ax.text(column, row, _SIGNS.get(why, why), ha="center", va="center", color=MUTED, size=8)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -31,6 +32,8 @@ LEGEND_ROW = 0.22
 TITLE_SIZE = 9.5
 LABEL_SIZE = 9.0
 LEGEND_SIZE = 8.5
+CASE_ID = "case:"
+"""What the id of an element that is about one case begins with."""
 _LINE = 1.25
 """Height of a line of text, in its size."""
 _MARGIN = 0.06
@@ -221,26 +224,53 @@ def message_figure(message: str) -> Figure:
     return figure
 
 
+def make_rows(ax: Axes, count: int) -> None:
+    """Make an axes one of rows without names, the first at the top."""
+    ax.set_ylim(count - 0.5, -0.5)
+    ax.yaxis.set_visible(False)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
+
+
 def label_rows(ax: Axes, cases: Sequence[Named]) -> None:
     """Name the rows of an axes, the first at the top, and take all else off that side.
 
     The names are plain texts: an axis makes six objects of every tick, and a run has many rows.
     """
-    ax.set_ylim(len(cases) - 0.5, -0.5)
-    ax.yaxis.set_visible(False)
-    ax.spines["left"].set_visible(False)
-    ax.grid(axis="x")
-    beside = ax.get_yaxis_transform()
+    make_rows(ax, len(cases))
     for row, case in enumerate(cases):
-        ax.text(
-            -_points(ax, 7),
-            row,
-            row_label(case),
-            transform=beside,
-            ha="right",
-            va="center",
-            multialignment="right",
-        )
+        label_row(ax, row, case)
+
+
+def label_row(ax: Axes, row: int, case: Named) -> None:
+    """Name one row."""
+    ax.text(
+        -_points(ax, 7),
+        row,
+        row_label(case),
+        transform=ax.get_yaxis_transform(),
+        ha="right",
+        va="center",
+        multialignment="right",
+    )
+
+
+@contextmanager
+def about_case(ax: Axes, anchor: str) -> Generator[None]:
+    """Name what is drawn meanwhile by its case, so that the page's filters find it.
+
+    Parameters
+    ----------
+    ax
+        Where it is drawn.
+    anchor
+        From `ReportData.anchor`; in the SVG an id ``case:{anchor}:{number}``, since one is unique.
+    """
+    before = set(ax.get_children())
+    yield
+    drawn = [artist for artist in ax.get_children() if artist not in before]
+    for number, artist in enumerate(drawn):
+        artist.set_gid(f"{CASE_ID}{anchor}:{number}")
 
 
 def row_label(case: Named) -> str:

@@ -131,11 +131,13 @@ def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str
     value_beside(ax, row, f"{speed_up(ratio)} {outcome}", strong=settled, size=7.5)
 
 
-def ratio_bars(ax: Axes, ratios: Sequence[Interval], modes: Sequence[str]) -> None:
-    """Draw every row's interval as a bar; one that is open ends at the axis."""
+def ratio_bars(
+    ax: Axes, ratios: Sequence[Interval], modes: Sequence[str], *, first: int = 0
+) -> None:
+    """Draw the interval of every row from one as a bar; one that is open ends at the axis."""
     low, high = ax.get_xlim()
     ax.hlines(
-        range(len(ratios)),
+        range(first, first + len(ratios)),
         [ratio.low or low for ratio in ratios],
         [ratio.high or high for ratio in ratios],
         colors=[look(mode).colour for mode in modes],

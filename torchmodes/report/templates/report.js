@@ -60,13 +60,17 @@
     });
   }
 
-  // Filters hide what they leave out in every table and every figure of a model; the text is looked
-  // for in the table of all cases. They stand in the address: a link shows what its sender saw.
+  // Filters are applied to the table of all cases. What else on the page is about one case, a row of
+  // another table or a mark in a figure, follows the row of that case; what is about a whole model
+  // follows the facets that it has. They stand in the address: a link shows what its sender saw.
   const form = document.getElementById("filters");
   const cases = document.getElementById("cases");
   if (form && cases) {
     const rows = [...cases.tBodies[0].rows];
     const parts = [...document.querySelectorAll("[data-model]")];
+    const followers = [...document.querySelectorAll("[data-case]")]
+      .map((part) => ({ part, row: document.getElementById(part.dataset.case) }))
+      .filter(({ row }) => row);
     const filter = () => {
       const wanted = [...new FormData(form)].filter(([, value]) => value !== "");
       const chosen = wanted.filter(([name]) => name !== "text");
@@ -76,6 +80,8 @@
           ([name, value]) => name in part.dataset && part.dataset[name] !== value);
       }
       for (const row of rows) row.hidden ||= !row.textContent.toLowerCase().includes(text);
+      // An attribute: an element of SVG has no property of that name.
+      for (const { part, row } of followers) part.toggleAttribute("hidden", row.hidden);
       const all = rows.length;
       const shown = rows.filter((row) => !row.hidden).length;
       document.getElementById("shown").textContent =
