@@ -26,7 +26,7 @@ that a mode runs it, and next to nothing of what it returns.
 Made by `python -m tools.kinds` after
 
 ```sh long
-snakemake --cores 2 --configfile config/kinds.yaml
+snakemake --cores 4 --configfile config/kinds.yaml
 ```
 """
 
