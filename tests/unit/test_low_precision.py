@@ -190,6 +190,45 @@ def test_the_tolerance_of_fp8_is_four_times_the_rounding_of_two_factors():
     assert 4 * 2**0.5 * rounding == pytest.approx(OUTPUT_TOLERANCE["fp8"], rel=0.02)
 
 
+@pytest.mark.parametrize("model", [attention, convolutions])
+@pytest.mark.parametrize(
+    "options",
+    [
+        mode("eager"),
+        mode("eager", autocast=True),
+        mode("fx"),
+        mode("torchscript", method="trace"),
+        mode("export"),
+        mode("compile"),
+    ],
+    ids=lambda options: "-".join(map(str, list(options.values())[:2])),
+)
+def test_bf16_of_pytorchs_own_modes_is_right_and_is_no_fp32(options, model):
+    example = model()
+    module, inputs = example.module, example.inputs
+    if not options.get("autocast"):
+        module, inputs = cast(module, inputs, "bf16")
+    _, output = prepared(options, "bf16", Example(module, inputs, None))
+    numerics = compare(example.expected, output, precision="bf16")
+    assert numerics.within_tolerance
+    assert numerics.relative_l2 > 1e-4, "fp32 would be nearer"
+
+
+@pytest.mark.parametrize(("model", "layers"), [(attention, 4), (two_layers, 2)])
+@pytest.mark.parametrize(
+    ("library", "method"),
+    [("torch", "dynamic"), ("torchao", "dynamic"), ("torchao", "weight-only")],
+)
+def test_int8_of_linear_layers_is_right_and_counted(library, method, model, layers):
+    example = model()
+    engine, output = prepared(mode("quantize", library=library, method=method), "int8", example)
+    numerics = compare(example.expected, output, precision="int8")
+    assert numerics.within_tolerance
+    assert numerics.relative_l2 > 1e-3, "fp32 would be nearer"
+    assert engine.stats()["linear_layers"] == layers
+    assert "no_effect" not in engine.stats()
+
+
 def test_int4_weights_are_right_within_their_tolerance_and_counted():
     example = attention()
     engine, output = prepared(INT4, "int4", example)

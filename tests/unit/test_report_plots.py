@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
@@ -18,7 +20,7 @@ from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures import figure_named, figures_of
 from torchmodes.report.figures.batches import lines
 from torchmodes.report.figures.heat import FASTER, SLOWER, heat_maps, shade
-from torchmodes.report.figures.ratios import ratio_limits
+from torchmodes.report.figures.ratios import ratio_axis, ratio_limits
 from torchmodes.report.figures.runs import draw_runs
 from torchmodes.report.formatting import estimate, speed_up
 from torchmodes.report.plots import inline_svg, render, save
@@ -280,3 +282,16 @@ def test_figures_leave_the_settings_of_matplotlib_alone(default: ReportData) -> 
     before = mpl.rcParams["svg.fonttype"], mpl.rcParams["font.size"]
     render(figure_named("speed_up"), default)
     assert (mpl.rcParams["svg.fonttype"], mpl.rcParams["font.size"]) == before
+
+
+def test_labels_of_a_narrow_axis_of_ratios_stand_apart() -> None:
+    counts = []
+    for inches in (8.0, 2.0):
+        figure, ax = plt.subplots(figsize=(inches, 1.0))
+        ratio_axis(ax.xaxis, (0.9, 1.4))
+        figure.draw_without_rendering()
+        spans = [label.get_window_extent() for label in ax.get_xticklabels()]
+        assert all(one.x1 < other.x0 for one, other in pairwise(spans))
+        counts.append(len(spans))
+        plt.close(figure)
+    assert counts[0] > counts[1] > 1

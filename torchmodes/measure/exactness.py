@@ -62,7 +62,7 @@ def _too_much(job: Job, baseline: WarmedUp, eager_s: float) -> str | None:
     if limit is not None and own_memory().resident_bytes + 2 * needed > limit * 10**6:
         return "measurement.memory_limit_mb leaves no room for it in fp64"
     if eager_s > LONGEST_EAGER_S:
-        return f"a call of eager takes {eager_s:.2g} s, more than {LONGEST_EAGER_S} s"
+        return f"a call of eager takes {eager_s:.3g} s, more than {LONGEST_EAGER_S} s"
     return None
 
 

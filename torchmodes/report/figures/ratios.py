@@ -26,6 +26,8 @@ _ROUND = (
 )
 _LEAST_GAP = 0.14
 """Between two ticks, as a share of the axis."""
+_LABEL = 0.4
+"""Inches that a tick and its label need, on an axis of which that is more."""
 LEAST_SPAN = float(np.log(1.02))
 SMALL_TICKS = 0.45
 """Inches beside a small multiple for the numbers of its axis."""
@@ -74,16 +76,18 @@ def ratio_axis(axis: Axis, limits: tuple[float, float]) -> None:
     low, high = ratio_scale(limits)
     air = _AIR * (high - low)
     limit(*_ratio_at(np.array([low - air, high + air])))
-    chosen = _ticks(limits)
+    extent = ax.get_window_extent()
+    length = (extent.width if axis is ax.xaxis else extent.height) / ax.figure.dpi
+    chosen = _ticks(limits, gap=max(_LEAST_GAP, _LABEL / length))
     axis.set_major_locator(FixedLocator(chosen))
     axis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
     axis.set_minor_locator(NullLocator())
 
 
-def _ticks(limits: tuple[float, float]) -> list[float]:
-    """Choose round ratios within limits, outwards from 1, that stand apart."""
+def _ticks(limits: tuple[float, float], *, gap: float) -> list[float]:
+    """Choose round ratios within limits, outwards from 1, that stand a share of the axis apart."""
     low, high = ratio_scale(limits)
-    gap = _LEAST_GAP * (high - low)
+    gap *= high - low
     chosen: list[float] = []
     for ratio in sorted(_ROUND, key=lambda ratio: abs(float(ratio_scale(ratio)))):
         place = float(ratio_scale(ratio))
