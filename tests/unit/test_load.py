@@ -278,3 +278,10 @@ def test_what_a_process_starts_is_its_own_while_it_runs_and_after_it_ended() -> 
     assert used_s - 0.1 <= family_seconds(os.getpid()) - began_s <= used_s + 2.0
     assert used_s > 0.45
     assert load.own > 0
+
+
+def test_a_little_of_both_is_told_with_figures_that_are_not_none() -> None:
+    told = str(Load(own=1.9, others=0.06, stolen=0.05, cores=2))
+    assert told == (
+        "other programs kept 0.06 of 2 cores busy and the hypervisor took 0.05 of 2 cores away"
+    )

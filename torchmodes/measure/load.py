@@ -84,11 +84,17 @@ class Load:
 
     def __str__(self) -> str:
         seen = []
-        if self.others > self.limit or not self.noticeable:
-            seen.append(f"other programs kept {self.others:.1f} of {self.cores:g} cores busy")
-        if self.stolen > self.limit or not seen:
-            seen.append(f"the hypervisor took {self.stolen:.1f} of {self.cores:g} cores away")
+        neither = max(self.others, self.stolen) <= self.limit  # but perhaps both together
+        if self.others > self.limit or neither:
+            seen.append(f"other programs kept {_cores(self.others)} of {self.cores:g} cores busy")
+        if self.stolen > self.limit or (neither and self.noticeable):
+            seen.append(f"the hypervisor took {_cores(self.stolen)} of {self.cores:g} cores away")
         return " and ".join(seen)
+
+
+def _cores(count: float) -> str:
+    """Write a number of cores so that a few hundredths are not none."""
+    return f"{count:.1f}" if count >= 0.1 else f"{count:.2f}"
 
 
 def read_counters(pid: int | None = None) -> Counters:
