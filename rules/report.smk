@@ -60,7 +60,7 @@ rule write_report:
         roofline=ROOFLINE,
         diffs=diffs,
         studies=STUDIES,
-        table=TABLE if USES_TABLE else [],
+        table=[TABLE] if USES_TABLE else [],
     output:
         html="reports/report.html",
         markdown="reports/summary.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import subprocess
@@ -46,6 +47,15 @@ def test_it_leaves_every_file_the_readme_promises(finished: Workflow) -> None:
         "results/plots/step_parts.svg",
     ):
         assert (finished.folder / name).stat().st_size > 0, name
+
+
+def test_the_page_could_read_every_file_and_names_the_table_by_its_digest(
+    finished: Workflow,
+) -> None:
+    page = (finished.folder / "reports/report.html").read_text()
+    table = (finished.folder / "results/data/housing.csv").read_bytes()
+    assert hashlib.sha256(table).hexdigest() in page
+    assert "cannot be read" not in page
 
 
 def test_every_profile_has_all_of_its_files_and_explains_itself(finished: Workflow) -> None:
