@@ -30,6 +30,7 @@ from torchmodes.results.records import (
     Cost,
     Energy,
     Failure,
+    Generation,
     Identity,
     Numerics,
     Quality,
@@ -267,6 +268,23 @@ def make_cost(
         other_load=0.1,
         break_even_calls=even,
     )
+
+
+def make_generation(**more: Any) -> Generation:
+    """Return what a record says of text: a prompt of 64 tokens, and 32 new ones, eager's own."""
+    fields: dict[str, Any] = {
+        "prompt_length": 64,
+        "new_tokens": 32,
+        "position": 79,
+        "cache": "static",
+        "sequences": 12,
+        "divergence": None,
+        "logit_errors": [1e-7] * 32,
+        "compiled_at": [64],
+        "weight_bytes": 500_000_000,
+        "cache_bytes": 10_000_000,
+    }
+    return Generation(**fields | more)
 
 
 def house_price_records() -> list[Record]:

@@ -10,14 +10,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from profile_factory import CHANGE, ROOFLINE, a_profile
-from record_factory import house_price_records, make_record, make_training
+from record_factory import house_price_records, make_generation, make_record, make_training
 
 from torchmodes.report.comparison.changes import compare
 from torchmodes.report.comparison.pages import write_comparison
 from torchmodes.report.comparison.runs import ComparedRun
 from torchmodes.report.data import make_report_data
 from torchmodes.report.html import write_report
-from torchmodes.results.records import Generation
 
 pytestmark = pytest.mark.browser
 LAPTOP, PHONE = (1440, 900), (390, 844)
@@ -45,18 +44,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("generation") / "report.html"
     case = "generation/cpu/gpt2/{}/fp32-b4"
-    told = Generation(
-        prompt_length=64,
-        new_tokens=32,
-        position=79,
-        cache="static",
-        sequences=12,
-        divergence=None,
-        logit_errors=[1e-7] * 32,
-        compiled_at=[64],
-        weight_bytes=500_000_000,
-        cache_bytes=10_000_000,
-    )
+    told = make_generation()
     modes = [
         make_record(case.format(mode), item="token", speed_up=1.2).model_copy(
             update={"generation": told}

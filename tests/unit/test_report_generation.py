@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from profile_factory import ROOFLINE
-from record_factory import make_record
+from record_factory import make_generation, make_record
 
 from torchmodes.measure.combine import combine
 from torchmodes.measure.latency import latency
 from torchmodes.report.data import make_report_data
 from torchmodes.report.html import render_report
 from torchmodes.report.tables import summary_table
-from torchmodes.results.records import Divergence, Generation, Interval, Record, TimedPart
+from torchmodes.results.records import Divergence, Interval, Record, TimedPart
 
 CASE = "generation/cpu/gpt2/{}/fp32-b4"
 APART = Divergence(prompt=2, sequence=1, token=9, expected=17, found=23, gap=1e-6, tie=True)
@@ -34,17 +34,7 @@ def timed(speed_up: float, seconds: float = 0.5) -> TimedPart:
 
 
 def record(mode: str = "static", whole: float = 1.25, **more: Any) -> Record:
-    told = Generation(
-        prompt_length=64,
-        new_tokens=32,
-        position=79,
-        cache="static",
-        sequences=12,
-        divergence=None,
-        logit_errors=[1e-7] * 32,
-        compiled_at=[64],
-        weight_bytes=500_000_000,
-        cache_bytes=10_000_000,
+    told = make_generation(
         prefill=timed(1.1, 0.08),
         whole=timed(whole),
         between_tokens=latency([0.012] * 600),
