@@ -2,9 +2,9 @@
 
     make bench        all of it, less than an hour on two cores (ARGS='--only engine': ten minutes)
 
-(a) false positives: eager modes that are the baseline under another name, judged against the noise
-floor of their run's A/A case; (b) sensitivity: a candidate with a known share of extra
-work; (c) agreement with ``torch.utils.benchmark.Timer.blocked_autorange``; (d) overhead of the
+(a) false positives: an eager mode that is the baseline under another name; (b) sensitivity: a
+candidate with a known share of extra work, in one process and in workflows of eight runs drawn
+from all; (c) agreement with ``torch.utils.benchmark.Timer.blocked_autorange``; (d) overhead of the
 harness per case; (e) where the time of these runs went; (f) whether records agree
 (`benchmarks.repeatability`). Prints a table and writes ``results/studies/engine.json``.
 """
@@ -16,9 +16,10 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -31,9 +32,11 @@ from torchmodes.config import Measurement, Mode
 from torchmodes.machine.devices import usable_cores
 from torchmodes.machine.environment import describe_environment
 from torchmodes.measure.benchmark import benchmark_case
+from torchmodes.measure.combine import combine
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
 from torchmodes.processes.jobs import run_job
+from torchmodes.report.verdicts import judge
 from torchmodes.results.records import Record
 from torchmodes.results.writing import write_atomically
 
@@ -47,8 +50,12 @@ MODEL = {
 }
 BATCH_SIZE = 8
 PERCENTS = (3, 5, 10)
-TWINS_PER_AA = 5
-"""Cases that one A/A case gives the noise floor to, as in a group of a run."""
+TWIN = "eager-twin"
+RUNS = 8
+"""Of each case of a workflow that is drawn."""
+GROUPS = 5
+"""Each with an A/A case, of a workflow that is drawn: as many as the default configuration has."""
+DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -137,60 +144,36 @@ def shares(timed: list[Timed], wall_s: float) -> dict[str, float]:
     return {name: seconds / wall_s for name, seconds in parts.items()}
 
 
-def run(*, twins: int, slowed_cases: int, budget_s: float, rounds: int) -> dict[str, Any]:
-    """Run everything and return the study."""
+def run(*, processes: int, budget_s: float, rounds: int) -> dict[str, Any]:
+    """Run everything and return the study: of each case as many processes, in turn.
+
+    Of eager there are twice as many, for it is the A/A case of every group.
+    """
     began = time.perf_counter()
-    eager = {"engine": "eager"}
-    timed: list[Timed] = []
+    modes: dict[str, dict[str, Any]] = {"eager": {"engine": "eager"}, TWIN: {"engine": "eager"}}
+    for percent in PERCENTS:
+        modes[slowed(percent)] = {
+            "engine": "user",
+            "factory": f"{KNOWN_WORK}:repeat",
+            "options": {"percent": percent},
+        }
+    timed: dict[str, list[Timed]] = {name: [] for name in modes}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "engine.log")
-        floors: list[Timed] = []
-        pairs: list[Timed] = []
-        for seed in track(range(twins), "(a) eager against eager"):
-            if seed % TWINS_PER_AA == 0:
-                floors.append(measure(eager, name="eager", seed=seed, budget_s=budget_s, log=log))
-            pairs.append(
-                measure(
-                    eager,
-                    name="eager-twin",
-                    seed=seed,
-                    budget_s=budget_s,
-                    log=log,
-                )
-            )
-        timed += floors + pairs
-        slowed: dict[int, list[Timed]] = {}
-        for percent in PERCENTS:
-            mode = {
-                "engine": "user",
-                "factory": f"{KNOWN_WORK}:repeat",
-                "options": {"percent": percent},
-            }
-            slowed[percent] = [
-                measure(
-                    mode,
-                    name=f"slowed-{percent}",
-                    seed=seed,
-                    budget_s=budget_s,
-                    log=log,
-                )
-                for seed in track(range(slowed_cases), f"(b) {percent} % more work")
-            ]
-            timed += slowed[percent]
-        inductor = {"engine": "compile"}
-        timed.append(measure(inductor, name="inductor", seed=0, budget_s=budget_s, log=log))
+        for seed in track(range(processes), "(a), (b)"):
+            for name in (*modes, "eager"):
+                one = measure(modes[name], name=name, seed=seed, budget_s=budget_s, log=log)
+                timed[name].append(one)
         wall_s = time.perf_counter() - began
         ratios = agreement(rounds=rounds, seconds=0.5, log=log)
-    claimed = [t for t in pairs if t.record.verdict in ("faster", "slower")]
+    every = [one for group in timed.values() for one in group]
+    verdicts = drawn({name: [one.record for one in group] for name, group in timed.items()})
     return {
-        "false_positives": {
-            "cases": len(pairs),
-            "claimed": len(claimed),
-            "share": len(claimed) / len(pairs),
-            "speed_ups": [_interval(t) for t in pairs],
-            "noise_floors": [_interval(t) for t in floors],
+        "sensitivity": {
+            name: sensitivity(timed[name], verdicts[name])
+            for name in (TWIN, *map(slowed, PERCENTS))
         },
-        "sensitivity": {str(percent): sensitivity(group) for percent, group in slowed.items()},
+        "speed_ups": {name: [_interval(one) for one in group] for name, group in timed.items()},
         "agreement": {
             "rounds": len(ratios),
             "median_ratio": statistics.median(ratios),
@@ -198,15 +181,47 @@ def run(*, twins: int, slowed_cases: int, budget_s: float, rounds: int) -> dict[
         },
         "overhead_s": {
             # The first case waits for the fork server's imports, which serve all the others.
-            "first": timed[0].overhead_s,
-            "median": statistics.median(t.overhead_s for t in timed[1:]),
-            "largest": max(t.overhead_s for t in timed[1:]),
-            "start_method": timed[0].record.run.start_method,
+            "first": every[0].overhead_s,
+            "median": statistics.median(one.overhead_s for one in every[1:]),
+            "largest": max(one.overhead_s for one in every[1:]),
+            "start_method": every[0].record.run.start_method,
         },
         "wall_s": wall_s,
-        "shares": shares(timed, wall_s),
+        "shares": shares(every, wall_s),
         "environment": describe_environment(),
     }
+
+
+def slowed(percent: int) -> str:
+    """Return the name of the mode with so much more work."""
+    return f"slowed-{percent}"
+
+
+def drawn(
+    runs: Mapping[str, Sequence[Record]],
+    *,
+    groups: int = GROUPS,
+    draws: int = DRAWS,
+    seed: int = 42,
+) -> dict[str, list[str]]:
+    """Return the verdicts on each mode in workflows that draw `RUNS` of each one's processes.
+
+    A workflow has so many groups, each with its own A/A case drawn from eager's processes, and its
+    cases are judged together, as its report would.
+    """
+    random = Random(seed)
+    verdicts: dict[str, list[str]] = {name: [] for name in runs if name != "eager"}
+    for _ in range(draws):
+        eager = random.sample(runs["eager"], groups * RUNS)
+        records = [combine(random.sample(runs[name], RUNS)) for name in verdicts]
+        for group in range(groups):
+            own = combine(eager[group * RUNS :][:RUNS])
+            renamed = own.case.model_copy(update={"model": f"group-{group}"})
+            records.append(own.model_copy(update={"case": renamed}))
+        for judged in judge(records):
+            if (name := judged.record.identity.mode) in verdicts:
+                verdicts[name].append(judged.verdict or "unresolved")
+    return verdicts
 
 
 def _interval(timed: Timed) -> tuple[float, float | None, float | None]:
@@ -215,28 +230,25 @@ def _interval(timed: Timed) -> tuple[float, float | None, float | None]:
     return found.estimate, found.low, found.high
 
 
-def sensitivity(group: list[Timed]) -> dict[str, Any]:
-    """Say how often a known slow-down was found, in all cases and where the floor allowed it."""
-    verdicts = [t.record.verdict for t in group]
-    estimates = [
-        1 / t.record.statistics.speed_up.estimate for t in group if t.record.statistics is not None
-    ]
+def sensitivity(timed: Sequence[Timed], verdicts: Sequence[str]) -> dict[str, Any]:
+    """Say what was found of a mode: by each process alone, and by the workflows drawn."""
+    alone = [one.record.verdict for one in timed]
+    statistics_of = [one.record.statistics for one in timed if one.record.statistics is not None]
     return {
-        "cases": len(group),
-        "slower": verdicts.count("slower"),
-        "unresolved": verdicts.count("unresolved"),
-        "wrong_way": verdicts.count("faster"),
-        "median_slow_down": statistics.median(estimates),
-        "median_margin": statistics.median(
-            t.record.statistics.margin for t in group if t.record.statistics is not None
-        ),
+        "processes": len(timed),
+        "slower": alone.count("slower"),
+        "faster": alone.count("faster"),
+        "draws": len(verdicts),
+        "drawn_slower": verdicts.count("slower"),
+        "drawn_faster": verdicts.count("faster"),
+        "median_slow_down": statistics.median(1 / one.speed_up.estimate for one in statistics_of),
     }
 
 
 def show(study: Mapping[str, Any], console: Console) -> None:
     """Print the study as one table."""
     table = Table("question", "answer", "wanted", title="The measuring engine, measured")
-    if "false_positives" in study:
+    if "sensitivity" in study:
         _add_engine(study, table)
     if "repeatability" in study:
         for row in repeatability.rows(study["repeatability"]):
@@ -245,18 +257,18 @@ def show(study: Mapping[str, Any], console: Console) -> None:
 
 
 def _add_engine(study: Mapping[str, Any], table: Table) -> None:
-    false = study["false_positives"]
-    table.add_row(
-        f"(a) eager against eager, {false['cases']} cases: called faster or slower",
-        f"{false['claimed']} ({false['share']:.1%})",
-        "≤ 5 %",
-    )
-    for percent, found in study["sensitivity"].items():
+    for name, found in study["sensitivity"].items():
+        wanted = "≤ 5 %" if name == TWIN else f"≥ 90 % of {RUNS} runs of 5 % and more"
+        said = "faster or slower" if name == TWIN else "slower"
+        count, of_drawn = found["slower"], found["drawn_slower"]
+        if name == TWIN:
+            count, of_drawn = count + found["faster"], of_drawn + found["drawn_faster"]
+        part = "(a) eager against eager" if name == TWIN else f"(b) {name}"
         table.add_row(
-            f"(b) {percent} % more work, {found['cases']} cases: called slower",
-            f"{found['slower']} (estimate {found['median_slow_down'] - 1:+.1%},"
-            f" margin ± {found['median_margin']:.1%})",
-            "≥ 90 % where the margin allows",
+            f"{part}, estimate {found['median_slow_down'] - 1:+.1%}: called {said}",
+            f"{count} of {found['processes']} processes;"
+            f" {of_drawn} of {found['draws']} draws of {RUNS} runs",
+            wanted,
         )
     ratio = study["agreement"]["median_ratio"]
     table.add_row(
@@ -280,9 +292,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--twins", type=int, default=40, help="eager-against-eager cases")
-    parser.add_argument("--slowed-cases", type=int, default=10, help="cases per known slow-down")
-    parser.add_argument("--budget-s", type=float, default=3.0, help="seconds of samples per case")
+    parser.add_argument("--processes", type=int, default=24, help="of each case of (a) and (b)")
+    parser.add_argument("--budget-s", type=float, default=2.0, help="seconds of samples in each")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of (c)")
     parser.add_argument("--output", type=Path, default=Path("results/studies/engine.json"))
     parser.add_argument("--only", choices=["engine", "repeatability"])
@@ -295,8 +306,7 @@ def main() -> None:
     study: dict[str, Any] = {}
     if options.only != "repeatability":
         study = run(
-            twins=options.twins,
-            slowed_cases=options.slowed_cases,
+            processes=options.processes,
             budget_s=options.budget_s,
             rounds=options.rounds,
         )

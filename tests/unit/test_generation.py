@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -166,6 +167,7 @@ def test_a_record_tells_what_was_generated_and_how_fast(record: Generation) -> N
     assert record.between_tokens.n % (NEW - 1) == 0
     assert [step.position for step in record.ends] == [7, 11]
     assert record.accounted is not None
+    assert record.accounted_half_width is not None
     assert record.of_reference is None, "only eager's own case is held against transformers"
 
 
@@ -180,18 +182,30 @@ def test_parts_add_up_by_the_mean_of_the_first_step_and_the_last() -> None:
     assert parts.accounted(steps=8) == pytest.approx(1.0)
 
 
+def test_the_uncertainty_of_a_share_is_of_the_spread_of_both_sides() -> None:
+    assert measured._half_width([1.0, 1.0], [0.9, 0.9]) == 0.0, "each side agrees with itself"
+    # Two deviations of ± 1 % about each mean, two degrees of freedom, a mean of two.
+    spread = [math.exp(0.01), math.exp(-0.01)]
+    assert measured._half_width(spread, spread) == pytest.approx(
+        math.expm1(4.3027 * 0.01), rel=1e-3
+    )
+
+
 @pytest.mark.parametrize(
     ("shares", "said"),
     [
         ({"accounted": 1.04, "of_reference": 0.96}, []),
         ({"accounted": 0.93}, ["its prompt and steps, each timed alone, take 93 %"]),
         ({"of_reference": 1.07}, ["eager's whole generation takes 107 % of the time of transf"]),
+        ({"accounted": 1.10, "accounted_half_width": 0.04}, ["its prompt and steps, each timed"]),
+        ({"accounted": 1.10, "accounted_half_width": 0.06}, []),
+        ({"accounted": 0.91, "accounted_half_width": 0.06}, []),
     ],
 )
-def test_times_that_do_not_add_up_within_5_percent_are_told(
+def test_times_that_do_not_add_up_within_5_percent_and_their_uncertainty_are_told(
     record: Generation, shares: dict[str, float], said: list[str]
 ) -> None:
-    told = record.model_copy(update={"accounted": 1.0, **shares})
+    told = record.model_copy(update={"accounted": 1.0, "accounted_half_width": 0.0, **shares})
     found = measured.cautions(told, quiet=True)
     assert len(found) == len(said)
     assert all(one.startswith(start) for one, start in zip(found, said, strict=True))

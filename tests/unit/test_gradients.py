@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from job_factory import make_job
 
 from torchmodes.config import Measurement
 from torchmodes.config.training_step import TrainingStep
-from torchmodes.measure import gradients
+from torchmodes.measure import gradients, verification
 from torchmodes.measure.case import measure
+from torchmodes.measure.first_calls import WarmedUp
+from torchmodes.results.records import Numerics
 from torchmodes.workloads.modes import precision
 from torchmodes.workloads.workload import carry_out
 
@@ -255,6 +258,24 @@ def test_a_chaotic_training_makes_much_of_rounding_and_is_no_fault(run: Run):
     found = run("other_order", learning_rate=0.4)  # losses off by 5 % on the CPU of this writing
     assert found["status"] == "ok", found["reason"]
     assert found["numerics"]["tolerance"] <= found["numerics"]["seed_distance"]
+
+
+def test_losses_are_compared_until_rounding_leads_as_far_as_another_seed(monkeypatch):
+    # Of one step a mode may be 1 % off, of two 30 %, and of three as far as any training may be.
+    monkeypatch.setattr(verification, "_roundings", lambda *_: [0.01, 0.3, 50.0, 90.0])
+    job = make_job("training/cpu/mine/other/fp32-b4", mode={"engine": "eager"}, model={})
+    eager = cast("WarmedUp", SimpleNamespace(output=[1.0, 0.9, 0.8, 0.7], random=False))
+
+    def compared(*losses: float) -> Numerics:
+        return verification._compare_training(job, eager, losses, seed_distance=0.4)
+
+    chaos = compared(1.0, 0.9 * 1.2, 7.0, 0.1)
+    assert (chaos.within_tolerance, chaos.losses_compared, chaos.tolerance) == (True, 2, 0.3)
+    assert compared(1.0, 0.9, 0.8, 0.7).losses_compared == 4, "nothing to explain"
+    assert not compared(1.0, 0.9 * 1.9, 0.8, 0.7).within_tolerance
+    # Where the first loss differs, which is one forward pass, rounding explains none.
+    monkeypatch.setattr(verification, "_roundings", lambda *_: [])
+    assert not compared(1.0, 0.9 * 1.2, 0.8, 0.7).within_tolerance
 
 
 def test_a_gradient_that_differs_under_one_seed_alone_is_told_and_not_wrong(run: Run, monkeypatch):

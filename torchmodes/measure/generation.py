@@ -13,7 +13,9 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from scipy.special import stdtrit
 
 from torchmodes.measure import statistics
 from torchmodes.measure.agreement import compare_choices, summarise
@@ -37,8 +39,8 @@ from torchmodes.workloads.workload import Workload
 if TYPE_CHECKING:
     from torchmodes.workloads.generation import Decoding
 
-STEPS_TIMED = 2
-"""Of each end of a generation, beside every whole one; a step that is not timed leads in."""
+PROMPTS_TIMED, STEPS_TIMED = 2, 3
+"""Beside every whole generation; steps at each end of it, where one that is not timed leads in."""
 MOST_BLOCKS = 50
 LEAST_ACCOUNTED, MOST_ACCOUNTED = 0.95, 1.05
 COMPILED_ANYWAY = 2
@@ -221,6 +223,7 @@ def with_parts(job: Job, told: Generation, baseline: WarmedUp, candidate: Warmed
     }
     between, own = (latency(decodings[name].token_s) for name in "AB")
     steps = told.new_tokens - 1
+    accounted = {name: [one.accounted(steps) for one in of[name]] for name in "AB"}
     of_reference = [one.whole_s / one.reference_s for one in of["A"] if one.reference_s]
     return told.model_copy(
         update={
@@ -236,8 +239,9 @@ def with_parts(job: Job, told: Generation, baseline: WarmedUp, candidate: Warmed
             ],
             "between_tokens": own,
             "baseline_between_tokens": between,
-            "accounted": median(one.accounted(steps) for one in of["B"]),
-            "baseline_accounted": median(one.accounted(steps) for one in of["A"]),
+            "accounted": median(accounted["B"]),
+            "baseline_accounted": median(accounted["A"]),
+            "accounted_half_width": _half_width(*accounted.values()),
             "of_reference": median(of_reference) if of_reference else None,
         }
     )
@@ -246,7 +250,8 @@ def with_parts(job: Job, told: Generation, baseline: WarmedUp, candidate: Warmed
 def cautions(told: Generation, *, quiet: bool) -> list[str]:
     """Return what of a generation gives reason to trust its figures less.
 
-    Where others kept the machine busy, nothing is made of times that do not add up.
+    Times that do not add up are told where their uncertainty does not explain it, and others did
+    not keep the machine busy.
     """
     warnings = []
     if told.divergence is not None:
@@ -263,7 +268,10 @@ def cautions(told: Generation, *, quiet: bool) -> list[str]:
     )
     library = "eager's whole generation takes {} of the time of transformers' own generate"
     for share, told_as in ((told.accounted, parts), (told.of_reference, library)):
-        if quiet and share is not None and not LEAST_ACCOUNTED <= share <= MOST_ACCOUNTED:
+        if not quiet or share is None:
+            continue
+        slack = 1 + (told.accounted_half_width or 0.0)
+        if share * slack < LEAST_ACCOUNTED or share / slack > MOST_ACCOUNTED:
             warnings.append(told_as.format(f"{100 * share:.0f} %"))
     return warnings
 
@@ -363,7 +371,7 @@ def _passage(workload: Workload, clock: Clock, *, with_reference: bool) -> Passa
     reference, taken_s = decoding.reference, None
     with workload.context():
         whole = clock.time(lambda: decoding.greedy(decoding.text), 1)
-        prompt = clock.time(decoding.prompt, 1)
+        prompt = clock.time(decoding.prompt, PROMPTS_TIMED)
         first, last = (_step_s(partial(decoding.again, at), clock) for at in decoding.ends)
         if reference is not None and with_reference:
             taken_s = clock.time(lambda: reference(decoding.text), 1).host_s
@@ -373,6 +381,14 @@ def _passage(workload: Workload, clock: Clock, *, with_reference: bool) -> Passa
 def _step_s(step: Callable[[], Any], clock: Clock) -> float:
     clock.time(step, 1)
     return clock.time(step, STEPS_TIMED).host_s
+
+
+def _half_width(*sides: Sequence[float]) -> float:
+    """Return the relative 95 % half-width of a side's share: both sides' shares spread alike."""
+    logs = [np.log(side) for side in sides]
+    freedom = sum(len(side) - 1 for side in logs)
+    variance = sum(float(np.square(side - side.mean()).sum()) for side in logs) / freedom
+    return math.expm1(float(stdtrit(freedom, 0.975)) * math.sqrt(variance / len(logs[0])))
 
 
 def _of(name: str, order: Order, block: Sequence[Passage]) -> list[Passage]:

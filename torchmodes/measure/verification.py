@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
@@ -107,38 +108,48 @@ def _seed_distance(job: Job, baseline: WarmedUp) -> float | None:
 def _compare_training(
     job: Job, baseline: WarmedUp, losses: Sequence[float], *, seed_distance: float | None
 ) -> Numerics:
-    """Compare losses with eager's, and, where they differ, with what rounding explains."""
+    """Compare losses with eager's, and, where they differ, with what rounding explains.
+
+    They are compared as long as they tell anything: until rounding may lead a mode as far from
+    eager as another seed does, which in a chaotic training is after a few steps.
+    """
     precision = job.case.precision
     noise = SEEDS_APART * seed_distance if baseline.random and seed_distance is not None else 0.0
+    steps = len(losses)
     found = compare_losses(baseline.output, losses, precision=precision, noise=noise)
     if found.relative_l2 is not None and not found.within_tolerance:
         if seed_distance is None:
             seed_distance = _seed_distance(job, baseline)
-        rounding = ROUNDINGS * (_rounding(job, baseline) or 0.0)
-        noise = max(noise, min(rounding, seed_distance or 0.0))  # no further than another seed
-        found = compare_losses(baseline.output, losses, precision=precision, noise=noise)
-    return found.model_copy(update={"seed_distance": seed_distance})
+        further = seed_distance or 0.0
+        told = list(takewhile(lambda led: led <= further, _roundings(job, baseline)))
+        steps = len(told) or steps
+        noise = max([noise, *told[-1:]])
+        expected = baseline.output[:steps]
+        found = compare_losses(expected, losses[:steps], precision=precision, noise=noise)
+    return found.model_copy(update={"seed_distance": seed_distance, "losses_compared": steps})
 
 
-def _rounding(job: Job, baseline: WarmedUp) -> float | None:
-    """Return how far a last bit of the weights leads eager's losses; None where not by that.
+def _roundings(job: Job, baseline: WarmedUp) -> list[float]:
+    """Return how far rounding may lead a mode's losses: of the first step, the first two, …
 
-    A training may be chaotic: in a ResNet on small batches a ReLU that a last bit turns makes a
-    gradient one per cent another.
+    That is `ROUNDINGS` times as far as a last bit of the weights leads eager's; empty where that
+    changes the first loss already, which is one forward pass. A training may be chaotic: in a
+    ResNet on small batches a ReLU that a last bit turns makes a gradient one per cent another.
     """
     other, _ = rounded_otherwise(job)
-    furthest = 0.0
+    steps = len(baseline.output)
+    furthest = [0.0] * steps
     for number in NUDGES:
         workload = workload_of(other)
         nudge(workload, seed=number)
         with workload.context():
-            losses = losses_of(workload, len(baseline.output))
-        # The first loss is one forward pass: where that differs, it is not by rounding.
-        pairs = (baseline.output[:1], losses[:1]), (baseline.output, losses)
-        first, all_steps = (compare_losses(*pair, precision=job.case.precision) for pair in pairs)
-        if not first.within_tolerance or all_steps.relative_l2 is None:
-            return None
-        furthest = max(furthest, all_steps.relative_l2)
+            losses = losses_of(workload, steps)
+        for step in range(steps):
+            expected, led = baseline.output[: step + 1], losses[: step + 1]
+            found = compare_losses(expected, led, precision=job.case.precision)
+            if found.relative_l2 is None or (step == 0 and not found.within_tolerance):
+                return []
+            furthest[step] = max(furthest[step], ROUNDINGS * found.relative_l2)
     return furthest
 
 

@@ -310,6 +310,11 @@ class Numerics(Part):
         description="relative L2 error of eager's own losses under another seed of weights, batches"
         " and dropout: what is noise in training",
     )
+    losses_compared: Several | None = Field(
+        None,
+        description="steps of a training whose losses were compared: all, or as many as there are"
+        " until ten times what a last bit of the weights makes of eager's is as far as another seed",
+    )
     gradient_error: NotNegative | None = Field(
         None, description="of the worst gradient of the first step, relative"
     )
@@ -562,6 +567,9 @@ class Generation(Part):
         " take, each timed alone beside it",
     )
     baseline_accounted: NotNegative | None = Field(None, description="eager's likewise")
+    accounted_half_width: NotNegative | None = Field(
+        None, description="of either within the first run: the 95 % interval's, relative"
+    )
     of_reference: NotNegative | None = Field(
         None,
         description="eager's whole generation over generate of transformers, timed beside it; null:"
