@@ -2,9 +2,10 @@
 
     make bench-scaling        five minutes on two cores (ARGS='--cases 100 1000 --rounds 1')
 
-(a) A dry run of this workflow against dry runs of trivial workflows with as many jobs: one whose
-jobs have an output and a shell command and nothing else, and one whose jobs have what a job of ours
-has (a script, a log, an environment, parameters, resources, an input function). Taken in turn, and
+(a) A dry run of this workflow against dry runs of trivial workflows with as many jobs, three runs of
+a case and one that joins them: in one they have outputs and a shell command and nothing else, in
+the other what a job of ours has (a script, a log, an environment, parameters, resources, an input
+function). Taken in turn, and
 the median of the rounds' ratios is what counts. (b) Summary, figures and report of as many
 synthetic records, by the workflow's own functions. Prints tables and writes
 ``results/studies/scaling.json``.
@@ -31,35 +32,60 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 BATCHES, MODES = 10, 10
 
+RUNS = 3
+"""Of a case, in ``config.yaml``: each is a job, and so is joining them."""
+
 PLAIN = """\
-JOBS = [f"results/{number}.json" for number in range(int(config["jobs"]))]
+RUNS = range(1, int(config["runs"]) + 1)
 
 rule all:
-    input: JOBS
+    input: [f"joined/{case}.json" for case in range(int(config["cases"]))]
 
-rule job:
-    output: "results/{number}.json"
+for number in RUNS:
+    rule:
+        name: f"measure_{number}"
+        output: f"runs/{{case}}/{number}.json"
+        shell: "touch {output}"
+
+rule join:
+    input: lambda wildcards: [f"runs/{wildcards.case}/{run}.json" for run in RUNS]
+    output: "joined/{case}.json"
     shell: "touch {output}"
 """
 ALIKE = """\
-JOBS = [f"results/{number}.json" for number in range(int(config["jobs"]))]
+RUNS = range(1, int(config["runs"]) + 1)
+
+def first_run(wildcards, number):
+    return {"first": f"runs/{wildcards.case}/1.json"} if number > 1 else {}
 
 rule all:
-    input: JOBS
+    input: [f"joined/{case}.json" for case in range(int(config["cases"]))]
 
-rule job:
-    input: unpack(lambda wildcards: {} if wildcards.number == "0" else {"aa": "results/0.json"})
-    output: "results/{number}.json"
-    log: "logs/{number}.log"
-    priority: 10
-    conda: lambda wildcards: "environment.yaml"
-    threads: 2
-    resources: machine=100, mem_mb=4000, runtime=4, gpu=lambda wildcards: None
+for number in RUNS:
+    rule:
+        name: f"measure_{number}"
+        input: unpack(lambda wildcards, number=number: first_run(wildcards, number))
+        output: f"runs/{{case}}/{number}.json"
+        log: f"logs/{{case}}/{number}.log"
+        priority: 1000 - number
+        conda: lambda wildcards: "environment.yaml"
+        threads: 2
+        resources: machine=100, mem_mb=6000, runtime=4, gpu=lambda wildcards: None
+        params:
+            case=lambda wildcards: {"case": wildcards.case},
+            limits=lambda wildcards, output: {"time_limit_s": 600.0},
+            code=lambda wildcards: "0123456789abcdef",
+            software=lambda wildcards: {"torch": "2"},
+        script: "job.py"
+
+rule join:
+    input: lambda wildcards: [f"runs/{wildcards.case}/{run}.json" for run in RUNS]
+    output: "joined/{case}.json"
+    log: "logs/{case}.log"
+    conda: "environment.yaml"
     params:
-        case=lambda wildcards: {"number": wildcards.number},
-        limits=lambda wildcards, output: {"time_limit_s": 600.0},
-        code=lambda wildcards: "0123456789abcdef",
-        software=lambda wildcards: {"torch": "2"},
+        looks=lambda wildcards: 0,
+        code="0123456789abcdef",
     script: "job.py"
 """
 
@@ -140,7 +166,7 @@ def plan(cases: int, folder: Path) -> dict[str, Usage]:
     (folder / "ours").mkdir(exist_ok=True)
     (folder / "ours" / "grid.json").write_text(json.dumps(grid(cases)))
     ours = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "grid.json"]
-    trivial = ["--config", f"jobs={cases}"]
+    trivial = ["--config", f"cases={cases}", f"runs={RUNS}"]
     return {
         name: run([*snakemake, *arguments], folder / name)
         for name, arguments in (("plain", trivial), ("alike", trivial), ("ours", ours))

@@ -90,13 +90,13 @@ class ReportData:
         """The records alone."""
         return [judged.record for judged in self.cases]
 
-    @property
+    @cached_property
     def machines(self) -> list[Machine]:
         """The machines that the results come from, in order."""
         of_trainings = (machine_of(run.environment) for run in self.trainings if run.environment)
         return sorted({*(judged.machine for judged in self.cases), *of_trainings})
 
-    @property
+    @cached_property
     def deployments(self) -> list[Deployment]:
         """What the cases are about, in order."""
         return list(dict.fromkeys(judged.deployment for judged in self.cases))
