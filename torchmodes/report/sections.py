@@ -32,7 +32,7 @@ from torchmodes.report.environments import (
 )
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distance_from, trained
-from torchmodes.report.generation import generated
+from torchmodes.report.generation import generated, generation_tables
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import lengths_found, lengths_tables
 from torchmodes.report.plots import InlineFigure, inline_figure
@@ -205,12 +205,13 @@ def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
 
 def section_generation(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what generating text takes, token by token."""
-    found = generated(data.excerpt().cases, data)
+    found = generated(data.excerpt().cases)
     if not found:
         return None
     return {
         "cases": found,
-        "has_shares": any(one.bandwidth_share is not None for one in found),
+        "tables": generation_tables(found, data),
+        "facets": Facets.of([judged.case for judged in found]),
     }
 
 
