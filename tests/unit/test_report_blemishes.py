@@ -32,7 +32,7 @@ BLEMISHES = {
         "1 call",
     ),
     "several of one": (
-        r"(?<![\d.,])(?:0|[2-9]|1\d|[\d,]{2,}) (?:call|step|token|run|block|case|minute|comparison)\b",
+        r"(?<![\d.,])(?:0|[2-9]|1\d|[\d,]{2,}) (?:call|step|token|run|block|case|comparison)\b",
         "2 calls",
     ),
     "what only a program says": (r"\b(?:None|nan|inf|True|False)\b", "none"),

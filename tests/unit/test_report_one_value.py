@@ -29,7 +29,7 @@ NAMES = {
     "Peak memory": "memory",
     "Relative error": "error",
     "Speed-up": "speed-up",
-    "Warm": "warm memory",
+    "Warm peak": "warm memory",
     "Warm start": "warm start",
 }
 """What tables and cards call a quantity, and what it is."""

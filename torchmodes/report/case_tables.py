@@ -83,7 +83,7 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
         CaseColumn("Warm start", lambda j: duration(j.warm_s), lambda j: j.warm_s),
         CaseColumn("Pays back after", sentences.break_even, _break_even),
         CaseColumn("Peak memory", lambda j: size(j.memory_bytes), lambda j: j.memory_bytes),
-        CaseColumn("Warm", lambda j: size(j.warm_memory_bytes), lambda j: j.warm_memory_bytes),
+        CaseColumn("Warm peak", lambda j: size(j.warm_memory_bytes), lambda j: j.warm_memory_bytes),
         _cost("Of the start, preparing", "prepare_s", duration),
         _cost("Import", "import_s", duration),
         _cost("Build", "build_s", duration),
