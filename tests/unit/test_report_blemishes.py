@@ -165,8 +165,7 @@ def test_memory_is_that_of_a_cold_start_and_of_a_warm_one() -> None:
     ]
     (one,) = judge([combine(runs)])
     assert spaced(sentences.memory(one)) == (
-        "1.47 GB above the process's start, at the peak, preparing included;"
-        " 544 MB of a warm start"
+        "1.47 GB above the process's start, at the peak, preparing included; 544 MB of a warm start"
     )
     page = render_report(make_report_data([combine(runs)]))
     cost = page[page.index('<section id="cost"') :]

@@ -86,7 +86,8 @@ def recommend_on_cpu(
         tried.append(
             Recommendation(
                 "low precision",
-                f"{_percent(multiplying)} of the step multiplies in fp32, and this processor has {has}",
+                f"{_percent(multiplying)} of the step multiplies in fp32, and this processor has"
+                f" {has}",
                 *(multiplying, MULTIPLYING_SHARE),
                 f"precisions: [{', '.join(lower)}] with OpenVINO"
                 + (", or int8 with ONNX Runtime" if "int8" in lower else ""),
