@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 from profile_factory import CHANGE, ROOFLINE, a_profile
 from record_factory import house_price_records, make_generation, make_record, make_training
 
@@ -21,6 +21,8 @@ from torchmodes.report.html import write_report
 
 pytestmark = pytest.mark.browser
 LAPTOP, TABLET, PHONE = (1440, 900), (768, 1024), (390, 844)
+PAPER: ViewportSize = {"width": 718, "height": 1047}
+"""A4 less a margin of a centimetre, in CSS pixels."""
 WIDTHS = (390, 600, 768, 960, 1024, 1160, 1280, 1440)
 
 
@@ -334,6 +336,32 @@ def test_it_prints_with_everything_open(opened: Opened) -> None:
     assert opened.page.evaluate(
         "[...document.querySelectorAll('details')].every((details) => details.open)"
     )
+
+
+def test_on_paper_no_table_is_cut_off_and_a_figure_is_with_its_caption(
+    browser: Browser, report: Path, generation: Path
+) -> None:
+    page = browser.new_page(viewport=PAPER)
+    page.emulate_media(media="print")
+    for path in (report, generation):
+        page.goto(path.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        wider = (
+            "found => found.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.ariaLabel)"
+        )
+        assert page.locator(".scroll").evaluate_all(wider) == []
+        for figure in page.locator(".plot").all():
+            box = figure.bounding_box()
+            assert box is not None
+            assert box["height"] <= PAPER["height"], "it fits a page, and is not broken"
+            assert figure.evaluate("e => getComputedStyle(e).breakInside") == "avoid"
+            assert figure.locator("figcaption").count() == figure.locator("svg").count() == 1
+        narrow = (
+            "found => found.filter(e => e.offsetWidth < 76 && e.textContent.trim().length > 40)"
+        )
+        of_two_cm = page.locator("td").evaluate_all(f"{narrow}.map(e => e.textContent)")
+        assert of_two_cm == []
+    page.close()
 
 
 def test_it_reads_without_scripts(browser: Browser, report: Path) -> None:

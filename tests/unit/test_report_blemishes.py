@@ -27,8 +27,7 @@ BLEMISHES = {
     "a zero with a sign": (r"[−-]0(?:[.,]0+)?(?![\d.,])", "−0.40"),
     "a percent sign without a space": (r"\d%", "4.7 %"),
     "one of several": (
-        r"(?<![\d.,])1 (?:call|step|token|run|process|block|case|minute|text|output|page fault|"
-        r"comparison|set of input)(?:s|es)\b",
+        r"(?<![\d.,])1 (?:call|step|token|run|process|block|case|minute|text|comparison)(?:s|es)\b",
         "1 call",
     ),
     "several of one": (

@@ -155,8 +155,8 @@ def _notes(rows: Sequence[AnswerRow]) -> list[str]:
     if best:
         notes.append(
             "Before → after: typical times of eager and of the mode, taken in turns. The speed-up"
-            " is of neighbouring calls, so it can differ from their ratio. Memory: the peak of a cold"
-            " start, each in a process of its own."
+            " is of neighbouring calls, so it can differ from their ratio. Memory: the peak of a"
+            " cold start, each in a process of its own."
         )
     if any(judged.random_weights for judged in best):
         notes.append(

@@ -84,11 +84,6 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
         CaseColumn("Pays back after", sentences.break_even, _break_even),
         CaseColumn("Peak memory", lambda j: size(j.memory_bytes), lambda j: j.memory_bytes),
         CaseColumn("Warm peak", lambda j: size(j.warm_memory_bytes), lambda j: j.warm_memory_bytes),
-        _cost("Of the start, preparing", "prepare_s", duration),
-        _cost("Import", "import_s", duration),
-        _cost("Build", "build_s", duration),
-        _cost("Largest child", "peak_children_bytes", size),
-        _cost("Parameters", "parameter_bytes", size),
         _cost("Artefact", "artefact_bytes", size),
         CaseColumn(
             "Of the peak",
@@ -96,6 +91,18 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
             lambda j: peak_share(j, data),
         ),
         CaseColumn("Energy an item", lambda j: energy(_joules(j)), _joules),
+    ]
+
+
+def start_columns() -> list[CaseColumn]:
+    """Return what a start and its memory are made of, and what the engine tells of it."""
+    return [
+        _cost("Import", "import_s", duration),
+        _cost("Build", "build_s", duration),
+        _cost("Prepare", "prepare_s", duration),
+        _cost("First call", "first_call_s", duration),
+        _cost("Largest child", "peak_children_bytes", size),
+        _cost("Parameters", "parameter_bytes", size),
         CaseColumn("What the engine tells", lambda j: facts(j.record.facts)),
     ]
 

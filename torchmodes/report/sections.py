@@ -20,7 +20,13 @@ import yaml
 from torchmodes.planning.cases import Case
 from torchmodes.report import sentences
 from torchmodes.report.answer_table import answer_table
-from torchmodes.report.case_tables import cost_columns, numerics_columns, speed_columns, telling
+from torchmodes.report.case_tables import (
+    cost_columns,
+    numerics_columns,
+    speed_columns,
+    start_columns,
+    telling,
+)
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.environments import (
     Condition,
@@ -173,6 +179,7 @@ def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
         "cases": costed,
         "columns": columns,
         "heads": {column.head for column in columns},
+        "start_columns": telling(start_columns(), costed),
         "figures": _figures(shown, "Cost"),
     }
 
