@@ -92,6 +92,11 @@ def test_the_page_tells_first_token_rate_and_divergence() -> None:
     assert "tokens (" in section_of(text, "cost"), "what pays back stands there alone"
 
 
+def test_the_share_of_the_parts_has_its_uncertainty() -> None:
+    told = section_of(page(record(accounted=0.9, accounted_half_width=0.04)), "generation")
+    assert ">90 % ± 3.6 %<" in told
+
+
 def section_of(page: str, name: str) -> str:
     """Return a section of a page, on one line."""
     _, _, section = page.partition(f'<section id="{name}"')

@@ -84,12 +84,11 @@ class Load:
 
     def __str__(self) -> str:
         seen = []
-        cores = f"{self.cores:g} core{'' if self.cores == 1 else 's'}"
         neither = max(self.others, self.stolen) <= self.limit  # but perhaps both together
         if self.others > self.limit or neither:
-            seen.append(f"other programs kept {_cores(self.others)} of {cores} busy")
+            seen.append(f"other programs kept {_cores(self.others)} of {self.cores:g} cores busy")
         if self.stolen > self.limit or (neither and self.noticeable):
-            seen.append(f"the hypervisor took {_cores(self.stolen)} of {cores} away")
+            seen.append(f"the hypervisor took {_cores(self.stolen)} of {self.cores:g} cores away")
         return " and ".join(seen)
 
 

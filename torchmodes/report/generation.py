@@ -163,7 +163,7 @@ def _tokens() -> Iterable[CaseColumn]:
     )
     yield CaseColumn(
         "Parts of it",
-        lambda judged: percent(_told(judged).accounted),
+        _parts,
         lambda judged: _told(judged).accounted,
         "prompt and steps, each timed alone right after a whole text, as a share of its time",
     )
@@ -173,6 +173,13 @@ def _whose(judged: JudgedRecord) -> str:
     told = _told(judged)
     but = "" if told.divergence is None else "but not "
     return f"eager's, {but}in all {plural(told.sequences, 'text')}"
+
+
+def _parts(judged: JudgedRecord) -> str:
+    share, uncertain = _told(judged).accounted, _told(judged).accounted_half_width
+    if share is None or uncertain is None:
+        return percent(share)
+    return f"{percent(share)} ± {percent(share * uncertain)}"
 
 
 def _decoded(judged: JudgedRecord) -> str:
