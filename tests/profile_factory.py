@@ -86,7 +86,7 @@ def a_profile(**told: object) -> CaseProfile:
         "recommendations": [
             {
                 "finding": "Python overhead",
-                "reason": "30% of the step runs neither an operator nor a kernel",
+                "reason": "30 % of the step runs neither an operator nor a kernel",
                 "value": 0.3,
                 "threshold": 0.2,
                 "advice": "a larger batch",

@@ -158,7 +158,7 @@ def test_fewer_calls_are_told():
         .map(lambda s: (1.0, s * 600))
         .to_dict(),
     )
-    assert "in 1 calls instead of 53" in diff(EAGER, fewer)["sentence"]
+    assert "in 1 call instead of 53" in diff(EAGER, fewer)["sentence"]
 
 
 def test_a_profile_that_did_not_run_is_no_comparison(tmp_path):

@@ -88,7 +88,7 @@ def test_the_report_explains_a_profile(tmp_path: Path):
     assert f'href="../results/profile/{EAGER}/kernels.csv"' in why
     assert "python.csv" not in why  # a link leads to what is there
     assert "In 25\N{NARROW NO-BREAK SPACE}% of a step" in why
-    assert "<strong>Python overhead</strong>: 30% of the step" in why
+    assert "<strong>Python overhead</strong>: 30 % of the step" in why
     assert "A profiled step of x/inductor takes 8 ms." in why, "no record: as the file says"
     assert "Without the profiler it is the other way round." in why
     assert "<p>no GPU</p>" in why

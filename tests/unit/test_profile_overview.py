@@ -231,7 +231,7 @@ def test_tensor_cores_are_told_by_the_kernels_name(name, expected):
 def test_recommendations_give_the_figure_and_the_bound_it_crosses():
     found = {r.finding: r for r in recommend(overview(cpu_only()))}
     assert set(found) == {"data loading", "Python overhead"}
-    assert found["data loading"].reason.startswith("10%")
+    assert found["data loading"].reason.startswith("10 %")
     assert found["data loading"].value > found["data loading"].threshold
     on_gpu = {r.finding for r in recommend(overview(overlapping_streams()))}
     assert on_gpu == {"copies", "GPU utilisation", "SM efficiency", "Python overhead"}
@@ -255,7 +255,7 @@ def test_a_cpu_is_advised_by_what_it_has(told, findings):
     assert set(found) == findings
     if "low precision" in found:
         assert found["low precision"].reason == (
-            "80% of the step multiplies in fp32, and this processor has avx512_vnni"
+            "80 % of the step multiplies in fp32, and this processor has avx512_vnni"
         )
         assert "precisions: [int8]" in found["low precision"].advice
 
@@ -267,9 +267,9 @@ def test_a_busy_step_needs_no_advice():
 def test_an_occupancy_that_was_rounded_to_nothing_is_told_as_under_one_per_cent():
     small = kernel("gemm", 20, 30, correlation=1, blocks=0.01, occupancy=0)
     found = {r.finding: r for r in recommend(overview(trace_of(step(1, 0, 100), small)))}
-    assert found["occupancy"].reason.startswith("under 1% of the warps")
+    assert found["occupancy"].reason.startswith("under 1 % of the warps")
     assert found["occupancy"].value == 0
-    assert found["GPU utilisation"].reason.startswith("10% of the step")
+    assert found["GPU utilisation"].reason.startswith("10 % of the step")
 
 
 def test_traces_are_read_gzipped_or_not_and_faults_name_the_file(tmp_path):

@@ -72,23 +72,54 @@ def page(*records: Record, **more: Any) -> str:
 
 def test_the_page_tells_first_token_rate_and_divergence() -> None:
     text = page(record(), record("onnxruntime", divergence=APART))
-    _, _, section = text.partition('id="generation"')
-    section, _, _ = section.partition("</section>")
+    section = section_of(text, "generation")
     for told in (
         "64 + 32",
         "80.0 ms",  # the first token
         "1.25× (1.24 to 1.26)",
-        ">64<",  # tokens a second of one text
+        ">64.0<",  # tokens a second of one text
         ">256<",  # of the batch
         "510 MB",  # read a step
         ">100 %<",  # of a whole generation, its parts take
         "eager's, in all 12 texts",
+        "eager's, but not in all 12 texts",
         "token 9 is 23 instead of 17",
         "a tie within tolerance",
-        "tokens (",  # break-even
+        "64 + 32, static cache, compiled at 64",
     ):
-        assert told in re.sub(r"\s", " ", section).replace("&#39;", "'"), told
+        assert told in section, told
     assert "Of the bandwidth" not in section, "nobody measured it"
+    assert "tokens (" in section_of(text, "cost"), "what pays back stands there alone"
+
+
+def test_the_share_of_the_parts_has_its_uncertainty() -> None:
+    told = section_of(page(record(accounted=0.9, accounted_half_width=0.04)), "generation")
+    assert ">90 % ± 3.6 %<" in told
+
+
+def section_of(page: str, name: str) -> str:
+    """Return a section of a page, on one line."""
+    _, _, section = page.partition(f'<section id="{name}"')
+    return re.sub(r"\s", " ", section.partition("</section>")[0]).replace("&#39;", "'")
+
+
+def test_no_table_of_a_generation_has_more_than_eight_columns() -> None:
+    records = [
+        made.model_copy(update={"generation": record(divergence=APART).generation})
+        for model in ("gpt2", "pythia")
+        for precision in ("fp32", "bf16")
+        for batch in (1, 4)
+        for mode in ("eager", "onnxruntime")
+        for made in [
+            make_record(f"generation/cpu/{model}/{mode}/{precision}-b{batch}", item="token")
+        ]
+        if mode != "eager" or precision == "fp32"
+    ]
+    text = render_report(make_report_data(records, roofline=ROOFLINE))
+    heads = re.findall(r"<thead>(.*?)</thead>", section_of(text, "generation"))
+    assert [head.count("<th ") for head in heads] == [8, 8, 8], "model, precision and batch vary"
+    for told in ("First token: the prompt", "Of the bandwidth: those", "Parts of it: prompt"):
+        assert told in section_of(text, "generation"), "each head is explained where it is read"
 
 
 def test_the_share_of_the_bandwidth_is_that_of_the_machine() -> None:
@@ -104,8 +135,7 @@ def test_a_run_without_generation_has_no_such_section() -> None:
 def test_on_a_busy_machine_no_speed_up_of_a_part_is_told() -> None:
     busy = {"no_verdict": "the machine was busy", "remedy": "wait", "verdict": "unresolved"}
     text = page(record().model_copy(update=busy))
-    _, _, section = text.partition('id="generation"')
-    section, _, _ = section.partition("</section>")
+    section = section_of(text, "generation")
     assert "64 + 32" in section
     assert "1.25×" not in section
     assert "1.10×" not in section

@@ -133,7 +133,7 @@ def test_exactness_and_choices_are_told():
         "no less exact than eager: relative error 3.1e-07, eager 3e-07"
     )
     assert sentences.exactness(coarse) == (
-        "14,000 times eager's error: relative error 0.0042, eager 3e-07"
+        "14,000 times eager's error: relative error 0.42\u202f%, eager 3e-07"
     )
     assert sentences.exactness(without) == "not measured: MPS has no fp64"
     found = Agreement(

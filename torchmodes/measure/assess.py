@@ -160,8 +160,8 @@ def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:
         )
     if not sampling.warmup.steady:
         warnings.append(
-            f"never became steady in {sampling.warmup.seconds:.1f} s of warm-up"
-            f" ({sampling.warmup.calls} calls of each side)"
+            f"never became steady in {sampling.warmup.seconds:.2f} s of warm-up"
+            f" (calls of each side: {sampling.warmup.calls})"
         )
     if not sampling.converged:
         warnings.append("stopped at the time budget before the interval reached its target width")

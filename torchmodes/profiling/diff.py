@@ -7,7 +7,7 @@ more than others. Kernels are those of the full trace: stacks slow the host, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -157,7 +157,9 @@ def _by_change(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order, known].reset_index(drop=True)
 
 
-def sentence(a: str, b: str, account: pd.DataFrame) -> str:
+def sentence(
+    a: str, b: str, account: pd.DataFrame, *, write: Callable[[float], str] | None = None
+) -> str:
     """Say in one sentence what changed from one case to the other.
 
     Parameters
@@ -166,11 +168,14 @@ def sentence(a: str, b: str, account: pd.DataFrame) -> str:
         Their names.
     account
         As `account_of` returns it; each side's times sum to its step.
+    write
+        Writes seconds; by default in ms.
     """
+    write = write or _ms
     wall_a, wall_b = account["a_s"].sum(), account["b_s"].sum()
     change = (
-        f"A step of {b} takes {_ms(wall_b)}, {_ms(abs(wall_a - wall_b))}"
-        f" {'less' if wall_b < wall_a else 'more'} than one of {a} ({_ms(wall_a)})"
+        f"A step of {b} takes {write(wall_b)}, {write(abs(wall_a - wall_b))}"
+        f" {'less' if wall_b < wall_a else 'more'} than one of {a} ({write(wall_a)})"
     )
     uncovered = account[account["kind"] == "uncovered"].iloc[0]
     # A GPU whose kernels fill little of a step waits for its host: they show all the same.
@@ -186,21 +191,22 @@ def sentence(a: str, b: str, account: pd.DataFrame) -> str:
     worth = _WORTH_NAMING * max(wall_a, wall_b)
     changes = []
     if gone["a_s"].sum() > worth:
-        changes.append(f"{_listed(gone, 'a_s')} ({_ms(gone['a_s'].sum())}) no longer run")
+        changes.append(f"{_listed(gone, 'a_s')} ({write(gone['a_s'].sum())}) no longer run")
     if new["b_s"].sum() > worth:
-        changes.append(f"{_listed(new, 'b_s')} ({_ms(new['b_s'].sum())}) run instead")
+        changes.append(f"{_listed(new, 'b_s')} ({write(new['b_s'].sum())}) run instead")
     moved = both[both["gained_s"].abs() > worth].head(NAMED)
     changes += [
-        f"{row['name']} {_gains(row['gained_s'])}"
+        f"{row['name']} takes {_gains(row['gained_s'], write)}"
         + (
-            f" in {row['calls_b']:g} calls instead of {row['calls_a']:g}"
+            f" in {row['calls_b']:g} call{'' if row['calls_b'] == 1 else 's'}"
+            f" instead of {row['calls_a']:g}"
             if row["calls_a"] != row["calls_b"] and row["kind"] != "group"
             else ""
         )
         for _, row in moved.iterrows()
     ]
     if abs(uncovered["gained_s"]) > worth:
-        changes.append(f"Python and gaps {_gains(uncovered['gained_s'], plural=True)}")
+        changes.append(f"Python and gaps take {_gains(uncovered['gained_s'], write)}")
     return f"{change}: {'; '.join(changes) or 'no operator changes by 2 % of a step'}."
 
 
@@ -262,9 +268,8 @@ def _listed(rows: pd.DataFrame, by: str) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _gains(seconds: float, *, plural: bool = False) -> str:
-    verb = "take" if plural else "takes"
-    return f"{verb} {_ms(abs(seconds))} {'less' if seconds > 0 else 'more'}"
+def _gains(seconds: float, write: Callable[[float], str]) -> str:
+    return f"{write(abs(seconds))} {'less' if seconds > 0 else 'more'}"
 
 
 def _ms(seconds: float) -> str:

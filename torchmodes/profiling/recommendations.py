@@ -86,7 +86,8 @@ def recommend_on_cpu(
         tried.append(
             Recommendation(
                 "low precision",
-                f"{multiplying:.0%} of the step multiplies in fp32, and this processor has {has}",
+                f"{_percent(multiplying)} of the step multiplies in fp32, and this processor has"
+                f" {has}",
                 *(multiplying, MULTIPLYING_SHARE),
                 f"precisions: [{', '.join(lower)}] with OpenVINO"
                 + (", or int8 with ONNX Runtime" if "int8" in lower else ""),
@@ -135,7 +136,7 @@ def _of_the_step(overview: Overview, uncovered: float | None) -> list[Recommenda
         ),
     )
     return [
-        Recommendation(name, f"{value:.0%} {what}", value, bound, advice)
+        Recommendation(name, f"{_percent(value)} {what}", value, bound, advice)
         for name, value, bound, what, advice in bounds
         if value > bound
     ]
@@ -188,4 +189,4 @@ def _of_the_device(overview: Overview) -> list[Recommendation]:
 
 def _percent(share: float) -> str:
     """Write a share; CUPTI's occupancy is rounded to whole per cents, and 0 only means less."""
-    return f"{share:.0%}" if share >= 0.01 else "under 1%"
+    return f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"

@@ -280,7 +280,7 @@ def _layers_told(
         return "none: the engine's operators do not tell which module they come from"
     table = layers_of_calls(calls, workload.built.module, work.module_flops)
     table.to_csv(directory / "layers.csv", index=False)
-    return f"operators by module: {share:.0%} of their time tells one"
+    return f"operators by module: {100 * share:.0f} % of their time tells one"
 
 
 def _seconds(call: Any, calls: int) -> Sequence[float]:

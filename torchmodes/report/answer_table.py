@@ -154,8 +154,9 @@ def _notes(rows: Sequence[AnswerRow]) -> list[str]:
     notes = []
     if best:
         notes.append(
-            "Before → after: typical times of eager and of the mode, taken in turns; memory"
-            " likewise. The speed-up is of neighbouring calls, so it can differ from their ratio."
+            "Before → after: typical times of eager and of the mode, taken in turns. The speed-up"
+            " is of neighbouring calls, so it can differ from their ratio. Memory: the peak of a"
+            " cold start, each in a process of its own."
         )
     if any(judged.random_weights for judged in best):
         notes.append(

@@ -29,11 +29,12 @@ _LONG = 40
 
 @dataclass(frozen=True)
 class CaseColumn:
-    """A column: its head, what it says of a case, and what it is sorted by."""
+    """A column: its head, what it says of a case, what it is sorted by, and what the head means."""
 
     head: str
     text: Callable[[JudgedRecord], str]
     value: Callable[[JudgedRecord], Any] = lambda _: None
+    meaning: str = ""
 
     def folded(self, judged: JudgedRecord) -> bool:
         """Tell whether what it says is too long to be seen at once."""
@@ -45,7 +46,10 @@ class CaseColumn:
         return self.head not in _TEXTS
 
 
-_TEXTS = ("What the engine tells", "Compared", "Weights", "Why not")
+_TEXTS = (
+    *("What the engine tells", "Compared", "Weights", "Why not"),
+    *("Tokens", "First that differs", "Prompt + new"),
+)
 
 
 def telling(columns: Iterable[CaseColumn], cases: Sequence[JudgedRecord]) -> list[CaseColumn]:
@@ -79,11 +83,7 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
         CaseColumn("Warm start", lambda j: duration(j.warm_s), lambda j: j.warm_s),
         CaseColumn("Pays back after", sentences.break_even, _break_even),
         CaseColumn("Peak memory", lambda j: size(j.memory_bytes), lambda j: j.memory_bytes),
-        _cost("Of the start, preparing", "prepare_s", duration),
-        _cost("Import", "import_s", duration),
-        _cost("Build", "build_s", duration),
-        _cost("Largest child", "peak_children_bytes", size),
-        _cost("Parameters", "parameter_bytes", size),
+        CaseColumn("Warm peak", lambda j: size(j.warm_memory_bytes), lambda j: j.warm_memory_bytes),
         _cost("Artefact", "artefact_bytes", size),
         CaseColumn(
             "Of the peak",
@@ -91,6 +91,18 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
             lambda j: peak_share(j, data),
         ),
         CaseColumn("Energy an item", lambda j: energy(_joules(j)), _joules),
+    ]
+
+
+def start_columns() -> list[CaseColumn]:
+    """Return what a start and its memory are made of, and what the engine tells of it."""
+    return [
+        _cost("Import", "import_s", duration),
+        _cost("Build", "build_s", duration),
+        _cost("Prepare", "prepare_s", duration),
+        _cost("First call", "first_call_s", duration),
+        _cost("Largest child", "peak_children_bytes", size),
+        _cost("Parameters", "parameter_bytes", size),
         CaseColumn("What the engine tells", lambda j: facts(j.record.facts)),
     ]
 
@@ -101,8 +113,8 @@ def numerics_columns() -> list[CaseColumn]:
         _numerics("Relative error", "relative_l2", relative_error),
         _numerics("Allowed", "tolerance", relative_error),
         _numerics("Integers that differ", "differing", deviation),
-        _numerics("Worst gradient", "gradient_error", deviation),
-        _numerics("Allowed of gradients", "gradient_tolerance", deviation),
+        _numerics("Worst gradient", "gradient_error", relative_error),
+        _numerics("Allowed of gradients", "gradient_tolerance", relative_error),
         CaseColumn("Weights", _weights),
         _numerics("Compared", "compared", str),
         _numerics("Input sets", "input_sets", str),

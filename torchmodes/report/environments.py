@@ -32,7 +32,7 @@ class Machine:
     @property
     def hardware(self) -> str:
         """Processor, cores and GPU, as far as they are known."""
-        cores = f", {self.cores} cores" if self.cores else ""
+        cores = f", {plural(self.cores, 'core')}" if self.cores else ""
         parts = [f"{self.cpu}{cores}" if self.cpu else "", self.gpu]
         return " + ".join(part for part in parts if part)
 
@@ -117,7 +117,7 @@ def made_with(environments: Iterable[Mapping[str, Any]]) -> str:
     found = {condition.name: condition.text for condition in conditions(environments)}
     named = (
         ("versions.torch", "PyTorch {}"),
-        ("variables.OMP_NUM_THREADS", "{} threads"),
+        ("variables.OMP_NUM_THREADS", "threads: {}"),
         ("machine.isa", "{}"),
     )
     return " · ".join(said.format(found[name]) for name, said in named if name in found)

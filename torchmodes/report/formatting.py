@@ -16,6 +16,7 @@ NO_INTERVAL = "no interval"
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+_OPERATION_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"), (1.0, "FLOP"))
 _ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _ABSURD = 1e5
 _MOST_DECIMALS = 3
@@ -59,12 +60,18 @@ def size(count: int | float | None) -> str:
     if count is None:
         return NOTHING
     factor, unit = size_unit(count)
-    return f"{digits(count / factor)}{_SPACE}{unit}"
+    return _signed(f"{digits(abs(count) / factor)}{_SPACE}{unit}", count)
 
 
 def size_unit(count: float) -> tuple[float, str]:
     """Return the unit that suits a number of bytes, as its bytes and its symbol."""
     return _unit(count, _SIZE_UNITS)
+
+
+def operations(count: float) -> str:
+    """Write a number of floating-point operations, such as ``10.9 GFLOP``."""
+    factor, unit = _unit(count, _OPERATION_UNITS)
+    return f"{digits(count / factor)}{_SPACE}{unit}"
 
 
 def energy(joules: float | None) -> str:
@@ -243,6 +250,8 @@ def cell(name: str, value: Any) -> str:
         return str(value)
     if math.isnan(value):
         return NOTHING
+    if name == "flops":
+        return operations(value)
     return next(
         (write(value) for unit, write in _UNITS.items() if name.endswith(unit)), figure(value)
     )

@@ -1,69 +1,188 @@
-"""What the report shows of generating text: the first token, the next ones, and a whole text."""
+"""What the report shows of generating text: how long it takes, how much of it, whether it is right.
+
+Three tables of a few columns each, all of the same cases.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torchmodes.profiling.roofline import roof_of
+from torchmodes.report.case_tables import CaseColumn
 from torchmodes.report.data import ReportData
+from torchmodes.report.formatting import NOTHING, duration, percent, plural, rate, size, speed_up
 from torchmodes.report.verdicts import JudgedRecord
-from torchmodes.results.records import Generation
+from torchmodes.results.records import Generation, Statistics, TimedPart
 
 
 @dataclass(frozen=True)
-class GeneratedCase:
-    """A case that generates text, with what follows from its figures.
+class GenerationTable:
+    """A table of the cases that generate text; its columns say themselves what they mean."""
 
-    Attributes
-    ----------
-    told
-        The part of its record.
-    bandwidth_share
-        Bytes of weights and cache that a step reads at the least, over its time and over what this
-        machine's memory was measured to carry; None where either is not known.
-    """
-
-    judged: JudgedRecord
-    told: Generation
-    bandwidth_share: float | None
+    title: str
+    columns: tuple[CaseColumn, ...]
 
     @property
-    def bytes_per_step(self) -> int | None:
-        """Bytes of weights and cache that a step reads at the least."""
-        weights = self.told.weight_bytes
-        return None if weights is None else weights + self.told.cache_bytes
-
-    @property
-    def total_tokens_per_s(self) -> float | None:
-        """New tokens a second of all sequences of the batch, of a whole generation."""
-        of_one = self.told.tokens_per_s
-        return None if of_one is None else of_one * self.judged.case.batch_size
-
-    @property
-    def tokens(self) -> str:
-        """Whether its tokens are eager's."""
-        if self.told.divergence is None:
-            return f"eager's, in all {self.told.sequences} texts"
-        return str(self.told.divergence)
+    def told(self) -> str:
+        """What its heads mean."""
+        return "".join(f" {column.head}: {column.meaning}." for column in self.columns)
 
 
-def generated(cases: Sequence[JudgedRecord], data: ReportData) -> list[GeneratedCase]:
+def generated(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
     """Return the cases that generated text, those that did it wrong included."""
+    return [judged for judged in cases if judged.record.generation is not None]
+
+
+def generation_tables(cases: Sequence[JudgedRecord], data: ReportData) -> list[GenerationTable]:
+    """Return the tables of generated texts, without the columns that nothing fills.
+
+    Parameters
+    ----------
+    cases
+        That `generated` returns.
+    data
+        The run, for the peaks of its machine.
+    """
+    tables = {
+        "How long a text takes": _times(),
+        "How many tokens a second": _rates(data),
+        "Whether the tokens are eager's": _tokens(),
+    }
     return [
-        GeneratedCase(judged, told, _bandwidth_share(judged, told, data))
-        for judged in cases
-        if (told := judged.record.generation) is not None
+        GenerationTable(title, tuple(column for column in columns if any(map(column.value, cases))))
+        for title, columns in tables.items()
     ]
 
 
-def _bandwidth_share(judged: JudgedRecord, told: Generation, data: ReportData) -> float | None:
+def _told(judged: JudgedRecord) -> Generation:
+    assert judged.record.generation is not None
+    return judged.record.generation
+
+
+def _times() -> Iterable[CaseColumn]:
+    busy = "none where the machine was too busy for a verdict"
+    prompt = f"the prompt, with its speed-up over eager ({busy})"
+    yield _timed("First token", lambda judged: _told(judged).prefill, prompt)
+    yield _timed("One step", lambda judged: judged.record.statistics, "in the middle of a text")
+    yield _timed("Whole text", lambda judged: _told(judged).whole, "prompt and all new tokens")
+    yield CaseColumn(
+        "Between tokens", _between, _typical_between, "p50, p90 and p99 within whole texts"
+    )
+
+
+def _timed(
+    head: str, part: Callable[[JudgedRecord], TimedPart | Statistics | None], meaning: str
+) -> CaseColumn:
+    def text(judged: JudgedRecord) -> str:
+        found = part(judged)
+        if found is None:
+            return NOTHING
+        own = duration(found.candidate.median_s)
+        return own if judged.no_verdict is not None else f"{own} · {speed_up(found.speed_up)}"
+
+    def value(judged: JudgedRecord) -> float | None:
+        found = part(judged)
+        return None if found is None else found.candidate.median_s
+
+    return CaseColumn(head, text, value, meaning)
+
+
+def _between(judged: JudgedRecord) -> str:
+    found = _told(judged).between_tokens
+    if found is None:
+        return NOTHING
+    return ", ".join(map(duration, (found.p50_s, found.p90_s, found.p99_s)))
+
+
+def _typical_between(judged: JudgedRecord) -> float | None:
+    found = _told(judged).between_tokens
+    return None if found is None else found.p50_s
+
+
+def _rates(data: ReportData) -> Iterable[CaseColumn]:
+    def share(judged: JudgedRecord) -> float | None:
+        return _bandwidth_share(judged, data)
+
+    yield CaseColumn(
+        "Tokens/s",
+        lambda judged: rate(_told(judged).tokens_per_s),
+        lambda judged: _told(judged).tokens_per_s,
+        "of one text, prompt included",
+    )
+    yield CaseColumn(
+        "In total", lambda judged: rate(_in_total(judged)), _in_total, "of all texts of the batch"
+    )
+    yield CaseColumn(
+        "Read a step",
+        lambda judged: size(_bytes_per_step(judged)),
+        _bytes_per_step,
+        "bytes of weights and cache that a step reads at the least",
+    )
+    yield CaseColumn(
+        "Of the bandwidth",
+        lambda judged: percent(share(judged)),
+        share,
+        "those over the step's time, as a share of what this machine's memory carried",
+    )
+
+
+def _in_total(judged: JudgedRecord) -> float | None:
+    of_one = _told(judged).tokens_per_s
+    return None if of_one is None else of_one * judged.case.batch_size
+
+
+def _bytes_per_step(judged: JudgedRecord) -> int | None:
+    told = _told(judged)
+    return None if told.weight_bytes is None else told.weight_bytes + told.cache_bytes
+
+
+def _bandwidth_share(judged: JudgedRecord, data: ReportData) -> float | None:
     machine = data.roofline.get("machines", {}).get(judged.case.device, {})
     # Of any precision: memory carries bytes.
     roof, statistics = roof_of(machine, "fp32"), judged.record.statistics
+    read = _bytes_per_step(judged)
     if roof is None or statistics is None or not judged.measured or len(data.machines) != 1:
         return None
-    if told.weight_bytes is None:
-        return None
-    read = told.weight_bytes + told.cache_bytes
-    return read / statistics.candidate.median_s / roof.bytes_per_s
+    return None if read is None else read / statistics.candidate.median_s / roof.bytes_per_s
+
+
+def _tokens() -> Iterable[CaseColumn]:
+    yield CaseColumn("Tokens", _whose, lambda _: True, "of every prompt that was compared")
+    yield CaseColumn(
+        "First that differs",
+        lambda judged: str(_told(judged).divergence or NOTHING),
+        lambda judged: _told(judged).divergence,
+        "where a text is not eager's",
+    )
+    yield CaseColumn(
+        "Prompt + new",
+        _decoded,
+        lambda _: True,
+        "tokens, the kind of cache, and the positions at which TorchDynamo compiled",
+    )
+    yield CaseColumn(
+        "Parts of it",
+        _parts,
+        lambda judged: _told(judged).accounted,
+        "prompt and steps, each timed alone right after a whole text, as a share of its time",
+    )
+
+
+def _whose(judged: JudgedRecord) -> str:
+    told = _told(judged)
+    but = "" if told.divergence is None else "but not "
+    return f"eager's, {but}in all {plural(told.sequences, 'text')}"
+
+
+def _parts(judged: JudgedRecord) -> str:
+    share, uncertain = _told(judged).accounted, _told(judged).accounted_half_width
+    if share is None or uncertain is None:
+        return percent(share)
+    return f"{percent(share)} ± {percent(share * uncertain)}"
+
+
+def _decoded(judged: JudgedRecord) -> str:
+    told = _told(judged)
+    at = f", compiled at {', '.join(map(str, told.compiled_at))}" if told.compiled_at else ""
+    return f"{told.prompt_length} + {told.new_tokens}, {told.cache} cache{at}"

@@ -15,13 +15,12 @@ from torchmodes.report.environments import Machine
 from torchmodes.report.formatting import (
     DASH,
     NOTHING,
-    TIMES,
     duration,
+    estimate,
     listing,
     percent,
     plural,
     rate,
-    ratio_digits,
 )
 from torchmodes.report.recommendation import speed_up, statistics_of
 from torchmodes.report.sentences import verdict
@@ -97,11 +96,10 @@ class ModeFinding:
     def reach(self) -> str:
         """The smallest and the largest estimated speed-up."""
         telling = [c for c in self.competitors if not statistics_of(c).speed_up.says_nothing]
-        values = sorted(map(speed_up, telling))
-        if not values:
+        if not telling:
             return NOTHING
-        low, high = ratio_digits(values[0]), ratio_digits(values[-1])
-        return f"{low}{TIMES}" if low == high else f"{low}{DASH}{high}{TIMES}"
+        ends = min(telling, key=speed_up), max(telling, key=speed_up)
+        return DASH.join(dict.fromkeys(estimate(statistics_of(c).speed_up) for c in ends))
 
     @property
     def rank(self) -> tuple[int, float, str]:
@@ -125,7 +123,7 @@ class Hardware:
         """The hardware that computed, and the task: ``AMD EPYC, 2 cores · inference``."""
         known = self.machine.gpu if self.device == "cuda" else ""
         if self.device != "cuda" and self.machine.cpu:
-            cores = f", {self.machine.cores} cores" if self.machine.cores else ""
+            cores = f", {plural(self.machine.cores, 'core')}" if self.machine.cores else ""
             known = f"{self.machine.cpu}{cores}"
         return " · ".join(filter(None, (known, self.device, self.task)))
 

@@ -21,9 +21,9 @@ from torchmodes.results.records import Interval, Statistics, Verdict
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none can be; one may still be; only eager ran; none ran."""
 RuledOut = Literal["no gain", "beaten"]
+"""It is faster by no more than what does not count; it is slower than what is advised."""
 NOISY = 0.1
 """A margin above it says how far eager is from itself, not what does not matter."""
-"""It is faster by no more than what does not count; it is slower than what is advised."""
 
 
 @dataclass(frozen=True)

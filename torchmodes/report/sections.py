@@ -20,7 +20,13 @@ import yaml
 from torchmodes.planning.cases import Case
 from torchmodes.report import sentences
 from torchmodes.report.answer_table import answer_table
-from torchmodes.report.case_tables import cost_columns, numerics_columns, speed_columns, telling
+from torchmodes.report.case_tables import (
+    cost_columns,
+    numerics_columns,
+    speed_columns,
+    start_columns,
+    telling,
+)
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.environments import (
     Condition,
@@ -32,7 +38,7 @@ from torchmodes.report.environments import (
 )
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distance_from, trained
-from torchmodes.report.generation import generated
+from torchmodes.report.generation import generated, generation_tables
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import lengths_found, lengths_tables
 from torchmodes.report.plots import InlineFigure, inline_figure
@@ -173,6 +179,7 @@ def section_cost(data: ReportData, _: Path) -> dict[str, Any] | None:
         "cases": costed,
         "columns": columns,
         "heads": {column.head for column in columns},
+        "start_columns": telling(start_columns(), costed),
         "figures": _figures(shown, "Cost"),
     }
 
@@ -205,12 +212,13 @@ def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
 
 def section_generation(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what generating text takes, token by token."""
-    found = generated(data.excerpt().cases, data)
+    found = generated(data.excerpt().cases)
     if not found:
         return None
     return {
         "cases": found,
-        "has_shares": any(one.bandwidth_share is not None for one in found),
+        "tables": generation_tables(found, data),
+        "facets": Facets.of([judged.case for judged in found]),
     }
 
 

@@ -18,6 +18,7 @@ from torchmodes.report.formatting import (
     call_range,
     calls,
     deviation,
+    digits,
     duration,
     estimate,
     figure,
@@ -49,6 +50,9 @@ SIGNS = {"faster": "▲", "slower": "▼", "same": "=", "unresolved": "?"}
 
 AS_EXACT = 1.1
 """Times eager's own error, up to which a mode is as exact: the order of a sum changes as much."""
+
+_FEW_DECISIONS = 100
+"""Decisions below which a share of them says less than their number."""
 
 AIMS = {
     "latency": "Lowest latency",
@@ -186,15 +190,15 @@ def ranking(recommendation: ModeRecommendation) -> str | None:
 
 
 def noise(group: Group) -> str:
-    """State the noise floor, and the effect that had to be exceeded."""
+    """State the noise floor, which is of all noise checks together, and what a claim exceeds."""
     if group.noise_floor is None:
         return "One run shows no noise between runs: raise measurement.runs."
-    return (
-        f"Eager against eager may differ by {percent(group.noise_floor)} here;"
-        f" a claim has to exceed {percent(group.margin)}."
-        if group.margin is not None
-        else f"Eager against eager may differ by {percent(group.noise_floor)} here."
-    )
+    floor = percent(group.noise_floor)
+    said = f"By the noise checks, measuring alone may favour a side by up to {floor}"
+    if group.margin is None:
+        return f"{said}."
+    claim = percent(group.margin)
+    return f"{said}; a claim has to exceed {'that' if claim == floor else claim}."
 
 
 def latency(judged: JudgedRecord) -> str:
@@ -222,14 +226,16 @@ def cold_start(judged: JudgedRecord, baseline: JudgedRecord | None) -> str:
 
 
 def memory(judged: JudgedRecord) -> str:
-    """State the peak memory, and what compilers took beside it."""
+    """State the peak memory of a cold and of a warm start, and what compilers took beside it."""
     cost = judged.record.cost
     if cost is None or judged.memory_bytes is None:
         return NOTHING
     where = "allocated on the GPU" if judged.case.device == "cuda" else "above the process's start"
-    said = f"{size(judged.memory_bytes)} {where}, at the peak"
+    said = f"{size(judged.memory_bytes)} {where}, at the peak, preparing included"
     if cost.peak_children_bytes:
         said += f"; its largest child process {size(cost.peak_children_bytes)}"
+    if judged.warm_memory_bytes is not None:
+        said += f"; {size(judged.warm_memory_bytes)} of a warm start"
     return said
 
 
@@ -263,8 +269,8 @@ def numerics(judged: JudgedRecord) -> str:
     sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
     if found.gradient_error is not None:
         sets = (
-            f"; gradients {deviation(found.gradient_error)},"
-            f" allowed {deviation(found.gradient_tolerance)}"
+            f"; gradients {relative_error(found.gradient_error)},"
+            f" allowed {relative_error(found.gradient_tolerance)}"
         )
     if found.within_tolerance and found.usual_tolerance is not None:
         return (
@@ -341,12 +347,13 @@ def exactness(judged: JudgedRecord) -> str | None:
         return None
     if found.eager is None or found.mode is None:
         return f"not measured: {found.reason}"
-    errors = f"relative error {deviation(found.mode)}, eager {deviation(found.eager)}"
+    errors = f"relative error {relative_error(found.mode)}, eager {relative_error(found.eager)}"
     if found.mode <= AS_EXACT * found.eager:
         return f"no less exact than eager: {errors}"
     if not found.eager:
         return f"less exact than eager: {errors}"
-    return f"{calls(found.mode / found.eager)} times eager's error: {errors}"
+    factor = digits(found.mode / found.eager, significant=2)
+    return f"{factor} times eager's error: {errors}"
 
 
 def agreement(judged: JudgedRecord) -> str | None:
@@ -355,8 +362,10 @@ def agreement(judged: JudgedRecord) -> str | None:
     if found is None:
         return None
     weights = "; of random weights, so of near ties" if found.random_weights else ""
+    alike = round(found.top1 * found.decisions)
+    share = f"{alike:,}" if found.decisions < _FEW_DECISIONS else tenths(found.top1)
     return (
-        f"eager's first choice in {tenths(found.top1)} of {plural(found.decisions, 'decision')};"
+        f"eager's first choice in {share} of {plural(found.decisions, 'decision')};"
         f" another in {percent(found.flips_by_lead[0])} of those that are closest in eager and in"
         f" {percent(found.flips_by_lead[-1])} of the clearest quarter; KL divergence"
         f" {deviation(found.kl_divergence)} nats{weights}"
@@ -465,7 +474,7 @@ def profiled(profile: CaseProfile) -> str:
     slowed, plain = summary.get("profiled_step_s"), summary.get("unprofiled_step_s")
     if slowed and plain:
         told.append(
-            f"A profiled step took {duration(slowed)},"
+            f"With stacks, shapes and memory recorded a step took {duration(slowed)},"
             f" {ratio_digits(slowed / plain)} times as long as one without the profiler."
         )
     if faults := summary.get("faults"):
@@ -474,13 +483,20 @@ def profiled(profile: CaseProfile) -> str:
     return " ".join(told)
 
 
+def no_flame_graph(profile: CaseProfile) -> str | None:
+    """Say why no Python stacks were recorded; None where they were, or where nothing is told."""
+    told = profile.summary.get("stacks") or ""
+    return told.removeprefix("none: ") if told.startswith("none: ") else None
+
+
 def peak_memory(profile: CaseProfile) -> str:
-    """Say what the operators of a step hold at their peak, and what that is made of."""
-    peak = profile.summary.get("memory_peak_bytes")
+    """Say what PyTorch's allocator, and no engine's own, holds in a step at the peak."""
+    peak = {n: c for n, c in (profile.summary.get("memory_peak_bytes") or {}).items() if c}
     if not peak:
         return ""
-    held = [f"{size(count)} of {spoken(name)}" for name, count in peak.items()]
-    return f"At its peak a step holds {size(sum(peak.values()))}: {listing(held)}."
+    held = listing([f"{size(count)} of {spoken(name)}" for name, count in peak.items()])
+    whole = f"{size(sum(peak.values()))}: " if len(peak) > 1 else ""
+    return f"At its peak a step holds {whole}{held}, in PyTorch's own allocator."
 
 
 def threshold(tried: Mapping[str, Any]) -> str:
@@ -524,9 +540,9 @@ def _each(cases: Sequence[JudgedRecord]) -> str:
 
 
 def _is(judged: JudgedRecord) -> str:
-    return {"same": "is the same", "unresolved": "is unresolved"}.get(
-        verdict(judged), f"is {verdict(judged)}"
-    )
+    how = verdict(judged)
+    alone = f" (alone: {judged.record.verdict})" if judged.withdrawn else ""
+    return {"same": "is the same"}.get(how, f"is {how}{alone}")
 
 
 def _others(group: Group, otherwise: str) -> str:

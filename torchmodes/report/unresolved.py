@@ -78,7 +78,7 @@ def headline(found: Sequence[Unresolved]) -> str | None:
         return None
     matter = sum(one.command is not None for one in found)
     can = f"{matter:,} can still change an answer" if matter else "none can change an answer"
-    return f"{len(found):,} unresolved; {can}."
+    return f"{plural(len(found), 'comparison')} unresolved; {can}."
 
 
 def more_runs(
@@ -162,6 +162,11 @@ def _told(judged: JudgedRecord, recommendation: ModeRecommendation, comparisons:
         else (f"{reach} → ±{percent(needed.half_width)}")
     )
     about = f"about {plural(needed.count, 'more run')}, {plural(minutes, 'minute')}"
+    alone = (
+        f"{judged.record.verdict} by itself, but not among {comparisons:,} comparisons; "
+        if judged.withdrawn
+        else ""
+    )
     return Unresolved(
-        judged, f"{change}: {about}", f"make sharpen MINUTES={minutes} CASE={judged.case}"
+        judged, f"{alone}{change}: {about}", f"make sharpen MINUTES={minutes} CASE={judged.case}"
     )

@@ -167,6 +167,13 @@ class JudgedRecord:
             return None
         return cost.cuda_allocated_bytes if self.case.device == "cuda" else cost.peak_host_bytes
 
+    @property
+    def warm_memory_bytes(self) -> int | None:
+        """Peak resident memory of a later run, which prepares nothing anew; the largest."""
+        found = [run.peak_host_bytes for run in self.record.runs[1:]]
+        known = [count for count in found if count is not None]
+        return max(known) if known and self.case.device != "cuda" else None
+
 
 def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
     """Judge records together, in the order of their machines and cases.

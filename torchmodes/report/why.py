@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from torchmodes.planning.cases import case_at, parse_case
+from torchmodes.planning.cases import case_at
 from torchmodes.profiling.diff import comparable, sentence
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, SUMMARY, TABLES
 from torchmodes.profiling.reading import CaseProfile
@@ -60,8 +60,8 @@ class Explained:
         if not told:
             return None
         return (
-            f"In {percent(told['uncovered_share'])} of a step ({duration(told['uncovered_s'])})"
-            " neither an operator nor a kernel runs: Python, dispatch of compiled code, and gaps."
+            f"In {percent(told['uncovered_share'])} of a step neither an operator nor a kernel"
+            " runs: Python, dispatch of compiled code, and gaps."
         )
 
 
@@ -73,12 +73,15 @@ class ExplainedDiff:
     ----------
     said
         In a sentence or two; the reason where nothing can be said.
+    sides
+        What the two are called.
     rows
         The largest changes.
     """
 
     title: str
     said: str
+    sides: tuple[str, str]
     rows: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -89,9 +92,9 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
     even sign. Each side's times are scaled to its measured step. Where a record is missing, the
     profiler's own stand as they are, and are said to be that.
     """
-    title = _pair(found["a"]["case"], found["b"]["case"])
+    title, sides = _pair(found["a"]["case"], found["b"]["case"])
     if found["status"] != "ok":
-        return ExplainedDiff(title, str(found["reason"]))
+        return ExplainedDiff(title, str(found["reason"]), sides)
     account = pd.DataFrame(found["account"])
     profiled = account["a_s"].sum(), account["b_s"].sum()
     measured, source = _measured_steps(found, data), "the measured ones"
@@ -99,32 +102,33 @@ def explained_diff(found: Mapping[str, Any], data: ReportData) -> ExplainedDiff:
         measured, source = _unprofiled_steps(found), "steps without the profiler"
     if measured is None or not all(profiled):
         said = f"{found['sentence']} {found.get('warning') or ''} By the profiler alone."
-        return ExplainedDiff(title, said, _largest(account))
+        return ExplainedDiff(title, said, sides, _largest(account))
     (a_s, b_s), speed_up = measured
     if (a_s - b_s) * (speed_up - 1) < 0:
         return ExplainedDiff(
             title,
             "Typical times and speed-up differ in sign: there is no difference to explain.",
+            sides,
         )
     account = comparable(account)
     account["a_s"] *= a_s / profiled[0]
     account["b_s"] *= b_s / profiled[1]
     account["gained_s"] = account["a_s"] - account["b_s"]
-    names = [parse_case(found[side]["case"]).mode_named for side in ("a", "b")]
     said = (
-        f"{sentence(*names, account)} Times are scaled to {source}; under the profiler a"
-        f" step took {duration(profiled[0])} and {duration(profiled[1])}."
+        f"{sentence(*sides, account, write=duration)} Times are scaled to {source}; profiled"
+        f" without stacks a step took {duration(profiled[0])} and {duration(profiled[1])}."
     )
-    return ExplainedDiff(title, said, _largest(account))
+    return ExplainedDiff(title, said, sides, _largest(account))
 
 
-def _pair(a: str, b: str) -> str:
-    """Name two cases: what they share once, where that is all but the mode."""
+def _pair(a: str, b: str) -> tuple[str, tuple[str, str]]:
+    """Return a title for two cases and a name for each: what they share stands in the title."""
     one, other = case_at(Path(a)), case_at(Path(b))
     if one is None or other is None or one.baseline != other.baseline:
-        return f"{a} → {b}"
+        return f"{a} → {b}", (a, b)
     where = f"{one.model} · {one.task} · batch {one.batch_size:,}"
-    return f"{where}: {one.mode_named} → {other.mode_named}"
+    sides = one.mode_named, other.mode_named
+    return f"{where}: {' → '.join(sides)}", sides
 
 
 def _measured_steps(

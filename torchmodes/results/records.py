@@ -628,6 +628,7 @@ class CaseRun(Part):
     standard_error: NotNegative = Field(description="of that, within this process and no more")
     prepare_s: NotNegative | None = Field(description="cold in the first run, warm in the others")
     first_call_s: NotNegative | None = Field(description="likewise")
+    peak_host_bytes: Count | None = Field(None, description="likewise; as of `cost`")
     usage: Usage | None = None
     baseline_usage: Usage | None = None
     left_out: Text | None = Field(None, description="why it is in no statistics of the record")

@@ -101,6 +101,15 @@
     form.addEventListener("reset", () => setTimeout(filter));
   }
 
+  // A table that goes on beyond its edge is shaded there.
+  const shade = (region) => region.toggleAttribute("data-more",
+    region.scrollWidth - region.clientWidth - region.scrollLeft > 1);
+  const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => shade(target)));
+  for (const region of document.querySelectorAll(".scroll")) {
+    resized.observe(region);
+    region.addEventListener("scroll", () => shade(region), { passive: true });
+  }
+
   // A flame graph is searched: what is found is marked, and its share of the step told.
   for (const flame of document.querySelectorAll(".flame")) {
     const form = flame.querySelector("form");
