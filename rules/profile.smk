@@ -7,6 +7,7 @@ rule profile_case:
         overview="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/overview.json",
         operators="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/operators.csv",
         kernels="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/kernels.csv",
+        fused="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/fused.csv",
         layers="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/layers.csv",
         memory="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/memory.csv",
         python="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/python.csv",
@@ -31,7 +32,7 @@ rule profile_case:
     params:
         case=lambda wildcards: plan(wildcards).unsampled_parameters,
         limits=limits_of,
-        profile=CONFIG.profile.model_dump(exclude={"cases", "diffs", "picks", "runner_up"}),
+        profile=schedule_of,
         code=lambda wildcards: plan(wildcards).code(
             "scripts/profile_case.py", "torchmodes.profiling.trace"
         ),

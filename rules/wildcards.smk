@@ -127,6 +127,12 @@ def profile_inputs_of(wildcards):
     return of_case.profile_inputs(measured=of_case.case in MEASURED)
 
 
+def schedule_of(wildcards):
+    """Return what of `profile` the profile of a case depends on."""
+    case = case_of(wildcards)
+    return CONFIG.profile.schedule(CONFIG.modes[case.mode], listed=case in PROFILED)
+
+
 def profiles(wildcards):
     """Return the summaries of all profiles."""
     return [f"{case.profile}/summary.json" for case in profiled()]

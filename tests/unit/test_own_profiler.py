@@ -13,15 +13,22 @@ import pytest
 import torch
 from engine_cases import mode
 from job_factory import make_job
+from record_factory import make_record
 
+from torchmodes.measure.combine import combine
 from torchmodes.profiling.diff import diff_profiles
 from torchmodes.profiling.files import SUMMARY, TRACE, start_empty
 from torchmodes.profiling.reading import CaseProfile, read_profile
 from torchmodes.profiling.trace import profile_case
+from torchmodes.report.chosen_profiles import choose_profiles
+from torchmodes.report.data import make_report_data
+from torchmodes.report.recommendation import statistics_of
+from torchmodes.report.why import explained_diff
 from torchmodes.workloads.modes import openvino
 from torchmodes.workloads.modes.onnxruntime import executed_calls, layer_of
 from torchmodes.workloads.workload import carry_out
 
+CASE = "inference/cpu/distilbert/{}/fp32-b2"
 TINY = {
     "family": "transformers",
     "source": "distilbert",
@@ -33,7 +40,7 @@ TINY = {
 
 
 def profiled(root: Path, name: str) -> CaseProfile:
-    case = f"inference/cpu/distilbert/{name}/fp32-b2"
+    case = CASE.format(name)
     folder = root / "results/profile" / case
     start_empty(folder)
     job = make_job(case, mode=mode(name), model=TINY)
@@ -76,15 +83,15 @@ def test_they_stand_in_the_trace_within_the_steps_on_a_thread_of_their_own(profi
     assert profiles[name].overview["parts"]["operator"] > 0
 
 
-def test_onnxruntimes_layers_are_the_models_modules(profiles):
-    layers = profiles["onnxruntime"].tables["layers"].set_index("layer")
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_an_engines_layers_are_the_models_modules(profiles, name):
+    layers = profiles[name].tables["layers"].set_index("layer")
     below = layers.loc["model.transformer.layer.0.ffn"]
     assert below["kind"] == "FFN"
     inside = layers.loc["model.transformer.layer.0.ffn.lin1"]
     assert 0 < inside["self_s"] < below["total_s"] < layers.loc["(model)", "total_s"]
     assert "model.transformer.layer" not in layers.index, "a list, which eager never calls"
-    assert "of their time tells one" in profiles["onnxruntime"].summary["layers"]
-    assert "do not tell which module" in profiles["openvino"].summary["layers"]
+    assert "of their time tells one" in profiles[name].summary["layers"]
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
@@ -98,7 +105,28 @@ def test_a_diff_from_eager_adds_up_in_operators_and_in_their_groups(profiles, na
     for group in ("matmul", "normalisation"):
         assert groups[group]["a_s"] > 0 < groups[group]["b_s"]
     by_layer = {row["name"]: row for row in found["layers"]}
-    assert ("model.transformer.layer.0.ffn" in by_layer) == (name == "onnxruntime")
+    assert "model.transformer.layer.0.ffn" in by_layer
+
+
+@pytest.mark.parametrize("pick", ["onnxruntime", "openvino"])
+def test_a_picks_diff_adds_up_to_the_measured_difference(profiles, pick):
+    speed_ups = {"eager": 1.0, pick: 1.5}
+    records = [
+        combine([make_record(CASE.format(m), speed_up=s, noise=0.002, seed=i) for i in range(3)])
+        for m, s in speed_ups.items()
+    ]
+    data = make_report_data(records)
+    ((a, b),) = choose_profiles(data.cases, runner_up=False).compared
+    assert (str(a), str(b)) == (CASE.format("eager"), CASE.format(pick))
+    found = diff_profiles(profiles[a.mode], profiles[b.mode])
+    for side in ("a", "b"):
+        profiled_s = sum(row[f"{side}_s"] for row in found["account"])
+        plain_s = profiled_s / found[side]["distortion"]
+        assert plain_s == pytest.approx(found[side]["unprofiled_step_s"])
+    (measured,) = (statistics_of(one) for one in data.cases if one.case == b)
+    gained_s = measured.baseline.median_s - measured.candidate.median_s
+    rows = explained_diff(found, data).rows
+    assert sum(row["gained_s"] for row in rows) == pytest.approx(gained_s)
 
 
 def test_calls_are_parted_by_the_runs_of_the_session():
@@ -124,7 +152,9 @@ def test_openvinos_counters_are_means_over_all_calls_so_far():
 
     skipped = node("c", 9, "Status.NOT_RUN")
     first = [node("a", 90), node("b", 10), skipped]
-    one, two = openvino.executed_calls([(1, first), (2, [node("a", 50), node("b", 20), skipped])])
+    counted = [(1, first), (2, [node("a", 50), node("b", 20), skipped])]
+    one, two = openvino.executed_calls(counted, {"a": "block"})
+    assert [o.layer for o in two.operators] == ["block", None]
     assert [(o.name, round(1e6 * o.seconds)) for o in one.operators] == [("a", 90), ("b", 10)]
     assert [(o.name, round(1e6 * o.seconds)) for o in two.operators] == [("a", 10), ("b", 30)]
     assert round(1e6 * two.operators[1].start_s) == 10

@@ -228,6 +228,16 @@ def test_the_kernels_of_compiled_code_are_named_on_demand(tmp_path):
     assert "relu" in kernel
     assert table.loc[kernel, "calls"] == 1
     assert 0 < table.loc[kernel, "lean_self_s"] < summary["lean"]["step_s"]
+    fused = pd.read_csv(tmp_path / "fused.csv").set_index("kernel")
+    assert fused.loc[kernel, "operators"] == "aten::relu"
+    assert fused.loc[kernel, "calls"] == 1
+    assert 0 < fused["total_s"].sum() < summary["lean"]["step_s"]
+    assert summary["layers"].startswith("operators by module: 100%")
+    layers = pd.read_csv(tmp_path / "layers.csv").set_index("layer")
+    linear = layers[layers["kind"] == "Linear"]
+    assert (linear["calls"] == 1).all()
+    assert len(linear) == 2
+    assert linear["flops"].sum() == FORWARD_FLOPS
 
 
 def test_a_case_that_cannot_run_says_why(tmp_path):
@@ -290,7 +300,7 @@ def test_a_part_that_fails_costs_no_more_than_itself(part, eager, tmp_path, monk
     empty = {name.removesuffix(".csv") for name in TABLES if pd.read_csv(directory / name).empty}
     assert (
         empty - lost
-        == {"kernels"} - lost
+        == {"kernels", "fused"} - lost
         == {name.removesuffix(".csv") for name in TABLES if pd.read_csv(whole / name).empty} - lost
     )
     assert (summary["layers"] == f"none: {summary['faults'].get('layers')}") == (part == "layers")

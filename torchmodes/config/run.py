@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,7 @@ from torchmodes.config.base import (
     or_null,
 )
 from torchmodes.config.models import Model
-from torchmodes.config.modes import BASELINE_MODE, Mode
+from torchmodes.config.modes import BASELINE_MODE, Mode, ModeSection
 
 SYNTHETIC = "synthetic"
 HOUSING_FEATURES = [
@@ -151,11 +151,25 @@ class Profile(Section):
     warmup: int = Field(1, description="steps the profiler runs and discards", ge=0)
     active: Count = Field(3, description="steps recorded")
     with_stack: bool = Field(True, description="record Python call stacks (bigger traces)")
-    compiled_kernels: bool = Field(
-        False,
-        description="name the kernels that TorchInductor generates for a CPU; compiles once more,"
-        " for the profile alone",
+    compiled_kernels: Literal[True, False, "picks"] = Field(
+        "picks",
+        description="name the kernels that TorchInductor generates for a CPU, and what they fuse:"
+        " compiles once more, for the profile alone; picks: of what `picks` chooses alone",
     )
+
+    def schedule(self, mode: ModeSection, *, listed: bool) -> dict[str, Any]:
+        """Return what the profile of a case depends on.
+
+        Parameters
+        ----------
+        mode
+            Of the case: the kernels of one whose code is not compiled have no names to tell.
+        listed
+            Whether the case is one of `cases`, instead of a pick.
+        """
+        asked = not listed if self.compiled_kernels == "picks" else self.compiled_kernels
+        schedule = self.model_dump(include={"wait", "warmup", "active", "with_stack"})
+        return schedule | {"compiled_kernels": asked and mode.needs_compiler()}
 
 
 class Studies(Section):

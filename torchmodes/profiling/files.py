@@ -32,6 +32,7 @@ KERNEL_COLUMNS = (
     *("kernel", "calls", "total_s", "mean_s", "min_s", "max_s", "blocks_per_sm", "occupancy"),
     *("tensor_cores", "launch_delay_s"),
 )
+FUSED_COLUMNS = ("kernel", "operators", "calls", "total_s")
 LAYER_COLUMNS = (
     *("layer", "kind", "depth", "order", "calls", "total_s", "self_s", "flops", "parameters"),
 )
@@ -41,6 +42,7 @@ PYTHON_COLUMNS = ("function", "calls", "self_s", "cumulative_s")
 TABLES = {
     "operators.csv": OPERATOR_COLUMNS,
     "kernels.csv": KERNEL_COLUMNS,
+    "fused.csv": FUSED_COLUMNS,
     "layers.csv": LAYER_COLUMNS,
     "memory.csv": MEMORY_COLUMNS,
     "python.csv": PYTHON_COLUMNS,

@@ -16,7 +16,7 @@ from torch import nn
 
 from torchmodes.profiling.chrome import ENGINE_THREAD, STEP
 from torchmodes.profiling.files import LAYER_COLUMNS
-from torchmodes.workloads.modes.base import ExecutedCall, OwnProfiler
+from torchmodes.workloads.modes.base import ExecutedCall, ExecutedOperator, OwnProfiler
 from torchmodes.workloads.workload import Workload
 
 WARMUP_CALLS = 3
@@ -77,7 +77,7 @@ def _events(
 
 
 def layers_of_calls(
-    calls: Sequence[ExecutedCall], module: nn.Module, flops: Mapping[str, int | None]
+    calls: Sequence[Sequence[ExecutedOperator]], module: nn.Module, flops: Mapping[str, int | None]
 ) -> pd.DataFrame:
     """Return the time of each module whose operators tell that they come from it.
 
@@ -87,7 +87,7 @@ def layers_of_calls(
     own: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for call in calls:
-        for operator in call.operators:
+        for operator in call:
             if operator.layer is not None:
                 own[operator.layer] += operator.seconds / len(calls)
                 counts[operator.layer] += 1
@@ -116,9 +116,9 @@ def layers_of_calls(
     return table.sort_values("self_s", ascending=False, kind="stable", ignore_index=True)
 
 
-def share_with_layer(calls: Sequence[ExecutedCall]) -> float:
+def share_with_layer(calls: Sequence[Sequence[ExecutedOperator]]) -> float:
     """Return the share of the operators' time that tells its module, from 0 to 1."""
-    operators = [operator for call in calls for operator in call.operators]
+    operators = [operator for call in calls for operator in call]
     whole = sum(operator.seconds for operator in operators)
     told = sum(operator.seconds for operator in operators if operator.layer is not None)
     return told / whole if whole else 0.0

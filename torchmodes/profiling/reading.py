@@ -27,6 +27,7 @@ _TEXTS = frozenset({".txt", ".py", ".cpp", ".cu", ".h", ".json", ".csv", ".md"})
 _NEEDED = {
     "operators.csv": (["operator"], ["calls", "lean_self_s"]),
     "kernels.csv": (["kernel"], ["calls", "total_s"]),
+    "fused.csv": (["kernel"], ["calls", "total_s"]),
     "layers.csv": (["layer", "kind"], ["order", "total_s"]),
     "timeline.csv": (["operator", "where"], ["start_s", "end_s"]),
     "memory.csv": (["phase"], ["time_s", "rss_bytes", "allocated_bytes", "reserved_bytes"]),

@@ -14,12 +14,13 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 from torchmodes.config import Profile
 from torchmodes.planning.job import Job
 from torchmodes.profiling.chrome import ENGINE_THREAD, Trace, read_trace
+from torchmodes.profiling.compiled import NamedKernels, kernels_of_steps
 from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.own_profiler import add_to_trace, under_own_profiler
 from torchmodes.profiling.self_time import times_by_name
 from torchmodes.profiling.timeline import timeline
-from torchmodes.workloads.modes.base import ExecutedCall
+from torchmodes.workloads.modes.base import ExecutedOperator
 from torchmodes.workloads.workload import Workload, synchronize
 
 SPANS = {
@@ -81,18 +82,31 @@ class Lean:
         Own time of each operator per step, by name; see `times_by_name`.
     timeline
         Of one step; see `torchmodes.profiling.timeline.timeline`.
-    calls
-        The steps as the engine's own profiler has them; None where it has none.
+    ran
+        What each step ran, with the modules that it comes from: operators as the engine's own
+        profiler tells them, or named kernels of generated code; None where there are neither.
     """
 
     overview: Overview
     self_s: pd.Series
     timeline: pd.DataFrame
-    calls: list[ExecutedCall] | None = None
+    ran: list[tuple[ExecutedOperator, ...]] | None = None
 
 
-def record_lean(workload: Workload, job: Job, *, steps: int) -> Lean:
-    """Record steps as lightly as the profiler can."""
+def record_lean(
+    workload: Workload, job: Job, *, steps: int, kernels: NamedKernels | None = None
+) -> Lean:
+    """Record steps as lightly as the profiler can.
+
+    Parameters
+    ----------
+    workload, job
+        What is run, and its case.
+    steps
+        How many.
+    kernels
+        What generated code calls, where its kernels are named.
+    """
     workload, own = under_own_profiler(workload)
     with profile(activities=_activities(job)) as recorded:
         workload.call()  # the profiler's own start falls into it
@@ -104,10 +118,13 @@ def record_lean(workload: Workload, job: Job, *, steps: int) -> Lean:
     with tempfile.TemporaryDirectory(prefix="torchmodes-") as folder:
         path = Path(folder, "lean.json")
         recorded.export_chrome_trace(str(path))
-        calls = None if own is None else add_to_trace(path, own)
+        ran = None if own is None else [call.operators for call in add_to_trace(path, own)]
         trace = read_trace(path)
+    if kernels is not None and (sites := kernels.sites()):
+        modules = {name for name, _ in workload.built.module.named_modules()}
+        ran = kernels_of_steps(trace, sites, modules)
     own = times_by_name(trace)["self_s"] / steps
-    return Lean(overview(trace), own, timeline(trace), calls)
+    return Lean(overview(trace), own, timeline(trace), ran)
 
 
 def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: int) -> pd.DataFrame:

@@ -6,8 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +14,12 @@ import pandas as pd
 from torch.profiler import profile
 
 from torchmodes.config import Profile
+from torchmodes.config.modes import read_mode
 from torchmodes.machine.devices import usable_cores
 from torchmodes.machine.machine import describe_processor
 from torchmodes.planning.job import Job
 from torchmodes.profiling.chrome import ENGINE_THREAD, Trace, parse_trace, read_trace
+from torchmodes.profiling.compiled import NamedKernels, fused_table, kernels_named
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, TRACE, write_empty
 from torchmodes.profiling.generated_code import keep_generated_code
 from torchmodes.profiling.kernels import kernel_table
@@ -34,7 +35,7 @@ from torchmodes.profiling.stacks import stacks_of
 from torchmodes.profiling.work import Work, count_work
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
-from torchmodes.workloads.modes.base import ExecutedCall
+from torchmodes.workloads.modes.base import ExecutedOperator
 from torchmodes.workloads.workload import Workload, synchronize, workload_of
 
 WARMUP_CALLS = 10
@@ -69,18 +70,11 @@ def profile_case(job: Job, *, schedule: dict[str, Any], directory: str) -> dict[
     ``faults`` says why, by the name of the part.
     """
     settings = Profile(**schedule)
-    with kernels_named() if settings.compiled_kernels else nullcontext():
-        return _profile(job, settings, Path(directory))
-
-
-def kernels_named() -> AbstractContextManager[Any]:
-    """Return a context in which TorchInductor's CPU kernels tell the profiler their names.
-
-    It changes the code that is generated: a compile cache holds nothing for it.
-    """
-    from torch._inductor import config
-
-    return config.patch({"cpp.enable_kernel_profile": True})
+    if settings.compiled_kernels is not True or job.case.device != "cpu":
+        return _profile(job, settings, Path(directory), None)
+    with kernels_named() as kernels:
+        # What was shipped holds no names: it is made again.
+        return _profile(replace(job, shipped=None), settings, Path(directory), kernels)
 
 
 @dataclass
@@ -114,7 +108,9 @@ class Parts:
         self.run(path.stem, lambda: table().to_csv(path, index=False), file=file)
 
 
-def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
+def _profile(
+    job: Job, settings: Profile, directory: Path, kernels: NamedKernels | None
+) -> dict[str, Any]:
     device, active = job.case.device, settings.active
     import_libraries(job.model["family"])
     parts, resident = Parts(directory), ResidentMemory()
@@ -134,11 +130,15 @@ def _profile(job: Job, settings: Profile, directory: Path) -> dict[str, Any]:
         recorded = parts.run(
             "trace", lambda: record(workload, job, settings, directory / TRACE), file=TRACE
         )
-        lean = parts.run("lean", lambda: record_lean(workload, job, steps=active))
+        lean = parts.run(
+            "lean", lambda: record_lean(workload, job, steps=active, kernels=kernels)
+        )
         if lean is None:
             parts.faults["timeline"] = "there is no lean recording to take it from"
         else:
             lean.timeline.to_csv(directory / "timeline.csv", index=False)
+            if kernels is not None and lean.ran is not None:
+                fused_table(lean.ran).to_csv(directory / "fused.csv", index=False)
         parts.write("python.csv", lambda: python_functions(call, calls=active))
     # After the rest: it builds a second model.
     work = parts.run("work", lambda: count_work(job)) or NOTHING_COUNTED
@@ -258,10 +258,12 @@ def _time_layers(
     workload: Workload, job: Job, calls: int, work: Work, lean: Lean | None, directory: Path
 ) -> str:
     """Write the table of layers; say what it holds, or why it is empty."""
-    if lean is not None and lean.calls:
-        return _layers_told(lean.calls, workload, work, directory)
+    if lean is not None and lean.ran:
+        return _layers_told(lean.ran, workload, work, directory)
     if not workload.engine.calls_modules:
-        return f"none: the engine {job.mode['engine']} runs the model as a whole, not its modules"
+        told = f"none: the engine {job.mode['engine']} runs the model as a whole, not its modules"
+        named = read_mode(job.mode).needs_compiler() and job.case.device == "cpu"
+        return f"{told} (profile.compiled_kernels: true lets its kernels tell)" if named else told
     with LayerTimer(workload.built.module, wait=lambda: synchronize(job.case.device)) as timer:
         for _ in range(calls):
             workload.call()
@@ -273,12 +275,12 @@ def _time_layers(
 
 
 def _layers_told(
-    calls: Sequence[ExecutedCall], workload: Workload, work: Work, directory: Path
+    ran: Sequence[Sequence[ExecutedOperator]], workload: Workload, work: Work, directory: Path
 ) -> str:
-    share = share_with_layer(calls)
+    share = share_with_layer(ran)
     if not share:
         return "none: the engine's operators do not tell which module they come from"
-    table = layers_of_calls(calls, workload.built.module, work.module_flops)
+    table = layers_of_calls(ran, workload.built.module, work.module_flops)
     table.to_csv(directory / "layers.csv", index=False)
     return f"operators by module: {100 * share:.0f} % of their time tells one"
 

@@ -103,7 +103,7 @@ class TrafficMode(TorchDispatchMode):
 def count_work(job: Job) -> Work:
     """Count the work of a case by running its model in eager, apart from what is profiled."""
     known = job.case.precision in COUNTED_PRECISIONS
-    plain = replace(job, mode=EAGER, operators=None) if known else job.baseline()
+    plain = replace(job, mode=EAGER, operators=None, shipped=None) if known else job.baseline()
     workload = workload_of(plain)
     context = torch.enable_grad if job.case.task == "training" else torch.no_grad
     with context():

@@ -12,10 +12,18 @@ import pandas as pd
 
 from torchmodes.planning.cases import case_at
 from torchmodes.profiling.diff import comparable, sentence
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, SUMMARY, TABLES
+from torchmodes.profiling.files import (
+    FUSED_COLUMNS,
+    GENERATED_CODE,
+    OVERVIEW,
+    STACKS,
+    SUMMARY,
+    TABLES,
+)
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures import figures_of
+from torchmodes.report.figures.layer_pairs import layers_missing
 from torchmodes.report.figures.timeline import timeline_pairs
 from torchmodes.report.flame import FlameCell, flame_cells
 from torchmodes.report.formatting import duration, percent
@@ -24,6 +32,8 @@ from torchmodes.report.recommendation import statistics_of
 
 ROWS_OF_A_DIFF = 10
 OPERATORS_SHOWN = 15
+KERNELS_SHOWN = 20
+_FOLDED = ("by_layer", "layers")
 _FILES = (OVERVIEW, STACKS, *TABLES, "memory.svg", GENERATED_CODE, SUMMARY)
 _NOT_SHOWN = ["shapes", "mean_s", "lean_self_s"]
 
@@ -38,6 +48,8 @@ class Explained:
         Links, relative to the page, to the traces and to the other files that are there.
     operators
         The most expensive operators.
+    kernels
+        The most expensive kernels of generated code, each with its share of the step.
     flame
         The Python stacks; empty where there are none.
     """
@@ -46,6 +58,7 @@ class Explained:
     traces: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     operators: pd.DataFrame
+    kernels: tuple[Mapping[str, Any], ...]
     flame: tuple[FlameCell, ...]
 
     @property
@@ -76,7 +89,7 @@ class ExplainedDiff:
     sides
         What the two are called.
     rows
-        The largest changes.
+        The largest changes, and the sum of the others.
     """
 
     title: str
@@ -154,8 +167,14 @@ def _unprofiled_steps(found: Mapping[str, Any]) -> tuple[tuple[float, float], fl
 
 
 def _largest(account: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
+    """Return the largest changes, and the sum of the others: the rows add up to the whole."""
     order = account["gained_s"].abs().sort_values(ascending=False, kind="stable").index
-    return tuple(account.loc[order].head(ROWS_OF_A_DIFF).to_dict("records"))
+    ordered = account.loc[order]
+    shown, others = ordered.head(ROWS_OF_A_DIFF), ordered.iloc[ROWS_OF_A_DIFF:]
+    rows = shown.to_dict("records")
+    if len(others):
+        rows.append({"name": f"({len(others)} others)", **others.sum(numeric_only=True).to_dict()})
+    return tuple(rows)
 
 
 def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
@@ -168,8 +187,9 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
         if entry.of == "run" and entry.is_in(data)
     }
     return {
-        "figures": [figure for name, figure in figures.items() if name != "layers"],
-        "folded": [figure for name, figure in figures.items() if name == "layers"],
+        "figures": [figure for name, figure in figures.items() if name not in _FOLDED],
+        "folded": [figure for name, figure in figures.items() if name in _FOLDED],
+        "layers_missing": layers_missing(data),
         "points": data.roofline.get("points", []),
         "timelines": _timelines(data, page),
         "diffs": [explained_diff(found, data) for found in data.diffs],
@@ -195,8 +215,18 @@ def _explained(profile: CaseProfile, page: Path) -> Explained:
         operators=profile.shown("operators")
         .head(OPERATORS_SHOWN)
         .drop(columns=_NOT_SHOWN, errors="ignore"),
+        kernels=_kernels(profile),
         flame=tuple(flame_cells(profile.stacks)),
     )
+
+
+def _kernels(profile: CaseProfile) -> tuple[Mapping[str, Any], ...]:
+    lean = profile.summary.get("lean")
+    if not lean or not lean["step_s"]:
+        return ()
+    table = profile.tables.get("fused", pd.DataFrame(columns=list(FUSED_COLUMNS)))
+    shown = table.head(KERNELS_SHOWN).assign(share=table["total_s"] / lean["step_s"])
+    return tuple(shown.fillna("").to_dict("records"))
 
 
 def _link(path: Path, page: Path) -> str:

@@ -198,10 +198,23 @@ FIGURES: tuple[FigureEntry, ...] = (
         source="profiles",
     ),
     FigureEntry(
+        name="by_layer",
+        title="Layer by layer",
+        caption="Eager above, what is shipped below, and how many times as fast: the modules that"
+        " both profiles tell, the ten largest of one level. Shares are the profiles', of the"
+        " measured time.",
+        category="Why",
+        subcategory="Layers",
+        draws="layer_pairs.draw_by_layer",
+        has_data="layer_pairs.has_pairs",
+        of="run",
+        source="profiles",
+    ),
+    FigureEntry(
         name="layers",
         title="Forward pass by module",
         caption="The forward pass: a module is as wide as its time, its submodules stand below it."
-        " Modes that compile the model run no modules.",
+        " Where no modules run, operators and kernels tell theirs.",
         category="Why",
         subcategory="Layers",
         draws="profiles.draw_layers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -89,6 +90,17 @@ def step_bars(data: ReportData) -> dict[Case, list[StepBar]]:
             bar = StepBar(case, length, shares, case in shipped)
             groups.setdefault(case.baseline, []).append(bar)
     return groups
+
+
+def shipped_pairs(data: ReportData, told: Container[Case]) -> list[tuple[StepBar, StepBar]]:
+    """Return eager and what is shipped, or else the fastest, of each group with both in `told`."""
+    pairs = []
+    for bars in step_bars(data).values():
+        known = [bar for bar in bars if bar.case in told]
+        others = [bar for bar in known if not bar.case.is_baseline]
+        if known and known[0].case.is_baseline and others:
+            pairs.append((known[0], min(others, key=lambda bar: (not bar.shipped, bar.length))))
+    return pairs
 
 
 def has_parts(data: ReportData) -> bool:

@@ -15,7 +15,7 @@ from torchmodes.profiling.reading import CaseProfile
 from torchmodes.profiling.timeline import STEP_ROW
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import Panel, bottom_legend, label_rows, label_width, stack
-from torchmodes.report.figures.step_parts import LOOKS, StepBar, step_bars
+from torchmodes.report.figures.step_parts import LOOKS, StepBar, shipped_pairs
 from torchmodes.report.style import SURFACE
 
 SLICES = 300
@@ -27,13 +27,7 @@ _IDLE = "other"
 def timeline_pairs(data: ReportData) -> list[tuple[StepBar, StepBar]]:
     """Return eager and what is shipped, or else the fastest, of each group that tells both."""
     told = {p.case for p in data.profiles if len(p.tables.get("timeline", ())) > 1}
-    pairs = []
-    for bars in step_bars(data).values():
-        known = [bar for bar in bars if bar.case in told]
-        others = [bar for bar in known if not bar.case.is_baseline]
-        if known and known[0].case.is_baseline and others:
-            pairs.append((known[0], min(others, key=lambda bar: (not bar.shipped, bar.length))))
-    return pairs
+    return shipped_pairs(data, told)
 
 
 def has_timelines(data: ReportData) -> bool:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,8 @@ class ExecutedOperator:
         From the start of the call, and its duration.
     layer
         The module that it comes from, as in ``named_modules``; None where it does not tell.
+    sources
+        The operators of the model that it computes; empty where it does not tell.
     """
 
     kind: str
@@ -89,6 +92,7 @@ class ExecutedOperator:
     start_s: float
     seconds: float
     layer: str | None = None
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,11 @@ class OwnProfiler:
     name: str
     function: Callable[..., Any]
     finish: Callable[[], list[ExecutedCall]]
+
+
+def common_module(names: Iterable[str]) -> str:
+    """Return the name of the innermost module around all of some; the model itself has none."""
+    return ".".join(commonprefix([name.split(".") if name else [] for name in names]))
 
 
 def not_installed(*packages: str) -> Unsupported | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
@@ -179,6 +179,12 @@ def with_tensors_alone(program: ExportedProgram) -> ExportedProgram:
     assert signature is not None, "the root has one"
     signature.out_spec = _pytree.tree_structure((0,) * users)
     return program
+
+
+def module_path(node: fx.Node) -> str | None:
+    """Return the path of the innermost module that a node of a captured graph comes from."""
+    around = node.meta.get("nn_module_stack")
+    return next(reversed(around.values()))[0] if around else None
 
 
 def count_operators(program: ExportedProgram) -> int:

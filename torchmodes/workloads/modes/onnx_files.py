@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import platform
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -69,6 +70,23 @@ def write(
 def real(tensor: torch.Tensor) -> torch.Tensor:
     """View complex numbers as pairs of real ones, as torch.onnx.export does."""
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def node_layers(file: Path) -> dict[str, str]:
+    """Return the module that each node, and each value, of an ONNX file comes from.
+
+    torch.onnx.export writes it into ``pkg.torch.onnx.name_scopes``: a list from the model down to
+    the operator. Empty where something else wrote the file.
+    """
+    import onnx
+
+    layers: dict[str, str] = {}
+    for node in onnx.load(file, load_external_data=False).graph.node:
+        told = {entry.key: entry.value for entry in node.metadata_props}
+        if scopes := told.get("pkg.torch.onnx.name_scopes"):
+            layer = ast.literal_eval(scopes)[-2]
+            layers |= dict.fromkeys((node.name, *node.output), layer)
+    return layers
 
 
 def arrays(names: list[str], inputs: Inputs) -> dict[str, np.ndarray]:

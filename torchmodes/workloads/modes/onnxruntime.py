@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
 import json
@@ -26,6 +25,7 @@ from torchmodes.workloads.modes.executed import Product, count_executed
 from torchmodes.workloads.modes.onnx_files import (
     arrays,
     capture_for_onnx,
+    node_layers,
     real,
     write,
     write_calibrated,
@@ -382,23 +382,6 @@ def executed_calls(
         )
         for start, run in zip(began, runs, strict=True)
     ]
-
-
-def node_layers(file: Path) -> dict[str, str]:
-    """Return the module that each node, and each value, of an ONNX file comes from.
-
-    torch.onnx.export writes it into ``pkg.torch.onnx.name_scopes``: a list from the model down to
-    the operator. Empty where something else wrote the file.
-    """
-    import onnx
-
-    layers: dict[str, str] = {}
-    for node in onnx.load(file, load_external_data=False).graph.node:
-        told = {entry.key: entry.value for entry in node.metadata_props}
-        if scopes := told.get("pkg.torch.onnx.name_scopes"):
-            layer = ast.literal_eval(scopes)[-2]
-            layers |= dict.fromkeys((node.name, *node.output), layer)
-    return layers
 
 
 def layer_of(name: str, layers: Mapping[str, str]) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
@@ -12,13 +14,21 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from torchmodes.config.modes import OpenVinoMode
 from torchmodes.planning.cases import Case
+from torchmodes.results.writing import write_atomically
 from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.executed import Kind, Product, count_executed
-from torchmodes.workloads.modes.onnx_files import capture_for_onnx, write, write_calibrated
+from torchmodes.workloads.modes.export import module_path
+from torchmodes.workloads.modes.onnx_files import (
+    capture_for_onnx,
+    node_layers,
+    write,
+    write_calibrated,
+)
 from torchmodes.workloads.modes.precision import unsupported_int8
 from torchmodes.workloads.structures import Flattened, Inputs, returned_dtypes, tensors_taken
 
@@ -55,6 +65,9 @@ KINDS: Mapping[str, Kind] = {
 
 Attention is not told: its two products become part of a layer of type Subgraph.
 """
+_MADE_OF_A_VALUE = re.compile(r"_(DequantizeLinear|original)$")
+LAYERS = "layers.json"
+"""Lies beside what was shipped: the module of each operator, by its name."""
 
 
 class Engine(base.Engine):
@@ -70,6 +83,7 @@ class Engine(base.Engine):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.times: dict[str, float] = {}
+        self.layers: dict[str, str] = {}
 
     @property
     def lowers_precision(self) -> bool:
@@ -101,8 +115,12 @@ class Engine(base.Engine):
             batches = self.calibration_inputs(inputs, self.options.calibration_batches)
             write_calibrated(exported, batches, quantized)
             self.model = openvino.convert_model(quantized)
+            self.layers = _inside(node_layers(exported))
         else:
-            self.model = openvino.convert_model(program)
+            decoder = _decoder(program)
+            self.model = openvino.convert_model(decoder)
+            told = {node.name: module_path(node) for node in decoder.pt_module.graph.nodes}
+            self.layers = _inside({name: path for name, path in told.items() if path is not None})
             if not vary(flat):
                 # Conversion leaves sizes open; kernels are better chosen for those of the case.
                 self.model.reshape({i: list(t.shape) for i, t in enumerate(flat[0].tensors())})
@@ -122,6 +140,7 @@ class Engine(base.Engine):
         path = folder / "model.xml"
         openvino.save_model(self.model, path, compress_to_fp16=False)
         self._compile(path, folder / "compiled")
+        write_atomically(folder / LAYERS, json.dumps(self.layers))
         return [path, path.with_suffix(".bin")]
 
     def load(self, folder: Path, inputs: Inputs) -> Callable[..., Any]:
@@ -156,7 +175,12 @@ class Engine(base.Engine):
 
     def own_profiler(self) -> base.OwnProfiler:
         """Compile once more, counting each node's time (``PERF_COUNT``)."""
-        request = self._compile(self.model, None, PERF_COUNT=True).create_infer_request()
+        compiled = self._compile(self.model, None, PERF_COUNT=True)
+        request = compiled.create_infer_request()
+        told = self.layers
+        if isinstance(self.model, Path):  # loaded of what was shipped
+            told = json.loads((self.model.parent / LAYERS).read_text(encoding="utf-8"))
+        layers = executed_layers(compiled.get_runtime_model(), told)
         counted: list[tuple[int, Any]] = []
 
         def infer(arrays: list[Any]) -> None:
@@ -165,7 +189,7 @@ class Engine(base.Engine):
             counted.append((began, request.get_profiling_info()))
 
         def finish() -> list[base.ExecutedCall]:
-            return executed_calls(counted)
+            return executed_calls(counted, layers)
 
         return base.OwnProfiler("OpenVINO", self._calling(request, infer), finish)
 
@@ -195,12 +219,21 @@ class Engine(base.Engine):
         return stats | count_executed(executed, self.precision)
 
 
-def executed_calls(counted: Sequence[tuple[int, Sequence[Any]]]) -> list[base.ExecutedCall]:
+def executed_calls(
+    counted: Sequence[tuple[int, Sequence[Any]]], layers: Mapping[str, str]
+) -> list[base.ExecutedCall]:
     """Read the counters after each of all calls of a request: when it began, and its nodes.
 
     A counter is the mean of all calls so far, in whole microseconds, so that a call's own time is
     what changes its sum; after n calls it is known to n microseconds. Nodes have no start: each
     follows the one before. https://docs.openvino.ai: `InferRequest.get_profiling_info`.
+
+    Parameters
+    ----------
+    counted
+        The calls.
+    layers
+        As `executed_layers` returns them.
     """
     calls, before = [], dict[str, float]()
     for number, (began, nodes) in enumerate(counted, start=1):
@@ -211,11 +244,48 @@ def executed_calls(counted: Sequence[tuple[int, Sequence[Any]]]) -> list[base.Ex
             so_far = number * node.real_time.total_seconds()
             seconds = max(0.0, so_far - before.get(node.node_name, 0.0))
             before[node.node_name] = so_far
-            kind = f"openvino::{node.node_type}"
-            operators.append(base.ExecutedOperator(kind, node.node_name, start, seconds))
+            name = node.node_name
+            operators.append(
+                base.ExecutedOperator(
+                    f"openvino::{node.node_type}", name, start, seconds, layers.get(name)
+                )
+            )
             start += seconds
         calls.append(base.ExecutedCall(began, tuple(operators)))
     return calls
+
+
+def executed_layers(executed: Any, layers: Mapping[str, str]) -> dict[str, str]:
+    """Return the module of each node that OpenVINO executes, where it tells.
+
+    A node is made of several operators, whose names it keeps; what was put before a slash or behind
+    a value's name on the way is none of the model's.
+
+    Parameters
+    ----------
+    executed
+        The graph that is executed: `CompiledModel.get_runtime_model`.
+    layers
+        The module of each operator, and of each value, of what was converted.
+    """
+    found = {}
+    for node in executed.get_ordered_ops():
+        originals = node.get_rt_info()["originalLayersNames"].astype(str).split(",")
+        names = (_MADE_OF_A_VALUE.sub("", name.partition("/")[0]) for name in originals)
+        if known := [layers[name] for name in names if name in layers]:
+            found[node.get_friendly_name()] = base.common_module(known)
+    return found
+
+
+def _decoder(program: ExportedProgram) -> Any:
+    """Return what OpenVINO reads a program by; its graph keeps the modules of its nodes."""
+    fx_decoder: Any = importlib.import_module("openvino.frontend.pytorch.fx_decoder")
+    return fx_decoder.TorchFXPythonDecoder.from_exported_program(program)
+
+
+def _inside(layers: Mapping[str, str]) -> dict[str, str]:
+    """Name modules as the model does that lies in a `Flattened` one."""
+    return {name: path.removeprefix("module").removeprefix(".") for name, path in layers.items()}
 
 
 def _products(executed: Any) -> Iterator[Product]:
