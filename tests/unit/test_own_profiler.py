@@ -88,7 +88,7 @@ def test_an_engines_layers_are_the_models_modules(profiles, name):
     layers = profiles[name].tables["layers"].set_index("layer")
     below = layers.loc["model.transformer.layer.0.ffn"]
     assert below["kind"] == "FFN"
-    inside = layers.loc["model.transformer.layer.0.ffn.lin1"]
+    inside = layers.loc["model.transformer.layer.0.ffn.lin2"]
     assert 0 < inside["self_s"] < below["total_s"] < layers.loc["(model)", "total_s"]
     assert "model.transformer.layer" not in layers.index, "a list, which eager never calls"
     assert "of their time tells one" in profiles[name].summary["layers"]

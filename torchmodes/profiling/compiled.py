@@ -1,7 +1,7 @@
 """What TorchInductor made of a model for a CPU: each kernel by name, and what it was made of.
 
-PyTorch tells it in two parts while it compiles. A pass over each graph sees which operator and which
-module a node comes from; a record of Inductor's own (``trace.provenance_tracking_to_timeline``) says
+PyTorch tells it in two parts while it compiles. A pass over each graph sees which operator and
+module a node comes from; a record of Inductor's (``trace.provenance_tracking_to_timeline``) says
 which nodes each call computes in the code that it writes. Calls stand there in the order in which
 they run: the n-th call of a kernel in a step is the n-th in the record.
 """
@@ -30,6 +30,8 @@ from torchmodes.workloads.modes.export import module_path
 REGION = "Torch-Compiled Region: "
 BACKWARD = "CompiledFunctionBackward"
 """How a trace calls what runs compiled code, in front of the number of its compilation."""
+GENERATED = "cpp_"
+"""How the names of kernels begin that Inductor writes itself."""
 _GRAPH = re.compile(r"^graph_\d+_(?=cpp_)")
 _EXTERN = re.compile(r"(?:torch\.ops\.)?(\w+)\.(?:bias_)?(\w+)(?:\.\w+)?")
 _NO_NAMES = ("L", "self", "_modules")
@@ -102,6 +104,8 @@ class NamedKernels(CustomGraphPass):
                 nodes = set(told["post_grad_nodes"])
                 sources = tuple(s for name, s in self._sources[region].items() if name in nodes)
                 name = name_in_trace(call.rpartition(":")[0])
+                if not name.startswith(GENERATED):
+                    sources = sources[-1:]  # an operator of PyTorch; the others made its inputs
                 found.append(Site(name, region, backward, sources))
         return found
 

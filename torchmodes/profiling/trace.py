@@ -130,9 +130,7 @@ def _profile(
         recorded = parts.run(
             "trace", lambda: record(workload, job, settings, directory / TRACE), file=TRACE
         )
-        lean = parts.run(
-            "lean", lambda: record_lean(workload, job, steps=active, kernels=kernels)
-        )
+        lean = parts.run("lean", lambda: record_lean(workload, job, steps=active, kernels=kernels))
         if lean is None:
             parts.faults["timeline"] = "there is no lean recording to take it from"
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -31,7 +32,12 @@ MOST = 20
 """Layers that a level may have: finer ones would leave most of the step to the sum."""
 REST = "all else"
 _ROW = 0.38
-_SHIPPED = {"facecolor": PALETTE["teal"], "hatch": "////", "edgecolor": SURFACE, "linewidth": 0.5}
+_SHIPPED: dict[str, Any] = {
+    "facecolor": PALETTE["teal"],
+    "hatch": "////",
+    "edgecolor": SURFACE,
+    "linewidth": 0.5,
+}
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,12 @@ def _rows(
         return ()
     short = dict(zip(shown, _without_common_part(shown), strict=True))
     rows = [LayerRow(short[name], float(before[name]), float(after[name])) for name in shown]
-    rest = [eager.length - sum(r.eager for r in rows), shipped.length - sum(r.shipped for r in rows)]
-    return (*rows, LayerRow(REST, *rest))
+    rest = LayerRow(
+        REST,
+        eager.length - sum(row.eager for row in rows),
+        shipped.length - sum(row.shipped for row in rows),
+    )
+    return (*rows, rest)
 
 
 def _shares(profile: CaseProfile) -> pd.Series:
@@ -147,7 +157,8 @@ def _shares(profile: CaseProfile) -> pd.Series:
 def _without_common_part(names: Sequence[str]) -> list[str]:
     """Leave out the modules that all of some lie in."""
     words = [name.split(".") for name in names]
-    common = len(commonprefix([each[:-1] for each in words]))
+    levels = zip(*(each[:-1] for each in words), strict=False)
+    common = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
     while common and any(each[common].isdigit() for each in words):
         common -= 1  # the number of a block says nothing by itself
     return [".".join(each[common:]) for each in words]

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,9 @@ class OwnProfiler:
 
 def common_module(names: Iterable[str]) -> str:
     """Return the name of the innermost module around all of some; the model itself has none."""
-    return ".".join(commonprefix([name.split(".") if name else [] for name in names]))
+    words = [name.split(".") if name else [] for name in names]
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*words, strict=False))
+    return ".".join(level[0] for level in shared)
 
 
 def not_installed(*packages: str) -> Unsupported | None:

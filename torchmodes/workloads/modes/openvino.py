@@ -258,8 +258,9 @@ def executed_calls(
 def executed_layers(executed: Any, layers: Mapping[str, str]) -> dict[str, str]:
     """Return the module of each node that OpenVINO executes, where it tells.
 
-    A node is made of several operators, whose names it keeps; what was put before a slash or behind
-    a value's name on the way is none of the model's.
+    A node is made of several operators, whose names it keeps: its module is the one around them, or
+    where the first tells none (a convolution with its normalisation in it), around the others'.
+    What was put behind a slash, or behind a value's name, is not of the model.
 
     Parameters
     ----------
@@ -271,9 +272,11 @@ def executed_layers(executed: Any, layers: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for node in executed.get_ordered_ops():
         originals = node.get_rt_info()["originalLayersNames"].astype(str).split(",")
-        names = (_MADE_OF_A_VALUE.sub("", name.partition("/")[0]) for name in originals)
+        names = [_MADE_OF_A_VALUE.sub("", name.partition("/")[0]) for name in originals]
         if known := [layers[name] for name in names if name in layers]:
-            found[node.get_friendly_name()] = base.common_module(known)
+            module = base.common_module(known)
+            around = module.rpartition(".")[0]
+            found[node.get_friendly_name()] = module if names[0] in layers else around
     return found
 
 
