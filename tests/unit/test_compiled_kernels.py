@@ -1,4 +1,4 @@
-"""Kernels of generated code: found in a trace by name, told what they compute and of which module."""
+"""Kernels of generated code: found in a trace, told what they compute and of which module."""
 
 from __future__ import annotations
 

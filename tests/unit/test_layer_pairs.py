@@ -21,6 +21,7 @@ from torchmodes.report.figures.layer_pairs import (
     level_of_both,
     paired_layers,
 )
+from torchmodes.report.formatting import ratio
 from torchmodes.report.html import render_report
 from torchmodes.report.plots import render
 from torchmodes.report.style import figure_style
@@ -86,7 +87,7 @@ def test_the_figure_names_layers_and_how_many_times_as_fast_they_are():
         buffer = io.StringIO()
         render(figure_named("by_layer"), data(FUSED)).savefig(buffer, format="svg")
     (pair,) = paired_layers(data(FUSED))
-    assert f"{pair.rows[0].eager / pair.rows[0].shipped:.3g}×" in buffer.getvalue()
+    assert ratio(pair.rows[0].eager / pair.rows[0].shipped) in buffer.getvalue()
     assert REST in buffer.getvalue()
 
 
