@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import fx
+from torch._guards import CompileContext
 from torch._inductor.custom_graph_pass import CustomGraphPass
 
 from torchmodes.profiling.chrome import Trace
@@ -83,7 +83,7 @@ class NamedKernels(CustomGraphPass):
 
     def __call__(self, graph: fx.Graph) -> None:
         """Note the nodes of a graph, by the compilation that it is part of."""
-        region = f"{REGION}{torch._guards.CompileContext.current_compile_id()}"
+        region = f"{REGION}{CompileContext.current_compile_id()}"
         self._sources[region] |= {
             node.name: Source(_operator(node), module_path(node))
             for node in graph.nodes
@@ -202,23 +202,24 @@ def _kernels(
     for _, thread in events.groupby("thread", sort=False):
         ordered = thread.sort_values(["start", "end"], ascending=[True, False], kind="stable")
         around = [_Open(math.inf, _calls(sites, f"{REGION}None"), is_kernel=False)]
-        for event in ordered.itertuples():
-            while around[-1].end <= event.start:
+        times = ordered[["start", "end"]].to_numpy(dtype=float)
+        for name, (start, end) in zip(ordered["name"], times, strict=True):
+            while around[-1].end <= start:
                 around.pop()
             if around[-1].is_kernel:
                 continue  # what an operator calls itself is its own
             left = around[-1].left
-            if event.name.startswith((REGION, BACKWARD)):
-                left = _calls(sites, event.name)
-            waiting = left.get(_GRAPH.sub("", event.name))
+            if name.startswith((REGION, BACKWARD)):
+                left = _calls(sites, name)
+            waiting = left.get(_GRAPH.sub("", name))
             site = waiting.popleft() if waiting else None
-            around.append(_Open(event.end, left, is_kernel=site is not None))
+            around.append(_Open(end, left, is_kernel=site is not None))
             if site is not None:
                 yield ExecutedOperator(
-                    kind=event.name,
+                    kind=name,
                     name=site.kernel,
-                    start_s=event.start - begin,
-                    seconds=event.end - event.start,
+                    start_s=start - begin,
+                    seconds=end - start,
                     layer=None if site.backward else site.layer(modules),
                     sources=site.operators,
                 )
