@@ -10,6 +10,7 @@ from profile_factory import a_profile, layers
 from record_factory import make_record
 
 from torchmodes.planning.cases import parse_case
+from torchmodes.profiling.files import BY_HOOKS
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData, make_report_data
 from torchmodes.report.figures import figure_named
@@ -37,7 +38,7 @@ EAGER = layers(
 FUSED = layers(("(model)", "Net", 3), ("net.block.0", "Block", 1), ("net.block.1", "Block", 1))
 
 
-def profile(mode: str, table: pd.DataFrame, step_s: float, told: str = "by module") -> CaseProfile:
+def profile(mode: str, table: pd.DataFrame, step_s: float, told: str = BY_HOOKS) -> CaseProfile:
     made = a_profile(case=parse_case(CASE.format(mode)))
     lean = made.summary["lean"] | {"step_s": step_s}
     tables = {**made.tables, "layers": table}
@@ -49,7 +50,7 @@ def data(shipped: pd.DataFrame, told: str = "by module") -> ReportData:
         make_record(CASE.format("eager"), noise=0.001),
         make_record(CASE.format("onnxruntime"), speed_up=2.0, noise=0.001),
     ]
-    profiles = [profile("eager", EAGER, 0.008), profile("onnxruntime", shipped, 0.004, told)]
+    profiles = [profile("eager", EAGER, 0.030), profile("onnxruntime", shipped, 0.004, told)]
     return make_report_data(records, profiles=profiles)
 
 
@@ -59,7 +60,7 @@ def test_the_rows_of_each_mode_add_up_to_its_measured_time():
     assert sum(row.eager for row in pair.rows) == pytest.approx(1)
     assert sum(row.shipped for row in pair.rows) == pytest.approx(pair.shipped.length)
     assert pair.shipped.length == pytest.approx(0.5, rel=0.01)
-    # Under hooks the forward pass took 10 ms, not the step's 8; the engine's step is 4 ms.
+    # Hooks saw a forward pass of 10 ms, in a run of their own; the engine's step is 4 ms.
     assert pair.rows[0].eager == pytest.approx(0.6)
     assert pair.rows[0].shipped == pytest.approx(0.25 * pair.shipped.length)
 

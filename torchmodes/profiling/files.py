@@ -21,6 +21,8 @@ TRACE = "trace.json.gz"
 OVERVIEW = "overview.json"
 SUMMARY = "summary.json"
 STACKS = "stacks.speedscope.json"
+BY_HOOKS = "the forward pass, by module"
+"""What `layers.csv` holds, as the summary says it, of a mode that calls modules."""
 GENERATED_CODE = "internals"
 """The folder of what the mode made of the model: graphs, generated code."""
 

@@ -20,7 +20,14 @@ from torchmodes.machine.machine import describe_processor
 from torchmodes.planning.job import Job
 from torchmodes.profiling.chrome import ENGINE_THREAD, Trace, parse_trace, read_trace
 from torchmodes.profiling.compiled import NamedKernels, fused_table, kernels_named
-from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, TRACE, write_empty
+from torchmodes.profiling.files import (
+    BY_HOOKS,
+    GENERATED_CODE,
+    OVERVIEW,
+    STACKS,
+    TRACE,
+    write_empty,
+)
 from torchmodes.profiling.generated_code import keep_generated_code
 from torchmodes.profiling.kernels import kernel_table
 from torchmodes.profiling.layers import LayerTimer
@@ -269,7 +276,7 @@ def _time_layers(
     if table.empty:
         return "none: the operators that the mode rewrote to call no module"
     table.to_csv(directory / "layers.csv", index=False)
-    return "the forward pass, by module"
+    return BY_HOOKS
 
 
 def _layers_told(

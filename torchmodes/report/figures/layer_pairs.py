@@ -11,13 +11,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from torchmodes.profiling.files import BY_HOOKS
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
+    LABEL_SIZE,
     Panel,
     bottom_legend,
     label_rows,
     label_width,
+    shortened,
     stack,
     value_beside,
 )
@@ -32,6 +35,7 @@ MOST = 20
 """Layers that a level may have: finer ones would leave most of the step to the sum."""
 REST = "all else"
 _ROW = 0.38
+_LABEL = 1.7
 _SHIPPED: dict[str, Any] = {
     "facecolor": PALETTE["teal"],
     "hatch": "////",
@@ -134,7 +138,8 @@ def _rows(
     shown = [name for name in names if name in largest]
     if not shown:
         return ()
-    short = dict(zip(shown, _without_common_part(shown), strict=True))
+    names = (shortened(name, _LABEL, size=LABEL_SIZE) for name in _without_common_part(shown))
+    short = dict(zip(shown, names, strict=True))
     rows = [LayerRow(short[name], float(before[name]), float(after[name])) for name in shown]
     rest = LayerRow(
         REST,
@@ -147,11 +152,13 @@ def _rows(
 def _shares(profile: CaseProfile) -> pd.Series:
     """Return each module's share of a step, by its name.
 
-    Under hooks the forward pass is longer than the step that was recorded without them; operators
-    of which none calls the model make less than the step.
+    A forward pass under hooks is a step of its own; operators are those of the lean recording, and
+    so is a training step, of which hooks see the forward pass alone.
     """
     times = profile.tables["layers"].set_index("layer")["total_s"]
-    return times / max(float(times.get("(model)", 0.0)), profile.summary["lean"]["step_s"])
+    model_s, step_s = float(times.get("(model)", 0.0)), float(profile.summary["lean"]["step_s"])
+    under_hooks = profile.summary.get("layers") == BY_HOOKS and profile.case.task != "training"
+    return times / (model_s if under_hooks and model_s else max(model_s, step_s))
 
 
 def _without_common_part(names: Sequence[str]) -> list[str]:

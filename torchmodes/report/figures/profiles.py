@@ -196,7 +196,10 @@ def _plot_bytes(
 
 
 def _label(ax: Axes, block: IcicleCell, *, on_grid: bool) -> None:
-    text = block.layer.rpartition(".")[2]
+    around, _, text = block.layer.rpartition(".")
+    if text.isdigit() and around:  # a number says less than what it counts
+        whole = f"{around.rpartition('.')[2]}.{text}"
+        text = whole if len(whole) * _CHARACTER_SHARE < block.width else text
     if len(text) * _CHARACTER_SHARE < block.width:
         ax.text(
             block.start + block.width / 2,
