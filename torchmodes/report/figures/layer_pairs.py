@@ -178,7 +178,6 @@ def draw_by_layer(data: ReportData) -> Figure:
         [Panel(pair.title, _ROW * len(pair.rows)) for pair in pairs],
         left=label_width([row for pair in pairs for row in pair.rows]),
         right=0.6,
-        axis=0.3,
     )
     for ax, pair in zip(axes, pairs, strict=True):
         label_rows(ax, pair.rows)
