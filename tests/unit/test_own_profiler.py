@@ -171,3 +171,20 @@ def test_openvinos_counters_are_means_over_all_calls_so_far():
 )
 def test_a_fused_node_belongs_to_the_module_around_it(node, layer):
     assert layer_of(node, {"node_linear": "fc", "relu_1": "layer1.0.relu"}) == layer
+
+
+@pytest.mark.parametrize(
+    ("made_of", "layer"),
+    [
+        ("node_linear,node_gelu", "ffn"),
+        ("node_linear/MatMulAddFusion,val_1_DequantizeLinear", "ffn.lin"),
+        ("Multiply_9,node_gelu", "ffn"),  # a convolution with its normalisation has lost its name
+        ("Reorder_1", None),
+    ],
+)
+def test_a_node_of_openvino_belongs_to_the_module_around_what_it_was_made_of(made_of, layer):
+    told = {"originalLayersNames": SimpleNamespace(astype=lambda _: made_of)}
+    node = SimpleNamespace(get_rt_info=lambda: told, get_friendly_name=lambda: "n")
+    executed = SimpleNamespace(get_ordered_ops=lambda: [node])
+    layers = {"node_linear": "ffn.lin", "val_1": "ffn.lin", "node_gelu": "ffn.act"}
+    assert openvino.executed_layers(executed, layers).get("n") == layer

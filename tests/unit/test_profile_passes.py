@@ -37,12 +37,13 @@ from torchmodes.profiling.reading import read_profile
 from torchmodes.profiling.record import operator_table
 from torchmodes.profiling.roofline import place
 from torchmodes.profiling.trace import OF_THE_TRACE, profile_case
-from torchmodes.profiling.work import TrafficMode
+from torchmodes.profiling.work import TrafficMode, count_work
 from torchmodes.report.figures import figures_of
 from torchmodes.report.html import render_report
 from torchmodes.report.loading import load_report_data
 from torchmodes.report.plots import render
 from torchmodes.report.sentences import profiled
+from torchmodes.workloads.modes.base import MADE, Made
 from torchmodes.workloads.workload import carry_out
 
 BATCH = 64
@@ -153,6 +154,14 @@ def test_work_is_counted_by_hand_the_same(eager):
     assert summary["compulsory_bytes"] == WEIGHT_BYTES + inputs + output
     assert summary["operator_bytes"] > summary["compulsory_bytes"]
     assert summary["memory_peak_bytes"]["weights"] == WEIGHT_BYTES
+
+
+def test_work_is_counted_in_eager_whatever_the_mode_shipped(tmp_path):
+    (tmp_path / MADE).write_text(Made(facts={}, returned=None).model_dump_json())
+    case = f"inference/cpu/house_price/onnxruntime/fp32-b{BATCH}"
+    model = MLP | {"weights": "random"}
+    job = make_job(case, mode=mode("onnxruntime"), model=model, shipped=tmp_path)
+    assert count_work(job).flops == FORWARD_FLOPS
 
 
 def test_layers_have_time_flops_and_parameters(eager):
