@@ -241,7 +241,7 @@ def test_the_kernels_of_compiled_code_are_named_on_demand(tmp_path):
     assert fused.loc[kernel, "operators"] == "aten::relu"
     assert fused.loc[kernel, "calls"] == 1
     assert 0 < fused["total_s"].sum() < summary["lean"]["step_s"]
-    assert summary["layers"].startswith("operators by module: 100%")
+    assert summary["layers"].startswith("operators by module: 100")
     layers = pd.read_csv(tmp_path / "layers.csv").set_index("layer")
     linear = layers[layers["kind"] == "Linear"]
     assert (linear["calls"] == 1).all()
