@@ -2,8 +2,8 @@
 
     make bench-scaling        five minutes on two cores (ARGS='--cases 100 1000 --rounds 1')
 
-(a) A dry run of this workflow against dry runs of trivial workflows with as many jobs, three runs of
-a case and one that joins them: in one they have outputs and a shell command and nothing else, in
+(a) A dry run of this workflow against dry runs of trivial workflows with as many jobs, three runs
+of a case and one that joins them: in one they have outputs and a shell command and nothing else, in
 the other what a job of ours has (a script, a log, an environment, parameters, resources, an input
 function). Taken in turn, and
 the median of the rounds' ratios is what counts. (b) Summary, figures and report of as many
