@@ -5,9 +5,8 @@
 (a) A dry run of this workflow against dry runs of trivial workflows with as many jobs, three runs
 of a case and one that joins them: in one they have outputs and a shell command and nothing else, in
 the other what a job of ours has (a script, a log, an environment, parameters, resources, an input
-function). Taken in turn, and
-the median of the rounds' ratios is what counts. (b) Summary, figures and report of as many
-synthetic records, by the workflow's own functions. Prints tables and writes
+function). Taken in turn, and the median of the rounds' ratios is what counts. (b) Summary, figures
+and report of as many synthetic records, by the workflow's own functions. Prints tables and writes
 ``results/studies/scaling.json``.
 
 Times are processor seconds (user and system) of the process: on a shared machine they hold where

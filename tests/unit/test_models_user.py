@@ -37,6 +37,7 @@ def pair(n): return torch.rand(n, 3), 1.5
 def keywords(n): return {"x": torch.rand(n, 3), "shift": torch.ones(1)}
 def user_dict(n): return collections.UserDict(keywords(n))
 def time_first(n): return torch.rand(5, n, 3)
+def expanded(n): return torch.arange(3.0).expand(n, 3)
 def numpys(n): return torch.tensor(np.random.rand(n, 3) + random.random())
 
 def nothing(n): return None
@@ -63,6 +64,13 @@ def spec(tmp_path, monkeypatch):
         }
 
     return of
+
+
+def test_inputs_are_in_memory_of_their_own_and_others_can_be_copied_into_them(spec):
+    (rows,) = build_model(spec("expanded"), seed=1, batch_size=4, device="cpu").inputs.tensors()
+    rows.copy_(torch.ones(4, 3))
+    rows[0] = 2.0
+    assert rows.sum() == 3 * 2 + 9, "a row is no other one"
 
 
 def test_numbers_that_numpy_and_random_draw_come_from_the_seed_too(spec):

@@ -21,6 +21,13 @@ def whole_output(output: Any, inputs: Inputs) -> Any:
     return output
 
 
+def in_memory_of_its_own(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose elements do not share memory, as those of an expanded one do."""
+    if tensor.layout is torch.strided and 0 in tensor.stride() and tensor.numel() > 1:
+        return tensor.contiguous()
+    return tensor
+
+
 @dataclass(frozen=True)
 class BuiltModel:
     """A module ready to run, with inputs of one batch.
@@ -59,12 +66,16 @@ class BuiltModel:
     judged: Callable[[Any, Inputs], Any] = whole_output
 
     def to(self, device: torch.device | str) -> BuiltModel:
-        """Put module and inputs on a device."""
+        """Put module and inputs on a device; other inputs can be copied into these tensors."""
+
+        def placed(tensor: torch.Tensor) -> torch.Tensor:
+            return in_memory_of_its_own(tensor.to(device))
+
         return replace(
             self,
             module=self.module.to(device),
-            inputs=self.inputs.map(lambda t: t.to(device)),
-            schedule=self.schedule and self.schedule.map(lambda t: t.to(device)),
+            inputs=self.inputs.map(placed),
+            schedule=self.schedule and self.schedule.map(placed),
         )
 
     @property
