@@ -33,8 +33,9 @@ TINY = {
     "family": "transformers",
     "source": "distilbert",
     "head": "base",
-    "sequence_length": 16,
-    "options": {"n_layers": 1, "dim": 16, "n_heads": 2, "hidden_dim": 32, "vocab_size": 50},
+    # Wide enough for counters that count microseconds.
+    "sequence_length": 64,
+    "options": {"n_layers": 1, "dim": 64, "n_heads": 2, "hidden_dim": 256, "vocab_size": 50},
     "weights": "random",
 }
 
