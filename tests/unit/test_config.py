@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import jsonschema
@@ -192,6 +193,22 @@ def test_a_name_that_cannot_be_one_is_told_with_what_is_allowed(raw):
         ),
         "modes: the name True is not text to YAML; put it in quotes",
         "modes: the name 7 is not text to YAML; put it in quotes",
+    ]
+
+
+def test_what_yaml_reads_as_no_text_is_told_wherever_a_name_stands(raw):
+    raw["models"][date(2024, 1, 1)] = {"family": "mlp"}
+    raw["benchmark"][0]["modes"] = ["eager", False, "indcutor"]
+    raw["profile"] = {"diffs": [["eager", False]]}
+    raw["modes"][False] = {"engine": "eager"}
+    raw[1] = {}
+    assert sorted(faults_of(raw)) == [
+        "benchmark[0].modes[1]: False is not text to YAML; put it in quotes",
+        "benchmark[0].modes[2]: unknown mode 'indcutor'; did you mean 'inductor'?",
+        "config: the key 1 is not text to YAML; put it in quotes",
+        "models: the name '2024-01-01' is not text to YAML; put it in quotes",
+        "modes: the name False is not text to YAML; put it in quotes",
+        "profile.diffs[0][1]: False is not text to YAML; put it in quotes",
     ]
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, get_args
 
 from pydantic import BaseModel
+
+
+NO_TEXT = "is not text to YAML; put it in quotes"
 
 
 class InvalidConfig(ValueError):
@@ -27,6 +31,7 @@ class InvalidConfig(ValueError):
 
 def nearest(word: object, known: Collection[str]) -> str | None:
     """Return the known word that was probably meant, upper and lower case being alike."""
+    known = [other for other in known if isinstance(other, str)]  # YAML may read others
     # The first of those that only case tells apart, and rather the one of the same case.
     alike = {other.casefold(): other for other in reversed(list(known))}
     for there, given in (({k: k for k in known}, str(word)), (alike, str(word).casefold())):
@@ -39,7 +44,7 @@ def meant(word: object, known: Collection[str]) -> str:
     """Say what was probably meant, or else what there is."""
     if (close := nearest(word, known)) is not None:
         return f"; did you mean {close!r}?"
-    return f"; known: {', '.join(known)}" if known else ""
+    return f"; known: {', '.join(map(str, known))}" if known else ""
 
 
 def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[str]:
@@ -56,11 +61,17 @@ def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> Itera
     """
     where, section = _locate(error["loc"], raw, model)
     given, context = error["input"], error.get("ctx", {})
+    given = str(given) if isinstance(given, date) else given  # as it is written
     if error["loc"][-1] == "[key]":
         section_of_names = ".".join(map(str, error["loc"][:-2]))
         yield f"{section_of_names}: the name {given!r} {_of_a_name(error)}"
         return
     match error["type"]:
+        case "invalid_key":
+            where = ".".join(map(str, error["loc"][:-1])) or "config"
+            yield f"{where}: the key {given!r} {NO_TEXT}"
+        case "string_type" if isinstance(error["input"], bool | int | float | date):
+            yield f"{where}: {given!r} {NO_TEXT}"
         case "extra_forbidden":
             key = str(error["loc"][-1])
             yield f"{where}: unknown key{meant(key, list(section.model_fields) if section else [])}"
@@ -92,7 +103,7 @@ def _of_a_name(error: Any) -> str:
         case "string_pattern_mismatch":
             return "may have letters, digits, '.', '_' and '-', and begins with a letter or digit"
         case _:
-            return "is not text to YAML; put it in quotes"
+            return NO_TEXT
 
 
 def _quoted(words: str) -> list[str]:

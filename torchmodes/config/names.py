@@ -64,7 +64,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
         faults += [
             f"profile.diffs[{i}][{j}]: unknown mode {name!r}" + meant(name, modes)
-            for j, name in enumerate(map(str, pair))
+            for j, name in _names(pair)
             if name not in modes
         ]
     for where, block in blocks.items():
@@ -74,7 +74,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
         elif "task" in block and not generates and study == "studies.position":
             faults.append(f"{where}.task: only generation has positions; use generation")
         # Where there are no models or modes at all, that is the fault: not every name of one.
-        for i, name in enumerate(_names(block.get("models")) if models else []):
+        for i, name in _names(block.get("models") if models else None):
             if name not in models:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
             elif fault := lengths_fault(_mapping(models, name), block):
@@ -92,7 +92,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                     f"{where}.models[{i}]: {name!r} does not read the table, whose last, smaller"
                     " batch this study of a training is about"
                 )
-        for i, name in enumerate(_names(block.get("modes")) if modes else []):
+        for i, name in _names(block.get("modes") if modes else None):
             engine = _mapping(modes, name).get("engine")
             if name not in modes:
                 faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
@@ -126,5 +126,7 @@ def _lists(value: Any) -> list[list[Any]]:
     return [v for v in value if isinstance(v, list)] if isinstance(value, list) else []
 
 
-def _names(value: Any) -> list[str]:
-    return [str(name) for name in value] if isinstance(value, list) else []
+def _names(value: Any) -> list[tuple[int, str]]:
+    """Return the texts of a list with their places; what is no text the schema tells."""
+    listed = value if isinstance(value, list) else []
+    return [(place, name) for place, name in enumerate(listed) if isinstance(name, str)]
