@@ -198,4 +198,6 @@ def print_summary():
         from torchmodes.report.terminal import print_summary
 
         print_anything()
-        print_summary(load_report_data([*records], metrics, [], CONFIG.model_dump()))
+        data = load_report_data([*records], metrics, [], CONFIG.model_dump())
+        # Snakemake has changed to --directory; PWD is where its command was given.
+        print_summary(data, started_in=Path(os.environ.get("PWD", ".")))

@@ -83,6 +83,8 @@ def test_it_is_written_where_one_can_go_on_from_and_measured_there(here, capsys)
     [
         (["tim/resnet18"], "'tim' is no family that has names; did you mean 'timm'?"),
         (["resnet18"], "families: torchvision, timm, transformers"),
+        (["timm/resnet18", "--batch", "0"], "BATCH: 0 is no number of items per call"),
+        (["timm/resnet18", "--batch", "two"], "BATCH: 'two' is no whole number"),
         (["timm/resnet18", "--modes", "induktor"], "no mode 'induktor'; did you mean 'inductor'?"),
     ],
 )
@@ -99,3 +101,40 @@ def test_a_model_that_cannot_be_built_is_told_and_not_measured(here, capsys, mon
     assert main(["timm/resnet"]) == 1
     assert capsys.readouterr().out == "MODEL: name: timm has no model 'resnet'\n"
     assert not here
+
+
+def test_two_files_of_one_name_have_a_folder_each_and_keep_it(here):
+    for model in ("a/net.py:build", "b/net.py:build", "a/net.py:build", "b/net.py:build"):
+        assert main([model]) == 0
+    first, second, *again = [command[4] for command in here]
+    assert first == "try/net-build"
+    assert second.startswith("try/net-build-")
+    assert again == [first, second]
+    told = [yaml.safe_load(Path(f, "config.yaml").read_text()) for f in (first, second)]
+    factories = [config["models"]["net-build"]["factory"] for config in told]
+    assert factories == [f"{Path.cwd()}/{folder}/net.py:build" for folder in "ab"]
+
+
+def test_what_was_edited_is_kept_and_measured(here, capsys):
+    main(["timm/vit"])
+    file = Path("try/timm-vit/config.yaml")
+    mine = file.read_text().replace("runs: 3", "runs: 9  # mine")
+    file.write_text(mine)
+    assert main(["timm/vit"]) == 0
+    assert file.read_text() == mine
+    told = "try/timm-vit/config.yaml was edited and is kept; remove try/timm-vit to begin anew"
+    assert told in capsys.readouterr().out
+    assert len(here) == 2
+    assert main(["timm/vit", "--batch", "8"]) == 1
+    assert "Edit it and leave them out, or remove try/timm-vit" in capsys.readouterr().out
+    assert file.read_text() == mine
+    assert len(here) == 2
+
+
+def test_what_was_not_edited_follows_what_is_asked(here, capsys):
+    for words in ([], ["--batch", "8"], ["--modes", "inductor"]):
+        assert main(["timm/vit", *words]) == 0
+    config = yaml.safe_load(Path("try/timm-vit/config.yaml").read_text())
+    assert config["benchmark"][0]["modes"] == ["eager", "inductor"]
+    assert config["benchmark"][0]["batch_sizes"] == [1]
+    assert "edited" not in capsys.readouterr().out

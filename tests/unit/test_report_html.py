@@ -106,9 +106,9 @@ def page_of(run: str) -> str:
     return render_report(data_of(run))
 
 
-def printed(data: ReportData) -> str:
+def printed(data: ReportData, *, started_in: Path | None = None) -> str:
     console = Console(file=io.StringIO(), width=100)
-    print_summary(data, console)
+    print_summary(data, console, started_in=started_in)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -343,6 +343,10 @@ def test_the_terminal_names_the_report_where_there_is_one(
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/report.html").touch()
     assert printed(data_of("default")).endswith("The report: reports/report.html\n")
+    told = f"The report: {tmp_path.name}/reports/report.html\n"
+    assert printed(data_of("default"), started_in=tmp_path.parent).endswith(told)
+    elsewhere = tmp_path / "other"
+    assert f"The report: {tmp_path}/reports" in printed(data_of("default"), started_in=elsewhere)
 
 
 def test_unsupported_cases_are_no_failure() -> None:

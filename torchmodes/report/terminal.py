@@ -41,7 +41,9 @@ class TerminalMarkdown(Markdown):
     elements: ClassVar = {**Markdown.elements, "table_open": _WholeNames}
 
 
-def print_summary(data: ReportData, console: Console | None = None) -> None:
+def print_summary(
+    data: ReportData, console: Console | None = None, *, started_in: Path | None = None
+) -> None:
     """Print the summary's Markdown in brief, then failures, then how the run ends.
 
     Parameters
@@ -50,6 +52,9 @@ def print_summary(data: ReportData, console: Console | None = None) -> None:
         What `torchmodes.report.loading.load_report_data` returns.
     console
         Where to print; by default standard output.
+    started_in
+        The folder from which the page's path is told: the reader's, who may have given
+        ``--directory``. By default the results' own.
     """
     console = console or Console(highlight=False)
     console.print()
@@ -64,7 +69,15 @@ def print_summary(data: ReportData, console: Console | None = None) -> None:
         )
         console.print(_ending(len(failed), strict=bool(data.config.get("strict"))))
     if REPORT.exists():  # a run that was asked for other files makes none
-        console.print(f"The report: {REPORT}")
+        console.print(f"The report: {_seen_from(started_in)}", soft_wrap=True)
+
+
+def _seen_from(folder: Path | None) -> Path:
+    """Return the page's path from a folder that it is below, else its whole path."""
+    page = REPORT.resolve()
+    if folder is None or page.is_relative_to(folder := folder.resolve()):
+        return REPORT if folder is None else page.relative_to(folder)
+    return page
 
 
 def _ending(failed: int, *, strict: bool) -> str:
