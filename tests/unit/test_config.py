@@ -212,6 +212,20 @@ def test_what_yaml_reads_as_no_text_is_told_wherever_a_name_stands(raw):
     ]
 
 
+def test_a_seed_is_what_pytorch_takes_and_a_table_what_snakemake_can_name(raw):
+    raw["seed"] = 2**63
+    raw["data"] = {"source": "{m}.csv"}
+    assert faults_of(raw) == [
+        f"seed: should be less than or equal to {2**63 - 1} (found {2**63})",
+        (
+            "data: source: '{m}.csv' has braces, which Snakemake takes for wildcards; rename the"
+            " file"
+        ),
+    ]
+    raw["seed"], raw["data"] = 2**63 - 1, {}
+    assert parse_config(raw).seed == 2**63 - 1
+
+
 def test_the_longest_name_is_accepted(raw):
     raw["modes"]["x" * 64] = {"engine": "fx"}
     assert parse_config(raw)

@@ -13,7 +13,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-
 NO_TEXT = "is not text to YAML; put it in quotes"
 
 

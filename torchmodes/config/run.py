@@ -58,6 +58,11 @@ class Data(Section):
             raise ValueError(f"features lists {', '.join(repeated)} more than once")
         if self.validation + self.test > 0.9:
             raise ValueError("validation + test leave less than 10 % of the rows for training")
+        if set(self.source) & set("{}"):
+            raise ValueError(
+                f"source: {self.source!r} has braces, which Snakemake takes for wildcards; rename"
+                " the file"
+            )
         if self.source == SYNTHETIC and [*self.features, self.target] != [
             *HOUSING_FEATURES,
             "Price",
@@ -200,7 +205,9 @@ class Studies(Section):
 class Config(Section):
     """The whole of ``config.yaml``."""
 
-    seed: int = Field(42, description="seed of data, weights, splits and sample order", ge=0)
+    seed: int = Field(
+        42, description="seed of data, weights, splits and sample order", ge=0, le=2**63 - 1
+    )
     strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
     base: str | None = Field(
         None, description="results folder of another run: reports/comparison.html compares with it"
