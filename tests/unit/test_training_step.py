@@ -161,6 +161,45 @@ def pair(batch_size):
     return torch.randn(batch_size, 2)
 
 
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("1.0", "returned a float: return a tensor with a gradient"),
+        ("(output['logits'], 1)", "returned a tuple: return a tensor with a gradient"),
+        ("None", "returned None: return a tensor with a gradient"),
+        ("output['logits'].detach().sum()", "returned a tensor without a gradient: compute it"),
+        ("output['logits'].sum(1)", r"returned the shape \(4,\): return a scalar"),
+        ("F.cross_entropy(output['logits'], batch.targets)", "is None: set train.targets"),
+        ("output['scores']", "raised KeyError: 'scores'"),
+    ],
+)
+def test_a_faulty_loss_of_the_users_is_told_by_its_name(own, returned, told):
+    file = Path(own["factory"].rpartition(":")[0])
+    file.write_text(f"{OWN}\n\ndef faulty(output, batch):\n    return {returned}\n")
+    with pytest.raises(ValueError, match=rf"train.loss: {file}:faulty .*{told}"):
+        training_workload(job_of(own, loss=f"{file}:faulty"))
+
+
+def test_trying_a_loss_leaves_running_statistics_as_they_were(own):
+    file = Path(own["factory"].rpartition(":")[0])
+    norm = OWN.replace("nn.Linear(6, 6), nn.Tanh()", "nn.Linear(6, 6), nn.BatchNorm1d(6)")
+    file.write_text(norm + "\n\ndef total(output, batch):\n    return output['logits'].sum()\n")
+    built = training_workload(job_of(own, loss=f"{file}:total")).built
+    assert all(int(b) == 0 for name, b in built.module.named_buffers() if "tracked" in name)
+
+
+def test_targets_that_are_none_are_told(own):
+    file = Path(own["factory"].rpartition(":")[0])
+    file.write_text(OWN + "\n\ndef none(batch_size):\n    return None\n")
+    with pytest.raises(ValueError, match=r"own\.py:none returned None; return what cross-entropy"):
+        training_workload(job_of(own, loss="cross-entropy", targets=f"{file}:none"))
+
+
+def test_options_that_the_optimiser_does_not_take_are_told(own):
+    with pytest.raises(ValueError, match=r"train.options: adam does not take {'betas': \[0.9\]}"):
+        training_workload(job_of(own, options={"betas": [0.9]}))
+
+
 def test_a_loss_that_does_not_fit_the_output_is_told(own):
     with pytest.raises(ValueError, match="logits of several classes, and the output has the shape"):
         training_workload(job_of(_returning((4, 1)), loss="cross-entropy"))

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from torchmodes.config.faults import meant
 from torchmodes.config.training_step import CROSS_ENTROPY, LOSSES, MSE, NEXT_TOKEN, TrainingStep
 from torchmodes.planning.user_code import load_function
+from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.user import seeded
 from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
@@ -112,7 +113,7 @@ def make_optimizer(
     Raises
     ------
     ValueError
-        When it has no such option.
+        When it has no such option, or does not take its value.
     """
     told = described or TrainingStep()
     kind = OPTIMIZERS[told.optimizer]
@@ -122,7 +123,13 @@ def make_optimizer(
             raise ValueError(f"train.options: {told.optimizer} has no {key!r}{meant(key, known)}")
     parameters = [one for one in module.parameters() if one.requires_grad]
     implementation = IMPLEMENTATIONS[told.implementation]
-    return kind(parameters, lr=learning_rate, **implementation, **told.options)
+    try:
+        return kind(parameters, lr=learning_rate, **implementation, **told.options)
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"train.options: {told.optimizer} does not take {dict(told.options)}"
+            f" ({reason_of(error)})"
+        ) from error
 
 
 def make_step(
@@ -191,17 +198,55 @@ def make_batches(built: BuiltModel, told: TrainingStep, *, loss: str, seed: int)
     Raises
     ------
     ValueError
-        When no targets can be drawn for the loss.
+        When no targets can be drawn for the loss, or a loss of the user's is none.
     """
     draw = _targets(built, told, loss)
     parts = [
         Batch(given_as(inputs), draw(number, inputs))
         for number, inputs in _inputs(built, seed=seed, wanted=BATCHES * told.accumulate)
     ]
+    if loss not in LOSSES:
+        _try_loss(built, loss, parts[0].targets, seed=seed)
     if told.accumulate == 1:
         return parts
     together = [parts[i : i + told.accumulate] for i in range(0, len(parts), told.accumulate)]
     return [Batch([p.inputs for p in some], [p.targets for p in some]) for some in together]
+
+
+def _try_loss(built: BuiltModel, name: str, targets: Any, *, seed: int) -> None:
+    """Call a loss of the user's once, on the example, for a fault to be told by its name.
+
+    No step does that: what is in it would be compiled with it.
+    """
+    loss, module, was = load_function(name), built.module, built.module.training
+    inputs = built.inputs.map(torch.clone)
+    device = inputs.tensors()[0].device
+    targets = _pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), targets)
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    with seeded(seed):
+        output = inputs.call(module.train())
+        try:
+            found = loss(output, Batch(given_as(inputs), targets))
+        except Exception as error:
+            remedy = "; batch.targets is None: set train.targets" if targets is None else ""
+            raise ValueError(f"train.loss: {name} raised {reason_of(error)}{remedy}") from error
+    module.train(was)
+    with torch.no_grad():
+        for buffer, value in buffers:  # running statistics, which a forward pass changes
+            buffer.copy_(value)
+    if not isinstance(found, torch.Tensor):
+        told = "None" if found is None else f"a {type(found).__name__}"
+        raise ValueError(f"train.loss: {name} returned {told}: return a tensor with a gradient")
+    if not found.requires_grad:
+        raise ValueError(
+            f"train.loss: {name} returned a tensor without a gradient: compute it from the output,"
+            " without detach(), item() or no_grad()"
+        )
+    if found.numel() != 1:
+        raise ValueError(
+            f"train.loss: {name} returned the shape {tuple(found.shape)}: return a scalar, such as"
+            " the mean"
+        )
 
 
 def _inputs(built: BuiltModel, *, seed: int, wanted: int) -> Iterator[tuple[int, Inputs]]:
@@ -239,7 +284,13 @@ def _targets(built: BuiltModel, told: TrainingStep, loss: str) -> Callable[[int,
 
         def made(seed: int, inputs: Inputs) -> Any:
             with seeded(seed):
-                return function(built.batch_size)
+                targets = function(built.batch_size)
+            if targets is None and loss in LOSSES:
+                raise ValueError(
+                    f"train.targets: {told.targets} returned None; return what {loss} compares the"
+                    " output with, or leave train.targets out"
+                )
+            return targets
 
         return made
     if loss not in LOSSES:
