@@ -192,6 +192,8 @@ def test_outputs_in_half_precision_come_as_fp32_and_inputs_are_cast():
         ((torch.ones(4, 2),), {}, "called with 1 arguments by position; it takes 1 arguments by"),
         ((torch.ones(4, 2),), {"shift": torch.ones(3)}, "shape (4, 2), and its inputs have"),
         ((torch.ones(0, 3),), {"shift": torch.ones(3)}, "shape (0, 3), and its inputs have"),
+        (([[1.0, 2.0, 3.0]],), {"shift": torch.ones(3)}, "argument 1 is a list; give a tensor or"),
+        ((torch.ones(4, 3),), {"shift": None}, "argument 'shift' is a NoneType; give a tensor or"),
     ],
 )
 def test_what_is_no_batch_of_the_inputs_is_refused(args: tuple, kwargs: dict, told: str):
@@ -271,6 +273,10 @@ def raises(call):
 
 def misshapen(call):
     return call(torch.zeros(10, 1, 13, 13))
+
+
+def nothing(call):
+    return None
 
 
 def no_numbers(call):
@@ -491,6 +497,7 @@ def test_eager_scores_as_eager(job: JobOf):
         ("raises", "cnn.py, line {third}: IndexError: index 7 is out of bounds"),
         ("misshapen", "cnn.py, line {next}: ValueError: the model was called with a tensor"),
         ("no_numbers", "cnn.py, line {line}: no_numbers() returned list; it must return"),
+        ("nothing", "cnn.py, line {line}: nothing() returned None; it must return one number"),
         ("too_many", "cnn.py, line {line}: too_many() returned scores of shape (3, 4)"),
         ("broken", "cnn.py, line {line}: broken() returned 1 of 3 scores that are NaN"),
         ("in_points", "outside of 0 to 1 there is no margin by default; set quality_margin"),

@@ -25,6 +25,8 @@ from torchmodes.workloads.structures import Inputs, copy_output
 Call = Callable[..., Any]
 DEFAULT_MARGIN = 0.005
 """Of scores from 0 to 1: half a point of accuracy."""
+_TENSORS = (torch.Tensor, np.ndarray, np.generic, int, float)
+"""What `torch.as_tensor` takes as it is meant."""
 ROUNDING = 1e-6
 """By which a cosine in fp32 may exceed 1."""
 
@@ -175,6 +177,8 @@ def _matched(given: Inputs, example: Inputs) -> list[tuple[torch.Tensor, torch.T
     """Pair the tensors of a call with those of the example."""
     if given.kwargs.keys() == example.kwargs.keys():
         given = Inputs(given.args, {name: given.kwargs[name] for name in example.kwargs})
+    if fault := _unlike(given, example):
+        raise ValueError(f"the model was called with no tensor: {fault}")
     leaves, structure = _pytree.tree_flatten((given.args, given.kwargs))
     known, known_structure = _pytree.tree_flatten((example.args, example.kwargs))
     if structure != known_structure:
@@ -186,6 +190,16 @@ def _matched(given: Inputs, example: Inputs) -> list[tuple[torch.Tensor, torch.T
         for value, like in zip(leaves, known, strict=True)
         if isinstance(like, torch.Tensor)
     ]
+
+
+def _unlike(given: Inputs, example: Inputs) -> str | None:
+    """Name the first argument that is no tensor where the model takes one."""
+    pairs = [*enumerate(zip(given.args, example.args, strict=False), 1)]
+    named = [(repr(name), (v, example.kwargs.get(name))) for name, v in given.kwargs.items()]
+    for name, (value, like) in [*pairs, *named]:
+        if isinstance(like, torch.Tensor) and not isinstance(value, _TENSORS):
+            return f"argument {name} is a {type(value).__name__}; give a tensor or an array"
+    return None
 
 
 def _described(inputs: Inputs) -> str:
@@ -227,6 +241,8 @@ def _raised_in(file: Path, error: Exception) -> str:
 
 
 def _checked(returned: Any, *, told_as: str) -> NDArray[np.float64]:
+    if returned is None:
+        raise EvaluationFault(f"{told_as} returned None; it must return one number per example")
     if isinstance(returned, torch.Tensor):
         returned = returned.detach().cpu().double().numpy()
     try:
