@@ -114,6 +114,7 @@ def test_empty_file(write, lines):
 
 def test_too_few_rows(write):
     assert "has no rows below its header" in fault(write([HEADER]))
+    assert "has only 1 row; at least 20" in fault(write([HEADER, *rows(1)]))
     assert "has only 19 rows; at least 20" in fault(write([HEADER, *rows(19)]))
     assert len(read(write([HEADER, *rows(20)]))) == 20
 
@@ -174,6 +175,8 @@ def test_target_among_the_features():
         ("nan", "'nan' is not a finite number"),
         ("-inf", "'-inf' is not a finite number"),
         ("1e999", "'1e999' is not a finite number"),
+        ("9" * 5000, f"'{'9' * 60}'… is not a finite number; correct"),
+        ("x" * 5000, f"'{'x' * 60}'… is not a number; write"),
     ],
 )
 def test_a_bad_value_is_located_by_line_and_column(write, text, told):

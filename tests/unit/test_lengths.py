@@ -126,6 +126,8 @@ def test_texts_are_an_input_of_their_cases_and_looked_at_first(tmp_path):
     assert "No such file" in texts_faults(config.models)[0]
     file.write_text("\n  \n")
     assert "holds no text" in texts_faults(config.models)[0]
+    file.write_bytes(b"Caf\xe9\n")
+    assert "not a text in UTF-8 (byte 4)" in texts_faults(config.models)[0]
     file.write_text("Something.")
     assert texts_faults(config.models) == []
 

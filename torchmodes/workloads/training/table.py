@@ -21,6 +21,8 @@ from torchmodes.config.faults import nearest
 from torchmodes.workloads.training.encoding import decode
 
 MINIMUM_ROWS = 20
+LONGEST_SHOWN = 60
+"""Characters of a field that a fault shows."""
 MISSING = frozenset(
     {"", "na", "n/a", "n.a.", "#n/a", "<na>", "null", "none", "missing", "unknown", "-", "?", "."}
 )
@@ -106,7 +108,11 @@ def read_table(path: Path, *, features: Sequence[str], target: str) -> pd.DataFr
     if faults:
         raise FaultyTable(path, *faults.values())
     if len(values) < MINIMUM_ROWS:
-        count = "no rows below its header" if not values else f"only {len(values)} rows"
+        count = (
+            "no rows below its header"
+            if not values
+            else f"only {len(values)} row{'s' * (len(values) > 1)}"
+        )
         raise FaultyTable(path, f"has {count}; at least {MINIMUM_ROWS} are needed to train")
     frame = pd.DataFrame(np.array(values, dtype=np.float64), columns=names)
     if unusable := column_faults(frame):
@@ -281,15 +287,16 @@ def _number(record: TableRow, position: int, name: str) -> float:
     if value is not None and math.isfinite(value):
         return value
     where = f"line {record.line_of(position)}, column {name!r}"
+    shown = repr(text) if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]!r}…"
     if value is None:
         if text.lower() in MISSING:
             raise ValueError(f"{where}: the value is missing; fill it in or remove the row")
         raise ValueError(
-            f"{where}: {text!r} is not a number; write digits with a decimal point, without unit,"
+            f"{where}: {shown} is not a number; write digits with a decimal point, without unit,"
             " currency, percent sign or thousands separator, or leave this column out of the"
             " configuration"
         )
-    raise ValueError(f"{where}: {text!r} is not a finite number; correct it or remove the row")
+    raise ValueError(f"{where}: {shown} is not a finite number; correct it or remove the row")
 
 
 def _is_number(text: str) -> bool:
