@@ -225,3 +225,17 @@ def test_no_control_character_gets_into_a_record():
     assert record.failure.traceback == "a\n step 1"
     assert record.facts == {"graph_breaks": {"step 1": 1}, "fallback": [{"failed": "step 1"}]}
     assert not any(sign in as_json(record) for sign in ("\\u001b", "\\u0007", "\x1b", "\x07"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("1"), "RuntimeError: 1"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (ValueError("two words"), "two words"),
+        (StopIteration(), ""),
+    ],
+)
+def test_a_message_of_one_word_stands_behind_its_class(error, told):
+    assert cause_of(error) == told
+    assert reason_of(error).count(type(error).__name__) == 1

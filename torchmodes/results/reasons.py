@@ -13,6 +13,9 @@ from itertools import pairwise
 LONGEST = 300
 """Characters of a reason; what is longer belongs in the traceback and the log."""
 
+LONGEST_WORD = 40
+"""Characters of a message that is one word, before which its class is told."""
+
 WRAPPERS = frozenset(
     {
         "BackendCompilerFailed",
@@ -65,7 +68,7 @@ def reason_of(error: BaseException) -> str:
     """
     root = root_of(error)
     name, told = type(root).__name__, cause_of(root)
-    if _RAISED.match(told):
+    if _RAISED.match(told) or told.startswith(f"{name}: "):
         return told
     return f"{name}: {told}" if told else name
 
@@ -89,8 +92,10 @@ def cause_of(error: BaseException) -> str:
     root = root_of(error)
     lines = list(_lines(_without_values(printable(_said(root)))))
     told = " ".join(_without_builder(_told(lines)).split())
-    if isinstance(root, KeyError):  # whose text is the key alone
-        told = f"KeyError: {told}"
+    # A word alone tells nothing: of a KeyError it is the key.
+    bare = told and " " not in told and len(told) <= LONGEST_WORD
+    if isinstance(root, KeyError) or bare:
+        told = f"{type(root).__name__}: {told}"
     return told if len(told) <= LONGEST else told[: LONGEST - 1] + "…"
 
 
