@@ -146,6 +146,15 @@ def test_on_a_machine_where_eager_is_far_from_itself_nothing_is_ruled_out() -> N
     assert one.command == "measure again on a machine that does nothing else"
 
 
+def test_runs_that_are_far_apart_say_nothing_yet() -> None:
+    record = in_runs("m", "fx", 0.01, 1.0, 900.0)
+    (one,) = unresolved(make_report_data([make_record(CASE.format("m", "eager")), record]))
+    assert re.fullmatch(
+        rf"±[\d,]+{SPACE}%: its runs are too far apart to say anything yet", one.meaning
+    )
+    assert one.command == "measure again on a machine that does nothing else"
+
+
 def test_more_runs_shrink_the_interval_as_its_root_and_students_t_say() -> None:
     wide = in_runs("m", "fx", 0.90, 1.10, 1.30)
     (judged,) = make_report_data([wide]).cases

@@ -23,6 +23,8 @@ from torchmodes.report.verdicts import JudgedRecord
 
 MOST_RUNS = 200
 """More than that are not asked for: the effect is too close to the line to be told from it."""
+NOTHING_YET = 1.0
+"""Half of an interval, relative, beyond which no number of runs is promised to settle it."""
 _FEWEST_RUNS = 3
 """Runs that a case of one process needs before anything can be said of the next."""
 _MINUTE = 60.0
@@ -152,6 +154,9 @@ def _told(judged: JudgedRecord, recommendation: ModeRecommendation, comparisons:
     needed = more_runs(judged, best, comparisons=comparisons)
     now = statistics_of(judged).half_width
     reach = NOTHING if now is None else f"±{percent(now)}"
+    if now is not None and now > NOTHING_YET:
+        meaning = f"{reach}: its runs are too far apart to say anything yet"
+        return Unresolved(judged, meaning, "measure again on a machine that does nothing else")
     if needed is None:
         meaning = f"{reach}, and too close to the line: {MOST_RUNS:,} more runs would not tell"
         return Unresolved(judged, meaning, "choose by start, memory or habit")
