@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from torchmodes.workloads.models.check import (
     describe_shapes,
     engineering,
     main,
+    output_fault,
 )
+from torchmodes.workloads.structures import register_dataclasses
 
 ROOT = Path(__file__).parents[2]
 MINE = """
@@ -246,3 +249,44 @@ def test_the_function_that_scores_a_model_is_tried(workplace, capsys):
     assert "quality: 2 examples, mean score in eager 0.5" in told
     assert "ValueError: the model was called with a tensor of shape (5, 4)" in told
     assert "mine.py:dollars scores eager from -900 to 12.5" in told
+
+
+def test_an_output_that_nothing_can_be_compared_with_is_a_fault(workplace):
+    with Path("mine.py").open("a") as file:
+        file.write(
+            """
+class Talks(torch.nn.Linear):
+    def forward(self, x):
+        return {"answer": "yes"}
+
+class Broken(torch.nn.Linear):
+    def forward(self, x):
+        return super().forward(x) / 0 * 0
+
+def talks():
+    return Talks(3, 2)
+
+def broken():
+    return Broken(3, 2)
+"""
+        )
+
+    def error(function):
+        spec = USER | {"factory": f"mine.py:{function}", "options": {}, "item": "row"}
+        return check_model("m", spec, seed=1, device="cpu", features=5).error
+
+    assert error("build") is None
+    told = "the model returns no tensor but str: no mode can be compared with it; return"
+    assert error("talks").startswith(told)
+    told = "every number of the model's output is NaN: every mode would be called wrong; look"
+    assert error("broken").startswith(told)
+
+
+def test_the_tensors_of_a_dataclass_are_an_output():
+    @dataclass
+    class Output:
+        logits: torch.Tensor
+
+    output = Output(torch.ones(1, 2))
+    register_dataclasses(output)
+    assert output_fault(output) is None

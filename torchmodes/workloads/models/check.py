@@ -32,6 +32,7 @@ from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.evaluation import EvaluationFault, in_batches, margin_of, scores_of
 from torchmodes.workloads.models.flops import count_flops
+from torchmodes.workloads.structures import register_dataclasses, tensors_of
 
 BASE = Path("config.yaml")
 MODULE = "torchmodes.workloads.models.check"  # started as a program, it has another name
@@ -84,10 +85,12 @@ def check_model(
         built = build_model(dict(spec), seed=seed, batch_size=1, device=device, features=features)
         built_at = time.perf_counter()
         with torch.inference_mode():
-            output = _pytree.tree_map_only(
-                torch.Tensor, torch.Tensor.cpu, built.inputs.call(built.module)
-            )
+            returned = built.inputs.call(built.module)
+            register_dataclasses(returned)
+            output = _pytree.tree_map_only(torch.Tensor, torch.Tensor.cpu, returned)
         call_s = time.perf_counter() - built_at
+        if fault := output_fault(output):
+            raise ValueError(fault)
         counted = count_flops(built)
         scored = _try_quality(spec, built, seed=seed)
         return Checked(
@@ -117,6 +120,24 @@ def _try_quality(spec: Mapping[str, Any], built: BuiltModel, *, seed: int) -> st
     scores = scores_of(reference, call, seed=seed)
     margin_of(spec.get("quality_margin"), scores, reference=reference)
     return f"quality: {scores.size:,} examples, mean score in eager {scores.mean():.4g}"
+
+
+def output_fault(output: Any) -> str | None:
+    """Say why nothing can be compared with an output of eager, or return None."""
+    tensors = tensors_of(output)
+    if not tensors:
+        kinds = ", ".join(sorted({type(leaf).__name__ for leaf in _pytree.tree_leaves(output)}))
+        return (
+            f"the model returns no tensor but {kinds or 'nothing'}: no mode can be compared with"
+            " it; return the tensors, in a tuple, a list, a dict or a dataclass"
+        )
+    numbers = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    if numbers and all(bool(tensor.isnan().all()) for tensor in numbers):
+        return (
+            "every number of the model's output is NaN: every mode would be called wrong; look at"
+            " its weights, and at what `inputs` returns"
+        )
+    return None
 
 
 def describe_shapes(output: Any) -> str:
