@@ -170,7 +170,8 @@ def _limits(value: Schema) -> list[str]:
         "exclusiveMaximum": "< {}",
         "maximum": "≤ {}",
     }
-    limits = [sign.format(f"{value[key]:g}") for key, sign in signs.items() if key in value]
+    told = {key: value[key] for key in signs if key in value}
+    limits = [signs[k].format(v if isinstance(v, int) else f"{v:g}") for k, v in told.items()]
     return [", ".join(limits)] if limits else []
 
 
