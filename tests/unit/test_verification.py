@@ -260,6 +260,21 @@ def deterministic(model, inputs):
     return model
 
 
+def hooks_every_module(model, inputs):
+    torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    return model
+
+
+def hooks_every_gradient(model, inputs):
+    torch.nn.modules.module.register_module_full_backward_pre_hook(lambda *_: None)
+    return model
+
+
+def hooks_every_parameter(model, inputs):
+    torch.nn.modules.module.register_module_parameter_registration_hook(lambda *_: None)
+    return model
+
+
 def patches_linear(model, inputs):
     original = F.linear
     F.linear = functools.wraps(original)(lambda *args: original(*args))
@@ -303,6 +318,8 @@ def process() -> Any:
     torch.nn.functional.linear = before[3]
     torch.use_deterministic_algorithms(False)
     torch.backends.mha.set_fastpath_enabled(True)
+    for kind in ("forward", "backward_pre", "parameter_registration"):
+        getattr(torch.nn.modules.module, f"_global_{kind}_hooks").clear()
 
 
 Run = Callable[..., dict[str, Any]]
@@ -499,6 +516,9 @@ def test_inputs_of_other_shapes_leave_the_example_alone(run: Run):
         ("one_thread", "threads 2 → 1"),
         ("other_dtype", "default dtype torch.float32 → torch.float64"),
         ("deterministic", "deterministic algorithms False → True"),
+        ("hooks_every_module", "global forward hooks 0 → 1"),
+        ("hooks_every_gradient", "global backward pre hooks 0 → 1"),
+        ("hooks_every_parameter", "global parameter registration hooks 0 → 1"),
         ("patches_linear", "torch.nn.functional.linear replaced"),
         ("patches_while_called", "fast path of nn.MultiheadAttention True → False"),
         ("patches_later", "fast path of nn.MultiheadAttention True → False"),
