@@ -65,6 +65,7 @@ from torchmodes.workloads.batches import vary
 from torchmodes.workloads.models.evaluation import EvaluationFault
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.precision import instructions
+from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import Workload, workload_of
 
 LONG_CALL_OWN_THREADS_S = 1.0
@@ -222,6 +223,12 @@ def _judge(
             status="unsupported",
             reason=f"the model's state grows at every call: {baseline.growth}",
             remedy="let each call begin from a fresh state, or bring one step of a fixed size",
+        )
+    if any(tensor.is_nested for tensor in tensors_of(baseline.output)):
+        return Measured(
+            status="unsupported",
+            reason="the model returns a nested tensor, whose parts have no shape in common",
+            remedy="return a padded tensor from forward (torch.nested.to_padded_tensor)",
         )
     began = time.monotonic()
     generates = job.case.task == "generation"  # which compares logits of every step of other texts
