@@ -31,9 +31,10 @@ from torchmodes.measure.first_calls import (
     tracer_warnings,
     warmed_up,
 )
-from torchmodes.measure.gradients import compare_gradients
+from torchmodes.measure.gradients import Diverged, compare_gradients
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.load import load_between, read_counters
+from torchmodes.measure.numerics import MAKE_FINITE
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.quality import (
     TRY_IT,
@@ -193,7 +194,14 @@ def _measure(job: Job, *, first: bool, ship_to: Path | None) -> Measured:
 def _judge_gradients(job: Job, result: Measured, baseline_step_s: float) -> None:
     """Compare gradients and parameters, and withdraw what was timed where they are wrong."""
     assert result.numerics is not None
-    numerics, warnings = compare_gradients(job, result.numerics, baseline_step_s=baseline_step_s)
+    numerics = result.numerics
+    try:
+        numerics, warnings = compare_gradients(job, numerics, baseline_step_s=baseline_step_s)
+    except Diverged as fault:
+        told = {"within_tolerance": False, "reason": str(fault)}
+        result.numerics = numerics.model_copy(update=told)
+        result.withdraw(str(fault), MAKE_FINITE)
+        return
     result.numerics = numerics
     result.warnings = [*result.warnings, *warnings]
     if numerics.reason is not None:

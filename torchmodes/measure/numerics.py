@@ -60,6 +60,8 @@ On the house-price MLP, weights perturbed by 1e-6 gave up to 3e-5 after 200 step
 6e-3, while a learning rate off by 1 % gave 6e-3 to 3e-2.
 """
 
+MAKE_FINITE = "give it weights and inputs, or a learning rate, under which its output is finite"
+
 
 @dataclass(frozen=True)
 class _Figures:
@@ -160,7 +162,7 @@ def nothing_to_compare(output: object) -> tuple[str, str] | None:
     if not any(bool(torch.isfinite(_as_doubles(tensor)).any()) for tensor in tensors):
         return (
             "in eager, the model returns nothing but NaN or infinity, so nothing can be compared",
-            "give it weights and inputs, or a learning rate, under which its output is finite",
+            MAKE_FINITE,
         )
     return None
 
