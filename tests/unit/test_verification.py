@@ -140,7 +140,7 @@ class ReturnsSparse(Base):
 
 
 class TakesSparse(Base):
-    def forward(self, x, weights):
+    def forward(self, weights, x):
         return weights @ self.lin(x)
 
 
@@ -168,11 +168,11 @@ def rows(batch_size):
 
 
 def with_coo(batch_size):
-    return torch.randn(batch_size, 16), torch.randn(batch_size, batch_size).relu().to_sparse()
+    return torch.randn(batch_size, batch_size).relu().to_sparse(), torch.randn(batch_size, 16)
 
 
 def with_csr(batch_size):
-    return torch.randn(batch_size, 16), torch.eye(batch_size).to_sparse_csr()
+    return torch.eye(batch_size).to_sparse_csr(), torch.randn(batch_size, 16)
 
 
 def fixed(batch_size):
