@@ -59,6 +59,14 @@ def single(output, batch):
     return (output - batch.targets).square().mean()
 
 
+def constant(output, batch):
+    return torch.tensor(1.0, requires_grad=True)
+
+
+def nought(output, batch):
+    return output.sum() * 0
+
+
 def targets(batch_size):
     return torch.randn(batch_size, 5, 3)
 """
@@ -144,7 +152,7 @@ def run(tmp_path: Path) -> Run:
         *,
         model: str = "Attends",
         number_format: str = "fp32",
-        own_loss: bool = False,
+        own_loss: str | None = None,
         learning_rate: float = 1e-3,
         first: bool = True,
         **options: Any,
@@ -152,7 +160,7 @@ def run(tmp_path: Path) -> Run:
         if model == "Attends":
             options = {"dropout": 0.0} | options
         given = {"engine": "user", "factory": f"{modes}:{mode}", "options": {}}
-        told = {"loss": f"{models}:single", "targets": f"{models}:targets"} if own_loss else {}
+        told = {"loss": f"{models}:{own_loss}", "targets": f"{models}:targets"} if own_loss else {}
         job = make_job(
             f"training/cpu/mine/other/{number_format}-b4",
             mode=given if isinstance(mode, str) else mode,
@@ -224,11 +232,28 @@ def test_random_numbers_that_are_no_dropout_leave_the_gradients_unjudged(run: Ru
 
 
 def test_without_fp64_the_gradients_are_compared_all_the_same(run: Run):
-    found = run(own_loss=True)
+    found = run(own_loss="single")
     assert found["status"] == "ok", found["reason"]
     assert any("for lack of fp64: AssertionError: single prec" in w for w in found["warnings"])
     assert found["numerics"]["parameter_error"] <= found["numerics"]["parameter_tolerance"]
-    assert run("one_layer_a_tenth_too_steep", own_loss=True)["status"] == "wrong"
+    assert run("one_layer_a_tenth_too_steep", own_loss="single")["status"] == "wrong"
+
+
+@pytest.mark.parametrize("loss", ["constant", "nought"])
+def test_a_loss_without_gradient_is_told_to_compare_nothing(run: Run, loss: str):
+    found = run(own_loss=loss)
+    assert (found["status"], found["numerics"]["gradient_error"]) == ("ok", None)
+    assert any("nothing could be compared: no parameter has a" in w for w in found["warnings"])
+    assert not any("nothing could be" in w for w in run(own_loss="single")["warnings"])
+
+
+def test_a_training_that_diverges_in_eager_is_no_fault_of_the_mode(run: Run):
+    found = run(own_loss="single", learning_rate=1e30)
+    assert found["status"] == "wrong"
+    assert found["reason"].startswith("the training diverges in eager: ")
+    assert found["remedy"].startswith("give it weights and inputs, or a learning rate, under which")
+    assert found["statistics"] is None
+    assert not found["numerics"]["within_tolerance"]
 
 
 def test_in_half_precision_eager_says_how_far_its_rounding_leads(run: Run, monkeypatch):

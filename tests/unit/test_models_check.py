@@ -240,15 +240,18 @@ def test_the_function_that_scores_a_model_is_tried(workplace, capsys):
             "\ndef half(call):\n    return [0, 1] if call(torch.rand(5, 3)).shape[0] == 5 else []\n"
         )
         file.write("\ndef wide(call):\n    return call(torch.rand(5, 4))\n")
-        file.write("\ndef dollars(call):\n    return [-900.0, 12.5]\n")
-    names = ("half", "wide", "dollars")
+        file.write("\ndef dollars(call):\n    call(torch.rand(5, 3))\n    return [-900.0, 12.5]\n")
+        file.write("\ndef idle(call):\n    return [0, 1]\n")
+    names = ("half", "wide", "dollars", "idle")
     models = {name: USER | {"quality": f"mine.py:{name}"} for name in names}
     assert workplace(models) == 1
     told = capsys.readouterr().out
-    assert {"half": "ok", "wide": "error", "dollars": "error"}.items() <= endings(told).items()
+    ended = {"half": "ok", "wide": "error", "dollars": "error", "idle": "error"}
+    assert ended.items() <= endings(told).items()
     assert "quality: 2 examples, mean score in eager 0.5" in told
     assert "ValueError: the model was called with a tensor of shape (5, 4)" in told
     assert "mine.py:dollars scores eager from -900 to 12.5" in told
+    assert "idle() never called the model, so its scores say nothing about it" in told
 
 
 def test_an_output_that_nothing_can_be_compared_with_is_a_fault(workplace):

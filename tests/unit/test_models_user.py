@@ -44,6 +44,7 @@ def nothing(n): return None
 def record(n): return Record()
 def no_tensor(n): return {"x": [1.0] * n}
 def empty(n): return ()
+def nested(n): return torch.nested.nested_tensor([torch.rand(2, 3)] * n)
 def numbered(n): return {0: torch.rand(n, 3)}
 def fixed(n): return {"x": torch.rand(4, 3)}
 """
@@ -111,6 +112,7 @@ def test_inputs_of_every_kind_go_to_the_device(spec, inputs):
         ("record", "returned Record; it must return a tensor, a tuple"),
         ("no_tensor", "returned no tensor at all"),
         ("empty", "returned no tensor at all"),
+        ("nested", "returned a nested tensor that has no shape; make it with layout=torch.jagged"),
         ("numbered", "returned a dict with the key 0, no argument's name"),
         (
             "fixed",

@@ -13,6 +13,7 @@ from torchmodes.measure.numerics import (
     OUTPUT_TOLERANCE,
     compare,
     compare_losses,
+    nothing_to_compare,
 )
 
 PRECISIONS = list(OUTPUT_TOLERANCE)
@@ -216,6 +217,72 @@ def test_numbers_and_complex_and_empty_outputs() -> None:
     assert compare(spectrum, spectrum.clone(), precision="fp32").within_tolerance
     assert not compare(spectrum, spectrum.conj(), precision="fp32").within_tolerance
     assert compare(torch.empty(0, 4), torch.empty(0, 4), precision="fp32").within_tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint64])
+def test_large_integers_are_told_apart_where_doubles_are_not(dtype: torch.dtype) -> None:
+    large = torch.tensor([2**60, 3], dtype=dtype)
+    said = compare(large, torch.tensor([2**60 + 1, 3], dtype=dtype), precision="fp32")
+    assert (said.differing, said.max_abs, said.within_tolerance) == (0.5, 1.0, False)
+    assert compare(large, large.clone(), precision="fp32").within_tolerance
+    assert not compare(2**60, 2**60 + 1, precision="fp32").within_tolerance
+
+
+def test_integers_of_other_types_are_compared_by_their_values() -> None:
+    assert compare(torch.tensor([1, 0]), torch.tensor([True, False]), precision="fp32").max_abs == 0
+    far = compare(torch.tensor([-(2**62)]), torch.tensor([2.0**62]), precision="fp32")
+    assert (far.differing, far.max_abs) == (1.0, 2.0**63)
+    ends = compare(torch.tensor([-(2**63)]), torch.tensor([2**63 - 1]), precision="fp32")
+    assert ends.max_abs == 2.0**64
+    wrapped = torch.tensor([2**64 - 1], dtype=torch.uint64)
+    assert not compare(torch.tensor([-1]), wrapped, precision="fp32").within_tolerance
+
+
+def test_an_integer_beyond_64_bits_is_compared_as_it_is() -> None:
+    one = {"x": torch.ones(2), "key": 2**63}
+    assert compare(one, one, precision="fp32").within_tolerance
+    said = compare(one, one | {"key": 2**63 + 1}, precision="fp32")
+    assert said.reason == (
+        "output['key'] is 9223372036854775809, the baseline's is 9223372036854775808"
+    )
+
+
+@dataclass
+class Labelled:
+    scores: torch.Tensor
+    label: str | None
+
+
+def test_texts_among_tensors_are_the_same_or_wrong(output: torch.Tensor) -> None:
+    cat = Labelled(output, "cat")
+    assert compare(cat, Labelled(output.clone(), "cat"), precision="fp32").within_tolerance
+    assert not compare(cat, Labelled(output * 1.01, "cat"), precision="fp32").within_tolerance
+    said = compare(cat, Labelled(output, "dog"), precision="fp32")
+    assert said.reason == "output.label is 'dog', the baseline's is 'cat'"
+    said = compare(cat, Labelled(output, None), precision="fp32")
+    assert said.reason == "the output holds 1 values, the baseline's 2"
+    said = compare([output, "cat"], [output, output], precision="fp32")
+    assert said.reason == "output[1] is a tensor, the baseline's is 'cat'"
+    kinds = {"x": output, "dtype": torch.int8, "names": np.array(["a", "b"])}
+    assert compare(kinds, dict(kinds), precision="fp32").within_tolerance
+    assert not compare(kinds, kinds | {"dtype": torch.uint8}, precision="fp32").within_tolerance
+
+
+def test_texts_alone_verify_nothing() -> None:
+    assert not compare(["cat"], ["cat"], precision="fp32").within_tolerance
+    told = nothing_to_compare(["cat"])
+    assert told is not None
+    assert told[0] == "the model returns no tensor (list), so nothing can be compared"
+
+
+@pytest.mark.parametrize("sparse", ["to_sparse", "to_sparse_csr"])
+def test_sparse_outputs_are_compared_with_their_zeros(sparse: str) -> None:
+    with torch.inference_mode():
+        one = getattr(torch.eye(4), sparse)()
+    assert compare(one, getattr(torch.eye(4), sparse)(), precision="fp32").within_tolerance
+    assert compare(one, torch.eye(4), precision="fp32").within_tolerance
+    assert not compare(one, getattr(torch.ones(4, 4), sparse)(), precision="fp32").within_tolerance
+    assert compare(one.bool(), one.bool(), precision="fp32").differing == 0
 
 
 def test_unknown_precision_is_named() -> None:

@@ -307,8 +307,13 @@ def certain(call):
     return call(images(1000, seed=1)[0]).softmax(dim=-1).amax(dim=-1)
 
 
+def calls_nothing(call):
+    return torch.ones(1000)
+
+
 def counts_its_calls(call):
     # More examples each time.
+    call(images(10, seed=1)[0])
     folder = HERE / "calls"
     folder.mkdir(exist_ok=True)
     (folder / str(len(list(folder.iterdir())))).touch()
@@ -470,6 +475,12 @@ def test_a_fault_of_the_function_is_told_before_the_tolerance(job: JobOf):
     assert "too_many() returned scores of shape (3, 4)" in str(found.reason)
 
 
+def test_scores_that_no_model_was_called_for_widen_no_tolerance(job: JobOf):
+    found = record(job("calls_nothing", "rounded", precision="int8", options={"bits": 3}))
+    assert (found.status, found.quality) == ("failed", None)
+    assert "calls_nothing() never called the model" in str(found.reason)
+
+
 def test_later_runs_do_not_score_again(job: JobOf):
     found = Measured.model_validate(carry_out(measure, job(), first=False))
     assert (found.status, found.quality, found.exactness) == ("ok", None, None)
@@ -500,6 +511,7 @@ def test_eager_scores_as_eager(job: JobOf):
         ("nothing", "cnn.py, line {line}: nothing() returned None; it must return one number"),
         ("too_many", "cnn.py, line {line}: too_many() returned scores of shape (3, 4)"),
         ("broken", "cnn.py, line {line}: broken() returned 1 of 3 scores that are NaN"),
+        ("calls_nothing", "cnn.py, line {line}: calls_nothing() never called the model, so its"),
         ("in_points", "outside of 0 to 1 there is no margin by default; set quality_margin"),
         ("counts_its_calls", "returned 1 scores for eager and 2 for the mode: score the same"),
     ],

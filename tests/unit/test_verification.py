@@ -123,6 +123,37 @@ class ReturnsNaN(Base):
         return self.lin(x) * float("nan")
 
 
+class ReturnsText(Base):
+    def forward(self, x):
+        return {"label": "cat", "rows": len(x), "none": None}["label"]
+
+
+class Labels(Base):
+    def forward(self, x):
+        return {"scores": self.lin(x), "label": "cat", "more": (None, "dog")}
+
+
+class ReturnsSparse(Base):
+    def forward(self, x):
+        y = self.lin(x)
+        return y.relu().to_sparse(), (y > 0).to_sparse_csr()
+
+
+class TakesSparse(Base):
+    def forward(self, weights, x):
+        return weights @ self.lin(x)
+
+
+class ReturnsNested(Base):
+    def forward(self, x):
+        return torch.nested.nested_tensor(list(self.lin(x)))
+
+
+class ReturnsJagged(Base):
+    def forward(self, x):
+        return torch.nested.nested_tensor(list(self.lin(x)), layout=torch.jagged)
+
+
 class Sorts(nn.Module):
     def forward(self, x):
         return torch.argsort(x, -1)
@@ -134,6 +165,14 @@ def build(name):
 
 def rows(batch_size):
     return torch.randn(batch_size, 16)
+
+
+def with_coo(batch_size):
+    return torch.randn(batch_size, batch_size).relu().to_sparse(), torch.randn(batch_size, 16)
+
+
+def with_csr(batch_size):
+    return torch.eye(batch_size).to_sparse_csr(), torch.randn(batch_size, 16)
 
 
 def fixed(batch_size):
@@ -227,6 +266,10 @@ def freezes_state(model, inputs):
     return lambda *args: copy.deepcopy(model)(*args)
 
 
+def calls_it_a_dog(model, inputs):
+    return lambda x: model(x) | {"label": "dog"}
+
+
 def swaps_two(model, inputs):
     def call(*args):
         output = model(*args).clone()
@@ -257,6 +300,21 @@ def other_dtype(model, inputs):
 
 def deterministic(model, inputs):
     torch.use_deterministic_algorithms(True)
+    return model
+
+
+def hooks_every_module(model, inputs):
+    torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    return model
+
+
+def hooks_every_gradient(model, inputs):
+    torch.nn.modules.module.register_module_full_backward_pre_hook(lambda *_: None)
+    return model
+
+
+def hooks_every_parameter(model, inputs):
+    torch.nn.modules.module.register_module_parameter_registration_hook(lambda *_: None)
     return model
 
 
@@ -303,6 +361,8 @@ def process() -> Any:
     torch.nn.functional.linear = before[3]
     torch.use_deterministic_algorithms(False)
     torch.backends.mha.set_fastpath_enabled(True)
+    for kind in ("forward", "backward_pre", "parameter_registration"):
+        getattr(torch.nn.modules.module, f"_global_{kind}_hooks").clear()
 
 
 Run = Callable[..., dict[str, Any]]
@@ -453,6 +513,7 @@ def test_a_model_that_draws_at_random_is_told_at_its_cause(run: Run, model: str)
     ("model", "reason", "remedy"),
     [
         ("ReturnsNothing", "the model returns no tensor (NoneType)", "return from forward"),
+        ("ReturnsText", "the model returns no tensor (str)", "return from forward"),
         ("ReturnsNaN", "in eager, the model returns nothing but NaN", "give it weights and inputs"),
     ],
 )
@@ -464,6 +525,33 @@ def test_a_model_that_verifies_nothing_is_told_at_its_cause(
         assert found["status"] == "wrong"
         assert found["reason"].startswith(reason)
         assert found["remedy"].startswith(remedy)
+
+
+def test_texts_beside_tensors_are_compared(run: Run):
+    assert run("Labels")["status"] == "ok"
+    assert run("Labels", "honest")["status"] == "ok"
+    other = run("Labels", "calls_it_a_dog")
+    assert other["status"] == "wrong"
+    assert other["reason"] == "output['label'] is 'dog', the baseline's is 'cat'"
+    assert other["remedy"].startswith("do not use this mode")
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [("ReturnsSparse", "rows"), ("TakesSparse", "with_coo"), ("TakesSparse", "with_csr")],
+)
+def test_sparse_tensors_are_compared(run: Run, model: str, inputs: str):
+    found = run(model, "honest", inputs=inputs)
+    assert found["status"] == "ok", found["reason"]
+    assert run(model, "right_for_a_while", inputs=inputs)["status"] == "wrong"
+
+
+@pytest.mark.parametrize("model", ["ReturnsNested", "ReturnsJagged"])
+def test_nested_outputs_are_refused(run: Run, model: str):
+    found = run(model)
+    assert found["status"] == "unsupported"
+    assert found["reason"].startswith("the model returns a nested tensor")
+    assert "to_padded_tensor" in found["remedy"]
 
 
 def test_integers_that_differ_are_told_as_integers(run: Run):
@@ -499,6 +587,9 @@ def test_inputs_of_other_shapes_leave_the_example_alone(run: Run):
         ("one_thread", "threads 2 → 1"),
         ("other_dtype", "default dtype torch.float32 → torch.float64"),
         ("deterministic", "deterministic algorithms False → True"),
+        ("hooks_every_module", "global forward hooks 0 → 1"),
+        ("hooks_every_gradient", "global backward pre hooks 0 → 1"),
+        ("hooks_every_parameter", "global parameter registration hooks 0 → 1"),
         ("patches_linear", "torch.nn.functional.linear replaced"),
         ("patches_while_called", "fast path of nn.MultiheadAttention True → False"),
         ("patches_later", "fast path of nn.MultiheadAttention True → False"),

@@ -31,9 +31,10 @@ from torchmodes.measure.first_calls import (
     tracer_warnings,
     warmed_up,
 )
-from torchmodes.measure.gradients import compare_gradients
+from torchmodes.measure.gradients import Diverged, compare_gradients
 from torchmodes.measure.input_sets import InputSets, feed
 from torchmodes.measure.load import load_between, read_counters
+from torchmodes.measure.numerics import MAKE_FINITE
 from torchmodes.measure.process_state import ProcessState, changes, process_state
 from torchmodes.measure.quality import (
     TRY_IT,
@@ -65,6 +66,7 @@ from torchmodes.workloads.batches import vary
 from torchmodes.workloads.models.evaluation import EvaluationFault
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.precision import instructions
+from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import Workload, workload_of
 
 LONG_CALL_OWN_THREADS_S = 1.0
@@ -192,7 +194,14 @@ def _measure(job: Job, *, first: bool, ship_to: Path | None) -> Measured:
 def _judge_gradients(job: Job, result: Measured, baseline_step_s: float) -> None:
     """Compare gradients and parameters, and withdraw what was timed where they are wrong."""
     assert result.numerics is not None
-    numerics, warnings = compare_gradients(job, result.numerics, baseline_step_s=baseline_step_s)
+    numerics = result.numerics
+    try:
+        numerics, warnings = compare_gradients(job, numerics, baseline_step_s=baseline_step_s)
+    except Diverged as fault:
+        told = {"within_tolerance": False, "reason": str(fault)}
+        result.numerics = numerics.model_copy(update=told)
+        result.withdraw(str(fault), MAKE_FINITE)
+        return
     result.numerics = numerics
     result.warnings = [*result.warnings, *warnings]
     if numerics.reason is not None:
@@ -222,6 +231,12 @@ def _judge(
             status="unsupported",
             reason=f"the model's state grows at every call: {baseline.growth}",
             remedy="let each call begin from a fresh state, or bring one step of a fixed size",
+        )
+    if any(tensor.is_nested for tensor in tensors_of(baseline.output)):
+        return Measured(
+            status="unsupported",
+            reason="the model returns a nested tensor, whose parts have no shape in common",
+            remedy="return a padded tensor from forward (torch.nested.to_padded_tensor)",
         )
     began = time.monotonic()
     generates = job.case.task == "generation"  # which compares logits of every step of other texts

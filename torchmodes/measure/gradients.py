@@ -21,6 +21,8 @@ from torchmodes.workloads.workload import Workload, random_state, workload_of
 
 STEPS = 4
 """Steps after which parameters are compared; a CUDA graph is first replayed at the third."""
+GRADIENT = "gradient of the first step"
+CHANGE = f"change by {STEPS} steps"
 TOLERANCE = 1e-3
 """Error that no rounding need explain; of gradients, and of what steps moved, relative."""
 ROUNDINGS = 10.0
@@ -42,7 +44,16 @@ That happens to one seed, and a fault to all.
 MOST_FP64_S = 5.0
 """Of a step in fp32, up to which the same in fp64 is worth its time."""
 
+NO_GRADIENT = (
+    "nothing could be compared: no parameter has a gradient in eager's first step, or all are"
+    " zero: whether the mode is right is open; let the loss depend on the parameters"
+)
+
 Tensors = Mapping[str, torch.Tensor]
+
+
+class Diverged(Exception):
+    """Eager itself does not stay finite, so no mode can be held to it; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,11 @@ def compare_gradients(
 
     It returns what its losses said with what was found, outside of tolerance where a gradient or
     parameter is, and warnings: what could not be compared, or differed under one seed alone.
+
+    Raises
+    ------
+    Diverged
+        When a gradient or a parameter of eager is NaN or infinite.
     """
     first, warnings = _compare(job, numerics, baseline_step_s)
     found = first
@@ -144,6 +160,7 @@ def _compare(job: Job, numerics: Numerics, baseline_step_s: float) -> tuple[Nume
         return numerics, [
             "gradients were not compared: beside dropout, a step draws other random numbers"
         ]
+    _require_finite(expected)
     rounded, warnings = _rounded(job, baseline_step_s=baseline_step_s)
     found = first_steps(job)
     gradients = _worst(expected.gradients, found.gradients, [r.gradients for r in rounded])
@@ -154,9 +171,12 @@ def _compare(job: Job, numerics: Numerics, baseline_step_s: float) -> tuple[Nume
         "parameter_error": moved.error,
         "parameter_tolerance": moved.allowed,
     }
+    if not any(bool(gradient.any()) for gradient in expected.gradients.values()):
+        warnings = [*warnings, NO_GRADIENT]
+        update |= {"gradient_error": None, "gradient_tolerance": None}
     worst = (
-        ("gradients", gradients, "gradient of the first step"),
-        ("parameters", moved, f"change by {STEPS} steps"),
+        ("gradients", gradients, GRADIENT),
+        ("parameters", moved, CHANGE),
     )
     for compared, one, what in worst:
         if one.error is None or one.error > one.allowed:
@@ -170,6 +190,13 @@ def _compare(job: Job, numerics: Numerics, baseline_step_s: float) -> tuple[Nume
             }
             break
     return numerics.model_copy(update=update), warnings
+
+
+def _require_finite(eager: FirstSteps) -> None:
+    for what, tensors in ((GRADIENT, eager.gradients), (CHANGE, eager.moved)):
+        for name, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise Diverged(f"the training diverges in eager: {name}, {what}: NaN or infinite")
 
 
 def _rounded(job: Job, *, baseline_step_s: float) -> tuple[list[FirstSteps], list[str]]:

@@ -2,22 +2,27 @@
 
 The gate is the relative L2 error of every floating tensor of the output, and the share of the
 integers or truth values of every other that differ; the other figures are for the reader. A
-non-finite value where the baseline has a finite one is wrong at any precision.
+non-finite value where the baseline has a finite one is wrong at any precision, as is another text
+or name among the tensors.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from enum import Enum
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from torchmodes.results.records import Numerics
 from torchmodes.workloads.models.base import Align
+from torchmodes.workloads.structures import dense
 
 OUTPUT_TOLERANCE: Mapping[str, float] = {
     "fp32": 1e-4,
@@ -54,6 +59,8 @@ LOSS_TOLERANCE: Mapping[str, float] = {
 On the house-price MLP, weights perturbed by 1e-6 gave up to 3e-5 after 200 steps and bf16 autocast
 6e-3, while a learning rate off by 1 % gave 6e-3 to 3e-2.
 """
+
+MAKE_FINITE = "give it weights and inputs, or a learning rate, under which its output is finite"
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,10 @@ def compare_losses(
 def nothing_to_compare(output: object) -> tuple[str, str] | None:
     """Say why a baseline's output can verify nothing, and what to do about the model, or None."""
     try:
-        tensors = [tensor for _, tensor in _tensors(output, "output")]
+        leaves = [leaf for _, leaf in _leaves(output, "output")]
     except _Mismatch as mismatch:
         return str(mismatch), "return tensors from forward, in any nesting of containers"
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     if not tensors:
         return (
             f"the model returns no tensor ({type(output).__name__}), so nothing can be compared",
@@ -154,7 +162,7 @@ def nothing_to_compare(output: object) -> tuple[str, str] | None:
     if not any(bool(torch.isfinite(_as_doubles(tensor)).any()) for tensor in tensors):
         return (
             "in eager, the model returns nothing but NaN or infinity, so nothing can be compared",
-            "give it weights and inputs, or a learning rate, under which its output is finite",
+            MAKE_FINITE,
         )
     return None
 
@@ -163,7 +171,8 @@ def compares_nothing(baseline: object, candidate: object, *, align: Align | None
     """Tell whether two outputs have no element that `compare` looks at, as of no detection."""
     if align is not None:
         baseline, _ = align(baseline, candidate)
-    return not any(tensor.numel() for _, tensor in _tensors(baseline, "output"))
+    leaves = (leaf for _, leaf in _leaves(baseline, "output"))
+    return not any(leaf.numel() for leaf in leaves if isinstance(leaf, torch.Tensor))
 
 
 def _tolerance(table: Mapping[str, float], precision: str) -> float:
@@ -209,38 +218,60 @@ def _largest(values: Iterable[float | None]) -> float | None:
 def _paired(
     baseline: object, candidate: object
 ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Yield the tensors of both outputs, in order, with the name the baseline gives them."""
+    """Yield the tensors of both outputs, in order, with the name the baseline gives them.
+
+    What lies among them is the same, or the outputs cannot be compared.
+    """
     if isinstance(baseline, Mapping) and isinstance(candidate, Mapping):
         missing = [key for key in baseline if key not in candidate]
         extra = [key for key in candidate if key not in baseline]
         if missing or extra:
             raise _Mismatch(f"output keys differ: missing {missing}, unexpected {extra}")
         candidate = {key: candidate[key] for key in baseline}
-    expected, actual = list(_tensors(baseline, "output")), list(_tensors(candidate, "output"))
-    if not expected:
+    expected, actual = list(_leaves(baseline, "output")), list(_leaves(candidate, "output"))
+    if not any(isinstance(leaf, torch.Tensor) for _, leaf in expected):
         raise _Mismatch("the baseline's output holds no tensor")
     if len(expected) != len(actual):
-        raise _Mismatch(f"the output holds {len(actual)} tensors, the baseline's {len(expected)}")
+        what = (
+            "tensors"
+            if all(isinstance(leaf, torch.Tensor) for _, leaf in expected + actual)
+            else "values"
+        )
+        raise _Mismatch(f"the output holds {len(actual)} {what}, the baseline's {len(expected)}")
     for (name, one), (_, other) in zip(expected, actual, strict=True):
-        yield name, one, other
+        if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+            yield name, one, other
+        elif isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor) or one != other:
+            raise _Mismatch(f"{name} is {_told(other)}, the baseline's is {_told(one)}")
 
 
-def _tensors(value: object, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+def _told(leaf: object) -> str:
+    return "a tensor" if isinstance(leaf, torch.Tensor) else reprlib.repr(leaf)
+
+
+def _leaves(value: object, name: str) -> Iterator[tuple[str, object]]:
+    """Yield what an output holds: tensors, and what else can be told equal or not."""
     if value is None:
         return
     if isinstance(value, torch.Tensor):
         yield name, value
-    elif isinstance(value, np.ndarray | np.generic | bool | int | float | complex):
+    elif isinstance(value, bool | float | complex):
         yield name, torch.as_tensor(value)
+    elif isinstance(value, int):
+        yield name, torch.as_tensor(value) if -(2**63) <= value < 2**63 else value
+    elif isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
+        yield name, torch.as_tensor(np.asarray(value))
+    elif isinstance(value, str | bytes | Enum | torch.dtype | torch.device | np.generic):
+        yield name, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _tensors(item, f"{name}[{key!r}]")
+            yield from _leaves(item, f"{name}[{key!r}]")
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            yield from _tensors(getattr(value, field.name), f"{name}.{field.name}")
-    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+            yield from _leaves(getattr(value, field.name), f"{name}.{field.name}")
+    elif isinstance(value, Iterable):
         for index, item in enumerate(value):  # lists and tuples, but also a transformers cache
-            yield from _tensors(item, f"{name}[{index}]")
+            yield from _leaves(item, f"{name}[{index}]")
     else:
         raise _Mismatch(f"{name} is a {type(value).__name__}: no tensor, sequence or mapping")
 
@@ -269,14 +300,11 @@ def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor)
 
 
 def _as_doubles(tensor: torch.Tensor) -> torch.Tensor:
-    dense = tensor.detach()
-    if dense.is_quantized:
-        dense = dense.dequantize()
-    if dense.layout != torch.strided:
-        dense = dense.to_dense()
-    if dense.is_complex():
-        dense = torch.view_as_real(dense.resolve_conj())
-    return dense.cpu().to(torch.float64)  # in this order: MPS has no fp64
+    values = tensor.detach()
+    values = values.dequantize() if values.is_quantized else dense(values)
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
+    return values.cpu().to(torch.float64)  # in this order: MPS has no fp64
 
 
 def _distances(expected: torch.Tensor, actual: torch.Tensor) -> _Figures:
@@ -303,9 +331,25 @@ def _cosine(one: torch.Tensor, other: torch.Tensor, norms: float) -> float | Non
 
 def _compare_exactly(baseline: torch.Tensor, candidate: torch.Tensor) -> _Figures:
     """Compare integers or truth values by the share that differs: their size means nothing."""
-    expected, actual = _as_doubles(baseline), _as_doubles(candidate)
+    expected, actual = _as_numbers(baseline), _as_numbers(candidate)
     return _Figures(
-        max_abs=float((expected - actual).abs().max()),
-        differing=float((expected != actual).to(torch.float64).mean()),
+        max_abs=_furthest(expected, actual),
+        differing=float((expected != actual).mean()),  # NumPy is exact for any two integer types
         kind="truth values" if baseline.dtype == torch.bool else "integers",
     )
+
+
+def _as_numbers(tensor: torch.Tensor) -> NDArray[Any]:
+    """Flatten integers and truth values as they are, of which doubles hold 53 bits alone."""
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:
+        return _as_doubles(tensor).numpy().reshape(-1)
+    return dense(tensor.detach()).cpu().numpy().reshape(-1)
+
+
+def _furthest(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    """Return the largest distance of two numbers."""
+    if "f" in (expected.dtype.kind, actual.dtype.kind):
+        return float(np.abs(expected - actual).max())
+    # A difference of 64-bit integers is right modulo 2⁶⁴, so the larger less the smaller is right.
+    one, other = expected.astype(np.uint64), actual.astype(np.uint64)
+    return float(np.where(expected > actual, one - other, other - one).max())

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules import module
 
 Function = Callable[..., Any]
 
@@ -36,6 +37,17 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
     "fast path of nn.MultiheadAttention": torch.backends.mha.get_fastpath_enabled,
     "active function modes": torch._C._len_torch_function_stack,
     "active dispatch modes": torch._C._len_torch_dispatch_stack,
+} | {
+    f"global {kind.replace('_', ' ')}": lambda kind=kind: len(getattr(module, f"_global_{kind}"))
+    for kind in (
+        "forward_hooks",
+        "forward_pre_hooks",
+        "backward_hooks",
+        "backward_pre_hooks",
+        "module_registration_hooks",
+        "buffer_registration_hooks",
+        "parameter_registration_hooks",
+    )
 }
 """Name of each setting of a process, and how to read it."""
 

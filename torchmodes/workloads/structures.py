@@ -59,7 +59,7 @@ class Inputs:
     def equals(self, other: Inputs) -> bool:
         """Tell whether others that are like these hold the same values."""
         pairs = zip(self.tensors(), other.tensors(), strict=True)
-        return all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
+        return all(torch.equal(dense(a.cpu()), dense(b.cpu())) for a, b in pairs)
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -71,6 +71,13 @@ def _alike(one: Any, other: Any) -> bool:
 def tensors_of(value: Any) -> list[torch.Tensor]:
     """Return the tensors of any nesting of containers, in order."""
     return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a sparse tensor with its zeros, and any other as it is."""
+    if tensor.layout == torch.strided:
+        return tensor
+    return tensor.clone().to_dense()  # one of inference mode only as a copy, outside of it
 
 
 def register_dataclasses(value: Any) -> None:

@@ -55,17 +55,31 @@ def scores_of(reference: str, call: Call, *, seed: int) -> NDArray[np.float64]:
     Raises
     ------
     EvaluationFault
-        When it raises, or returns anything but one finite number per example.
+        When it raises, returns anything but one finite number per example, or never runs the model.
     """
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return call(*args, **kwargs)
+
     try:
         with seeded(seed):
             function = load_function(reference)
-            returned = function(call)
+            returned = function(counted)
     except Exception as error:
         raise EvaluationFault(_raised_in(user_file(reference), error)) from error
     code = getattr(function, "__code__", None)
     line = f", line {code.co_firstlineno}" if code else ""
-    return _checked(returned, told_as=f"{user_file(reference)}{line}: {reference.split(':')[-1]}()")
+    told_as = f"{user_file(reference)}{line}: {reference.split(':')[-1]}()"
+    scores = _checked(returned, told_as=told_as)
+    if calls == 0:
+        raise EvaluationFault(
+            f"{told_as} never called the model, so its scores say nothing about it; score what"
+            " `call` returns"
+        )
+    return scores
 
 
 def margin_of(wanted: float | None, baseline: NDArray[np.float64], *, reference: str) -> float:

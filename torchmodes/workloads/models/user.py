@@ -108,7 +108,13 @@ def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:
         raise ValueError(f"{told_as} returned a dict with the key {other[0]!r}, no argument's name")
     inputs = Inputs.of(value)
     leaves = _pytree.tree_leaves((inputs.args, inputs.kwargs))
-    shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if any(tensor.is_nested and tensor.layout == torch.strided for tensor in tensors):
+        raise ValueError(
+            f"{told_as} returned a nested tensor that has no shape; make it with"
+            " layout=torch.jagged, or pad it"
+        )
+    shapes = [tuple(tensor.shape) for tensor in tensors]
     if not shapes:
         raise ValueError(f"{told_as} returned no tensor at all")
     # Any dimension will do: a recurrent network may have time before the batch.
