@@ -65,7 +65,7 @@ try: .venv/ready ## one model in five modes: make try MODEL=timm/convnext_tiny (
 bench: .venv/ready ## the measuring engine, measured: an hour (ARGS='--only engine': ten minutes)
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
-bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases: five minutes
+bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases
 	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 gpu-pack: .venv/ready ## wheels and a script for a GPU machine without a network, in .kit/ (docs/offline.md)

@@ -1,6 +1,6 @@
 """How planning, summary and report grow with the number of cases.
 
-    make bench-scaling        five minutes on two cores (ARGS='--cases 100 1000 --rounds 1')
+    make bench-scaling        (shorter: ARGS='--cases 100 1000 --rounds 1')
 
 (a) A dry run of this workflow against dry runs of trivial workflows with as many jobs, three runs
 of a case and one that joins them: in one they have outputs and a shell command and nothing else, in
