@@ -154,8 +154,9 @@ def run(*, processes: int, budget_s: float, rounds: int) -> dict[str, Any]:
     for percent in PERCENTS:
         modes[slowed(percent)] = {
             "engine": "user",
-            "factory": f"{KNOWN_WORK}:repeat",
+            "factory": f"{KNOWN_WORK}:add_layers",
             "options": {"percent": percent},
+            "own_threads": False,
         }
     timed: dict[str, list[Timed]] = {name: [] for name in modes}
     with tempfile.TemporaryDirectory() as folder:
@@ -293,7 +294,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--processes", type=int, default=24, help="of each case of (a) and (b)")
-    parser.add_argument("--budget-s", type=float, default=2.0, help="seconds of samples in each")
+    parser.add_argument("--budget-s", type=float, default=1.0, help="seconds of samples in each")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of (c)")
     parser.add_argument("--output", type=Path, default=Path("results/studies/engine.json"))
     parser.add_argument("--only", choices=["engine", "repeatability"])

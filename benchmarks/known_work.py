@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -35,17 +36,20 @@ def inputs(batch_size: int) -> torch.Tensor:
     return torch.randn(batch_size, WIDTH)
 
 
-def repeat(
+def add_layers(
     model: Stack, example: tuple[torch.Tensor], *, percent: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the model's forward pass followed by `percent` of its layers once more, discarded."""
+    """Return the model's forward pass followed by `percent` more layers, whose output is discarded.
 
-    repeated = list(model.layers[:percent])  # here: slicing a ModuleList builds a new one
+    They are copies, with weights of their own: a layer that runs twice finds its weights in a cache
+    the second time, or leaves them there for the next call.
+    """
+    further = copy.deepcopy(list(model.layers[:percent]))
 
     def call(x: torch.Tensor) -> torch.Tensor:
         output = model(x)
         again = x
-        for layer in repeated:
+        for layer in further:
             again = torch.relu(layer(again))
         return output
 

@@ -13,9 +13,10 @@ from torchmodes.config import Measurement
 from torchmodes.measure.clock import Timing, make_clock
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.sampler import (
-    LEAD_IN_S,
     MOST_CALLS,
-    SAMPLE_S,
+    OWN_THREADS,
+    SHARED_THREADS,
+    Pace,
     Sampling,
     calls_per_sample,
     is_steady,
@@ -76,6 +77,8 @@ def run(
     baseline: Callable[[], object],
     candidate: Callable[[], object],
     machine: Machine | None = None,
+    *,
+    pace: Pace = SHARED_THREADS,
     **settings: float,
 ) -> Sampling:
     machine = machine or Machine()
@@ -85,6 +88,7 @@ def run(
         clock=machine,
         settings=Measurement(**USUAL | settings),
         seed=42,
+        pace=pace,
         running=RunningClock(machine.now, machine.now, lambda: 0.0),
     )
 
@@ -163,7 +167,7 @@ def test_a_device_without_events_makes_no_call_for_them() -> None:
             "".join(block.order for block in sampling.samples.blocks)
         )
     )
-    leading_in = round(LEAD_IN_S / 1e-3) * (turns + 1)
+    leading_in = round(SHARED_THREADS.lead_in_s / 1e-3) * (turns + 1)
     timed = sum(len(calls) for block in sampling.samples.blocks for calls in block.calls or ())
     rest = 2 * sampling.warmup.calls + timed
     assert machine.taken.count(1) - 100 - rest == pytest.approx(leading_in, rel=0.1)
@@ -184,8 +188,9 @@ def test_the_budget_stops_a_noisy_case() -> None:
     assert 1.0 <= sampling.run.sampling_s < 1.2
 
 
-def test_what_the_other_side_leaves_behind_is_in_no_sample() -> None:
-    """The first 20 ms of a side after the other's turn are slow, as on cold caches."""
+@pytest.mark.parametrize("pace", [SHARED_THREADS, OWN_THREADS])
+def test_what_the_other_side_leaves_behind_is_in_no_sample(pace: Pace) -> None:
+    """The first milliseconds of a side after the other's turn are slow, as on cold caches."""
     machine = Machine()
     turn: dict[str, object] = {"side": "", "since": 0.0}
 
@@ -193,16 +198,16 @@ def test_what_the_other_side_leaves_behind_is_in_no_sample() -> None:
         def call() -> float:
             if turn["side"] != name:
                 turn.update(side=name, since=machine.at_s)
-            return seconds * (3 if machine.at_s - turn["since"] < LEAD_IN_S else 1)
+            return seconds * (3 if machine.at_s - turn["since"] < pace.lead_in_s else 1)
 
         return call
 
-    sampling = run(side("A", 3e-3), side("B", 2e-3), machine)
+    sampling = run(side("A", 3e-3), side("B", 2e-3), machine, pace=pace)
     assert {round(s, 9) for block in sampling.samples.blocks for s in block.seconds} == {3e-3, 2e-3}
     assert estimate(sampling).ratio.estimate == pytest.approx(1.5)
 
 
-@pytest.mark.parametrize(("call_s", "calls"), [(3e-3, 7), (0.2e-3, MOST_CALLS), (21e-3, 1)])
+@pytest.mark.parametrize(("call_s", "calls"), [(1e-3, 5), (0.2e-3, MOST_CALLS), (6e-3, 1)])
 def test_a_sample_of_short_calls_is_the_median_of_several(call_s: float, calls: int) -> None:
     """One call in three is slow: neither in a sample, nor lost."""
     numbers = itertools.count()
@@ -217,8 +222,15 @@ def test_a_sample_of_short_calls_is_the_median_of_several(call_s: float, calls: 
             assert block.calls is None
             continue
         for taken in block.calls:
-            assert len(taken) == MOST_CALLS or sum(taken) >= SAMPLE_S > sum(taken[:-1])
+            assert len(taken) == calls
             assert max(taken) == pytest.approx(5 * call_s)
+
+
+def test_each_side_has_as_many_calls_to_a_sample_as_it_is_fast() -> None:
+    sampling = run(lambda: 20e-3, lambda: 1e-3)
+    block = sampling.samples.blocks[0]
+    of = dict(zip(block.order, map(len, block.calls), strict=True))
+    assert of == {"A": 1, "B": 5}
 
 
 def test_a_slow_call_leads_in_once() -> None:

@@ -364,6 +364,11 @@ class UserMode(ModeSection):
         description="path/to/file.py:prepare; prepare(model, inputs, **options) returns a callable"
     )
     options: Options = Field({}, description="keyword arguments for the factory")
+    own_threads: bool = Field(
+        True,
+        description="whether it computes, or may do so, with threads that are not PyTorch's; false"
+        " lets the sides take turns faster, which makes a run more precise",
+    )
 
 
 Mode = Annotated[

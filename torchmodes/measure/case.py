@@ -44,7 +44,7 @@ from torchmodes.measure.quality import (
     wider_tolerance,
 )
 from torchmodes.measure.recall import recall
-from torchmodes.measure.sampler import LONG_CALL_S, sample
+from torchmodes.measure.sampler import OWN_THREADS, SHARED_THREADS, sample
 from torchmodes.measure.schedules import cautions_of, compiled_graphs, describe
 from torchmodes.measure.spot_checks import SpotChecks
 from torchmodes.measure.usage import UsageMeter, churn
@@ -69,8 +69,6 @@ from torchmodes.workloads.modes.precision import instructions
 from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import Workload, workload_of
 
-LONG_CALL_OWN_THREADS_S = 1.0
-"""Engines with threads of their own lose some milliseconds after the baseline's turn."""
 ENERGY_BLOCK_S = 2.0
 LEAST_WARMUP_S = 0.01
 """Of warming up after the first comparisons, which are calls of both sides, too."""
@@ -364,7 +362,7 @@ def _sample(
             update={"warmup_budget_s": max(LEAST_WARMUP_S, settings.warmup_budget_s - warmed_up_s)}
         ),
         seed=job.seed,
-        long_call_s=LONG_CALL_OWN_THREADS_S if own else LONG_CALL_S,
+        pace=OWN_THREADS if own else SHARED_THREADS,
         batches=len(baseline.workload.batches),
         take=clock.take,
     )

@@ -23,23 +23,41 @@ WINDOW_CALLS = 5
 WINDOW_S = 0.05
 STEADY_TOLERANCE = 0.05
 """By how much an earlier window may be slower than a later one that still counts as alike."""
-LEAD_IN_S = 0.02
-"""Seconds of untimed calls, one at the least, before a side's first sample after the other's.
-
-What the other left behind in caches, and where the system put its threads, is nobody's speed.
-"""
-SAMPLE_S = 0.02
-"""Seconds of a sample of short calls, each timed for itself: their median is the sample."""
 MOST_CALLS = 16
 """Calls of a sample at the most: more would keep, of very short ones, more than anybody reads."""
 FEWEST_BLOCKS = 3
 OVERRUN = 4
 """Slow calls may run for this many budgets to complete `FEWEST_BLOCKS`."""
-LONG_CALL_S = 0.05
-"""Calls as long as this are not led in to: it would cost a call, and change little."""
 TIMER_SHARE = 0.001
 """The largest part of a sample that the timer's resolution may be: calls are grouped no further."""
 _COLLECT_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long each side is called in its turn; docs/measuring.md has what it was chosen by.
+
+    Attributes
+    ----------
+    lead_in_s
+        Seconds of untimed calls, one at the least, before a side's first sample after the other's:
+        what the other left behind in caches, and where the system put its threads, is nobody's
+        speed.
+    sample_s
+        Seconds of a sample of short calls, about: see `timings_per_sample`.
+    long_call_s
+        Calls as long as this are not led in to: it would cost a call, and change little.
+    """
+
+    lead_in_s: float
+    sample_s: float
+    long_call_s: float
+
+
+SHARED_THREADS = Pace(lead_in_s=0.005, sample_s=0.005, long_call_s=0.05)
+"""Of two sides that compute with the same threads: the shorter a block, the less drifts in it."""
+OWN_THREADS = Pace(lead_in_s=0.02, sample_s=0.005, long_call_s=1.0)
+"""Of an engine with threads of its own, which are slow to take the cores over after the other's."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,7 @@ def sample(
     clock: Clock,
     settings: Measurement,
     seed: int,
-    long_call_s: float = LONG_CALL_S,
+    pace: Pace = SHARED_THREADS,
     running: RunningClock | None = None,
     batches: int = 1,
     take: Callable[[int], object] = lambda number: None,
@@ -78,6 +96,8 @@ def sample(
         One call of each; their outputs live until the clock has stopped.
     seed : int
         Of the order of the blocks.
+    pace : Pace
+        How long a side is called before it is the other's turn.
     running : RunningClock
         For the budgets; by default this process's.
     batches : int
@@ -90,7 +110,7 @@ def sample(
     now = running.now
     with collector_paused() as collect:
         own_share_s = empty_sample_s(clock)
-        warmup, per_call_s = warm_up(
+        warmup, sides_s = warm_up(
             baseline,
             candidate,
             clock=clock,
@@ -99,7 +119,7 @@ def sample(
             batches=batches,
             take=take,
         )
-        calls = calls_per_sample(per_call_s, clock=clock, share=TIMER_SHARE)
+        calls = calls_per_sample(min(sides_s), clock=clock, share=TIMER_SHARE)
         collect()
         rule = StoppingRule(
             target_half_width=settings.target_half_width, min_quads=settings.min_quads
@@ -108,8 +128,15 @@ def sample(
         ratios: list[float] = []
         began = collected = now()
         stopped_before_s = running.stopped_s
-        lead_in_s = LEAD_IN_S if per_call_s < long_call_s else 0.0
-        turns = _Turns(baseline, candidate, clock, calls, lead_in_s, running)
+        turns = _Turns(
+            baseline,
+            candidate,
+            clock,
+            calls,
+            timings=[timings_per_sample(calls * side_s, pace.sample_s) for side_s in sides_s],
+            lead_in_s=pace.lead_in_s if min(sides_s) < pace.long_call_s else 0.0,
+            running=running,
+        )
         for order, number in zip(orders(seed), batch_numbers(batches, seed), strict=True):
             if batches > 1:
                 take(number)
@@ -180,11 +207,15 @@ class _Turns:
         candidate: Call,
         clock: Clock,
         calls: int,
+        *,
+        timings: Sequence[int],
         lead_in_s: float,
         running: RunningClock,
     ) -> None:
         self._sides = {"A": baseline, "B": candidate}
-        self._clock, self._calls, self._lead_in_s = clock, calls, lead_in_s
+        self._clock, self._calls = clock, calls
+        self._timings = dict(zip("AB", timings, strict=True))
+        self._lead_in_s = lead_in_s
         self._running, self._now = running, running.now
         self._last = ""
 
@@ -217,9 +248,7 @@ class _Turns:
             before = self._clock.time(call, 1, events=events)
         if before is None and events:  # so long a call that its events do not count
             return [self._clock.time(call, self._calls, events=True)]
-        began, taken = self._now(), [self._clock.time(call, self._calls)]
-        while len(taken) < MOST_CALLS and self._now() - began < SAMPLE_S:
-            taken.append(self._clock.time(call, self._calls))
+        taken = [self._clock.time(call, self._calls) for _ in range(self._timings[side])]
         if before is not None:
             taken[0] = replace(taken[0], device_s=before.device_s)
         return taken
@@ -257,11 +286,11 @@ def warm_up(
     now: Callable[[], float],
     batches: int,
     take: Callable[[int], object],
-) -> tuple[Warmup, float]:
+) -> tuple[Warmup, tuple[float, float]]:
     """Call both sides in turn until both are steady, or the warm-up's budget is spent.
 
-    Of a schedule every batch is called at least once, and whole passes are compared. The number is
-    that of seconds per call of the faster side, once warm.
+    Of a schedule every batch is called at least once, and whole passes are compared. The numbers
+    are seconds per call of each side, once warm.
     """
     began = now()
     times: tuple[list[float], list[float]] = ([], [])
@@ -279,7 +308,8 @@ def warm_up(
         if now() - began >= settings.warmup_budget_s and len(times[0]) >= batches:
             break
     warmup = Warmup(calls=len(times[0]), seconds=now() - began, steady=steady)
-    return warmup, min(median(side[-max(WINDOW_CALLS, batches) :]) for side in times)
+    last = max(WINDOW_CALLS, batches)
+    return warmup, (median(times[0][-last:]), median(times[1][-last:]))
 
 
 def passes_agree(seconds: Sequence[float], batches: int) -> bool:
@@ -317,3 +347,12 @@ def calls_per_sample(per_call_s: float, *, clock: Clock, share: float) -> int:
         return 1
     # A call that the timer cannot see counts as one tick: 1000 of them make a sample.
     return max(1, math.ceil(clock.timer_s / (share * max(per_call_s, clock.timer_s))))
+
+
+def timings_per_sample(seconds: float, sample_s: float) -> int:
+    """Return how many timings of so many seconds make a sample, which is their median.
+
+    All samples of a side have as many: one that ended once its time was over would hold more calls
+    where they happened to be fast, and so be biased.
+    """
+    return max(1, math.ceil(sample_s / max(seconds, sample_s / MOST_CALLS)))

@@ -18,10 +18,10 @@ class Engine(base.Engine):
 
     options: UserMode
     precisions = base.Engine.precisions | {"int8", "int4", "fp8"}  # a function may quantise
-    own_threads = True
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Hand the module and its example inputs (a tuple, or a dict) to the user's function."""
+        self.own_threads = self.options.own_threads
         prepared = load_function(self.options.factory)(
             module, inputs.kwargs or inputs.args, **self.options.options
         )
