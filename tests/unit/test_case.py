@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from job_factory import make_job
 from torch import nn
 
 from torchmodes.config.models import FAMILIES
 from torchmodes.measure import case as case_module
 from torchmodes.measure import first_calls
+from torchmodes.measure.sampler import OWN_THREADS, SHARED_THREADS, sample
 from torchmodes.planning.cases import parse_case
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.flops import counting_flops
@@ -89,3 +91,27 @@ def test_what_was_measured_stands_though_its_artefact_cannot_be_saved(tmp_path):
     assert case_module._ship(SimpleNamespace(ship=ship), tmp_path, warnings) is None
     assert not tmp_path.exists(), "no part of it is loaded"
     assert warnings == ["its artefact was not saved: OSError: No space left on device"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "pace"),
+    [
+        ({"engine": "eager"}, SHARED_THREADS),
+        ({"engine": "user"}, OWN_THREADS),
+        ({"engine": "user", "own_threads": False}, SHARED_THREADS),
+    ],
+)
+def test_sides_that_share_threads_take_shorter_turns(tmp_path, monkeypatch, mode, pace):
+    file = tmp_path / "mine.py"
+    file.write_text("def prepare(model, inputs):\n    return model\n")
+    chosen = []
+
+    def noting(*sides: Any, **options: Any) -> Any:
+        chosen.append(options["pace"])
+        return sample(*sides, **options)
+
+    monkeypatch.setattr(case_module, "sample", noting)
+    if mode["engine"] == "user":
+        mode = mode | {"factory": f"{file}:prepare"}
+    measured = case_module.measure(make_job("inference/cpu/house_price/mine/fp32-b4", mode=mode))
+    assert (measured["status"], chosen) == ("ok", [pace])
