@@ -1,5 +1,3 @@
-from torchmodes.planning.cases import CASE_PATH
-
 # All first runs, then all second ones: a record spans the whole workflow, not a moment of it.
 for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
 
@@ -9,11 +7,11 @@ for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
         input:
             unpack(lambda wildcards, number=number: plan(wildcards).run_inputs(number)),
         output:
-            f"results/runs/{CASE_PATH}/{number}.json",
+            f"results/runs/{{case}}/{number}.json",
             # What a deployment takes with it: the first run makes it, the others load it.
-            *([directory(f"results/shipped/{CASE_PATH}")] if number == 1 else []),
+            *([directory("results/shipped/{case}")] if number == 1 else []),
         log:
-            f"logs/runs/{CASE_PATH}/{number}.log",
+            f"logs/runs/{{case}}/{number}.log",
         # First: training and profiles reuse what these jobs compile.
         priority: 1000 - number
         conda:
@@ -40,9 +38,9 @@ rule join_runs:
     input:
         lambda wildcards: plan(wildcards).run_records,
     output:
-        "results/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.json",
+        "results/benchmark/{case}.json",
     log:
-        "logs/benchmark/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
+        "logs/benchmark/{case}.log",
     conda:
         "../envs/data.yaml"
     params:

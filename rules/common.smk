@@ -1,16 +1,16 @@
 # The configuration, and the files that it asks for.
+import gc
 import math
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
 from torchmodes.processes.machine_lock import lock_fault
-from torchmodes.planning.cases import TABLE, expand_grids, pair_modes
-from torchmodes.config import SYNTHETIC, Precision, Task, only_named, parse_config
+from torchmodes.planning.cases import CASE_PATTERN, TABLE, expand_grids, pair_modes
+from torchmodes.config import SYNTHETIC, only_named, parse_config
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
@@ -27,6 +27,9 @@ from torchmodes.results.chosen import ChosenProfiles, read_chosen
 from torchmodes.results.further_runs import read_further_runs
 from torchmodes.results.reading import CorruptFile
 from torchmodes.results.writing import print_anything, require_writable, tell
+
+# Planning makes millions of objects that stay: Python need not look for garbage among them so often.
+gc.set_threshold(50_000, 50, 50)
 
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
 if Path(sys.executable).exists():
@@ -147,33 +150,33 @@ STUDIES = [f"results/studies/{study}.json" for study, cases in STUDIED.items() i
 STUDY_PLOTS = [f"results/plots/study-{Path(study).stem}.svg" for study in STUDIES]
 DIFFS = [a.diff(b) for a, b in pair_modes(PROFILED, CONFIG.profile.diffs)]
 ROOFLINE = ["results/roofline.json"] if PROFILED or PICKS else []
-PROFILED_RECORDS = RECORDS if PICKS else sorted({c.record for c in PROFILED} & set(RECORDS))
 
-if clashing := {case.run for case in PROFILED if RUNS[case.run] != case} | {
-    case.run for case in (CASES if PICKS else []) if RUNS[case.run] != case
-}:
-    refuse(
-        "two profiled cases have the same TensorBoard run name; rename a model or a mode: "
-        + ", ".join(sorted(clashing))
-    )
 
-# File systems allow 255 bytes; what is written carries a longer name until it is whole.
-POSSIBLE_DIFFS = [*DIFFS, *(case.baseline.diff(case) for case in (CASES if PICKS else []))]
-TOO_LONG = [name for name in (Path(path).name for path in POSSIBLE_DIFFS) if len(name) > 240]
-if longest := max(TOO_LONG, default=None):
-    raise WorkflowError(
-        "the names of the compared profiles make too long a file name; rename a model or a mode: "
-        + longest
-    )
+def check_profile_names(picked):
+    """Refuse names of profiles that are the same, or too long; `picked` are cases that may be."""
+    if clashing := {case.run for case in [*PROFILED, *picked] if RUNS[case.run] != case}:
+        refuse(
+            "two profiled cases have the same TensorBoard run name; rename a model or a mode: "
+            + ", ".join(sorted(clashing))
+        )
+    names = [Path(path).name for path in DIFFS]
+    names += [Path(case.baseline.diff(case)).name for case in picked]
+    # File systems allow 255 bytes; what is written carries a longer name until it is whole.
+    if longest := max((name for name in names if len(name) > 240), default=None):
+        raise WorkflowError(
+            "the names of the compared profiles make too long a file name; rename a model or a mode: "
+            + longest
+        )
+
+
+if workflow.is_main_process:
+    check_profile_names(CASES if PICKS else [])
 
 
 wildcard_constraints:
-    task="|".join(get_args(Task)),
+    case=CASE_PATTERN,
     device="cpu|cuda|mps",
-    model="[^/]+",
     mode="[^/]+",
-    precision="|".join(get_args(Precision)),
-    batch_size="[1-9][0-9]*",
     run="[^/]+",
     study="|".join(STUDIED),
     a="[^/]+",

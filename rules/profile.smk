@@ -3,22 +3,20 @@ rule profile_case:
     input:
         unpack(profile_inputs_of),
     output:
-        trace="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/trace.json.gz",
-        overview="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/overview.json",
-        operators="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/operators.csv",
-        kernels="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/kernels.csv",
-        fused="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/fused.csv",
-        layers="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/layers.csv",
-        memory="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/memory.csv",
-        python="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/python.csv",
-        timeline="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/timeline.csv",
-        stacks="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/stacks.speedscope.json",
-        internals=directory(
-            "results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/internals"
-        ),
-        summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
+        trace="results/profile/{case}/trace.json.gz",
+        overview="results/profile/{case}/overview.json",
+        operators="results/profile/{case}/operators.csv",
+        kernels="results/profile/{case}/kernels.csv",
+        fused="results/profile/{case}/fused.csv",
+        layers="results/profile/{case}/layers.csv",
+        memory="results/profile/{case}/memory.csv",
+        python="results/profile/{case}/python.csv",
+        timeline="results/profile/{case}/timeline.csv",
+        stacks="results/profile/{case}/stacks.speedscope.json",
+        internals=directory("results/profile/{case}/internals"),
+        summary="results/profile/{case}/summary.json",
     log:
-        "logs/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
+        "logs/profile/{case}.log",
     priority: 5
     conda:
         lambda wildcards: conda_of(plan(wildcards))
@@ -44,7 +42,7 @@ rule profile_case:
 checkpoint choose_profiled:
     """Of what was measured: eager and the pick of each group, for `profile.picks`."""
     input:
-        RECORDS,
+        records,
     output:
         CHOSEN,
     log:
@@ -119,7 +117,7 @@ rule compute_roofline:
     input:
         profiles=profiles,
         machines=machines,
-        records=PROFILED_RECORDS,
+        records=profiled_records,
     output:
         "results/roofline.json",
     log:
@@ -135,25 +133,21 @@ rule compute_roofline:
 rule draw_profile:
     """The figures of one profile."""
     input:
-        summary="results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/summary.json",
+        summary="results/profile/{case}/summary.json",
     output:
         **{
             figure.name: report(
-                "results/profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}/"
-                f"{figure.name}.svg",
+                f"results/profile/{{case}}/{figure.name}.svg",
                 category=figure.category,
                 subcategory=figure.subcategory,
-                labels={
-                    "figure": figure.title
-                    + ", {task} {model} {mode} {precision} batch {batch_size}"
-                },
+                labels=lambda wildcards, title=figure.title: label_of(title, wildcards),
                 caption=f"captions/{figure.name}.rst",
             )
             for figure in figures_of("profiles")
             if figure.of == "profile"
         },
     log:
-        "logs/profile/draw_profile/{task}/{device}/{model}/{mode}/{precision}-b{batch_size}.log",
+        "logs/profile/draw_profile/{case}.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -167,7 +161,7 @@ rule draw_profiles:
     input:
         profiles=profiles,
         roofline="results/roofline.json",
-        records=PROFILED_RECORDS,
+        records=profiled_records,
     output:
         **{
             figure.name: report(

@@ -3,7 +3,7 @@
 rule summarize_records:
     """One tidy row per case."""
     input:
-        RECORDS,
+        records,
     output:
         csv=report(
             "results/summary.csv",
@@ -26,7 +26,7 @@ rule summarize_records:
 rule draw_plots:
     """The figures of the report, as files."""
     input:
-        records=RECORDS,
+        records=records,
         metrics=METRICS,
         histories=HISTORIES,
     output:
@@ -53,7 +53,7 @@ rule draw_plots:
 rule write_report:
     """The report: one page to read, one to paste."""
     input:
-        records=RECORDS,
+        records=records,
         metrics=METRICS,
         histories=HISTORIES,
         profiles=profiles,
@@ -78,7 +78,7 @@ rule write_report:
 rule accept_results:
     """Asked for when `strict` is true: fails when a case failed or came out wrong."""
     input:
-        records=RECORDS,
+        records=records,
         metrics=METRICS,
     output:
         "results/accepted.json",
@@ -95,7 +95,7 @@ rule accept_results:
 rule compare_runs:
     """This run against the one that `base` names."""
     input:
-        this=RECORDS,
+        this=records,
         base=base_records,
     output:
         html="reports/comparison.html",

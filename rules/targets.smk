@@ -5,27 +5,27 @@ import sys
 
 from snakemake.iocontainers import Wildcards
 
-from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, check_case
-
-# What the last results are made of. Snakemake does not miss a file between what it has and what it wants.
-BETWEEN = [
-    *RECORDS,
-    *(path for case in CASES for path in plan_for(case).run_records),
-    *(case.shipped for case in CASES),
-    *expand(rules.train_model.output, mode=CONFIG.training.modes),
-    *ROOFLINE,
-    *(TABLE_FILES if USES_TABLE else []),
-    *(OPERATOR_FILES if USES_OPERATORS else []),
-]
+from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES
 
 
 def missing_files(wildcards):
-    """Return what was deleted since the report was made; before that, all is made for it."""
+    """Return what was deleted since the report was made; before that, all is made for it.
+
+    Snakemake does not miss a file between what it has and what it wants.
+    """
     if not os.path.exists(rules.write_report.output[0]):
         return []
-    made = rules.profile_case.output
-    of_profiles = [path.format(**case.identity()) for case in profiled() for path in made]
-    between = [*BETWEEN, *of_profiles, *machines(wildcards)]
+    between = [
+        *RECORDS,
+        *(path for case in CASES for path in plan_for(str(case)).run_records),
+        *(case.shipped for case in CASES),
+        *expand(rules.train_model.output, mode=CONFIG.training.modes),
+        *ROOFLINE,
+        *(TABLE_FILES if USES_TABLE else []),
+        *(OPERATOR_FILES if USES_OPERATORS else []),
+        *of_profiles(rules.profile_case),
+        *machines(wildcards),
+    ]
     return [path for path in between if not os.path.exists(path)]
 
 
@@ -36,9 +36,8 @@ def check_wildcards(wildcards):
     elif "a" in wildcards.keys():
         directory_of(wildcards.a)
         directory_of(wildcards.b)
-    elif "mode" in wildcards.keys():
-        case = case_of(wildcards)
-        check_case(CONFIG, case)
+    elif "case" in wildcards.keys() or "mode" in wildcards.keys():
+        case = plan(wildcards).case
         check_own_code({case.model}, {case.mode})
 
 

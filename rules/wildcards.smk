@@ -1,29 +1,27 @@
 # What a job's wildcards name: a case, whose plan the rules ask, or a profile.
+import os
 from functools import cache
 from pathlib import Path
 
-from torchmodes.planning.cases import case_from, training_case
-from torchmodes.report.comparison.runs import record_files
+from torchmodes.planning.cases import parse_case, training_case
 from torchmodes.config.faults import meant
 from torchmodes.planning.plan import Plan, StudyPlan, limits
 
-
-def case_of(wildcards):
-    """Return the case that a job's wildcards name; a training job has only a mode."""
-    if "task" in wildcards.keys():
-        return case_from(wildcards)
-    return training_case(CONFIG, wildcards.mode, auto=AUTO_DEVICE)
+PROCESS_LIMITS = limits(CONFIG)
 
 
 @cache
-def plan_for(case):
-    """Return the plan of a case."""
+def plan_for(name):
+    """Return the plan of the case of a name: its rule asks for it several times a job."""
+    case = parse_case(name)
     return Plan(CONFIG, case, FURTHER.of(case))
 
 
 def plan(wildcards):
-    """Return the plan of the case that a job's wildcards name."""
-    return plan_for(case_of(wildcards))
+    """Return the plan of the case that a job's wildcards name; a training job has only a mode."""
+    if "case" in wildcards.keys():
+        return plan_for(wildcards.case)
+    return plan_for(str(training_case(CONFIG, wildcards.mode, auto=AUTO_DEVICE)))
 
 
 def study_of(wildcards):
@@ -37,7 +35,7 @@ def study_plan(name):
     cases = STUDIED[name]
     if not STUDY_ENTRIES[name].baselines:
         cases = [case for case in cases if not case.is_baseline]
-    return StudyPlan(tuple(map(plan_for, cases)))
+    return StudyPlan(tuple(plan_for(str(case)) for case in cases))
 
 
 def study_cases(wildcards):
@@ -64,13 +62,13 @@ def limits_of(wildcards, output):
 
     `output` is there for Snakemake: what is derived from it is no reason to run a job again.
     """
-    return limits(CONFIG)
+    return PROCESS_LIMITS
 
 
 def conda_of(planned):
     """Return the conda environment of a plan, from this folder."""
     try:
-        return str(Path("..", planned.conda))
+        return os.path.join("..", planned.conda)
     except ValueError as error:
         refuse(error)
 
@@ -81,10 +79,23 @@ def study_minutes(wildcards):
     return 5 + PROCESS_MINUTES * processes * len(study_of(wildcards).plans)
 
 
+def records(wildcards):
+    """Return the records of all cases: a function, so that only jobs that read them list them."""
+    return RECORDS
+
+
+def profiled_records(wildcards):
+    """Return the records beside the profiles; of which cases picks are shows once all are there."""
+    return RECORDS if PICKS else sorted({case.record for case in PROFILED} & {*RECORDS})
+
+
 def base_records(wildcards):
     """Return the records of the run to compare with."""
     if CONFIG.base is None:
         raise ValueError("say with which run to compare: --config base=path/of/its/results")
+    # Here: it brings SciPy along, and each job starts Snakemake again.
+    from torchmodes.report.comparison.runs import record_files
+
     try:
         return [str(path) for path in record_files(Path(CONFIG.base))]
     except ValueError as error:
@@ -129,8 +140,20 @@ def profile_inputs_of(wildcards):
 
 def schedule_of(wildcards):
     """Return what of `profile` the profile of a case depends on."""
-    case = case_of(wildcards)
+    case = plan(wildcards).case
     return CONFIG.profile.schedule(CONFIG.modes[case.mode], listed=case in PROFILED)
+
+
+def label_of(title, wildcards):
+    """Return the label of a profile's figure in Snakemake's own report."""
+    case = plan(wildcards).case
+    told = f"{case.task} {case.model} {case.mode} {case.precision} batch {case.batch_size}"
+    return {"figure": f"{title}, {told}"}
+
+
+def of_profiles(rule):
+    """Return what a rule makes of all profiles."""
+    return [path.format(case=case) for case in profiled() for path in rule.output]
 
 
 def profiles(wildcards):
@@ -140,8 +163,7 @@ def profiles(wildcards):
 
 def profile_figures(wildcards):
     """Return the figures of each profile."""
-    paths = rules.draw_profile.output
-    return [path.format(**case.identity()) for case in profiled() for path in paths]
+    return of_profiles(rules.draw_profile)
 
 
 def machines(wildcards):

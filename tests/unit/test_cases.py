@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import replace
 from typing import get_args
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from torchmodes.config import Device, Grid, Precision, Task, parse_config
 from torchmodes.planning.cases import (
+    CASE_PATTERN,
     Case,
     case_from,
     check_case,
@@ -92,7 +94,14 @@ def test_a_case_is_found_again_from_each_of_its_paths(case):
 
 
 @given(cases)
-def test_a_case_is_found_again_from_its_identity_or_wildcards(case):
+def test_the_pattern_of_cases_is_the_whole_case_and_nothing_beside_it(case):
+    assert re.fullmatch(CASE_PATTERN, str(case))
+    assert not re.fullmatch(CASE_PATTERN, f"{case}/1")
+    assert not re.fullmatch(CASE_PATTERN, f"runs/{case}")
+
+
+@given(cases)
+def test_a_case_is_found_again_from_its_identity_or_strings(case):
     assert case_from(case.identity()) == case
     assert case_from({key: str(value) for key, value in case.identity().items()}) == case
 

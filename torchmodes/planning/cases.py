@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
@@ -36,9 +36,20 @@ FURTHER_RUNS = "results/further_runs.json"
 """How many runs beyond `measurement.runs` cases are to have."""
 
 CASE_PATH = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}"
+_PATTERNS = {
+    "task": "|".join(get_args(Task)),
+    "device": "|".join(get_args(Device)),
+    "model": "[^/]+",
+    "mode": "[^/]+",
+    "precision": "|".join(get_args(Precision)),
+    "batch_size": "[1-9][0-9]*",
+}
+CASE_PATTERN = CASE_PATH.format(**{name: f"(?:{one})" for name, one in _PATTERNS.items()})
+"""What a case is in a path, as a regular expression without groups."""
 _CASE = re.compile(
-    rf"(?:^|/)(?P<task>{'|'.join(get_args(Task))})/(?P<device>cpu|cuda|mps)/(?P<model>[^/]+)"
-    r"/(?P<mode>[^/]+)/(?P<precision>fp32|tf32|bf16|fp16|int8|int4|fp8)-b(?P<batch_size>[1-9][0-9]*)(?=[./]|$)"
+    "(?:^|/)"
+    + CASE_PATH.format(**{name: f"(?P<{name}>{one})" for name, one in _PATTERNS.items()})
+    + "(?=[./]|$)"
 )
 
 
@@ -55,11 +66,11 @@ class Case:
 
     def __str__(self) -> str:
         """Return the case as it stands in every path: ``task/device/model/mode/fp32-b8``."""
-        return CASE_PATH.format(**self.identity())
+        return CASE_PATH.format_map(vars(self))
 
     def identity(self) -> dict[str, Any]:
         """Return the six fields as a plain dictionary."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(vars(self))
 
     @property
     def record(self) -> str:
@@ -106,7 +117,7 @@ class Case:
     @property
     def is_baseline(self) -> bool:
         """Whether this is the A/A case of its group: eager against a second eager instance."""
-        return self == self.baseline
+        return (self.mode, self.precision) == (BASELINE_MODE, BASELINE_PRECISION)
 
 
 def parse_case(path: str | PurePosixPath) -> Case:
@@ -130,7 +141,7 @@ def case_at(path: Path) -> Case | None:
 
 
 def case_from(identity: Mapping[str, Any]) -> Case:
-    """Build a case from a mapping of its fields, wildcards or strings included."""
+    """Build a case from a mapping of its fields, strings included."""
     return Case(
         task=identity["task"],
         device=identity["device"],
@@ -186,7 +197,8 @@ def check_case(config: Config, case: Case) -> None:
                 f"{case}: the configuration has no {kind} {name!r}{meant(name, known)}"
             )
     block = {"task": case.task, "batch_sizes": [case.batch_size]}
-    if fault := lengths_fault(config.models[case.model].model_dump(), block):
+    model = config.models[case.model]
+    if fault := lengths_fault(model.model_dump(include={"lengths", "schedule"}), block):
         raise ValueError(f"{case}: {fault}")
     engine = config.modes[case.mode].engine
     if case.task == "training" and engine not in ENGINES_THAT_TRAIN:
@@ -195,7 +207,7 @@ def check_case(config: Config, case: Case) -> None:
             f" can: {', '.join(ENGINES_THAT_TRAIN)}"
         )
     if case.task == "generation":
-        if fault := cannot_generate(config.models[case.model].model_dump()):
+        if fault := cannot_generate(model.model_dump()):
             raise ValueError(f"{case}: {case.model!r} {fault}")
         if engine not in ENGINES_THAT_GENERATE:
             raise ValueError(

@@ -11,7 +11,13 @@ from typing import Any
 import pandas as pd
 
 from torchmodes.profiling.reading import CaseProfile
-from torchmodes.report.environments import Machine, machine_of, short_names
+from torchmodes.report.environments import (
+    Condition,
+    Machine,
+    conditions,
+    machine_of,
+    short_names,
+)
 from torchmodes.report.verdicts import Deployment, JudgedRecord, judge
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Record
@@ -106,6 +112,11 @@ class ReportData:
         """The environments of all records and trainings."""
         found = [record.environment for record in self.records]
         return [e for e in (*found, *(run.environment for run in self.trainings)) if e]
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        """Under which settings and versions the results were made; see `conditions`."""
+        return conditions(self.environments)
 
     @cached_property
     def places(self) -> dict[Machine, str]:

@@ -112,9 +112,9 @@ def conditions(environments: Iterable[Mapping[str, Any]]) -> list[Condition]:
     ]
 
 
-def made_with(environments: Iterable[Mapping[str, Any]]) -> str:
+def made_with(conditions: Iterable[Condition]) -> str:
     """Say in one line what a run's times depend on: version, threads, instruction sets."""
-    found = {condition.name: condition.text for condition in conditions(environments)}
+    found = {condition.name: condition.text for condition in conditions}
     named = (
         ("versions.torch", "PyTorch {}"),
         ("variables.OMP_NUM_THREADS", "threads: {}"),

@@ -46,7 +46,7 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         place=data.places,
         anchor_of=data.anchor,
         facets=Facets.of([judged.case for judged in data.cases]),
-        made_with=made_with(data.environments),
+        made_with=made_with(data.conditions),
         finished_at=max((r.run.finished_at for r in data.records), default=None),
     )
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,7 @@ def section_missing(data: ReportData, _: Path) -> dict[str, Any]:
 
 def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
     """Show under which conditions the run was made, and how to make it again."""
-    found = conditions(data.environments)
+    found = data.conditions
     revision = next((c for c in found if c.name == "git.revision"), None)
     measured = next((j for j in data.cases if j.measured), None)
     return {
@@ -273,8 +273,8 @@ SECTIONS: tuple[PageSection, ...] = (
 def answers(data: ReportData) -> list[Answers]:
     """Return the recommendation and the best cases for every deployment."""
     found = []
-    for deployment in data.deployments:
-        recommendations = tuple(map(recommend, group_cases(data.about(deployment).cases)))
+    for deployment, members in groupby(data.cases, key=lambda judged: judged.deployment):
+        recommendations = tuple(map(recommend, group_cases(members)))
         found.append(Answers(deployment, recommendations, tuple(best_cases(recommendations))))
     return found
 
@@ -357,7 +357,9 @@ def _figures(data: ReportData, category: str) -> SectionFigures:
 
 def _place(machine: Machine, data: ReportData) -> Place:
     """Gather the conditions of one machine: those of another are never mixed in."""
-    found = conditions(e for e in data.environments if machine_of(e) == machine)
+    found = data.conditions
+    if len(data.machines) > 1:
+        found = conditions(e for e in data.environments if machine_of(e) == machine)
     return Place(
         machine=machine,
         conditions=tuple(c for c in found if not is_version(c) and not c.name.startswith("git.")),
