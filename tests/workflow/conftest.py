@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
+from workflow.dry_runs import dry_run
 
 ROOT = Path(__file__).parents[2]
 MARK = "TORCHMODES_TEST_FOLDER"
@@ -47,8 +48,11 @@ class Workflow:
 
     def run(self, *arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
         """Run Snakemake and return how it ended, stdout and stderr together."""
+        words = ("--cores", "4", *arguments)
+        if "--dry-run" in arguments:
+            return dry_run(*words, folder=self.folder, environment=self.environment)
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "4", *arguments],
+            [sys.executable, "-m", "snakemake", *words],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
