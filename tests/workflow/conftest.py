@@ -106,12 +106,10 @@ def fresh(tmp_path: Path) -> Workflow:
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+def _finished(shared_folder: Path) -> Workflow:
     """One run for all workers of pytest-xdist: the first to come makes it, the others wait."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    folder, log = shared / "finished" / "torch modes", shared / "finished.log"
-    with FileLock(shared / "finished.lock"):
+    folder, log = shared_folder / "finished" / "torch modes", shared_folder / "finished.log"
+    with FileLock(shared_folder / "finished.lock"):
         if not folder.exists():
             ran = copy_repository(folder).smoke()
             log.write_text(f"exit code {ran.returncode}\n{ran.stdout}", encoding="utf-8")
