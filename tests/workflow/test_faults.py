@@ -44,7 +44,7 @@ def write_config(folder: Path) -> None:
         ],
         "training": {"modes": ["eager"]},
         "profile": {"cases": []},
-        "studies": dict.fromkeys(Studies.model_fields, []),
+        "studies": {study: [] for study in Studies.model_fields},
         "measurement": {"time_limit_s": 12.0, "memory_limit_mb": 2000},
     }
     (folder / "faults.yaml").write_text(json.dumps(config))
