@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -14,14 +16,29 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of all workers of pytest-xdist."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(autouse=True, scope="session")
-def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+def state_folder(shared_folder: Path) -> Generator[None]:
     """Let trainings sign with one key of all tests, not with that of who runs them."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(shared / "state"))
+        patch.setenv("XDG_STATE_HOME", str(shared_folder / "state"))
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen_objects() -> None:
+    """Let the garbage collector pass over what libraries and the tests before have left alive.
+
+    They are millions of objects, and each measurement collects garbage before it begins.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -10,8 +10,15 @@ from torchmodes.workloads.operators import build_operators, load_operators
 
 
 @pytest.fixture(scope="session")
-def operators_library(request: pytest.FixtureRequest) -> Path:
-    """The compiled custom operators, loaded; objects of an earlier test run are reused."""
+def operators_library(request: pytest.FixtureRequest, shared_folder: Path) -> Path:
+    """The compiled custom operators, loaded: those of the smoke run, if it has been made.
+
+    Otherwise objects of an earlier test run are reused.
+    """
+    finished = shared_folder / "finished" / "torch modes" / "results" / "operators"
+    if (finished / "build.json").exists():  # it is written last
+        load_operators(finished / "torchmodes_ops.so")
+        return finished / "torchmodes_ops.so"
     folder = Path(request.config.cache.mkdir("torchmodes_ops"))
     library = build_operators(output=folder / "torchmodes_ops.so", build_directory=folder / "build")
     load_operators(library)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
+from workflow.dry_runs import dry_run
 
 ROOT = Path(__file__).parents[2]
 MARK = "TORCHMODES_TEST_FOLDER"
@@ -47,8 +48,11 @@ class Workflow:
 
     def run(self, *arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
         """Run Snakemake and return how it ended, stdout and stderr together."""
+        words = ("--cores", "4", *arguments)
+        if "--dry-run" in arguments:
+            return dry_run(*words, folder=self.folder, environment=self.environment)
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "4", *arguments],
+            [sys.executable, "-m", "snakemake", *words],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -102,12 +106,10 @@ def fresh(tmp_path: Path) -> Workflow:
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+def _finished(shared_folder: Path) -> Workflow:
     """One run for all workers of pytest-xdist: the first to come makes it, the others wait."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    folder, log = shared / "finished" / "torch modes", shared / "finished.log"
-    with FileLock(shared / "finished.lock"):
+    folder, log = shared_folder / "finished" / "torch modes", shared_folder / "finished.log"
+    with FileLock(shared_folder / "finished.lock"):
         if not folder.exists():
             ran = copy_repository(folder).smoke()
             log.write_text(f"exit code {ran.returncode}\n{ran.stdout}", encoding="utf-8")

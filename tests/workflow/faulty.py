@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -39,6 +40,7 @@ def is_killed(model: nn.Module, example: tuple[torch.Tensor, ...]) -> Call:
 
 def hangs(model: nn.Module, example: tuple[torch.Tensor, ...]) -> Call:
     def call(x: torch.Tensor) -> torch.Tensor:
+        Path(__file__).with_name("hanging").touch()
         time.sleep(3600)
         return x
 

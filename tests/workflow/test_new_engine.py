@@ -89,7 +89,7 @@ models: { filter: { family: convolution, channels: 3 } }
 modes: { forked: { engine: fork, times: 2 } }
 benchmark:
   - { task: inference, models: [filter], modes: [forked], batch_sizes: [4], devices: [cpu] }
-measurement: { budget_s: 0.5, warmup_budget_s: 0.1 }
+measurement: { runs: 1, budget_s: 0.5, warmup_budget_s: 0.1 }
 """
 CASE = "results/benchmark/inference/cpu/filter/forked/fp32-b4.json"
 
