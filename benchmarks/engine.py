@@ -154,7 +154,7 @@ def run(*, processes: int, budget_s: float, rounds: int) -> dict[str, Any]:
     for percent in PERCENTS:
         modes[slowed(percent)] = {
             "engine": "user",
-            "factory": f"{KNOWN_WORK}:add_layers",
+            "factory": f"{KNOWN_WORK}:apply_more",
             "options": {"percent": percent},
             "own_threads": False,
         }

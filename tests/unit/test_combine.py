@@ -13,7 +13,8 @@ from record_factory import ENVIRONMENT, make_record
 from torchmodes.measure.between_runs import VariancePrior
 from torchmodes.measure.combine import ONE_PROCESS, centres, combine, moderated
 from torchmodes.measure.quality import judge
-from torchmodes.results.records import Exactness, Record, Usage
+from torchmodes.measure.statistics import effect
+from torchmodes.results.records import Block, Exactness, Record, Usage
 
 CASE = "inference/cpu/house_price/inductor/fp32-b2048"
 
@@ -172,6 +173,24 @@ def test_other_cases_of_the_device_make_the_interval_narrower_and_the_bias_the_m
     assert among.statistics.speed_up.estimate == record.statistics.speed_up.estimate
     assert among.statistics.margin == pytest.approx(0.5)
     assert (record.verdict, among.verdict) == ("faster", "unresolved")
+
+
+def test_few_blocks_that_happen_to_resemble_each_other_widen_no_record():
+    """Five blocks of ONNX Runtime, of which a lag-1 autocorrelation of 0.49 was reckoned."""
+    slow = run()
+    assert slow.samples is not None
+    blocks = [
+        Block(order="ABBA", seconds=(math.exp(ratio), 1.0, 1.0, math.exp(ratio)), at_s=at_s)
+        for at_s, ratio in enumerate([0.536, 0.631, 0.487, 0.455, 0.418])
+    ]
+    few = slow.model_copy(
+        update={"samples": slow.samples.model_copy(update={"blocks": blocks})}, deep=True
+    )
+    alike = VariancePrior(1e-6, math.inf, 30)
+    record = moderated(combine([few, few]), alike, bias=None)
+    assert record.statistics is not None
+    assert effect([0.536, 0.631, 0.487, 0.455, 0.418]).standard_error == pytest.approx(0.207, 0.01)
+    assert record.statistics.standard_error == pytest.approx(0.033 / math.sqrt(2), 0.02)
 
 
 def test_a_record_of_one_process_is_left_as_it_is():

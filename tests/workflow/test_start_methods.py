@@ -35,7 +35,7 @@ def test_both_ways_see_the_same_and_take_the_same_memory(tmp_path: Path) -> None
     """
     slowed = {
         "engine": "user",
-        "factory": f"{KNOWN_WORK}:add_layers",
+        "factory": f"{KNOWN_WORK}:apply_more",
         "options": {"percent": 50},
     }
     records = {}

@@ -36,7 +36,8 @@ class RunCentre:
     log_speed_up : float
         The trimmed mean of its blocks, a natural logarithm, positive where it is faster.
     standard_error : float
-        Of that, within the run.
+        Of that, within the run, as if its blocks were independent: that they resemble each other
+        is seen in how far runs are apart, and five blocks cannot tell of it.
     """
 
     log_speed_up: float

@@ -230,7 +230,7 @@ def _case_run(number: int, record: Record, left_out: str | None) -> CaseRun:
         number=number,
         run=record.run,
         log_speed_up=effect.centre,
-        standard_error=effect.standard_error or 0.0,
+        standard_error=effect.independent_error or 0.0,
         prepare_s=None if cost is None else cost.prepare_s,
         first_call_s=None if cost is None else cost.first_call_s,
         peak_host_bytes=None if cost is None else cost.peak_host_bytes,

@@ -407,7 +407,7 @@ def _timed_part(
     return TimedPart(
         speed_up=effect.ratio,
         log_speed_up=effect.centre,
-        standard_error=effect.standard_error,
+        standard_error=effect.independent_error,
         blocks=len(blocks),
         baseline=one,
         candidate=other,

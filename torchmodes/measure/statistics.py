@@ -116,10 +116,13 @@ class Effect(Estimate):
         Number of blocks it rests on.
     autocorrelation : float or None
         Between successive (winsorised) blocks, lag 1; None with fewer than three blocks.
+    independent_error : float or None
+        What the error would be if blocks were independent: the least that it can be.
     """
 
     blocks: int = 1
     autocorrelation: float | None = None
+    independent_error: float | None = None
 
     @property
     def autocorrelated(self) -> bool:
@@ -221,10 +224,11 @@ def effect(ratios: ArrayLike) -> Effect:
     squares = float(deviations @ deviations)
     correlations = _autocorrelations(deviations, squares)
     inflation = _variance_inflation(correlations, n)
-    standard_error = math.sqrt(squares / (kept * (kept - 1)) * inflation)
+    independent_error = math.sqrt(squares / (kept * (kept - 1)))
+    standard_error = independent_error * math.sqrt(inflation)
     degrees_of_freedom = max(1.0, kept / inflation - 1)
     autocorrelation = float(correlations[0]) if n > 2 else None
-    return Effect(centre, standard_error, degrees_of_freedom, n, autocorrelation)
+    return Effect(centre, standard_error, degrees_of_freedom, n, autocorrelation, independent_error)
 
 
 def _autocorrelations(deviations: NDArray[np.float64], squares: float) -> NDArray[np.float64]:

@@ -517,7 +517,9 @@ class TimedPart(Part):
 
     speed_up: SpeedUp = Field(description="over runs; of one run, within its process")
     log_speed_up: float = Field(description="of the first run, a natural logarithm")
-    standard_error: NotNegative | None = Field(description="of that; null: one block")
+    standard_error: NotNegative | None = Field(
+        description="of that, as if blocks were independent; null: one block"
+    )
     blocks: Several
     baseline: Latency
     candidate: Latency
@@ -625,7 +627,9 @@ class CaseRun(Part):
     number: Several
     run: Run
     log_speed_up: float = Field(description="the trimmed mean of its blocks, a natural logarithm")
-    standard_error: NotNegative = Field(description="of that, within this process and no more")
+    standard_error: NotNegative = Field(
+        description="of that, within this process and no more, as if blocks were independent"
+    )
     prepare_s: NotNegative | None = Field(description="cold in the first run, warm in the others")
     first_call_s: NotNegative | None = Field(description="likewise")
     peak_host_bytes: Count | None = Field(None, description="likewise; as of `cost`")
