@@ -102,7 +102,7 @@ def test_the_sentence_says_what_went_what_came_and_what_moved():
     assert told == (
         "A step of inference/cpu/resnet50/inductor/fp32-b1 takes 70 ms, 30 ms less than"
         " one of inference/cpu/resnet50/eager/fp32-b1 (100 ms): aten::native_batch_norm,"
-        " aten::clamp_min_ (30 ms) no longer run; CompiledFxGraph (15 ms) run instead;"
+        " aten::clamp_min_ (30 ms) no longer run; CompiledFxGraph (15 ms) runs instead;"
         " aten::mkldnn_convolution takes 10 ms less; Python and gaps take 5 ms less."
     )
 
@@ -139,7 +139,7 @@ def test_on_a_gpu_kernels_are_compared_and_launches_counted():
 
 def test_torchscripts_own_time_is_told_as_such():
     traced = side("trace", 90, {"forward": (1, 80), "aten::add_": (16, 10)})
-    assert "TorchScript forward (80 ms) run instead" in diff(EAGER, traced)["sentence"]
+    assert "TorchScript forward (80 ms) runs instead" in diff(EAGER, traced)["sentence"]
 
 
 def test_a_runtime_outside_pytorch_is_told():

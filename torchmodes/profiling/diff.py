@@ -191,9 +191,11 @@ def sentence(
     worth = _WORTH_NAMING * max(wall_a, wall_b)
     changes = []
     if gone["a_s"].sum() > worth:
-        changes.append(f"{_listed(gone, 'a_s')} ({write(gone['a_s'].sum())}) no longer run")
+        runs = "runs" if len(gone) == 1 else "run"
+        changes.append(f"{_listed(gone, 'a_s')} ({write(gone['a_s'].sum())}) no longer {runs}")
     if new["b_s"].sum() > worth:
-        changes.append(f"{_listed(new, 'b_s')} ({write(new['b_s'].sum())}) run instead")
+        runs = "runs" if len(new) == 1 else "run"
+        changes.append(f"{_listed(new, 'b_s')} ({write(new['b_s'].sum())}) {runs} instead")
     moved = both[both["gained_s"].abs() > worth].head(NAMED)
     changes += [
         f"{row['name']} takes {_gains(row['gained_s'], write)}"
