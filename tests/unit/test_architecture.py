@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -143,3 +144,13 @@ def test_what_the_workflow_itself_imports_needs_no_pytorch(name: str) -> None:
         imported = imports(module, at_import=True)
         assert "torch" not in imported, f"{module} imports torch, and torchmodes.{name} needs it"
         waiting += [other for other in imported if other in MODULES and other not in reached]
+
+
+def test_no_name_of_a_class_stands_twice() -> None:
+    times = Counter(
+        node.name
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not [name for name, count in times.items() if count > 1]

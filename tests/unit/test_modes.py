@@ -58,7 +58,8 @@ def mlp(batch_size=8):
 
 @pytest.mark.parametrize("name", config.ENGINES)
 def test_every_engine_of_the_configuration_exists(name):
-    assert importlib.import_module(engine_module(name)).Engine.precisions
+    module = importlib.import_module(engine_module(name))
+    assert getattr(module, config.engine_class(name)).precisions
 
 
 # --- The same results as eager ---------------------------------------------------------------

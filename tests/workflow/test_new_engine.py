@@ -33,7 +33,7 @@ import torch
 from torchmodes.workloads.modes import base
 
 
-class Engine(base.Engine):
+class ForkEngine(base.Engine):
     """Waits for the module's last task."""
 
     def prepare(self, module, inputs):

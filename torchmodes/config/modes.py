@@ -396,5 +396,10 @@ def read_mode(options: Mapping[str, Any]) -> ModeSection:
 
 
 def engine_module(engine: str) -> str:
-    """Name the module of an engine; its class is ``Engine``."""
+    """Name the module of an engine."""
     return f"torchmodes.workloads.modes.{engine}"
+
+
+def engine_class(engine: str) -> str:
+    """Name the class of an engine in its module: where the section is `FxMode`, ``FxEngine``."""
+    return f"{ENGINES[engine].__name__.removesuffix('Mode')}Engine"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmodes.config.modes import engine_module, read_mode
+from torchmodes.config.modes import engine_class, engine_module, read_mode
 
 if TYPE_CHECKING:
     from torchmodes.workloads.modes.base import Engine
@@ -27,5 +27,6 @@ def create_engine(
     precision
         Of the case.
     """
-    module = importlib.import_module(engine_module(options["engine"]))
-    return module.Engine(read_mode(options), operators=operators, precision=precision)
+    name = options["engine"]
+    engine = getattr(importlib.import_module(engine_module(name)), engine_class(name))
+    return engine(read_mode(options), operators=operators, precision=precision)

@@ -28,7 +28,7 @@ TOOLKIT_HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h")
 """What AOTInductor's C++ code includes on CUDA; the wheels of CUDA's libraries lack the last."""
 
 
-class Engine(base.Engine):
+class AotInductorEngine(base.Engine):
     """Runs the package's compiled code; weights are inside it."""
 
     options: AotInductorMode

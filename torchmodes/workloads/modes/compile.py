@@ -46,7 +46,7 @@ MODES_OF_GRAPHS = ("reduce-overhead", "max-autotune")
 """Those that record CUDA graphs, where there is CUDA."""
 
 
-class Engine(base.Engine):
+class CompileEngine(base.Engine):
     """Compiles the model, or in training the whole optimiser step (``scope: step``)."""
 
     options: CompileMode

@@ -22,7 +22,7 @@ CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 
 
-class Engine(base.Engine):
+class EagerEngine(base.Engine):
     """Calls the module, in the autograd context, memory format and autocast that were asked for."""
 
     options: EagerMode

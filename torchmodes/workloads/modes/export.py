@@ -25,7 +25,7 @@ TERMS = 2
 """Of a sum of sizes that a refusal tells."""
 
 
-class Engine(base.Engine):
+class ExportEngine(base.Engine):
     """Runs the exported program's module: generated Python code that calls ATen operators."""
 
     options: ExportMode

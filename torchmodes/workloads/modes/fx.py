@@ -18,7 +18,7 @@ from torchmodes.workloads.operators import load_operators
 from torchmodes.workloads.structures import Inputs
 
 
-class Engine(base.Engine):
+class FxEngine(base.Engine):
     """Runs the traced graph's generated Python code, rewritten by the mode's passes."""
 
     options: FxMode

@@ -67,7 +67,7 @@ NOT_RETURNED = {dtype for dtype in ELEMENTS if str(dtype).startswith("torch.floa
 """Element types that ONNX Runtime's DLPack does not know."""
 
 
-class Engine(base.Engine):
+class OnnxRuntimeEngine(base.Engine):
     """Runs an ONNX file; tensors go in by their addresses and come out by DLPack, uncopied."""
 
     options: OnnxRuntimeMode

@@ -70,7 +70,7 @@ LAYERS = "layers.json"
 """Lies beside what was shipped: the module of each operator, by its name."""
 
 
-class Engine(base.Engine):
+class OpenVinoEngine(base.Engine):
     """Runs OpenVINO's compiled model on the case's threads."""
 
     options: OpenVinoMode

@@ -42,7 +42,7 @@ FP8_KERNEL = "_scaled_mm"
 """Part of the profiler's name for a product in fp8: PyTorch's operator, or a kernel of Triton's."""
 
 
-class Engine(base.Engine):
+class QuantizeEngine(base.Engine):
     """Replaces weights of linear layers; with calibrated scales, every convolution's too."""
 
     options: QuantizeMode

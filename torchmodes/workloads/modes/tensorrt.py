@@ -31,7 +31,7 @@ from torchmodes.workloads.structures import Inputs, Structure
 INSTALL = "install it as docs/tensorrt.md says: its libraries come from NVIDIA's index"
 
 
-class Engine(base.Engine):
+class TensorRtEngine(base.Engine):
     """Runs TensorRT engines, and PyTorch wherever Torch-TensorRT has no converter."""
 
     options: TensorRtMode

@@ -20,7 +20,7 @@ from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Flattened, Inputs, Structure, tensors_taken
 
 
-class Engine(base.Engine):
+class TorchScriptEngine(base.Engine):
     """Compiles the module to TorchScript; it can be saved and run without its Python class."""
 
     options: TorchScriptMode

@@ -13,7 +13,7 @@ from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs
 
 
-class Engine(base.Engine):
+class UserEngine(base.Engine):
     """Calls ``prepare(model, inputs, **options)`` and runs what it returns."""
 
     options: UserMode
