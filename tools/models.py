@@ -91,21 +91,8 @@ def main() -> None:
     config = read_config([LIST])
     console = Console(highlight=False)
     checked = []
-    for name, model in config.models.items():
-        checked.append(
-            check_alone(
-                {
-                    "name": name,
-                    "spec": model.model_dump(),
-                    "seed": config.seed,
-                    "device": "cpu",
-                    "features": len(config.data.features),
-                },
-                log=Path("logs/check", f"{name}.log"),
-                time_limit_s=config.measurement.time_limit_s,
-                memory_limit_mb=config.measurement.memory_limit_mb,
-            )
-        )
+    for name in config.models:
+        checked.append(check_alone(name, config, device="cpu"))
         console.print(f"{name}: {checked[-1].error or 'ok'}", markup=False)
     kinds = "".join(PAGE.read_text(encoding="utf-8").partition(KINDS)[1:])
     page = models_page(config.models, checked)

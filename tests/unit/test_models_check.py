@@ -171,10 +171,10 @@ def test_a_model_is_named_before_it_is_built_and_those_before_it_are_told(workpl
 
 
 def test_an_interrupt_ends_with_what_is_known(workplace, capsys, monkeypatch):
-    def interrupted(argument, **_):
-        if argument["name"] == "mine":
+    def interrupted(name, *_, **__):
+        if name == "mine":
             raise KeyboardInterrupt
-        return Checked(argument["name"], "mlp", output="1×1")
+        return Checked(name, "mlp", output="1×1")
 
     monkeypatch.setattr(check, "check_alone", interrupted)
     assert workplace({"mine": USER}) == 130

@@ -30,7 +30,7 @@ def here(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tried.subprocess, "run", run)
     monkeypatch.setattr(
-        tried, "check_alone", lambda argument, **_: Checked(argument["name"], "timm", output="1×2")
+        tried, "check_alone", lambda name, *_, **__: Checked(name, "timm", output="1×2")
     )
     return commands
 

@@ -21,10 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from torch.utils import _pytree
 
-from torchmodes.config import Config, Model, parse_config
+from torchmodes.config import Config, parse_config
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
-from torchmodes.config.models import FAMILIES
 from torchmodes.machine.devices import cuda_device_count, find_device
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.writing import print_anything
@@ -142,8 +141,8 @@ def output_fault(output: Any) -> str | None:
 
 def describe_shapes(output: Any) -> str:
     """Write the shapes of the tensors of inputs or an output, such as ``1×1000``."""
-    leaves = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-    return ", ".join("×".join(map(str, leaf.shape)) or "scalar" for leaf in leaves) or "no tensor"
+    shapes = [tensor.shape for tensor in tensors_of(output)]
+    return ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes) or "no tensor"
 
 
 def read_config(overlays: Sequence[Path]) -> Config:
@@ -167,45 +166,46 @@ def check_job(argument: dict[str, Any]) -> dict[str, Any]:
     return asdict(check_model(**argument))
 
 
-def check_alone(
-    argument: Mapping[str, Any],
-    *,
-    log: Path,
-    time_limit_s: float,
-    memory_limit_mb: int | None,
-    download: bool = False,
-) -> Checked:
+def check_alone(name: str, config: Config, *, device: str, download: bool = False) -> Checked:
     """Check a model in a process of its own: a crash of it is told, and costs no other model.
 
     Parameters
     ----------
-    argument
-        Of `check_model`.
-    log
-        File for everything the process prints.
-    time_limit_s, memory_limit_mb
-        As under ``measurement``.
+    name
+        Of the model; its process prints into ``logs/check/{name}.log``.
+    config
+        Has the model, and limits of time and memory.
+    device
+        Where it runs.
     download
         Whether to fetch pretrained weights that are not on this machine; that has no time limit.
     """
-    name, family = argument["name"], argument["spec"]["family"]
+    model, limits = config.models[name], config.measurement
+    argument = {
+        "name": name,
+        "spec": model.model_dump(),
+        "seed": config.seed,
+        "device": device,
+        "features": len(config.data.features),
+    }
     if download:
         try:
             download_weights(argument["spec"])
         except Exception as error:  # noqa: BLE001 - as in `check_model`
-            return Checked(name, family, error=_described(error))
+            return Checked(name, model.family, error=_described(error))
+    log = Path("logs/check", f"{name}.log")
     log.unlink(missing_ok=True)
     outcome = run_supervised(
         f"{MODULE}:check_job",
-        dict(argument),
+        argument,
         log=log,
-        time_limit_s=time_limit_s,
-        memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * 10**6,
-        preload=("torch", *FAMILIES[family].preloadable(gpu=cuda_device_count() > 0)),
+        time_limit_s=limits.time_limit_s,
+        memory_limit_bytes=limits.memory_limit_mb and limits.memory_limit_mb * 10**6,
+        preload=("torch", *model.preloadable(gpu=cuda_device_count() > 0)),
     )
     if isinstance(outcome.value, dict):
         return Checked(**outcome.value)
-    return Checked(name, family, error=f"{outcome.message}; see {log}")
+    return Checked(name, model.family, error=f"{outcome.message}; see {log}")
 
 
 def head(names: Iterable[str], *, device: str) -> str:
@@ -256,7 +256,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         config = read_config(options.configfile)
-        chosen = _chosen(config.models, options.models or config.models)
+        chosen = options.models or list(config.models)
+        if unknown := [name for name in chosen if name not in config.models]:
+            told = (f"--models: unknown model {n!r}{meant(n, config.models)}" for n in unknown)
+            raise ValueError("\n".join(told))
     except ValueError as error:
         console.print(escape(str(error)), style="red")
         return 1
@@ -267,25 +270,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(head(chosen, device=device))
     checked: list[Checked] = []
     try:
-        for name, model in chosen.items():
+        for name in chosen:
             # Before it is built: whatever ends this process leaves the name of its model.
             console.print(escape(_name_cell(name, chosen)), end=" ")
             console.file.flush()
-            checked.append(
-                check_alone(
-                    {
-                        "name": name,
-                        "spec": model.model_dump(),
-                        "seed": config.seed,
-                        "device": device,
-                        "features": len(config.data.features),
-                    },
-                    log=Path("logs/check", f"{name}.log"),
-                    time_limit_s=config.measurement.time_limit_s,
-                    memory_limit_mb=config.measurement.memory_limit_mb,
-                    download=options.download,
-                )
-            )
+            checked.append(check_alone(name, config, device=device, download=options.download))
             _print_result(checked[-1], console)
             console.file.flush()
     except KeyboardInterrupt:
@@ -311,13 +300,6 @@ def _print_result(model: Checked, console: Console) -> None:
 
 def _name_cell(name: str, names: Iterable[str]) -> str:
     return name.ljust(max(map(len, ("model", *names))))
-
-
-def _chosen(models: Mapping[str, Model], names: Iterable[str]) -> dict[str, Model]:
-    unknown = [f"--models: unknown model {n!r}{meant(n, models)}" for n in names if n not in models]
-    if unknown:
-        raise ValueError("\n".join(unknown))
-    return {name: models[name] for name in names}
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 
-from torchmodes.config import Config, Model
+from torchmodes.config import Config, parse_config
 from torchmodes.config.base import REFERENCE
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
@@ -64,12 +63,8 @@ def model_section(model: str) -> tuple[str, dict[str, Any]]:
     if re.match(REFERENCE, model):
         file, _, function = model.rpartition(":")
         path = Path(file).expanduser().absolute()
-        factory, inputs = f"{path}:{function}", f"{path}:inputs"
-        return _plain(f"{path.stem}-{function}"), {
-            "family": "user",
-            "factory": factory,
-            "inputs": inputs,
-        }
+        section = {"family": "user", "factory": f"{path}:{function}", "inputs": f"{path}:inputs"}
+        return _plain(f"{path.stem}-{function}"), section
     family, _, name = model.partition("/")
     known = {tag: section.named_by for tag, section in FAMILIES.items() if section.named_by}
     if family not in known or not name:
@@ -84,18 +79,7 @@ def model_section(model: str) -> tuple[str, dict[str, Any]]:
 
 
 def trial(model: str, modes: Sequence[str], batch_size: int, known: Config) -> dict[str, Any]:
-    """Return a configuration that measures one model, and nothing else.
-
-    Parameters
-    ----------
-    model
-        As for `model_section`.
-    modes
-        Names of modes of `known`.
-    batch_size
-        Items per call.
-    known
-        A configuration that has the modes.
+    """Return a configuration that measures one model, in modes that `known` has, and nothing else.
 
     Raises
     ------
@@ -114,12 +98,7 @@ def trial(model: str, modes: Sequence[str], batch_size: int, known: Config) -> d
         "models": {name: section},
         "modes": {mode: known.modes[mode].model_dump(exclude_unset=True) for mode in modes},
         "benchmark": [
-            {
-                "task": "inference",
-                "models": [name],
-                "modes": list(modes),
-                "batch_sizes": [batch_size],
-            }
+            {"task": "inference", "models": [name], "modes": list(modes), "batch_sizes": [batch_size]}
         ],
         "measurement": MEASUREMENT,
     }
@@ -174,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         modes = list(dict.fromkeys(["eager", *(options.modes or MODES)]))  # the baseline is there
         known = read_config([EVERY_MODE])
         config = trial(options.model, modes, _batch_size(options.batch), known)
+        tried = parse_config(config)
         folder = folder_of(config)
         file = folder / "config.yaml"
         kept = file.exists() and is_edited(file, options.model, known)
@@ -185,21 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         console.print(escape(str(error)), style="red")
         return 1
-    (name, section), *_ = config["models"].items()
-    whole: Any = TypeAdapter(Model).validate_python(section)
+    (name,) = tried.models
     device = find_device()
-    checked = check_alone(
-        {
-            "name": name,
-            "spec": whole.model_dump(),
-            "seed": config["seed"],
-            "device": device,
-            "features": 0,
-        },
-        log=Path("logs/check", f"{name}.log"),
-        time_limit_s=MEASUREMENT["time_limit_s"],
-        memory_limit_mb=None,
-    )
+    checked = check_alone(name, tried, device=device)
     if checked.error:
         console.print(f"MODEL: {escape(checked.error)}", style="red")
         return 1
