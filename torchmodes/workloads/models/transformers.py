@@ -19,7 +19,8 @@ from torch import nn
 
 from torchmodes.config.faults import meant
 from torchmodes.config.models import saved_model
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.batches import BatchSchedule
+from torchmodes.workloads.models.base import BuiltModel, whole_output
 from torchmodes.workloads.models.hub import offline
 from torchmodes.workloads.models.lengths import schedule_of_texts, without_padding
 from torchmodes.workloads.models.sentences import Pooling, read_pooling
@@ -30,40 +31,22 @@ if TYPE_CHECKING:
 
 EMBEDDING = "sentence-embedding"
 HEADS = {
-    "base": ("AutoModel", "MODEL_MAPPING"),
-    "causal-lm": ("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING"),
-    "masked-lm": ("AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING"),
-    "sequence-classification": (
-        "AutoModelForSequenceClassification",
-        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
-    ),
-    "token-classification": (
-        "AutoModelForTokenClassification",
-        "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",
-    ),
-    "seq2seq-lm": ("AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING"),
-    "image-classification": (
-        "AutoModelForImageClassification",
-        "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
-    ),
-    "semantic-segmentation": (
-        "AutoModelForSemanticSegmentation",
-        "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING",
-    ),
-    "depth-estimation": ("AutoModelForDepthEstimation", "MODEL_FOR_DEPTH_ESTIMATION_MAPPING"),
-    "video-classification": (
-        "AutoModelForVideoClassification",
-        "MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING",
-    ),
-    "audio-classification": (
-        "AutoModelForAudioClassification",
-        "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
-    ),
-    "ctc": ("AutoModelForCTC", "MODEL_FOR_CTC_MAPPING"),
-    "speech-seq2seq": ("AutoModelForSpeechSeq2Seq", "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING"),
-    EMBEDDING: ("AutoModel", "MODEL_MAPPING"),
+    "base": "AutoModel",
+    "causal-lm": "AutoModelForCausalLM",
+    "masked-lm": "AutoModelForMaskedLM",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "seq2seq-lm": "AutoModelForSeq2SeqLM",
+    "image-classification": "AutoModelForImageClassification",
+    "semantic-segmentation": "AutoModelForSemanticSegmentation",
+    "depth-estimation": "AutoModelForDepthEstimation",
+    "video-classification": "AutoModelForVideoClassification",
+    "audio-classification": "AutoModelForAudioClassification",
+    "ctc": "AutoModelForCTC",
+    "speech-seq2seq": "AutoModelForSpeechSeq2Seq",
+    EMBEDDING: "AutoModel",
 }
-"""The class that builds each head, and the table of the configurations it knows."""
+"""The class of transformers that builds each head."""
 WITHOUT_LOGITS = ("base", EMBEDDING, "semantic-segmentation", "depth-estimation")
 """Heads whose output does not have logits, of classes or tokens, in its last dimension."""
 
@@ -225,8 +208,9 @@ def build(
         config = _configuration(spec)
         _check_fits(spec, config)
         arguments = _arguments(spec, config)
+        schedule = None
         if spec.get("lengths") is not None:
-            return _with_lengths(spec, config, arguments, seed=seed, batch_size=batch_size)
+            schedule = _schedule(spec, config, arguments, seed=seed, batch_size=batch_size)
         torch.manual_seed(seed)
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
         module = _module(spec, model, arguments)
@@ -234,6 +218,8 @@ def build(
     # A generator of their own: random and pretrained weights get the same tokens. All are tokens,
     # none is padding: a mask would make some engines compute what others leave out.
     def draw(seed: int) -> Inputs:
+        if schedule is not None:
+            return schedule.batches[0]
         generator = torch.Generator().manual_seed(seed)
         return Inputs.of([one.draw(batch_size, generator) for one in arguments])
 
@@ -244,6 +230,8 @@ def build(
         batch_size=batch_size,
         draw=draw,
         logits=spec["head"] not in WITHOUT_LOGITS,
+        schedule=schedule,
+        judged=whole_output if schedule is None else without_padding,
     )
 
 
@@ -277,46 +265,32 @@ def _encodes_alone(spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
     return config.is_encoder_decoder and spec["part"] == "encoder"
 
 
-def _with_lengths(
+def _schedule(
     spec: Mapping[str, Any],
     config: PretrainedConfig,
     arguments: tuple[Argument, ...],
     *,
     seed: int,
     batch_size: int,
-) -> BuiltModel:
-    """Build a model with batches of texts of different lengths, the texts before the weights."""
-    text = config.get_text_config()
+) -> BatchSchedule:
+    """Make batches of texts of different lengths, where the model reads such."""
     if [argument.name for argument in arguments] != ["input_ids"]:
         raise ValueError(
             f"lengths: {spec['source']!r} reads more than texts; {_AS_USER}, with a schedule"
         )
-    schedule = schedule_of_texts(
-        spec,
-        seed=seed,
-        batch_size=batch_size,
-        vocabulary=text.vocab_size,
-        padding_id=getattr(text, "pad_token_id", None),
-    )
-    built_from: Any = _model_class(spec["head"], config)
-    taken = inspect.signature(built_from.forward).parameters
+    taken = inspect.signature(_model_class(spec["head"], config).forward).parameters
     if spec["lengths"]["side"] == "left" and "position_ids" not in taken:
         raise ValueError(
             f"lengths.side: {spec['source']!r} takes no position_ids, so that padding on the left"
             " would move its texts; use side: right"
         )
-    torch.manual_seed(seed)
-    model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
-    first = schedule.batches[0]
-    return BuiltModel(
-        module=_module(spec, model, arguments).eval(),
-        inputs=first,
-        item="sequence",
+    text = config.get_text_config()
+    return schedule_of_texts(
+        spec,
+        seed=seed,
         batch_size=batch_size,
-        draw=lambda seed: first,
-        logits=spec["head"] not in WITHOUT_LOGITS,
-        schedule=schedule,
-        judged=without_padding,
+        vocabulary=text.vocab_size,
+        padding_id=getattr(text, "pad_token_id", None),
     )
 
 
@@ -405,9 +379,7 @@ def _check_fits(spec: Mapping[str, Any], config: PretrainedConfig) -> None:
 
 
 def _has_head(head: str, config: PretrainedConfig) -> bool:
-    import transformers
-
-    if type(config) not in getattr(transformers, HEADS[head][1]):
+    if type(config) not in _auto_class(head)._model_mapping:
         return False
     if head != EMBEDDING:
         return True
@@ -455,7 +427,7 @@ def _reads(head: str, config: PretrainedConfig) -> str:
 def _reads_with_decoder(spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
     if not config.is_encoder_decoder or spec["part"] == "encoder":
         return False
-    forward = _model_class(spec["head"], config).forward  # ty: ignore[missing-attribute]
+    forward = _model_class(spec["head"], config).forward
     return "decoder_input_ids" in inspect.signature(forward).parameters
 
 
@@ -512,7 +484,7 @@ def _sketch(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedMode
     """Build the model on the device that has shapes but no memory; None where it cannot be."""
     try:
         with torch.device("meta"):
-            return _auto_class(spec).from_config(config, dtype=torch.float32).eval()
+            return _random(spec, config).eval()
     except Exception as error:  # a configuration may be wrong in any way
         if _of_meta(error):
             return None
@@ -568,13 +540,13 @@ def _one_line(error: Exception) -> str:
 
 
 def _random(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel:
-    return _auto_class(spec).from_config(config, dtype=torch.float32)
+    return _auto_class(spec["head"]).from_config(config, dtype=torch.float32)
 
 
 def _pretrained(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel:
     source = spec["source"]
     try:
-        model, loaded = _auto_class(spec).from_pretrained(
+        model, loaded = _auto_class(spec["head"]).from_pretrained(
             saved_model(source) or source,
             config=config,
             dtype=torch.float32,
@@ -596,16 +568,14 @@ def _pretrained(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrained
     return model
 
 
-def _auto_class(spec: Mapping[str, Any]) -> Any:
+def _auto_class(head: str) -> Any:
     import transformers
 
-    return getattr(transformers, HEADS[spec["head"]][0])
+    return getattr(transformers, HEADS[head])
 
 
-def _model_class(head: str, config: PretrainedConfig) -> type:
-    import transformers
-
-    found = getattr(transformers, HEADS[head][1])[type(config)]
+def _model_class(head: str, config: PretrainedConfig) -> Any:
+    found = _auto_class(head)._model_mapping[type(config)]
     return found[0] if isinstance(found, tuple) else found
 
 

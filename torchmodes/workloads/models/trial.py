@@ -98,7 +98,7 @@ def trial(model: str, modes: Sequence[str], batch_size: int, known: Config) -> d
         "models": {name: section},
         "modes": {mode: known.modes[mode].model_dump(exclude_unset=True) for mode in modes},
         "benchmark": [
-            {"task": "inference", "models": [name], "modes": list(modes), "batch_sizes": [batch_size]}
+            {"task": "inference", "models": [name], "modes": [*modes], "batch_sizes": [batch_size]}
         ],
         "measurement": MEASUREMENT,
     }
