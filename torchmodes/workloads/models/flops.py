@@ -78,10 +78,7 @@ HEAVY = frozenset(
 )
 """PyTorch's operators that do much arithmetic and for which there is no formula."""
 
-_SPARSE = (
-    *(torch.sparse_coo, torch.sparse_csr, torch.sparse_csc),
-    *(torch.sparse_bsr, torch.sparse_bsc),
-)
+_SPARSE = {torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc}
 
 
 @dataclass(frozen=True)
@@ -102,41 +99,6 @@ class Flops:
     total: int | None
     fault: str | None
     by_module: Mapping[str, int | None]
-
-
-class FlopCount:
-    """What `counting_flops` found; complete at the end of the context."""
-
-    def __init__(self, counter: FlopCounterMode, uncounted: _UncountedMode) -> None:
-        self._counter, self._uncounted = counter, uncounted.found
-
-    def of(self, module: nn.Module) -> Flops:
-        """Tell what was counted while a module ran, as a whole and by submodule."""
-        fault = self.fault or _hidden_in_scripts(module)
-        root = type(module).__name__
-        unknown = {_below(root, name) for name in self._uncounted if name != "Global"}
-        counted = {
-            _below(root, name): sum(counts.values())
-            for name, counts in self._counter.get_flop_counts().items()
-            if name != "Global"
-        }
-        by_module = {**counted, **dict.fromkeys(unknown)}
-        return Flops(
-            total=None if fault else self._counter.get_total_flops() or None,
-            fault=fault,
-            by_module={name: flops for name, flops in by_module.items() if name is not None},
-        )
-
-    @property
-    def operators(self) -> set[str]:
-        """Names of the operators that were counted, such as ``aten.mm``."""
-        return {str(operator) for operator in self._counter.get_flop_counts().get("Global", {})}
-
-    @property
-    def fault(self) -> str | None:
-        """Why not all could be counted."""
-        names = sorted(self._uncounted.get("Global", ()))
-        return f"no operations are known of {', '.join(names)}" if names else None
 
 
 class _UncountedMode(TorchDispatchMode):
@@ -178,26 +140,6 @@ class _UncountedMode(TorchDispatchMode):
 
 
 @contextmanager
-def counting_flops() -> Generator[FlopCount]:
-    """Count the floating-point operations of what runs inside, by operator and by module.
-
-    A multiplication with its addition counts as two, as is usual. Matrix products, convolutions,
-    recurrences and attention are counted, all by shape; element-wise work, normalisation and
-    look-ups are not.
-
-    Notes
-    -----
-    Where PyTorch runs several products as one operator that has no formula, it is told to run them
-    one by one: attention as two matrix products (`SDPBackend.MATH`), and encoder layers without
-    their fast path. Recurrent layers have a formula, for oneDNN and cuDNN leave no such choice.
-    """
-    counter = FlopCounterMode(display=False, custom_mapping=_formulas())
-    uncounted = _UncountedMode(counter)
-    with sdpa_kernel(SDPBackend.MATH), encoders_layer_by_layer(), uncounted, counter:
-        yield FlopCount(counter, uncounted)
-
-
-@contextmanager
 def encoders_layer_by_layer() -> Generator[None]:
     """Let nn.TransformerEncoder run operator by operator, not a layer as one operator."""
     before = torch.backends.mha.get_fastpath_enabled()
@@ -218,37 +160,55 @@ def count_flops(built: BuiltModel) -> Flops:
 
 
 def flops_of(call: Callable[[], Any], module: nn.Module) -> Flops:
-    """Run a call of a model and count its floating-point operations.
+    """Run a call of a model and count its floating-point operations, in all and by module.
 
-    What it computes outside of PyTorch's operators (in NumPy, by kernels that it launches itself)
-    is not seen.
+    A multiplication with its addition counts as two, as is usual. Matrix products, convolutions,
+    recurrences and attention are counted, all by shape; element-wise work, normalisation and
+    look-ups are not, nor what is computed outside of PyTorch's operators (in NumPy, by kernels that
+    the model launches itself).
+
+    Notes
+    -----
+    Where PyTorch runs several products as one operator that has no formula, it is told to run them
+    one by one: attention as two matrix products (`SDPBackend.MATH`), and encoder layers without
+    their fast path. Recurrent layers have a formula, for oneDNN and cuDNN leave no such choice.
     """
+    counter = FlopCounterMode(display=False, custom_mapping=_formulas())
+    uncounted = _UncountedMode(counter)
     try:
-        with counting_flops() as counted:
+        with sdpa_kernel(SDPBackend.MATH), encoders_layer_by_layer(), uncounted, counter:
             call()
     except Exception as error:  # noqa: BLE001 - the counter runs a user's model in its own way
         told = next(iter(str(error).splitlines()), "")
         return Flops(None, f"the counter cannot run it ({type(error).__name__}: {told})", {})
-    return counted.of(module)
+    names = sorted(uncounted.found.get("Global", ()))
+    told = f"no operations are known of {', '.join(names)}" if names else None
+    fault = told or _hidden_in_scripts(module)
+    by_name: dict[str, int | None] = {
+        name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()
+    }
+    by_name |= dict.fromkeys(uncounted.found)
+    root = type(module).__name__  # the counter tells modules from it on
+    return Flops(
+        total=None if fault else counter.get_total_flops() or None,
+        fault=fault,
+        by_module={
+            name[len(root) + 1 :]: flops
+            for name, flops in by_name.items()
+            if name == root or name.startswith(f"{root}.")
+        },
+    )
 
 
 def _hidden_in_scripts(module: nn.Module) -> str | None:
     """Name a part whose convolutions TorchScript runs past the dispatcher, where all count."""
     for name, part in module.named_modules():
-        # A scripted module without a forward of its own has no graph.
-        graph = getattr(part, "inlined_graph", None) if _is_script(part) else None
+        if not isinstance(part, torch.jit.ScriptModule):
+            continue
+        graph = getattr(part, "inlined_graph", None)  # there is none without a forward of its own
         if graph is not None and graph.findAllNodes("prim::mkldnn_convolution", recurse=True):
             return f"TorchScript runs the convolutions of {name or 'the model'} out of sight"
     return None
-
-
-def _is_script(module: nn.Module) -> bool:
-    return isinstance(module, torch.jit.ScriptModule)
-
-
-def _below(root: str, name: str) -> str | None:
-    """Return a module's name within the model, as the counter tells it from the model's class."""
-    return name[len(root) + 1 :] if name == root or name.startswith(f"{root}.") else None
 
 
 def _formulas() -> dict[Any, Formula]:
