@@ -10,7 +10,7 @@ from engine_cases import attention, convolutions, mode
 from onnx import TensorProto
 
 from torchmodes.workloads.modes import create_engine
-from torchmodes.workloads.modes.onnxruntime import ELEMENTS, Interface
+from torchmodes.workloads.modes.onnxruntime import ELEMENTS
 from torchmodes.workloads.structures import Structure, tensors_taken
 
 
@@ -142,8 +142,8 @@ def test_on_cuda_work_is_ordered_by_streams_and_nothing_is_copied(monkeypatch):
     example = attention()
     engine = create_engine(mode("onnxruntime"))
     monkeypatch.setattr(engine, "_open", lambda provider, options, rest: Session())
-    interface = Interface(tensors_taken(example.inputs), Structure.of(result))
-    call = engine._on_cuda(torch.device("cuda:0"), interface)
+    engine.take, engine.returned = tensors_taken(example.inputs), Structure.of(result)
+    call = engine._on_cuda(torch.device("cuda:0"))
     output = call(**example.inputs.kwargs)
     assert order == ["own waits for pytorch's", "run, host waits: False", "pytorch's waits for own"]
     assert bound["logits"] == ("cuda", 0)

@@ -10,7 +10,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +77,7 @@ class OnnxRuntimeEngine(base.Engine):
 
     example: Inputs
     session: Any
+    take: Take
     loaded_from: Path | None = None
     export_s: float | None = None
     session_s: float
@@ -171,17 +171,14 @@ class OnnxRuntimeEngine(base.Engine):
         ]
 
     def _opened(self, inputs: Inputs) -> Callable[..., Any]:
-        assert self.returned is not None
-        self.example = inputs
-        self.interface = interface = Interface(tensors_taken(inputs), self.returned)
+        self.example, self.take = inputs, tensors_taken(inputs)
         device = inputs.tensors()[0].device
         start = time.perf_counter()
         if device.type == "cuda":
-            call = self._on_cuda(device, interface)
+            call = self._on_cuda(device)
         else:
             self.session = self._open("cpu", {})
-            run = self.session.run_with_iobinding
-            call = self._calling(self.session, device, interface, run)
+            call = self._calling(self.session, device, self.session.run_with_iobinding)
         self.session_s = time.perf_counter() - start
         return call
 
@@ -226,16 +223,14 @@ class OnnxRuntimeEngine(base.Engine):
         return session
 
     def _calling(
-        self,
-        session: Any,
-        device: torch.device,
-        interface: Interface,
-        run: Callable[[Any], None],
+        self, session: Any, device: torch.device, run: Callable[[Any], None]
     ) -> Callable[..., Any]:
         """Return a call that binds the tensors of a device by their addresses, and runs that."""
         inputs = [given.name for given in session.get_inputs()]
         outputs = [output.name for output in session.get_outputs()]
-        kind, index, take = device.type, device.index or 0, interface.take
+        kind, index = device.type, device.index or 0
+        assert self.returned is not None
+        take, returned = self.take, self.returned
 
         def call(*args: Any, **kwargs: Any) -> Any:
             tensors = [real(tensor).contiguous() for tensor in take(args, kwargs)]
@@ -246,11 +241,11 @@ class OnnxRuntimeEngine(base.Engine):
             for name in outputs:
                 binding.bind_output(name, kind, index)
             run(binding)
-            return interface.output([torch.from_dlpack(value) for value in binding.get_outputs()])
+            return joined(returned, [torch.from_dlpack(value) for value in binding.get_outputs()])
 
         return call
 
-    def _on_cuda(self, device: torch.device, interface: Interface) -> Callable[..., Any]:
+    def _on_cuda(self, device: torch.device) -> Callable[..., Any]:
         """Run on a stream that waits for PyTorch's and is waited for.
 
         PyTorch's default stream is 0, which ONNX Runtime takes for “none given”: hence a stream of
@@ -280,7 +275,7 @@ class OnnxRuntimeEngine(base.Engine):
             self.session.run_with_iobinding(binding, unsynchronised)
             current.wait_stream(stream)
 
-        return self._calling(self.session, device, interface, run)
+        return self._calling(self.session, device, run)
 
     def _cuda_options(self, provider: str, index: int, stream: torch.cuda.Stream) -> dict[str, str]:
         """Return the provider's options; https://onnxruntime.ai/docs/execution-providers."""
@@ -345,7 +340,7 @@ class OnnxRuntimeEngine(base.Engine):
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
             return executed_calls(events, began, node_layers(self.model))
 
-        call = self._calling(session, torch.device("cpu"), self.interface, run)
+        call = self._calling(session, torch.device("cpu"), run)
         return base.OwnProfiler("ONNX Runtime", call, finish)
 
 
@@ -413,27 +408,14 @@ def _product(node: dict[str, Any]) -> Product | None:
     return Product(kind, "int8" if low else "fp32", each * prod(made[0]))
 
 
-@dataclass(frozen=True)
-class Interface:
-    """How the tensors of an ONNX model come from a call's inputs and make the module's output.
+def joined(returned: Structure, found: list[torch.Tensor]) -> Any:
+    """Put what a session returned together to what the module returns.
 
-    Attributes
-    ----------
-    take
-        The tensors of a call, in the order of the model's inputs.
-    structure
-        Of the module's output. Of its types ONNX has no complex ones, and DLPack brings truth
-        values as bytes.
+    Of its types ONNX has no complex ones, and DLPack brings truth values as bytes.
     """
-
-    take: Take
-    structure: Structure
-
-    def output(self, found: list[torch.Tensor]) -> Any:
-        """Put what a session returned together to what the module returns."""
-        for i, dtype in enumerate(self.structure.dtypes):
-            if dtype is torch.bool:
-                found[i] = found[i].view(torch.bool)
-            elif dtype.is_complex:
-                found[i] = torch.view_as_complex(found[i])
-        return self.structure.filled(found)
+    for i, dtype in enumerate(returned.dtypes):
+        if dtype is torch.bool:
+            found[i] = found[i].view(torch.bool)
+        elif dtype.is_complex:
+            found[i] = torch.view_as_complex(found[i])
+    return returned.filled(found)

@@ -33,20 +33,10 @@ from torchmodes.workloads.modes.precision import unsupported_int8
 from torchmodes.workloads.structures import Flattened, Inputs, returned_dtypes, tensors_taken
 
 TYPES = frozenset(
-    {
-        torch.bool,
-        torch.float16,
-        torch.float32,
-        torch.float64,
-        torch.int8,
-        torch.int16,
-        torch.int32,
-        torch.int64,
-        torch.uint8,
-    }
+    {torch.bool, torch.float16, torch.float32, torch.float64}
+    | {torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8}
 )
 """Types that OpenVINO has of those of NumPy, in whose arrays tensors are handed over."""
-
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What OpenVINO computes in where the model does not say int8.
