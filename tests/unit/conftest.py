@@ -20,6 +20,7 @@ def operators_library(request: pytest.FixtureRequest, shared_folder: Path) -> Pa
         load_operators(finished / "torchmodes_ops.so")
         return finished / "torchmodes_ops.so"
     folder = Path(request.config.cache.mkdir("torchmodes_ops"))
-    library = build_operators(output=folder / "torchmodes_ops.so", build_directory=folder / "build")
+    library = folder / "torchmodes_ops.so"
+    build_operators(output=library, build_directory=folder / "build")
     load_operators(library)
     return library

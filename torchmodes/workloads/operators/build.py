@@ -34,7 +34,7 @@ class BuildFailed(RuntimeError):
     """The compiler or the linker reported errors."""
 
 
-def build_operators(*, output: Path, build_directory: Path) -> Path:
+def build_operators(*, output: Path, build_directory: Path) -> None:
     """Compile the operators into one shared library.
 
     Parameters
@@ -43,11 +43,6 @@ def build_operators(*, output: Path, build_directory: Path) -> Path:
         Where the library goes; it appears there whole or not at all.
     build_directory
         Where ninja works; objects left there from an earlier build are reused.
-
-    Returns
-    -------
-    Path
-        `output`.
 
     Raises
     ------
@@ -58,10 +53,12 @@ def build_operators(*, output: Path, build_directory: Path) -> Path:
     """
     require_compiler()
     build_directory.mkdir(parents=True, exist_ok=True)
+    # The interpreter's own programs first: ninja lies there when no environment is active.
+    programs = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     child = subprocess.run(
         # -P: the folder of the script must not shadow installed modules.
         [sys.executable, "-P", str(COMPILE_SCRIPT), str(build_directory.resolve())],
-        env=os.environ | {"PATH": _path_with_ninja()},
+        env=os.environ | {"PATH": programs},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -75,10 +72,12 @@ def build_operators(*, output: Path, build_directory: Path) -> Path:
             f"(exit status {child.returncode}); the end of its output:\n{shown}"
         )
     logging.getLogger(__name__).info("%s", child.stdout.strip())
-    return _install(build_directory / f"{LIBRARY_NAME}.so", output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    copied = shutil.copy(build_directory / f"{LIBRARY_NAME}.so", f"{output}.part")
+    Path(copied).replace(output)
 
 
-def build_or_tell(*, library: Path, report: Path) -> dict[str, Any]:
+def build_or_tell(*, library: Path, report: Path) -> None:
     """Build the library, or leave an empty file in its place, and write how it went.
 
     A machine without a compiler still measures every other mode; those that need the operators are
@@ -105,13 +104,10 @@ def build_or_tell(*, library: Path, report: Path) -> dict[str, Any]:
         }
     told["seconds"] = round(time.perf_counter() - start, 3)
     report.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    return told
 
 
-def require_compiler() -> str:
-    """Return the C++ compiler's command, ``$CXX`` or ``c++``.
-
-    It is run, not only looked up: macOS has a ``c++`` that does nothing but ask for Xcode.
+def require_compiler() -> None:
+    """Run the C++ compiler, ``$CXX`` or ``c++``: macOS has one that only asks for Xcode.
 
     Raises
     ------
@@ -129,18 +125,3 @@ def require_compiler() -> str:
             "the environment variable CXX, or take the modes with the pass custom-operators out "
             "of config.yaml"
         ) from error
-    return command
-
-
-def _path_with_ninja() -> str:
-    """Put the interpreter's own programs first: ninja lies there when no environment is active."""
-    return os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-
-
-def _install(library: Path, output: Path) -> Path:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        copied = Path(folder) / output.name
-        shutil.copy(library, copied)
-        copied.replace(output)
-    return output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,19 +31,14 @@ def load_operators(library: Path) -> None:
             f"`snakemake --cores 4 {library}`"
         )
     torch.ops.load_library(library)
-    torch.library.register_fake("torchmodes::add", _fake_add)
-    torch.library.register_fake("torchmodes::multiply", _fake_multiply)
+    for name, operation in (("add", torch.add), ("multiply", torch.mul)):
+        torch.library.register_fake(f"torchmodes::{name}", partial(_fake, operation))
 
 
-def _fake_add(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return _floating(self + other)
-
-
-def _fake_multiply(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return _floating(self * other)
-
-
-def _floating(result: torch.Tensor) -> torch.Tensor:
+def _fake(
+    operation: Callable[..., torch.Tensor], self: torch.Tensor, other: torch.Tensor
+) -> torch.Tensor:
+    result = operation(self, other)
     if not result.is_floating_point():
         raise ValueError(f"torchmodes operators take floating-point tensors, not {result.dtype}")
     return result
