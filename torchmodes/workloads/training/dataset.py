@@ -120,19 +120,17 @@ def fit_statistics(frame: pd.DataFrame, rows: np.ndarray) -> tuple[Column, ...]:
         raise ValueError("; ".join(faults))
     # A table of the same columns is in the same units; a "Price" beside others may be in any.
     units = UNITS if list(frame.columns) == list(UNITS) else {}
+    of_split = ((name, frame[name].to_numpy()[rows]) for name in frame.columns)
     return tuple(
-        _describe(name, frame[name].to_numpy()[rows], units.get(name)) for name in frame.columns
-    )
-
-
-def _describe(name: str, values: np.ndarray, unit: str | None) -> Column:
-    return Column(
-        name=name,
-        mean=float(values.mean()),
-        standard_deviation=float(values.std()),
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        unit=unit,
+        Column(
+            name=name,
+            mean=float(values.mean()),
+            standard_deviation=float(values.std()),
+            minimum=float(values.min()),
+            maximum=float(values.max()),
+            unit=units.get(name),
+        )
+        for name, values in of_split
     )
 
 

@@ -59,22 +59,20 @@ def train_model(job: Job, *, epochs: int, history: str, model: str) -> dict[str,
         }
     with torch.no_grad():
         predicted = module(tensors.x_test)
-    found = fit_error(fitted.target_from_z(predicted), fitted.target_from_z(tensors.y_test))
+    rmse, r2 = fit_error(fitted.target_from_z(predicted), fitted.target_from_z(tensors.y_test))
     folder = Path(model)
     torch.save(module.state_dict(), folder / "weights.pt")
     save_training_stats(fitted, folder / "training_stats.pt")
-    engine_stats = workload.engine.stats()
+    facts = workload.engine.stats()
     artefacts = ["weights.pt", "training_stats.pt", *workload.engine.export(folder)]
-    steps_per_epoch = len(tensors.x_train) // batch_size
+    steps = len(tensors.x_train) // batch_size
     # The first epoch holds the compilation; without a second there is no figure.
     later = [epoch.seconds for epoch in done[1:]]
     return {
         "status": "ok",
-        "rmse": found.rmse,
-        "r2": found.r2,
-        "train_rows_per_s": steps_per_epoch * batch_size / statistics.median(later)
-        if later
-        else None,
+        "rmse": rmse,
+        "r2": r2,
+        "train_rows_per_s": steps * batch_size / statistics.median(later) if later else None,
         "seconds": sum(epoch.seconds for epoch in done),
         "prepare_s": workload.prepare_s,
         "first_epoch_s": done[0].seconds,
@@ -82,7 +80,7 @@ def train_model(job: Job, *, epochs: int, history: str, model: str) -> dict[str,
         "batch_size": batch_size,
         "rows": len(tensors.x_train),
         "artefacts": artefacts,
-        "facts": engine_stats,
+        "facts": facts,
     }
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from torchmodes.workloads.modes.base import Step
 from torchmodes.workloads.training.dataset import Tensors
-from torchmodes.workloads.training.step import Step
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,6 @@ class Epoch:
     train_loss: float
     validation_loss: float
     seconds: float
-
-
-@dataclass(frozen=True)
-class FitError:
-    """How well the test split is predicted, in the target's own unit."""
-
-    rmse: float
-    r2: float
 
 
 def batches(
@@ -91,9 +83,9 @@ def train(
         yield Epoch(epoch, train_loss, validation_loss, seconds)
 
 
-def fit_error(predicted: torch.Tensor, actual: torch.Tensor) -> FitError:
-    """Return the root mean squared error and R² of predictions, both in the target's unit."""
+def fit_error(predicted: torch.Tensor, actual: torch.Tensor) -> tuple[float, float]:
+    """Return the root mean squared error of predictions, in the target's unit, and R²."""
     predicted, actual = predicted.double().flatten(), actual.double().flatten()
     residual = (predicted - actual).square().sum()
     spread = (actual - actual.mean()).square().sum()
-    return FitError(rmse=(residual / len(actual)).sqrt().item(), r2=(1 - residual / spread).item())
+    return (residual / len(actual)).sqrt().item(), (1 - residual / spread).item()

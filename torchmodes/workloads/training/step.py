@@ -23,6 +23,7 @@ from torchmodes.planning.user_code import load_function
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.user import seeded
+from torchmodes.workloads.modes.base import Step
 from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
 
 BATCHES = 4
@@ -52,8 +53,6 @@ class Batch(NamedTuple):
 
 
 Loss = Callable[[Any, Batch], torch.Tensor]
-Step = Callable[[Any, Any], torch.Tensor]
-"""One optimiser step: inputs and targets of a batch in, the loss out."""
 
 
 def call_with(model: Callable[..., Any], inputs: Any) -> Any:
@@ -270,11 +269,10 @@ def given_as(inputs: Inputs) -> Any:
         raise ValueError("a training step takes inputs by position or by name, not both")
     if inputs.kwargs:
         return inputs.kwargs
-    return inputs.args[0] if _is_one_tensor(inputs.args) else inputs.args
-
-
-def _is_one_tensor(args: tuple[Any, ...]) -> bool:
-    return len(args) == 1 and isinstance(args[0], torch.Tensor)
+    match inputs.args:
+        case [torch.Tensor() as alone]:
+            return alone
+    return inputs.args
 
 
 def _targets(built: BuiltModel, told: TrainingStep, loss: str) -> Callable[[int, Inputs], Any]:
