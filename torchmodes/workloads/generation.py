@@ -30,10 +30,7 @@ Tensors = Sequence[torch.Tensor]
 class Grown(DynamicLayer):
     """A layer's keys and values so far, to which a step appends its own in new memory.
 
-    Parameters
-    ----------
-    keys, values
-        Shape (batch, heads, positions so far, width).
+    Their shape is (batch, heads, positions so far, width).
     """
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -77,11 +74,8 @@ class Slots(StaticLayer):
             keys.index_copy_(2, at, key_states)
             values.index_copy_(2, at, value_states)
         else:
-            keys, values = (
-                keys.index_copy(2, at, key_states),
-                values.index_copy(2, at, value_states),
-            )
-            self.keys, self.values = keys, values
+            keys = self.keys = keys.index_copy(2, at, key_states)
+            values = self.values = values.index_copy(2, at, value_states)
         return keys, values
 
 
@@ -107,6 +101,9 @@ class TokenStep(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Run the tokens that follow those in the cache.
 
+        Returned are the logits of the last token, shape (batch, vocabulary), and the new cache,
+        unless it was changed in place.
+
         Parameters
         ----------
         ids
@@ -115,12 +112,6 @@ class TokenStep(nn.Module):
             Of the first of them; no dimensions.
         cache
             Keys and values of each layer, in turn.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            The logits of the last token, shape (batch, vocabulary); and the new cache, unless it
-            was changed in place.
         """
         pairs = zip(cache[::2], cache[1::2], strict=True)
         if self.static:
@@ -267,7 +258,7 @@ class Decoding:
     @property
     def ends(self) -> tuple[int, int]:
         """Positions of the first step and of the last."""
-        return self.prompt_length, self.prompt_length + self.new_tokens - 2
+        return self._fed_back()[0], self._fed_back()[-1]
 
     def restore(self) -> None:
         """Work through the text up to the last of `places`, unless that is done."""
@@ -282,10 +273,7 @@ class Decoding:
     def decode(self) -> torch.Tensor:
         """Take the step at `position`, again and again: it reads and writes the same memory.
 
-        Returns
-        -------
-        torch.Tensor
-            Logits, shape (batch, vocabulary).
+        Returns logits, shape (batch, vocabulary).
         """
         if self._walked is None:
             self.restore()
@@ -318,18 +306,13 @@ class Decoding:
         """Generate from the prompt of a text: each time the most likely token.
 
         Each token is brought to the host before the next step, as for a reader who sees it come.
-
-        Returns
-        -------
-        torch.Tensor
-            Token ids, shape (batch, new tokens), on the host.
+        Returned are their ids, shape (batch, new tokens), on the host.
         """
         self._walked, found, stamps = None, [], []
         self._kept.clear()
-        logits, cache = self._run(
-            self.prefill, _plain(text[:, : self.prompt_length]), 0, self.empty
-        )
-        for at in self._places():
+        prompt = _plain(text[:, : self.prompt_length])
+        logits, cache = self._run(self.prefill, prompt, 0, self.empty)
+        for at in self._fed_back():
             token = logits.argmax(-1, keepdim=True)
             found.append(token.cpu())
             stamps.append(time.perf_counter())
@@ -340,7 +323,7 @@ class Decoding:
         self.token_s += [later - earlier for earlier, later in pairwise(stamps)]
         return torch.cat(found, dim=1)
 
-    def _places(self) -> range:
+    def _fed_back(self) -> range:
         """Return the positions of the tokens that are fed back."""
         return range(self.prompt_length, self.prompt_length + self.new_tokens - 1)
 
@@ -350,7 +333,7 @@ class Decoding:
         prompt = _plain(text[:, : self.prompt_length])
         logits, cache = self._run(self.prefill, prompt, 0, self.empty)
         yield logits, cache
-        for at in self._places():
+        for at in self._fed_back():
             token = _plain(text[:, at : at + 1])
             self._keep(at, token, cache)
             logits, cache = self._decode(token, at, cache)
@@ -391,8 +374,7 @@ def decoding(
     Parameters
     ----------
     model
-        Of transformers, or one of the user's with a state of its own (`OwnStep`), in the precision
-        and on the device of the case.
+        Of transformers, in the precision and on the device of the case.
     text
         Token ids, shape (batch, `prompt_length` + `new_tokens`).
     static
