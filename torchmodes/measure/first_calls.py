@@ -20,7 +20,7 @@ from torchmodes.planning.job import Job
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import import_libraries
-from torchmodes.workloads.modes.base import ONE_SHAPE, Refused, Unsupported
+from torchmodes.workloads.modes.base import ONE_SHAPE, Refused
 from torchmodes.workloads.structures import copy_output
 from torchmodes.workloads.workload import Workload, random_state, synchronize, workload_of
 
@@ -137,7 +137,7 @@ def _refusing_other_shapes(workload: Workload, job: Job, number: int) -> Generat
             raise
         traceback.print_exc()  # into the case's log
         told = f"it was prepared with a batch of the shape {prepared} and fails on one of {given}"
-        raise Refused(Unsupported(f"{told}: {reason_of(error)}", ONE_SHAPE)) from error
+        raise Refused(f"{told}: {reason_of(error)}", ONE_SHAPE) from error
 
 
 def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> WarmedUp:

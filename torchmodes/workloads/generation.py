@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils import _pytree
 from transformers.cache_utils import Cache, DynamicLayer, StaticLayer
 
-from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
+from torchmodes.workloads.modes.base import Engine, Refused
 from torchmodes.workloads.structures import Inputs
 
 Tensors = Sequence[torch.Tensor]
@@ -390,11 +390,9 @@ def decoding(
     """
     if engine.one_shape and not static:
         raise Refused(
-            Unsupported(
-                f"the engine {engine.options.engine} takes inputs of one shape, and a dynamic cache"
-                " grows at every token",
-                "use cache: static",
-            )
+            f"the engine {engine.options.engine} takes inputs of one shape, and a dynamic cache"
+            " grows at every token",
+            "use cache: static",
         )
     length = text.shape[1]
     empty = empty_cache(model, text, positions=length if static else 0)
@@ -460,18 +458,14 @@ def own_decoding(
     """
     if engine.one_shape:
         raise Refused(
-            Unsupported(
-                f"the engine {engine.options.engine} takes inputs of one kind, and a state of the"
-                " model's own is not there at the prompt",
-                "use eager, quantize, or compile without `after`, which call a module as it is",
-            )
+            f"the engine {engine.options.engine} takes inputs of one kind, and a state of the"
+            " model's own is not there at the prompt",
+            "use eager, quantize, or compile without `after`, which call a module as it is",
         )
     if engine.options.engine != "compile" and engine.options.has_static_cache():
         raise Refused(
-            Unsupported(
-                "cache: static is for models of transformers: this one keeps a state of its own",
-                "leave `cache` out of the mode",
-            )
+            "cache: static is for models of transformers: this one keeps a state of its own",
+            "leave `cache` out of the mode",
         )
     tokens, taken = prompt_length + new_tokens, inputs.tensors()
     if len(taken) != 1 or taken[0].dtype != torch.int64 or taken[0].ndim != 2:
@@ -508,11 +502,9 @@ def empty_cache(model: Any, text: torch.Tensor, *, positions: int) -> list[torch
     model(input_ids=text[:1, :1], past_key_values=held, use_cache=True)
     if others := sorted({type(layer).__name__ for layer in held.layers} - {"DynamicLayer"}):
         raise Refused(
-            Unsupported(
-                f"{type(model).__name__} keeps more than keys and values of all positions:"
-                f" {', '.join(others)}",
-                "use a model whose layers all have full attention",
-            )
+            f"{type(model).__name__} keeps more than keys and values of all positions:"
+            f" {', '.join(others)}",
+            "use a model whose layers all have full attention",
         )
     batch = text.shape[0]
     return [

@@ -63,15 +63,6 @@ LOSES_CHECKPOINTS = ("fx", "torchscript")
 """Engines whose graph has no operator for computing something again in the backward pass."""
 PROMPT = "prompt"
 """The part of a generation that takes the prompt, where an engine of its own does."""
-NEEDS_BOXES = Unsupported(
-    "in training a detector asks for boxes beside its images, and returns losses",
-    "bring it as a model of family user, which is given both and returns its losses",
-)
-NO_BLOCKS = Unsupported(
-    "the model has no list or sequence of blocks whose results could be computed again"
-    " (train.checkpoint)",
-    "call torch.utils.checkpoint in the model itself, with checkpoint: false",
-)
 
 
 @dataclass(frozen=True)
@@ -260,7 +251,10 @@ def training_workload(
     built = _build(job)
     built_at = time.perf_counter()
     if built.align is not None:
-        raise Refused(NEEDS_BOXES)
+        raise Refused(
+            "in training a detector asks for boxes beside its images, and returns losses",
+            "bring it as a model of family user, which is given both and returns its losses",
+        )
     of_output = CROSS_ENTROPY if built.logits else MSE
     loss = told.loss or read_model(job.model).usual_loss() or of_output
     module, device, drawn = built.module.train(), job.case.device, []
@@ -275,7 +269,11 @@ def training_workload(
     tensors = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
     as_built = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
     if told.checkpoint and not keep_inputs_alone(module):
-        raise Refused(NO_BLOCKS)
+        raise Refused(
+            "the model has no list or sequence of blocks whose results could be computed again"
+            " (train.checkpoint)",
+            "call torch.utils.checkpoint in the model itself, with checkpoint: false",
+        )
     optimizer = make_optimizer(module, learning_rate=job.learning_rate, described=told)
     join = partial(
         make_step,

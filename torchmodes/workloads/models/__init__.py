@@ -30,18 +30,8 @@ def build_model(
 ) -> BuiltModel:
     """Build a model in evaluation mode, with example inputs, both from the seed.
 
-    Parameters
-    ----------
-    spec
-        The model's section of the configuration, as a dictionary; what it lacks is as by default.
-    seed
-        Seed of weights and inputs.
-    batch_size
-        Items in the example inputs.
-    device
-        Where the module and the inputs are put.
-    features
-        Number of columns of the table, for a family that reads it.
+    `spec` is its section of the configuration; what that lacks is as by default. `features` is the
+    number of columns of the table, for a family that reads it.
     """
     family = importlib.import_module(family_module(spec["family"]))
     whole = FAMILIES[spec["family"]].model_construct(**spec).model_dump()

@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 def create_engine(
     options: Mapping[str, Any], *, operators: Path | None = None, precision: str = "fp32"
 ) -> Engine:
-    """Create the engine of a mode.
-
-    Parameters
-    ----------
-    options
-        The mode's section of the configuration, as a dictionary.
-    operators
-        The shared library of the custom operators, where the mode uses them.
-    precision
-        Of the case.
-    """
+    """Create the engine of a mode from its section; the other parameters are those of `Engine`."""
     name = options["engine"]
     engine = getattr(importlib.import_module(engine_module(name)), engine_class(name))
     return engine(read_mode(options), operators=operators, precision=precision)

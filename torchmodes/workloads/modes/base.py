@@ -24,8 +24,6 @@ from torchmodes.workloads.structures import Inputs, Structure
 
 Step = Callable[[Any, Any], torch.Tensor]
 """One optimiser step: inputs and targets of a batch in, the loss out."""
-
-
 CALIBRATION = 1 << 20
 """Where the numbers of the inputs begin on which a mode is calibrated.
 
@@ -64,9 +62,9 @@ class Made(Result):
 class Refused(Exception):
     """Raised before anything runs, where the inputs show that the engine cannot take them."""
 
-    def __init__(self, unsupported: Unsupported) -> None:
-        super().__init__(unsupported.reason)
-        self.unsupported = unsupported
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.unsupported = Unsupported(reason, remedy)
 
 
 @dataclass(frozen=True)
@@ -97,13 +95,7 @@ class ExecutedOperator:
 
 @dataclass(frozen=True)
 class ExecutedCall:
-    """One call under an engine's own profiler.
-
-    Attributes
-    ----------
-    began_ns
-        Nanoseconds since 1970, as PyTorch's traces count.
-    """
+    """One call under an engine's own profiler; it began in nanoseconds since 1970."""
 
     began_ns: int
     operators: tuple[ExecutedOperator, ...]
@@ -189,11 +181,7 @@ class Engine:
     """Whether what it prepares is called with inputs of the example's shapes alone."""
 
     def __init__(
-        self,
-        options: ModeSection,
-        *,
-        operators: Path | None = None,
-        precision: str = "fp32",
+        self, options: ModeSection, *, operators: Path | None = None, precision: str = "fp32"
     ) -> None:
         self.options = options
         self.operators = operators
@@ -247,23 +235,16 @@ class Engine:
         """Raise `Refused` where there are types that the engine does not take or return."""
         if unknown := sorted({str(kind) for kind in kinds if kind not in known}):
             raise Refused(
-                Unsupported(
-                    f"the engine {self.options.engine} does not {does_not} tensors of"
-                    f" {' or '.join(unknown)}",
-                    "convert them in the model, or use another mode",
-                )
+                f"the engine {self.options.engine} does not {does_not} tensors of"
+                f" {' or '.join(unknown)}",
+                "convert them in the model, or use another mode",
             )
 
     def calibration_inputs(self, example: Inputs, batches: int) -> list[Inputs]:
-        """Return inputs to calibrate on: none that judge the mode, where the model has others.
+        """Return so many inputs to calibrate on: none that judge the mode, if the model has others.
 
-        Parameters
-        ----------
-        example
-            What the mode is prepared with, and judged on too: returned alone where what is drawn
-            has other shapes, or the same values every time.
-        batches
-            How many.
+        The example, which the mode is prepared with and judged on too, is returned alone where what
+        is drawn has other shapes, or the same values every time.
         """
         drawn = [] if self.draw is None else [self.draw(CALIBRATION + i) for i in range(batches)]
         if any(not example.is_like(other) or example.equals(other) for other in drawn):
@@ -302,13 +283,8 @@ class Engine:
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Return what is called in the module's place.
 
-        Parameters
-        ----------
-        module
-            In the mode (training or evaluation), precision and device of the case; the engine owns
-            it and may change it.
-        inputs
-            An example.
+        The module is in the mode (training or evaluation), precision and device of the case; the
+        engine owns it and may change it. The inputs are an example.
         """
         return module
 
@@ -348,17 +324,10 @@ class Engine:
         return None
 
     def ship(self, folder: Path) -> list[Path]:
-        """Write what a deployment takes with it, after the call; return the files that it needs.
+        """Write what a deployment takes with it into an empty folder; return the files it needs.
 
-        Parameters
-        ----------
-        folder
-            An empty one. What `load_or_prepare` reads beside them is no part of what is returned.
-
-        Returns
-        -------
-        list of Path
-            Empty where the mode needs the model's class, as eager does.
+        There are none where the mode needs the model's class, as eager does. What `load_or_prepare`
+        reads beside them is no part of what is returned.
         """
         files = self.save(folder)
         if not files:

@@ -111,7 +111,7 @@ def _shortened(cause: str) -> str:
 
 
 def _refused(why: str, remedy: str) -> base.Refused:
-    return base.Refused(base.Unsupported(f"torch.export {why}", remedy))
+    return base.Refused(f"torch.export {why}", remedy)
 
 
 def free_sizes(module: nn.Module, inputs: Inputs, batches: Sequence[Inputs]) -> dict[str, Any]:

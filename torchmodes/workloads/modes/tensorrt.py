@@ -114,11 +114,7 @@ class TensorRtEngine(base.Engine):
 
     def _build(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         if vary(self.batches):
-            raise base.Refused(
-                base.Unsupported(
-                    "an engine of TensorRT is built for one shape here", base.ONE_SHAPE
-                )
-            )
+            raise base.Refused("an engine of TensorRT is built for one shape here", base.ONE_SHAPE)
         torch_tensorrt = importlib.import_module("torch_tensorrt")
         given = {key: value for key, value in inputs.kwargs.items() if value is not None}
         inputs = Inputs(inputs.args, given)
