@@ -28,7 +28,7 @@ from torchmodes.measure import gpu
 from torchmodes.measure.clock import empty_sample_s, make_clock
 from torchmodes.measure.numerics import compare
 from torchmodes.workloads.models import build_model
-from torchmodes.workloads.modes.precision import forbid_tf32, in_precision
+from torchmodes.workloads.modes.precision import allow_tf32, in_precision
 
 RESNET50 = {"family": "torchvision", "name": "resnet50", "weights": "random", "image_size": 224}
 VARIABLES = ("CUDA", "NVIDIA", "TORCH", "TRITON", "LD_", "OMP")
@@ -146,7 +146,7 @@ def tf32_errors() -> dict[str, str]:
         "matmul": (lambda: a @ b, a.double() @ b.double()),
         "convolution": (lambda: F.conv2d(x, weight), F.conv2d(x.double(), weight.double())),
     }
-    forbid_tf32()
+    allow_tf32(allowed=False)
     found = {}
     for precision in ("fp32", "tf32"):
         for name, (compute, exact) in pairs.items():
@@ -177,7 +177,7 @@ def energy_counter() -> dict[str, float]:
 
 def resnet50_errors() -> dict[str, float | None]:
     """Compare ResNet50 with itself in other precisions: the relative L2 error that cases gate."""
-    forbid_tf32()
+    allow_tf32(allowed=False)
     built = build_model(RESNET50, seed=42, batch_size=1, device="cuda")
     x = built.inputs.args[0]
     found = {}

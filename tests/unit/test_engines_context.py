@@ -12,7 +12,7 @@ from job_factory import make_job
 from torchmodes.measure.case import ContextClock
 from torchmodes.measure.clock import CpuClock, Timing
 from torchmodes.workloads.modes import precision
-from torchmodes.workloads.modes.precision import forbid_tf32
+from torchmodes.workloads.modes.precision import allow_tf32
 from torchmodes.workloads.training.dataset import Tensors
 from torchmodes.workloads.training.loop import train
 from torchmodes.workloads.workload import (
@@ -79,11 +79,11 @@ def tf32_allowed():
 def switched(monkeypatch):
     """Each time that tf32 is allowed or forbidden."""
     seen = []
-    switch = precision._set_tf32
+    switch = precision.allow_tf32
     monkeypatch.setattr(
-        precision, "_set_tf32", lambda *, allowed: (seen.append(allowed), switch(allowed=allowed))
+        precision, "allow_tf32", lambda *, allowed: (seen.append(allowed), switch(allowed=allowed))
     )
-    forbid_tf32()
+    allow_tf32(allowed=False)
     seen.clear()
     return seen
 

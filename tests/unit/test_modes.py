@@ -489,7 +489,7 @@ def tf32_allowed():
 
 
 def test_tf32_is_allowed_inside_and_forbidden_again_even_after_a_fault():
-    precision.forbid_tf32()
+    precision.allow_tf32(allowed=False)
     with precision.in_precision("tf32"):
         assert tf32_allowed() == {True}
     with precision.in_precision("fp32"):

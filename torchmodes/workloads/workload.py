@@ -33,9 +33,9 @@ from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
 from torchmodes.workloads.modes.precision import (
+    allow_tf32,
     autocast,
     cast,
-    forbid_tf32,
     in_precision,
     loss_scaler,
     unsupported_precision,
@@ -125,7 +125,7 @@ def configure_process(job: Job) -> None:
     """Set threads, seeds, number formats and determinism of this process; it has no other job."""
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
-    forbid_tf32()
+    allow_tf32(allowed=False)
     keep_headers_with_cache()
     if job.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used

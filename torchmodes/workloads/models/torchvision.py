@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 import socket
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,10 +137,8 @@ def _inputs(
 
     match kind:
         case "detection":
-            images_of_any_size = [
-                torch.rand(3, size, size, generator=generator) for _ in range(batch_size)
-            ]
-            return Inputs((images_of_any_size,))
+            shape = 3, size, size
+            return Inputs(([torch.rand(shape, generator=generator) for _ in range(batch_size)],))
         case "optical_flow":
             return Inputs.of((images(batch_size, 3), images(batch_size, 3)))
         case "video":
@@ -163,13 +160,16 @@ def download(spec: Mapping[str, Any]) -> None:
     weights = published_weights(spec["name"])
     if cached_file(weights).is_file():
         return
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SERVER_SILENT_S)  # torchvision itself would wait for ever
     try:
-        with _silence_limited(SERVER_SILENT_S):
-            weights.get_state_dict(progress=True, check_hash=True)
+        weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, a silent server, a broken file
         raise ValueError(
             f"cannot download {weights.url} to {cached_file(weights)}: {error}"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def published_weights(name: str) -> WeightsEnum:
@@ -195,14 +195,3 @@ def _cached_weights(name: str) -> WeightsEnum:
             " a folder whose hub/checkpoints has it, or use weights: random"
         )
     return weights
-
-
-@contextmanager
-def _silence_limited(seconds: float) -> Generator[None]:
-    """Give up on a server that keeps silent; torchvision itself would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -241,8 +241,11 @@ class CompileEngine(base.Engine):
         replayed = self.backend == "cudagraphs" or self.options.mode == "reduce-overhead"
         if replayed and stats["cudagraph_skips"] >= stats["graphs"]:
             return "every CUDA graph was skipped: the kernels were launched one by one"
-        if self.backend == "openvino" and _kernels_by_inductor():
-            return "OpenVINO failed, and its backend silently ran TorchInductor instead"
+        if self.backend == "openvino":
+            from torch._inductor import metrics
+
+            if metrics.generated_kernel_count:
+                return "OpenVINO failed, and its backend silently ran TorchInductor instead"
         return stats.get("no_effect")
 
     def export(self, directory: Path) -> list[str]:
@@ -343,14 +346,8 @@ def _unknown_backend(name: str) -> base.Unsupported | None:
 
 def missing_compiler(device: str) -> base.Unsupported | None:
     """Inductor writes C++ for a CPU; for CUDA Triton compiles the C code that launches kernels."""
-    if device == "mps":
-        return None
-    if device == "cuda":
-        return _missing_for_triton()
-    return missing_cpp_compiler()
-
-
-def _missing_for_triton() -> base.Unsupported | None:
+    if device != "cuda":
+        return None if device == "mps" else missing_cpp_compiler()
     if not any(map(shutil.which, [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"])):
         return base.Unsupported(
             "Triton, which TorchInductor uses on CUDA, found no C compiler",
@@ -377,9 +374,3 @@ def missing_cpp_compiler() -> base.Unsupported | None:
             "install one (Debian: apt-get install g++; macOS: xcode-select --install) or set CXX",
         )
     return None
-
-
-def _kernels_by_inductor() -> int:
-    from torch._inductor import metrics
-
-    return metrics.generated_kernel_count

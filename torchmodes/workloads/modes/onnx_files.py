@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import platform
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,36 +95,32 @@ def arrays(names: list[str], inputs: Inputs) -> dict[str, np.ndarray]:
 def write_calibrated(exported: Path, batches: list[Inputs], quantized: Path) -> None:
     """Write a model with weights in int8 and fixed scales of activations: static QDQ.
 
-    Weights have a scale for each output channel. On x86 activations are unsigned, for its products
-    multiply unsigned by signed bytes; elsewhere they are signed and symmetric.
-
-    Parameters
-    ----------
-    exported
-        The ONNX file, in fp32.
-    batches
-        Inputs on which the ranges of activations are observed.
-    quantized
-        What is written.
+    The ranges of activations are observed on the batches. Weights have a scale for each output
+    channel. On x86 activations are unsigned, for its products multiply unsigned by signed bytes;
+    elsewhere they are signed and symmetric.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     x86 = platform.machine() in ("x86_64", "AMD64")
-    with _prepared(exported) as prepared:
-        quantize_static(
-            prepared,
-            quantized,
-            _reader(prepared, batches),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED),
-            per_channel=True,
-            reduce_range=_saturates(),
-            activation_type=QuantType.QUInt8 if x86 else QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=_left_in_fp32(prepared),
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": not x86},
-        )
+    # Constants and batch norms folded, with the shapes of all tensors.
+    prepared = exported.with_name("prepared.onnx")
+    quant_pre_process(exported, prepared, skip_symbolic_shape=True)
+    quantize_static(
+        prepared,
+        quantized,
+        _reader(prepared, batches),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(QUANTIZED),
+        per_channel=True,
+        reduce_range=_saturates(),
+        activation_type=QuantType.QUInt8 if x86 else QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=_left_in_fp32(prepared),
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={"ActivationSymmetric": not x86},
+    )
+    prepared.unlink()
 
 
 def write_scaled_at_each_call(exported: Path, quantized: Path) -> None:
@@ -168,19 +162,6 @@ def _left_in_fp32(model: Path) -> list[str]:
 def _saturates() -> bool:
     """Whether sums of two products of bytes are cut to 16 bits: with AVX2, before VNNI."""
     return not instructions("int8")
-
-
-@contextmanager
-def _prepared(exported: Path) -> Generator[Path]:
-    """Fold constants and batch norms, and write the shapes of all tensors beside them."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    prepared = exported.with_name("prepared.onnx")
-    quant_pre_process(exported, prepared, skip_symbolic_shape=True)
-    try:
-        yield prepared
-    finally:
-        prepared.unlink()
 
 
 def _reader(model: Path, batches: list[Inputs]) -> Any:

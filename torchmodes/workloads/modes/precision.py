@@ -40,15 +40,7 @@ a precision's converts every number to fp32 first.
 def unsupported_precision(
     case: Case, *, precisions: Collection[str] = Engine.precisions
 ) -> Unsupported | None:
-    """Say why a case should not run in its precision on this machine, or None.
-
-    Parameters
-    ----------
-    case
-        The case.
-    precisions
-        Those that its engine can be asked for.
-    """
+    """Say why a case should not run here in its precision, if its engine can be asked for it."""
     if case.precision not in precisions:
         return _not_among(case, precisions)
     if case.precision == "tf32" and case.device != "cuda":
@@ -166,19 +158,15 @@ def in_precision(precision: str) -> Generator[None]:
     if precision != "tf32":
         yield
         return
-    _set_tf32(allowed=True)
+    allow_tf32(allowed=True)
     try:
         yield
     finally:
-        _set_tf32(allowed=False)
+        allow_tf32(allowed=False)
 
 
-def forbid_tf32() -> None:
-    """Make fp32 mean fp32 on CUDA, whatever the version's default is."""
-    _set_tf32(allowed=False)
-
-
-def _set_tf32(*, allowed: bool) -> None:
+def allow_tf32(*, allowed: bool) -> None:
+    """Let fp32 on CUDA mean TF32, or fp32, whatever the version's default is."""
     # Not by the newer `fp32_precision`: torch.export and TorchInductor still read `allow_tf32`,
     # which raises where only the other was set.
     torch.backends.cuda.matmul.allow_tf32 = allowed
