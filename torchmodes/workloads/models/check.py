@@ -59,25 +59,11 @@ class Checked:
 
 
 def check_model(
-    name: str,
-    spec: Mapping[str, Any],
-    *,
-    seed: int,
-    device: str,
-    features: int,
+    name: str, spec: Mapping[str, Any], *, seed: int, device: str, features: int
 ) -> Checked:
     """Build a model and run it once on one item; a fault of any kind is told, not raised.
 
-    Parameters
-    ----------
-    name, spec
-        The model's name and section of the configuration.
-    seed
-        Seed of weights and inputs.
-    device
-        Where it runs.
-    features
-        Number of columns of the table, for the family ``mlp``.
+    `spec` is its section of the configuration, `features` the number of columns of the table.
     """
     try:
         start = time.perf_counter()
@@ -169,16 +155,8 @@ def check_job(argument: dict[str, Any]) -> dict[str, Any]:
 def check_alone(name: str, config: Config, *, device: str, download: bool = False) -> Checked:
     """Check a model in a process of its own: a crash of it is told, and costs no other model.
 
-    Parameters
-    ----------
-    name
-        Of the model; its process prints into ``logs/check/{name}.log``.
-    config
-        Has the model, and limits of time and memory.
-    device
-        Where it runs.
-    download
-        Whether to fetch pretrained weights that are not on this machine; that has no time limit.
+    It prints into ``logs/check/{name}.log``. With `download`, pretrained weights that are not on
+    this machine are fetched before, without a time limit.
     """
     model, limits = config.models[name], config.measurement
     argument = {

@@ -36,21 +36,10 @@ class EvaluationFault(ValueError):
 
 
 def scores_of(reference: str, call: Call, *, seed: int) -> NDArray[np.float64]:
-    """Let the user's function score a model.
+    """Let the user's function score a model, which `call` runs as `in_batches` does.
 
-    Parameters
-    ----------
-    reference
-        ``path/to/file.py:evaluate``.
-    call
-        Runs the model on examples, as `in_batches` does.
-    seed
-        Of whatever the function draws.
-
-    Returns
-    -------
-    ndarray, shape (examples,)
-        Larger is better; truth values are 0 and 1.
+    Scores have the shape (examples,), larger is better; truth values are 0 and 1. The seed is that
+    of whatever the function draws.
 
     Raises
     ------
@@ -107,25 +96,18 @@ def in_batches(
     *,
     context: Callable[[], AbstractContextManager[Any]],
 ) -> Call:
-    """Return what calls a function with any number of examples, in batches of one size.
+    """Return what calls a model in its mode with any number of examples, in batches of one size.
+
+    It takes the model's arguments, as tensors or arrays, and returns its output on the host with
+    half-precision numbers as fp32; `ValueError` where these cannot be batches of the example.
 
     Parameters
     ----------
-    function
-        The model in its mode.
     example
-        Inputs of one batch; examples are copied into its very tensors.
+        Inputs of one batch; examples are copied into its very tensors. The last batch is filled up
+        with its first examples.
     batch_size
         How many examples it holds: the length of each tensor's first dimension of that length.
-    context
-        In which the function is called.
-
-    Returns
-    -------
-    callable
-        Takes the arguments of the model, as tensors or arrays, and returns its output on the host
-        with half-precision numbers as fp32. The last batch is filled up with its first examples.
-        Raises `ValueError` where what it is given cannot be batches of the example.
     """
 
     def one(given: list[Any]) -> Any:
@@ -138,8 +120,8 @@ def in_batches(
 
     def call(*args: Any, **kwargs: Any) -> Any:
         given = _matched(Inputs(args, kwargs), example)
-        parts = [_Part.of(value, like, batch_size) for value, like in given]
-        counts = {part.examples for part in parts if part.examples is not None}
+        parts = [(value, _axis(value, like, batch_size)) for value, like in given]
+        counts = {value.shape[axis] for value, axis in parts if axis is not None}
         if len(counts) > 1:
             raise ValueError(
                 f"the model was called with {' and '.join(map(str, sorted(counts)))} examples in"
@@ -149,42 +131,36 @@ def in_batches(
         outputs = []
         for start in range(0, count, batch_size):
             kept = min(batch_size, count - start)
-            output = one([part.batch(start, batch_size) for part in parts])
+            output = one([_batch(*part, start, batch_size) for part in parts])
             outputs.append((output, kept))
         return outputs[0][0] if count == batch_size else _joined(outputs, batch_size)
 
     return call
 
 
-class _Part:
-    """One tensor of a call, and along which dimension its examples lie; None: it has none."""
+def _axis(value: torch.Tensor, like: torch.Tensor, batch_size: int) -> int | None:
+    """Return the dimension along which the examples of a tensor lie; None: it has none."""
+    shape, known = tuple(value.shape), tuple(like.shape)
+    if value.is_floating_point() and not like.is_floating_point():
+        raise ValueError(f"the model was called with {value.dtype} where it takes {like.dtype}")
+    axis = known.index(batch_size) if batch_size in known else None
+    fits = shape == known
+    if axis is not None and len(shape) == len(known) and shape[axis] > 0:
+        fits = shape[:axis] + shape[axis + 1 :] == known[:axis] + known[axis + 1 :]
+    if not fits:
+        among = "" if axis is None else f", of which dimension {axis} may have any length"
+        raise ValueError(
+            f"the model was called with a tensor of shape {shape}, and its inputs have the shape"
+            f" {known}{among}"
+        )
+    return axis
 
-    def __init__(self, value: torch.Tensor, axis: int | None) -> None:
-        self.value, self.axis = value, axis
-        self.examples = None if axis is None else value.shape[axis]
 
-    @classmethod
-    def of(cls, value: torch.Tensor, like: torch.Tensor, batch_size: int) -> _Part:
-        shape, known = tuple(value.shape), tuple(like.shape)
-        if value.is_floating_point() and not like.is_floating_point():
-            raise ValueError(f"the model was called with {value.dtype} where it takes {like.dtype}")
-        axis = known.index(batch_size) if batch_size in known else None
-        fits = shape == known
-        if axis is not None and len(shape) == len(known) and shape[axis] > 0:
-            fits = shape[:axis] + shape[axis + 1 :] == known[:axis] + known[axis + 1 :]
-        if not fits:
-            among = "" if axis is None else f", of which dimension {axis} may have any length"
-            raise ValueError(
-                f"the model was called with a tensor of shape {shape}, and its inputs have the"
-                f" shape {known}{among}"
-            )
-        return cls(value, axis)
-
-    def batch(self, start: int, size: int) -> torch.Tensor:
-        if self.axis is None:
-            return self.value
-        places = torch.arange(start, start + size) % self.value.shape[self.axis]
-        return self.value.index_select(self.axis, places.to(self.value.device))
+def _batch(value: torch.Tensor, axis: int | None, start: int, size: int) -> torch.Tensor:
+    if axis is None:
+        return value
+    places = torch.arange(start, start + size) % value.shape[axis]
+    return value.index_select(axis, places.to(value.device))
 
 
 def _matched(given: Inputs, example: Inputs) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -17,14 +17,8 @@ def initialise_lazy(module: nn.Module, inputs: Inputs) -> None:
     """Give lazy parameters and buffers their shape and their first values, drawn from the seed.
 
     A copy of the model runs forward once, to learn what reaches its lazy modules; of the model
-    itself nothing runs but their initialisation, so that no other state of it changes.
-
-    Parameters
-    ----------
-    module
-        The model, on the CPU and in the mode (training or evaluation) that it will run in.
-    inputs
-        Example inputs; they stay as they are.
+    itself nothing runs but their initialisation, so that no other state of it changes. The model is
+    on the CPU and in the mode (training or evaluation) that it will run in; inputs do not change.
 
     Raises
     ------

@@ -25,20 +25,8 @@ def schedule_of_texts(
 ) -> BatchSchedule:
     """Make the batches of a model's `lengths`: ids and mask, of shape (batch, tokens).
 
-    With ``side: left`` a third tensor numbers each text's positions from its first token on.
-
-    Parameters
-    ----------
-    spec
-        The model's section of the configuration.
-    seed
-        Of lengths and tokens that are drawn.
-    batch_size
-        Texts in a batch.
-    vocabulary
-        Number of tokens that the model knows.
-    padding_id
-        The token that its configuration pads with.
+    With ``side: left`` a third tensor numbers each text's positions from its first token on. The
+    model knows so many tokens (`vocabulary`), and its configuration pads with `padding_id`.
 
     Raises
     ------

@@ -38,12 +38,7 @@ class Pooling:
     def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Pool vectors of shape (batch, tokens, width) to (batch, width); padding does not count.
 
-        Parameters
-        ----------
-        hidden
-            Of the tokens.
-        attention_mask
-            1 for a token and 0 for padding, shape (batch, tokens); None: there is no padding.
+        The mask, of shape (batch, tokens), is 1 for a token and 0 for padding; None: there is none.
         """
         if self.mode == "cls":
             pooled = hidden[:, 0]
@@ -61,12 +56,8 @@ class Pooling:
 def read_pooling(source: str) -> Pooling:
     """Read how a model of sentence-transformers pools.
 
-    Without a ``modules.json`` it is the mean of all tokens, as that library assumes.
-
-    Parameters
-    ----------
-    source
-        A folder, an identifier of the hub whose files are in the cache, or a configuration name.
+    Without a ``modules.json`` it is the mean of all tokens, as that library assumes. The source is
+    a folder, an identifier of the hub whose files are in the cache, or a configuration name.
 
     Raises
     ------
