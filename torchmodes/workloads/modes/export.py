@@ -71,9 +71,8 @@ def capture(
     ------
     torchmodes.workloads.modes.base.Refused
         When what it computes depends on values in its tensors, as a detector's number of boxes
-        does, in a way that one graph cannot follow.
-    torchmodes.workloads.modes.base.Refused
-        When it cannot be exported with those sizes free that differ between the batches.
+        does, in a way that one graph cannot follow; or when it cannot be exported with those sizes
+        free that differ between the batches.
     """
     free = free_sizes(module, inputs, batches) if vary(batches) else None
     # Its code runs as it is unless TorchDynamo reads it, and that would read the hook too.
@@ -117,14 +116,8 @@ def _refused(why: str, remedy: str) -> base.Refused:
 def free_sizes(module: nn.Module, inputs: Inputs, batches: Sequence[Inputs]) -> dict[str, Any]:
     """Return the `dynamic_shapes` for torch.export in which what differs between batches is free.
 
-    Parameters
-    ----------
-    module
-        What is exported; its forward names the inputs.
-    inputs
-        The example, one of the batches.
-    batches
-        Alike but for the sizes of their tensors.
+    The inputs are one of the batches, which are alike but for the sizes of their tensors; the
+    module's forward names them.
     """
     shapes = zip(*([tensor.shape for tensor in batch.tensors()] for batch in batches), strict=True)
     free = iter(
@@ -137,13 +130,19 @@ def free_sizes(module: nn.Module, inputs: Inputs, batches: Sequence[Inputs]) -> 
             for of_tensor in shapes
         ]
     )
-    marked = Inputs(
-        *_pytree.tree_map(
-            lambda leaf: next(free) if isinstance(leaf, torch.Tensor) else None,
-            (inputs.args, inputs.kwargs),
-        )
-    )
-    return dict(marked.call(inspect.signature(module.forward).bind).arguments)
+    return named_by_forward(module, inputs, lambda tensor: next(free))
+
+
+def named_by_forward(
+    module: nn.Module, inputs: Inputs, mark: Callable[[torch.Tensor], Any]
+) -> dict[str, Any]:
+    """Name inputs as a module's forward does, with a mark for each tensor and None for the rest."""
+
+    def marked(leaf: Any) -> Any:
+        return mark(leaf) if isinstance(leaf, torch.Tensor) else None
+
+    given = Inputs(*_pytree.tree_map(marked, (inputs.args, inputs.kwargs)))
+    return dict(given.call(inspect.signature(module.forward).bind).arguments)
 
 
 def _learn_dataclasses(module: nn.Module, args: Any, output: Any) -> None:

@@ -26,15 +26,8 @@ def use_custom_operators(graph_module: fx.GraphModule) -> fx.GraphModule:
     ReLU that works in place no longer overwrites its argument; so it is rewritten only where nobody
     else reads that argument (reads through another view of its memory are not looked for).
 
-    Parameters
-    ----------
-    graph_module
-        What `torch.fx.symbolic_trace` returned; it is not changed.
-
-    Returns
-    -------
-    fx.GraphModule
-        With the same submodules and parameters (shared), hence the same ``state_dict``.
+    What `torch.fx.symbolic_trace` returned is not changed; it shares submodules and parameters with
+    what is returned, which has the same ``state_dict``.
 
     Raises
     ------

@@ -349,14 +349,7 @@ def executed_calls(
 ) -> list[base.ExecutedCall]:
     """Read the calls of ONNX Runtime's own trace; https://onnxruntime.ai/docs/performance.
 
-    Parameters
-    ----------
-    events
-        Of the trace; times in microseconds.
-    began
-        When each call began, in nanoseconds since 1970.
-    layers
-        As `node_layers` returns them.
+    Its events have times in microseconds; calls began in nanoseconds since 1970.
     """
     runs = sorted((e for e in events if e["name"] == "model_run"), key=lambda e: e["ts"])
     nodes = sorted((e for e in events if e["cat"] == "Node"), key=lambda e: e["ts"])

@@ -217,13 +217,6 @@ def executed_calls(
     A counter is the mean of all calls so far, in whole microseconds, so that a call's own time is
     what changes its sum; after n calls it is known to n microseconds. Nodes have no start: each
     follows the one before. https://docs.openvino.ai: `InferRequest.get_profiling_info`.
-
-    Parameters
-    ----------
-    counted
-        The calls.
-    layers
-        As `executed_layers` returns them.
     """
     calls, before = [], dict[str, float]()
     for number, (began, nodes) in enumerate(counted, start=1):
@@ -250,14 +243,8 @@ def executed_layers(executed: Any, layers: Mapping[str, str]) -> dict[str, str]:
 
     A node is made of several operators, whose names it keeps: its module is the one around them, or
     where the first tells none (a convolution with its normalisation in it), around the others'.
-    What was put behind a slash, or behind a value's name, is not of the model.
-
-    Parameters
-    ----------
-    executed
-        The graph that is executed: `CompiledModel.get_runtime_model`.
-    layers
-        The module of each operator, and of each value, of what was converted.
+    What was put behind a slash, or behind a value's name, is not of the model. `layers` has the
+    module of each operator, and of each value, of what was converted.
     """
     found = {}
     for node in executed.get_ordered_ops():

@@ -7,7 +7,6 @@ from, and an argument that asks for others is silently ignored.
 from __future__ import annotations
 
 import importlib
-import inspect
 import operator
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +23,7 @@ from torchmodes.planning.cases import Case
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
-from torchmodes.workloads.modes.export import capture
+from torchmodes.workloads.modes.export import capture, named_by_forward
 from torchmodes.workloads.modes.precision import HALF
 from torchmodes.workloads.structures import Inputs, Structure
 
@@ -226,24 +225,11 @@ def at_least_two(inputs: Inputs) -> Inputs:
 def dynamic_batch(
     module: nn.Module, inputs: Inputs, *, smallest: int, largest: int
 ) -> dict[str, Any]:
-    """Return the `dynamic_shapes` for torch.export in which the batch size is free.
-
-    Parameters
-    ----------
-    module
-        What is exported; its forward names the inputs.
-    inputs
-        An example, of a batch size above 1.
-    smallest, largest
-        The range of the batch size.
-    """
+    """Return the `dynamic_shapes` for torch.export in which the batch size, above 1, is free."""
     batch, size = torch.export.Dim("batch", min=smallest, max=largest), batch_of(inputs)
-
-    def free(value: Any) -> dict[int, Any] | None:
-        return {0: batch} if isinstance(value, torch.Tensor) and has_batch(value, size) else None
-
-    named = inputs.call(inspect.signature(module.forward).bind).arguments
-    return {name: _pytree.tree_map(free, value) for name, value in named.items()}
+    return named_by_forward(
+        module, inputs, lambda tensor: {0: batch} if has_batch(tensor, size) else None
+    )
 
 
 def engines_of(graph: nn.Module) -> list[Any]:

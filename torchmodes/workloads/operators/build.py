@@ -35,14 +35,9 @@ class BuildFailed(RuntimeError):
 
 
 def build_operators(*, output: Path, build_directory: Path) -> None:
-    """Compile the operators into one shared library.
+    """Compile the operators into one shared library, which appears whole or not at all.
 
-    Parameters
-    ----------
-    output
-        Where the library goes; it appears there whole or not at all.
-    build_directory
-        Where ninja works; objects left there from an earlier build are reused.
+    Ninja works in the build directory; objects left there from an earlier build are reused.
 
     Raises
     ------
@@ -81,13 +76,8 @@ def build_or_tell(*, library: Path, report: Path) -> None:
     """Build the library, or leave an empty file in its place, and write how it went.
 
     A machine without a compiler still measures every other mode; those that need the operators are
-    recorded as ``unsupported``.
-
-    Parameters
-    ----------
-    library, report
-        Paths to write: the shared library, and JSON with ``status`` (``ok`` or ``unsupported``),
-        ``reason``, ``remedy`` and ``seconds``.
+    recorded as ``unsupported``. The report is JSON with ``status`` (``ok`` or ``unsupported``),
+    ``reason``, ``remedy`` and ``seconds``.
     """
     start = time.perf_counter()
     told: dict[str, Any] = {"status": "ok", "reason": None, "remedy": None}

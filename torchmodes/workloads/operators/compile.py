@@ -34,14 +34,11 @@ def decide_cuda(
 
     Parameters
     ----------
-    torch_cuda
-        CUDA version PyTorch was built with (``13.0``), None for a CPU build.
-    toolkit_cuda
-        CUDA version of nvcc, None where there is no toolkit.
-    gpu
-        Whether a GPU is visible.
-    architectures
-        ``TORCH_CUDA_ARCH_LIST``: asks for the kernels where no GPU is visible (a login node).
+    torch_cuda, toolkit_cuda
+        Versions of CUDA (``13.0``): that PyTorch was built with, and of nvcc; None: there is none.
+    gpu, architectures
+        Whether a GPU is visible, and ``TORCH_CUDA_ARCH_LIST``, which asks for the kernels where
+        none is (a login node).
     """
     if torch_cuda is None:
         return CudaKernels(False, "PyTorch is built without CUDA")

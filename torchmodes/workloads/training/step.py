@@ -140,18 +140,10 @@ def make_step(
     described: TrainingStep | None = None,
     scaler: torch.amp.GradScaler | None = None,
 ) -> Step:
-    """Build one optimiser step: forward, loss, backward, update.
+    """Build one optimiser step of a module, or of what an engine made of it.
 
-    Parameters
-    ----------
-    model
-        What is called on the inputs: a module or what an engine made of it.
-    forward_context
-        Entered around forward pass and loss (autocast), if any.
-    described
-        Whether gradients accumulate and are clipped.
-    scaler
-        Of the loss, against underflow in fp16.
+    The context (autocast) is entered around forward pass and loss; `described` says whether
+    gradients accumulate and are clipped; the scaler of the loss is against underflow in fp16.
     """
     context = forward_context or nullcontext()
     told = described or TrainingStep()
@@ -334,15 +326,10 @@ def _drawn(loss: str, output: Any, generator: torch.Generator) -> Any:
 
 
 def keep_inputs_alone(module: nn.Module) -> int:
-    """Let the repeated blocks of a model keep nothing but their inputs for the backward pass.
+    """Let the repeated blocks of a model keep their inputs alone for the backward pass; count them.
 
     Blocks are what a list or a sequence of modules holds that have parts themselves: layers of a
     transformer, bottlenecks of a ResNet.
-
-    Returns
-    -------
-    int
-        How many there are.
     """
     blocks: list[nn.Module] = []
     inside: set[nn.Module] = set()
