@@ -274,13 +274,6 @@ class Flattened(nn.Module):
     """A module that takes and returns tensors alone.
 
     What its inputs hold beside tensors is constant, as it is to torch.export.
-
-    Parameters
-    ----------
-    module
-        Any module.
-    example
-        Inputs of a call.
     """
 
     def __init__(self, module: nn.Module, example: Inputs) -> None:

@@ -408,14 +408,10 @@ def _build(job: Job) -> BuiltModel:
 
 def training_batches(job: Job) -> list[Batch]:
     """Return the full batches of one epoch of the training split, on the case's device."""
-    tensors = load_tensors(*job.table, device=job.case.device)
-    generator = torch.Generator().manual_seed(job.seed)
-    return [
-        Batch(x, y)
-        for x, y in batches(
-            tensors.x_train, tensors.y_train, batch_size=job.case.batch_size, generator=generator
-        )
-    ]
+    table = load_tensors(*job.table, device=job.case.device)
+    generator, size = torch.Generator().manual_seed(job.seed), job.case.batch_size
+    epoch = batches(table.x_train, table.y_train, batch_size=size, generator=generator)
+    return [Batch(x, y) for x, y in epoch]
 
 
 def workload_of(job: Job, *, double: bool = False, dropout: bool = True) -> Workload:

@@ -41,6 +41,4 @@ def build(spec: dict[str, Any], *, seed: int, batch_size: int, features: int | N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = HousePriceMLP(features, spec["hidden"]).eval()
-    return BuiltModel(
-        module=module, inputs=draw(seed), item="row", batch_size=batch_size, draw=draw
-    )
+    return BuiltModel(module, draw(seed), "row", batch_size, draw)

@@ -47,14 +47,8 @@ def build(
         images = torch.rand(batch_size, *config["input_size"], generator=generator)
         return Inputs.of((images - mean) / deviation)
 
-    return BuiltModel(
-        module=module,
-        inputs=draw(seed),
-        item="image",
-        batch_size=batch_size,
-        draw=draw,
-        logits=getattr(module, "num_classes", 0) > 0,
-    )
+    logits = getattr(module, "num_classes", 0) > 0
+    return BuiltModel(module, draw(seed), "image", batch_size, draw, logits=logits)
 
 
 def download(spec: Mapping[str, Any]) -> None:

@@ -72,16 +72,9 @@ _AS_USER = "bring it as a model of family user"
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of a model, of which random values can be drawn.
+    """An argument of `forward`, by name and shape of one item, of which random values can be drawn.
 
-    Attributes
-    ----------
-    name
-        As `forward` calls it.
-    shape
-        Of one item.
-    below
-        What token ids are less than; None: the values are standard-normal.
+    Token ids are `below` a number; None: the values are standard-normal.
     """
 
     name: str
@@ -126,7 +119,7 @@ class TokensToTensor(FirstOutput):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Run a batch of sequences.
+        """Run a batch of sequences; return (batch, tokens, width), or (batch, classes).
 
         Parameters
         ----------
@@ -136,11 +129,6 @@ class TokensToTensor(FirstOutput):
             1 for a token and 0 for padding, same shape; None where there is no padding.
         position_ids
             Of each token in its text, same shape; None: as the model numbers them, from the left.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, tokens, width) or, of a sequence classifier, (batch, classes).
         """
         placed = {} if position_ids is None else {"position_ids": position_ids}
         return self.model(
@@ -174,17 +162,9 @@ class NamedToTensor(FirstOutput):
         self.names = tuple(names)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor | None = None) -> torch.Tensor:
-        """Run a batch.
+        """Run a batch of the arguments of these `names`, each of shape (batch, …).
 
-        Parameters
-        ----------
-        first, second
-            The arguments of these `names`, each of shape (batch, …).
-
-        Returns
-        -------
-        torch.Tensor
-            What the model returns first: of CLIP, how well each image fits each text.
+        Returned is what the model returns first: of CLIP, how well each image fits each text.
         """
         given = dict(zip(self.names, (first, second), strict=False))
         return self.model(**given, return_dict=False)[0]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils import _pytree
 
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.batches import BatchSchedule, difference
@@ -53,14 +52,7 @@ def build(
         with seeded(seed):
             return _checked(function(batch_size), batch_size, told_as=told_as)
 
-    return BuiltModel(
-        module=module,
-        inputs=example,
-        item=spec["item"],
-        batch_size=batch_size,
-        draw=draw,
-        schedule=schedule,
-    )
+    return BuiltModel(module, example, spec["item"], batch_size, draw, schedule=schedule)
 
 
 @contextmanager
@@ -107,8 +99,7 @@ def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:
     if isinstance(value, Mapping) and (other := [key for key in value if not isinstance(key, str)]):
         raise ValueError(f"{told_as} returned a dict with the key {other[0]!r}, no argument's name")
     inputs = Inputs.of(value)
-    leaves = _pytree.tree_leaves((inputs.args, inputs.kwargs))
-    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    tensors = inputs.tensors()
     if any(tensor.is_nested and tensor.layout == torch.strided for tensor in tensors):
         raise ValueError(
             f"{told_as} returned a nested tensor that has no shape; make it with"

@@ -123,8 +123,7 @@ class CompileEngine(base.Engine):
         self.example = inputs
         match self.options.after:
             case "trace":
-                traced = trace(module, inputs)
-                return self._compiled(calling(traced.scripted, traced.returned, inputs))
+                return self._compiled(calling(*trace(module, inputs), inputs))
             case "export":
                 return self._compiled(capture(module, inputs, self.batches).module())
         return self._compiled(module)

@@ -30,11 +30,7 @@ class Product:
 def count_executed(products: Iterable[Product], precision: str) -> dict[str, Any]:
     """Count products by format, and tell which share of the multiply-adds a precision has.
 
-    Returns
-    -------
-    dict
-        Facts of an engine: ``executed``, ``share_of_multiply_adds`` and, where a lower precision
-        than fp32 has nothing, ``no_effect``.
+    These are facts of an engine: ``no_effect`` where a lower precision than fp32 has nothing.
     """
     products = list(products)
     in_it = [product for product in products if product.precision == precision]

@@ -41,18 +41,11 @@ def capture_for_onnx(
 def write(
     program: ExportedProgram, file: Path, *, opset: int | None = None, whole: bool = False
 ) -> int:
-    """Translate an exported program to an ONNX file and check it; return its operator set.
+    """Translate a program of `capture_for_onnx` to an ONNX file and check it; return its opset.
 
-    Parameters
-    ----------
-    program
-        From `capture_for_onnx`; it returns its tensors in a tuple from then on.
-    file
-        What is written; large weights lie beside it, in a file with ``.data`` behind the name.
-    opset
-        The operator set; None: the exporter's.
-    whole
-        Whether weights lie in the file itself, as the quantiser wants it: up to 2 GB.
+    The program returns its tensors in a tuple from then on. Large weights lie beside the file, in
+    one with ``.data`` behind the name; with `whole` in the file itself, as the quantiser wants it:
+    up to 2 GB.
     """
     import onnx
 

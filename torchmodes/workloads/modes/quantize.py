@@ -22,11 +22,10 @@ from torchmodes.workloads.modes.precision import instructions, unsupported_int8
 from torchmodes.workloads.structures import Inputs
 
 INT4_GROUP = 32
-"""Weights in a row that share a scale; `torch.ops.aten._weight_int4pack_mm_for_cpu` wants rows of
-such groups, and a multiple of `INT4_ROWS` of them."""
-INT4_ROWS = 16
-FP8_MULTIPLE = 16
-"""Rows and columns of weights are multiples of it: `torch._scaled_mm` multiplies no others."""
+"""Weights in a row that share a scale."""
+MULTIPLES = {"int4": (INT4_GROUP, 16), "fp8": (16, 16)}
+"""Of which columns and rows of weights are multiples, in a precision: the kernels
+`torch.ops.aten._weight_int4pack_mm_for_cpu` and `torch._scaled_mm` take no others."""
 
 PRODUCTS: Mapping[Any, Kind] = {
     torch.ops.aten.conv1d.default: "convolution",
@@ -126,10 +125,8 @@ class QuantizeEngine(base.Engine):
             torchao.quantize_(module, config, lambda layer, name: layer in linear)
         else:
             torchao.quantize_(module, torchao.Int8WeightOnlyConfig())
-        self.example, self.compiled = (
-            inputs,
-            torch.compile(module) if self.options.compile else module,
-        )
+        self.example = inputs
+        self.compiled = torch.compile(module) if self.options.compile else module
         return self.compiled
 
     def _calibrated(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
@@ -213,10 +210,7 @@ class QuantizeEngine(base.Engine):
 
 def _fits(layer: nn.Linear, precision: str) -> bool:
     """Whether the weights of a layer have a shape that a precision has kernels for."""
-    of_columns, of_rows = {
-        "int4": (INT4_GROUP, INT4_ROWS),
-        "fp8": (FP8_MULTIPLE, FP8_MULTIPLE),
-    }.get(precision, (1, 1))
+    of_columns, of_rows = MULTIPLES.get(precision, (1, 1))
     return layer.in_features % of_columns == 0 and layer.out_features % of_rows == 0
 
 

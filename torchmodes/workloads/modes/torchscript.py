@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,7 @@ class TorchScriptEngine(base.Engine):
         if self.options.method == "script":
             scripted = torch.jit.script(module)
         else:
-            traced = trace(module, inputs)
-            scripted, self.returned = traced.scripted, traced.returned
+            scripted, self.returned = trace(module, inputs)
         before = node_kinds(scripted)
         # Both: the other freezes too, and a frozen module it would change in place, `archived` too.
         if self.options.freeze and not self.options.optimize_for_inference:
@@ -97,21 +95,6 @@ class TorchScriptEngine(base.Engine):
         return ["model.pt", "code.py", "graph.txt"]
 
 
-@dataclass(frozen=True)
-class Traced:
-    """A trace, and the module's own output, which may be of a type that TorchScript lacks.
-
-    Attributes
-    ----------
-    returned
-        None: the trace returns the module's own. With an `order`, it takes and returns tensors
-        alone.
-    """
-
-    scripted: torch.jit.ScriptModule
-    returned: Structure | None
-
-
 def calling(
     scripted: torch.jit.ScriptModule, returned: Structure | None, inputs: Inputs
 ) -> Callable[..., Any]:
@@ -128,11 +111,12 @@ def calling(
     return call
 
 
-def trace(module: nn.Module, inputs: Inputs) -> Traced:
-    """Record the operators of one call.
+def trace(module: nn.Module, inputs: Inputs) -> tuple[torch.jit.ScriptModule, Structure | None]:
+    """Record the operators of one call; return the trace, and what the module itself returns.
 
     TorchScript has tensors, and lists, tuples and dictionaries of tensors; a module whose inputs or
-    output hold anything else is traced as one that takes and returns tensors alone.
+    output hold anything else is traced as one that takes and returns tensors alone: then the
+    structure has an `order`. There is none where the trace returns the module's own output.
     """
     if _can_be_traced(module, inputs):
         returned = _Returned()
@@ -142,12 +126,12 @@ def trace(module: nn.Module, inputs: Inputs) -> Traced:
         except _Nested:
             pass
         else:
-            return Traced(scripted, returned.structure)
+            return scripted, returned.structure
         finally:
             hook.remove()
     flattened = Flattened(module, inputs)
     scripted = _trace(flattened, Inputs(tuple(inputs.tensors())))
-    return Traced(scripted, flattened.returned())
+    return scripted, flattened.returned()
 
 
 def _can_be_traced(module: nn.Module, inputs: Inputs) -> bool:

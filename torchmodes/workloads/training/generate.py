@@ -46,12 +46,8 @@ def generate_housing(*, rows: int, seed: int) -> pd.DataFrame:
     integer that is not negative.
     """
     bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(STREAM,)))
-    z_income = _standard_normal(bits, rows)
-    z_age = _standard_normal(bits, rows)
-    z_rooms = _standard_normal(bits, rows)
-    z_population = _standard_normal(bits, rows)
-    noise = _standard_normal(bits, rows)
-
+    drawn = [_standard_normal(bits, rows) for _ in range(5)]
+    z_income, z_age, z_rooms, z_population, noise = drawn
     rooms = np.round(6.99 + 1.0 * z_rooms, 2)
     many = rooms >= 7
     whole = np.where(many, 3 + bits.random_raw(rows) % 4, 2 + bits.random_raw(rows) % 3)

@@ -53,13 +53,8 @@ def metrics_of(
     case: Case, parts: Mapping[str, Any], model: Path, environment: Mapping[str, Any]
 ) -> Metrics:
     """Join what a training returned (`run_job`) with the signatures of what it left in a folder."""
-    known = {
-        "mode": case.mode,
-        "device": case.device,
-        "signatures": sign_artefacts(parts, model),
-        "environment": environment,
-    }
-    return Metrics.model_validate({**parts, **known})
+    known = {"mode": case.mode, "device": case.device, "environment": environment}
+    return Metrics.model_validate({**parts, **known, "signatures": sign_artefacts(parts, model)})
 
 
 def sign_artefacts(parts: Mapping[str, Any], model: Path) -> dict[str, str]:
