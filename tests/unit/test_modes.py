@@ -411,13 +411,6 @@ def test_aotinductor_on_cuda_needs_the_toolkits_headers(monkeypatch, tmp_path):
     assert engine.supports(on_cuda, family="mlp") is None
 
 
-def test_torchscript_ends_with_python_3_13(monkeypatch):
-    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
-    refused = engine_of("script").supports(INFERENCE, family="mlp")
-    assert "3.14" in refused.reason
-    assert "3.13" in refused.remedy
-
-
 # --- Precisions ------------------------------------------------------------------------------
 
 
