@@ -31,7 +31,7 @@ from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.evaluation import EvaluationFault, in_batches, margin_of, scores_of
 from torchmodes.workloads.models.flops import count_flops
-from torchmodes.workloads.structures import register_dataclasses, tensors_of
+from torchmodes.workloads.structures import copy_output, tensors_of
 
 BASE = Path("config.yaml")
 MODULE = "torchmodes.workloads.models.check"  # started as a program, it has another name
@@ -70,9 +70,7 @@ def check_model(
         built = build_model(dict(spec), seed=seed, batch_size=1, device=device, features=features)
         built_at = time.perf_counter()
         with torch.inference_mode():
-            returned = built.inputs.call(built.module)
-            register_dataclasses(returned)
-            output = _pytree.tree_map_only(torch.Tensor, torch.Tensor.cpu, returned)
+            output = copy_output(built.inputs.call(built.module))
         call_s = time.perf_counter() - built_at
         if fault := output_fault(output):
             raise ValueError(fault)

@@ -40,7 +40,7 @@ a precision's converts every number to fp32 first.
 def unsupported_precision(
     case: Case, *, precisions: Collection[str] = Engine.precisions
 ) -> Unsupported | None:
-    """Say why a case should not run here in its precision, if its engine can be asked for it."""
+    """Say why a case should not run here in its precision, or None; `precisions`: of its engine."""
     if case.precision not in precisions:
         return _not_among(case, precisions)
     if case.precision == "tf32" and case.device != "cuda":

@@ -24,7 +24,7 @@ from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models.base import BuiltModel
 from torchmodes.workloads.models.user import seeded
 from torchmodes.workloads.modes.base import Step
-from torchmodes.workloads.structures import Inputs, register_dataclasses, tensors_of
+from torchmodes.workloads.structures import Inputs, copy_output, tensors_of
 
 BATCHES = 4
 """Batches that steps take in turn, so that none can be learnt by heart in a few."""
@@ -302,10 +302,9 @@ def _output(built: BuiltModel) -> Any:
     """Run the model once in evaluation mode, to know what its output looks like."""
     module, was = built.module, built.module.training
     with torch.no_grad():
-        output = built.inputs.map(torch.clone).call(module.eval())
+        output = copy_output(built.inputs.map(torch.clone).call(module.eval()))
     module.train(was)
-    register_dataclasses(output)
-    return _pytree.tree_map_only(torch.Tensor, torch.Tensor.cpu, output)
+    return output
 
 
 def _drawn(loss: str, output: Any, generator: torch.Generator) -> Any:
