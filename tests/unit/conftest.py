@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from torchmodes.workloads.operators import build_operators, load_operators
+from torchmodes.workloads.operators.build import build_operators
+from torchmodes.workloads.operators.load import load_operators
 
 
 @pytest.fixture(scope="session")

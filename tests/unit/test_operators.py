@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from torchmodes.processes.jobs import operators_missing
-from torchmodes.workloads.operators import (
+from torchmodes.workloads.operators.build import (
     BuildFailed,
     MissingCompiler,
     build_operators,
-    load_operators,
+    build_or_tell,
 )
-from torchmodes.workloads.operators.build import build_or_tell
 from torchmodes.workloads.operators.compile import decide_cuda, toolkit_version
+from torchmodes.workloads.operators.load import load_operators
 
 ATEN = {"add": torch.add, "multiply": torch.mul}
 OPERATORS = sorted(ATEN)
@@ -185,7 +185,7 @@ def test_loading_again_changes_nothing(operators_library):
 
 def test_loading_a_missing_library_says_how_to_build_it(tmp_path):
     code = (
-        "from pathlib import Path; from torchmodes.workloads.operators import load_operators; "
+        "from pathlib import Path; from torchmodes.workloads.operators.load import load_operators; "
         "load_operators(Path('results/operators/torchmodes_ops.so'))"
     )
     told = subprocess.run(

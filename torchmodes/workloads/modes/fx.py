@@ -14,7 +14,7 @@ from torchmodes.planning.cases import Case
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.fx_passes import graph_table, use_custom_operators
-from torchmodes.workloads.operators import load_operators
+from torchmodes.workloads.operators.load import load_operators
 from torchmodes.workloads.structures import Inputs
 
 

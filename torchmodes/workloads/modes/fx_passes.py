@@ -37,7 +37,7 @@ def use_custom_operators(graph_module: fx.GraphModule) -> fx.GraphModule:
     if not hasattr(torch.ops.torchmodes, "add"):
         raise ValueError(
             "the operators torchmodes::add and torchmodes::multiply are not loaded: call "
-            "torchmodes.workloads.operators.load_operators(library) first"
+            "torchmodes.workloads.operators.load.load_operators(library) first"
         )
     rewritten = fx.GraphModule(graph_module, copy.deepcopy(graph_module.graph))
     for node in list(rewritten.graph.nodes):
