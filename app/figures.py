@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -10,14 +9,13 @@ import streamlit as st
 from torchmodes.report.figures import FigureEntry
 from torchmodes.report.plots import inline_figure
 from torchmodes.report.style import variables
-from torchmodes.report.verdicts import JudgedRecord
 
 
-def show_figure(entry: FigureEntry, content: Any, *, cases: Sequence[JudgedRecord] = ()) -> None:
+def show_figure(entry: FigureEntry, content: Any) -> None:
     """Show a figure of a run, a deployment or a profile where there is anything to draw."""
     if not entry.is_in(content):
         return
-    figure = inline_figure(entry, content, prefix=entry.name, cases=cases)
+    figure = inline_figure(entry, content)
     svg = figure.svg
     for variable, colour in variables().items():
         svg = svg.replace(f"var(--{variable})", colour)

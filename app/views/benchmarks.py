@@ -201,7 +201,7 @@ def _show_figure(data: ReportData) -> None:
     entry = figure_named(name)
     parts = [data] if entry.of == "run" else [data.about(one) for one in data.deployments]
     for part in parts:
-        show_figure(entry, part, cases=part.cases)
+        show_figure(entry, part)
 
 
 def _show_problems(data: ReportData) -> None:

@@ -349,9 +349,9 @@ def test_the_history_has_a_trend_for_each_case_that_stands_in_two_runs() -> None
     for axes, mode in zip(figure.axes, ("fx", "inductor"), strict=True):
         case = parse_case(CASE.format(mode))
         estimates = [run.records[case].statistics.speed_up for run in runs]
-        *intervals, trend, _ = axes.lines
+        (intervals,), (trend, _) = axes.collections, axes.lines
         assert list(trend.get_ydata()) == pytest.approx([one.estimate for one in estimates])
-        ends = [tuple(interval.get_ydata()) for interval in intervals]
+        ends = [(low, high) for (_, low), (_, high) in intervals.get_segments()]
         assert all(
             low < one.estimate < high for (low, high), one in zip(ends, estimates, strict=True)
         )

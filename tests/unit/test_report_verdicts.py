@@ -209,7 +209,7 @@ def test_the_pick_is_compared_with_every_other_mode_of_its_group() -> None:
         ("b", "faster"),
         ("c", "faster"),
     ]
-    nearest = found.rivals[0].ratio
+    nearest = found.rivals[0].estimate.ratio
     assert nearest.low is not None
     assert nearest.high is not None
     assert 1 < nearest.low < 1.31 / 1.21 < nearest.high

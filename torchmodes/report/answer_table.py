@@ -42,13 +42,7 @@ class AnswerRow:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """The answers of a run: the heads of the columns that hold anything, and a row for each group.
-
-    Attributes
-    ----------
-    notes
-        What a reader has to know of the cells.
-    """
+    """The answers of a run: heads of the columns that hold anything, a row a group, and remarks."""
 
     heads: tuple[str, ...]
     rows: tuple[AnswerRow, ...]

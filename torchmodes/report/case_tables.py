@@ -20,6 +20,7 @@ from torchmodes.report.formatting import (
     speed_up,
 )
 from torchmodes.report.hardware import peak_share
+from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import Cost, Numerics, Statistics
 
@@ -61,36 +62,26 @@ def telling(columns: Iterable[CaseColumn], cases: Sequence[JudgedRecord]) -> lis
 def speed_columns() -> list[CaseColumn]:
     """Return what was measured of a case's speed."""
     return [
-        _measured("Speed-up", lambda s: speed_up(s.speed_up), _estimate),
-        _measured(
-            "Latency", lambda s: duration(s.candidate.median_s), lambda s: s.candidate.median_s
-        ),
-        _measured(
-            "Eager beside it",
-            lambda s: duration(s.baseline.median_s),
-            lambda s: s.baseline.median_s,
-        ),
-        _measured("p95", lambda s: duration(s.candidate.p95_s), lambda s: s.candidate.p95_s),
-        _measured("Processes", lambda s: str(s.runs), lambda s: s.runs),
-        _measured("Blocks", lambda s: f"{s.blocks:,}", lambda s: s.blocks),
+        CaseColumn("Speed-up", _speed_up, _estimate),
+        _measured("Latency", lambda s: s.candidate.median_s, duration),
+        _measured("Eager beside it", lambda s: s.baseline.median_s, duration),
+        _measured("p95", lambda s: s.candidate.p95_s, duration),
+        _measured("Processes", lambda s: s.runs, str),
+        _measured("Blocks", lambda s: s.blocks, "{:,}".format),
     ]
 
 
 def cost_columns(data: ReportData) -> list[CaseColumn]:
     """Return what a mode asks before it pays."""
     return [
-        CaseColumn("Cold start", lambda j: duration(j.cold_s), lambda j: j.cold_s),
-        CaseColumn("Warm start", lambda j: duration(j.warm_s), lambda j: j.warm_s),
+        figure_column("Cold start", lambda j: j.cold_s, duration),
+        figure_column("Warm start", lambda j: j.warm_s, duration),
         CaseColumn("Pays back after", sentences.break_even, _break_even),
-        CaseColumn("Peak memory", lambda j: size(j.memory_bytes), lambda j: j.memory_bytes),
-        CaseColumn("Warm peak", lambda j: size(j.warm_memory_bytes), lambda j: j.warm_memory_bytes),
+        figure_column("Peak memory", lambda j: j.memory_bytes, size),
+        figure_column("Warm peak", lambda j: j.warm_memory_bytes, size),
         _cost("Artefact", "artefact_bytes", size),
-        CaseColumn(
-            "Of the peak",
-            lambda j: percent(peak_share(j, data)),
-            lambda j: peak_share(j, data),
-        ),
-        CaseColumn("Energy an item", lambda j: energy(_joules(j)), _joules),
+        figure_column("Of the peak", lambda j: peak_share(j, data), percent),
+        figure_column("Energy an item", _joules, energy),
     ]
 
 
@@ -115,7 +106,7 @@ def numerics_columns() -> list[CaseColumn]:
         _numerics("Integers that differ", "differing", deviation),
         _numerics("Worst gradient", "gradient_error", relative_error),
         _numerics("Allowed of gradients", "gradient_tolerance", relative_error),
-        CaseColumn("Weights", _weights),
+        CaseColumn("Weights", lambda j: "random" if j.random_weights else NOTHING),
         _numerics("Compared", "compared", str),
         _numerics("Input sets", "input_sets", str),
         _numerics("Largest error", "max_abs", deviation),
@@ -125,42 +116,45 @@ def numerics_columns() -> list[CaseColumn]:
     ]
 
 
-def _measured(
-    head: str, text: Callable[[Statistics], str], value: Callable[[Statistics], Any]
+def figure_column(
+    head: str,
+    value: Callable[[JudgedRecord], Any],
+    write: Callable[[Any], str],
+    meaning: str = "",
 ) -> CaseColumn:
-    def of(judged: JudgedRecord) -> Statistics | None:
-        return judged.record.statistics if judged.measured else None
-
-    return CaseColumn(
-        head,
-        lambda judged: NOTHING if (found := of(judged)) is None else text(found),
-        lambda judged: None if (found := of(judged)) is None else value(found),
-    )
-
-
-def _cost(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
-    assert field in Cost.model_fields
-    return _field(head, lambda judged: getattr(judged.record.cost, field, None), write)
-
-
-def _numerics(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
-    assert field in Numerics.model_fields
-    return _field(head, lambda judged: getattr(judged.record.numerics, field, None), write)
-
-
-def _field(
-    head: str, value: Callable[[JudgedRecord], Any], write: Callable[[Any], str]
-) -> CaseColumn:
+    """Return a column that writes what it is sorted by."""
     return CaseColumn(
         head,
         lambda judged: NOTHING if (found := value(judged)) is None else write(found),
         value,
+        meaning,
     )
 
 
-def _estimate(statistics: Statistics) -> float | None:
-    interval = statistics.speed_up
-    return None if interval.says_nothing else interval.estimate
+def _measured(
+    head: str, find: Callable[[Statistics], Any], write: Callable[[Any], str]
+) -> CaseColumn:
+    return figure_column(head, lambda j: find(statistics_of(j)) if j.measured else None, write)
+
+
+def _cost(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
+    assert field in Cost.model_fields
+    return figure_column(head, lambda judged: getattr(judged.record.cost, field, None), write)
+
+
+def _numerics(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
+    assert field in Numerics.model_fields
+    return figure_column(head, lambda judged: getattr(judged.record.numerics, field, None), write)
+
+
+def _speed_up(judged: JudgedRecord) -> str:
+    return speed_up(statistics_of(judged).speed_up) if judged.measured else NOTHING
+
+
+def _estimate(judged: JudgedRecord) -> float | None:
+    if not judged.measured or statistics_of(judged).speed_up.says_nothing:
+        return None
+    return statistics_of(judged).speed_up.estimate
 
 
 def _break_even(judged: JudgedRecord) -> float | None:
@@ -171,7 +165,3 @@ def _break_even(judged: JudgedRecord) -> float | None:
 
 def _joules(judged: JudgedRecord) -> float | None:
     return None if judged.record.energy is None else judged.record.energy.joules_per_item
-
-
-def _weights(judged: JudgedRecord) -> str:
-    return "random" if judged.random_weights else NOTHING

@@ -13,12 +13,7 @@ from torchmodes.results.chosen import ChosenProfiles
 def choose_profiles(cases: Iterable[JudgedRecord], *, runner_up: bool) -> ChosenProfiles:
     """Choose eager and the pick of each group, and on demand the second fastest.
 
-    Parameters
-    ----------
-    cases
-        All that were measured. A group in which nothing ran has nothing to profile.
-    runner_up
-        Whether the second fastest is profiled too.
+    A group in which nothing ran has nothing to profile.
     """
     chosen: set[Case] = set()
     compared: set[tuple[Case, Case]] = set()

@@ -49,16 +49,6 @@ class TrainingRun:
         """The mode that was trained in."""
         return self.metrics.mode
 
-    @property
-    def status(self) -> str:
-        """As of a record."""
-        return self.metrics.status
-
-    @property
-    def environment(self) -> Mapping[str, Any]:
-        """The environment it ran in; empty where it was not written."""
-        return self.metrics.environment
-
 
 @dataclass(frozen=True)
 class Study:
@@ -99,7 +89,8 @@ class ReportData:
     @cached_property
     def machines(self) -> list[Machine]:
         """The machines that the results come from, in order."""
-        of_trainings = (machine_of(run.environment) for run in self.trainings if run.environment)
+        trained_in = [run.metrics.environment for run in self.trainings]
+        of_trainings = (machine_of(environment) for environment in trained_in if environment)
         return sorted({*(judged.machine for judged in self.cases), *of_trainings})
 
     @cached_property
@@ -111,7 +102,7 @@ class ReportData:
     def environments(self) -> list[Mapping[str, Any]]:
         """The environments of all records and trainings."""
         found = [record.environment for record in self.records]
-        return [e for e in (*found, *(run.environment for run in self.trainings)) if e]
+        return [e for e in (*found, *(run.metrics.environment for run in self.trainings)) if e]
 
     @cached_property
     def conditions(self) -> list[Condition]:
@@ -122,6 +113,10 @@ class ReportData:
     def places(self) -> dict[Machine, str]:
         """What each machine is called beside the others."""
         return short_names(self.machines)
+
+    def host_beside(self, machine: Machine) -> str:
+        """Return what titles add for a machine: its host, where there are several."""
+        return f" · {machine.host}" if len(self.machines) > 1 and machine.host else ""
 
     def anchor(self, judged: JudgedRecord) -> str:
         """Return the id of a case on the page: its path, of several machines also whose."""

@@ -30,11 +30,15 @@ class Machine:
         return self.host or hardware or "a machine that the records do not describe"
 
     @property
+    def processor(self) -> str:
+        """Processor and cores, as far as they are known."""
+        cores = f", {plural(self.cores, 'core')}" if self.cores else ""
+        return f"{self.cpu}{cores}" if self.cpu else ""
+
+    @property
     def hardware(self) -> str:
         """Processor, cores and GPU, as far as they are known."""
-        cores = f", {plural(self.cores, 'core')}" if self.cores else ""
-        parts = [f"{self.cpu}{cores}" if self.cpu else "", self.gpu]
-        return " + ".join(part for part in parts if part)
+        return " + ".join(filter(None, (self.processor, self.gpu)))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from torchmodes.profiling.stacks import Frame, StacksFile
 THINNEST = 0.002
 """Frames with a smaller share of the step are left to the file."""
 WIDTH = 1000
-ROW = 18
 _CHARACTER = 6.6
 _BETWEEN = ("_wrapped_call_impl", "_call_impl")
 """What stands between a module and its forward, each time."""
@@ -24,7 +23,7 @@ class _Node:
 
 @dataclass(frozen=True)
 class FlameCell:
-    """One frame: its place in units of `WIDTH` and `ROW`, its seconds in a step, its share."""
+    """One frame: its place in units of `WIDTH` and rows, its seconds in a step, its share."""
 
     frame: Frame
     start: float

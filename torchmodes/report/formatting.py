@@ -33,34 +33,23 @@ def duration(seconds: float | None) -> str:
         return f"{digits(seconds / 3600)}{_SPACE}h"
     if seconds >= 120:
         return f"{digits(seconds / 60)}{_SPACE}min"
-    factor, unit = time_unit(seconds)
-    return f"{digits(seconds / factor)}{_SPACE}{unit}"
+    return _with_unit(seconds, _TIME_UNITS)
 
 
 def signed_duration(seconds: float | None) -> str:
     """Write a difference of times, such as ``−1.2 ms``."""
-    if seconds is None or seconds >= 0:
-        return duration(seconds)
-    return f"−{duration(-seconds)}"
-
-
-def time_unit(seconds: float) -> tuple[float, str]:
-    """Return the unit that suits a time, as its seconds and its symbol."""
-    return _unit(seconds, _TIME_UNITS)
+    return NOTHING if seconds is None else _signed(duration(abs(seconds)), seconds)
 
 
 def time_tick(seconds: float) -> str:
     """Write a time beside an axis: ``50 ms``."""
-    factor, unit = time_unit(seconds)
+    factor, unit = _unit(seconds, _TIME_UNITS)
     return f"{round(seconds / factor, 6):g} {unit}"
 
 
 def size(count: int | float | None) -> str:
     """Write a number of bytes in decimal units, such as ``735 MB``."""
-    if count is None:
-        return NOTHING
-    factor, unit = size_unit(count)
-    return _signed(f"{digits(abs(count) / factor)}{_SPACE}{unit}", count)
+    return NOTHING if count is None else _signed(_with_unit(abs(count), _SIZE_UNITS), count)
 
 
 def size_unit(count: float) -> tuple[float, str]:
@@ -70,16 +59,12 @@ def size_unit(count: float) -> tuple[float, str]:
 
 def operations(count: float) -> str:
     """Write a number of floating-point operations, such as ``10.9 GFLOP``."""
-    factor, unit = _unit(count, _OPERATION_UNITS)
-    return f"{digits(count / factor)}{_SPACE}{unit}"
+    return _with_unit(count, _OPERATION_UNITS)
 
 
-def energy(joules: float | None) -> str:
+def energy(joules: float) -> str:
     """Write an energy, such as ``4.2 mJ``."""
-    if joules is None:
-        return NOTHING
-    factor, unit = _unit(joules, _ENERGY_UNITS)
-    return f"{digits(joules / factor)}{_SPACE}{unit}"
+    return _with_unit(joules, _ENERGY_UNITS)
 
 
 def ratio(value: float | None) -> str:
@@ -96,9 +81,7 @@ def estimate(interval: Interval) -> str:
 
 def ratio_digits(value: float) -> str:
     """Write a ratio without its sign; one beyond all measuring in powers of ten."""
-    if value >= _ABSURD:
-        return f"{value:.0e}"
-    return digits(value)
+    return f"{value:.0e}" if value >= _ABSURD else digits(value)
 
 
 def ratio_range(interval: Interval) -> str:
@@ -120,20 +103,18 @@ def speed_up(interval: Interval) -> str:
 
 def _as_fine_as(interval: Interval, value: float) -> str:
     """Write a ratio to the first digit that its interval leaves uncertain; the CSV has them all."""
-    if interval.low is None or interval.high is None or interval.high <= interval.low:
+    low, high = interval.low, interval.high
+    if low is None or high is None or not low < high < _ABSURD:
         return ratio_digits(value)
-    if interval.high >= _ABSURD:
-        return ratio_digits(value)
-    half_width = (interval.high - interval.low) / 2
+    half_width = (high - low) / 2
     decimals = min(max(-math.floor(math.log10(half_width)), 0), _MOST_DECIMALS)
     return f"{value:,.{decimals}f}"
 
 
 def effect(ratio: float) -> str:
     """Write how far a speed-up is from none, such as ``+6.3 %`` or ``−0.4 %``."""
-    share = 100 * (ratio - 1)
-    sign = "−" if share < 0 else "+"
-    return f"{sign}{digits(abs(share), significant=2)}{_SPACE}%"
+    sign = "−" if ratio < 1 else "+"
+    return f"{sign}{percent(abs(ratio - 1))}"
 
 
 def percent(value: float | None) -> str:
@@ -166,15 +147,12 @@ def call(task: str) -> str:
     return {"training": "step", "inference": "call", "generation": "token"}[task]
 
 
-def calls(count: float | None) -> str:
+def calls(count: float) -> str:
     """Write a number of calls to three digits, such as ``12,500`` or ``1.25 million``."""
-    if count is None:
-        return NOTHING
     if math.ceil(count) <= 1:
         return "1"
-    for factor, unit in _COUNT_UNITS:
-        if count >= factor:
-            return f"{digits(count / factor)}{_SPACE}{unit}"
+    if count >= 1e6:
+        return _with_unit(count, _COUNT_UNITS)
     return f"{_significant(math.ceil(count), 3):,.0f}"
 
 
@@ -263,6 +241,11 @@ def _significant(value: float, count: int) -> float:
 
 def _unit(value: float, units: tuple[tuple[float, str], ...]) -> tuple[float, str]:
     return next((unit for unit in units if abs(value) >= unit[0]), units[-1])
+
+
+def _with_unit(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    factor, unit = _unit(value, units)
+    return f"{digits(value / factor)}{_SPACE}{unit}"
 
 
 def spoken(name: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from torchmodes.profiling.roofline import roof_of
-from torchmodes.report.case_tables import CaseColumn
+from torchmodes.report.case_tables import CaseColumn, figure_column
 from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import NOTHING, duration, percent, plural, rate, size, speed_up
+from torchmodes.report.hardware import roof_of_case
+from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import Generation, Statistics, TimedPart
 
@@ -35,15 +36,7 @@ def generated(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
 
 
 def generation_tables(cases: Sequence[JudgedRecord], data: ReportData) -> list[GenerationTable]:
-    """Return the tables of generated texts, without the columns that nothing fills.
-
-    Parameters
-    ----------
-    cases
-        That `generated` returns.
-    data
-        The run, for the peaks of its machine.
-    """
+    """Return the tables of what `generated` returns, without the columns that nothing fills."""
     tables = {
         "How long a text takes": _times(),
         "How many tokens a second": _rates(data),
@@ -101,28 +94,15 @@ def _typical_between(judged: JudgedRecord) -> float | None:
 
 
 def _rates(data: ReportData) -> Iterable[CaseColumn]:
-    def share(judged: JudgedRecord) -> float | None:
-        return _bandwidth_share(judged, data)
-
-    yield CaseColumn(
-        "Tokens/s",
-        lambda judged: rate(_told(judged).tokens_per_s),
-        lambda judged: _told(judged).tokens_per_s,
-        "of one text, prompt included",
-    )
-    yield CaseColumn(
-        "In total", lambda judged: rate(_in_total(judged)), _in_total, "of all texts of the batch"
-    )
-    yield CaseColumn(
-        "Read a step",
-        lambda judged: size(_bytes_per_step(judged)),
-        _bytes_per_step,
-        "bytes of weights and cache that a step reads at the least",
-    )
-    yield CaseColumn(
+    one = "of one text, prompt included"
+    yield figure_column("Tokens/s", lambda judged: _told(judged).tokens_per_s, rate, one)
+    yield figure_column("In total", _in_total, rate, "of all texts of the batch")
+    least = "bytes of weights and cache that a step reads at the least"
+    yield figure_column("Read a step", _bytes_per_step, size, least)
+    yield figure_column(
         "Of the bandwidth",
-        lambda judged: percent(share(judged)),
-        share,
+        lambda judged: _bandwidth_share(judged, data),
+        percent,
         "those over the step's time, as a share of what this machine's memory carried",
     )
 
@@ -138,23 +118,17 @@ def _bytes_per_step(judged: JudgedRecord) -> int | None:
 
 
 def _bandwidth_share(judged: JudgedRecord, data: ReportData) -> float | None:
-    machine = data.roofline.get("machines", {}).get(judged.case.device, {})
     # Of any precision: memory carries bytes.
-    roof, statistics = roof_of(machine, "fp32"), judged.record.statistics
-    read = _bytes_per_step(judged)
-    if roof is None or statistics is None or not judged.measured or len(data.machines) != 1:
+    read, roof = _bytes_per_step(judged), roof_of_case(judged, data, precision="fp32")
+    if read is None or roof is None or not judged.measured:
         return None
-    return None if read is None else read / statistics.candidate.median_s / roof.bytes_per_s
+    return read / statistics_of(judged).candidate.median_s / roof.bytes_per_s
 
 
 def _tokens() -> Iterable[CaseColumn]:
     yield CaseColumn("Tokens", _whose, lambda _: True, "of every prompt that was compared")
-    yield CaseColumn(
-        "First that differs",
-        lambda judged: str(_told(judged).divergence or NOTHING),
-        lambda judged: _told(judged).divergence,
-        "where a text is not eager's",
-    )
+    where = "where a text is not eager's"
+    yield figure_column("First that differs", lambda judged: _told(judged).divergence, str, where)
     yield CaseColumn(
         "Prompt + new",
         _decoded,

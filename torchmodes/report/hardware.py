@@ -54,17 +54,13 @@ class ModeFinding:
         found = {judged.verdict for judged in self.competitors}
         if not found:
             return "not here"
-        if found == {"faster"} and not self.others:
-            return "use it"
         if found == {"faster"}:
-            return "use it where it runs"
+            return "use it where it runs" if self.others else "use it"
         if "faster" in found:
             return "measure your model: it helps some"
         if found == {"slower"}:
             return "avoid it"
-        if found <= {"slower", "same"}:
-            return "no gain"
-        return "no gain shown"
+        return "no gain" if found <= {"slower", "same"} else "no gain shown"
 
     @property
     def faster(self) -> tuple[JudgedRecord, ...]:
@@ -121,10 +117,7 @@ class Hardware:
     @property
     def title(self) -> str:
         """The hardware that computed, and the task: ``AMD EPYC, 2 cores · inference``."""
-        known = self.machine.gpu if self.device == "cuda" else ""
-        if self.device != "cuda" and self.machine.cpu:
-            cores = f", {plural(self.machine.cores, 'core')}" if self.machine.cores else ""
-            known = f"{self.machine.cpu}{cores}"
+        known = self.machine.gpu if self.device == "cuda" else self.machine.processor
         return " · ".join(filter(None, (known, self.device, self.task)))
 
     @property
@@ -148,12 +141,10 @@ def peak_share(judged: JudgedRecord, data: ReportData) -> float | None:
     None where its operations are not counted (of training, those of a forward pass alone are), the
     peak is not measured, or it may be another machine's.
     """
-    statistics, flops = judged.record.statistics, judged.record.flops
-    roof = _roof(judged, data)
-    comparable = judged.measured and judged.case.task == "inference" and len(data.machines) == 1
-    if not comparable or statistics is None or not flops or roof is None:
+    flops, roof = judged.record.flops, roof_of_case(judged, data)
+    if not judged.measured or judged.case.task != "inference" or not flops or roof is None:
         return None
-    return flops / statistics.candidate.median_s / roof.flops_per_s
+    return flops / statistics_of(judged).candidate.median_s / roof.flops_per_s
 
 
 def limit(judged: JudgedRecord, data: ReportData) -> str | None:
@@ -161,11 +152,9 @@ def limit(judged: JudgedRecord, data: ReportData) -> str | None:
 
     None where `peak_share` is.
     """
-    share = peak_share(judged, data)
-    if share is None:
+    share, roof = peak_share(judged, data), roof_of_case(judged, data)
+    if share is None or roof is None:
         return None
-    roof = _roof(judged, data)
-    assert roof is not None
     said = (
         f"{judged.case.precision} runs at {percent(share)} of this machine's"
         f" {judged.case.precision} peak ({rate(roof.flops_per_s / 1e9)} GFLOP/s of matrix products)"
@@ -182,8 +171,8 @@ def _where_the_rest_goes(judged: JudgedRecord, data: ReportData, roof: Roof) -> 
     flops, total_s = judged.record.flops, statistics_of(judged).candidate.median_s
     assert flops
     share = judged.record.facts.get("share_of_multiply_adds", 1.0)
-    products_s, fp32 = share * flops / roof.flops_per_s, _roof(judged, data, precision="fp32")
-    floor_s = products_s
+    floor_s = products_s = share * flops / roof.flops_per_s
+    fp32 = roof_of_case(judged, data, precision="fp32")
     parts = [f"products would take {duration(products_s)} at that peak"]
     if share < 1 and fp32 is not None:
         left_s = (1 - share) * flops / fp32.flops_per_s
@@ -202,9 +191,13 @@ def _where_the_rest_goes(judged: JudgedRecord, data: ReportData, roof: Roof) -> 
     )
 
 
-def _roof(judged: JudgedRecord, data: ReportData, *, precision: str | None = None) -> Roof | None:
+def roof_of_case(
+    judged: JudgedRecord, data: ReportData, *, precision: str | None = None
+) -> Roof | None:
+    """Return what a case's device reached; None where that may be another machine's."""
     machine = data.roofline.get("machines", {}).get(judged.case.device, {})
-    return roof_of(machine, precision or judged.case.precision)
+    one_machine = len(data.machines) == 1
+    return roof_of(machine, precision or judged.case.precision) if one_machine else None
 
 
 def advice_by_hardware(data: ReportData) -> list[Hardware]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def write_report(data: ReportData, path: Path) -> None:
     """Write the report; links to traces are relative to where it lies."""
-    write_atomically(Path(path), render_report(data, path=Path(path)))
+    write_atomically(path, render_report(data, path=path))
 
 
 def render_report(data: ReportData, *, path: Path = Path("reports/report.html")) -> str:
-    """Return the report as HTML: the same data give the same text.
-
-    Parameters
-    ----------
-    data
-        What `torchmodes.report.data.load_report_data` returns.
-    path
-        Where the page will lie.
-    """
+    """Return the report as HTML, as it lies at a path: the same data give the same text."""
     listed = [
         (section, content)
         for section in SECTIONS
@@ -53,19 +44,16 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
 
 def render_template(name: str, **content: Any) -> str:
     """Return a page made from a template, with what every page needs: style, script, words."""
-    return (
-        _templates()
-        .get_template(name)
-        .render(
-            sentences=sentences,
-            formatting=formatting,
-            colour_of=_colour_of,
-            svg=Markup,
-            slash=Markup("/<wbr>"),
-            css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
-            script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
-            **content,
-        )
+    template = _templates().get_template(name)
+    return template.render(
+        sentences=sentences,
+        formatting=formatting,
+        colour_of=_colour_of,
+        svg=Markup,
+        slash=Markup("/<wbr>"),
+        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704
+        **content,
     )
 
 
@@ -77,17 +65,11 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(_filters())
+    # The writers of figures, by the names they have.
+    names = ("duration", "figure", "percent", "plural", "rate", "ratio", "signed_duration")
+    writers = {name: getattr(formatting, name) for name in (*names, "size", "speed_up")}
+    environment.filters.update(writers)
     return environment
-
-
-def _filters() -> Mapping[str, Any]:
-    """Return the writers of figures, by the names they have."""
-    names = (
-        *("duration", "size", "speed_up", "ratio", "percent", "rate"),
-        *("deviation", "energy", "figure", "plural", "signed_duration"),
-    )
-    return {name: getattr(formatting, name) for name in names}
 
 
 def _colour_of(mode: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torchmodes.report.formatting import duration, percent, plural, rate, ratio
 from torchmodes.report.recommendation import statistics_of
@@ -113,22 +112,4 @@ def _length_row(judged: JudgedRecord, shape: ShapeTimes) -> list[str]:
         duration(eager_s),
         duration(mode_s),
         ratio(eager_s / mode_s if eager_s and mode_s else None),
-    ]
-
-
-def lengths_tables(found: LengthsFound) -> list[dict[str, Any]]:
-    """Return the tables with their titles, the longer one to be opened."""
-    return [
-        {
-            "title": "Passes over all batches",
-            "columns": BY_CASE,
-            "rows": found.by_case,
-            "open": True,
-        },
-        {
-            "title": "Latency by length",
-            "columns": BY_LENGTH,
-            "rows": found.by_length,
-            "open": False,
-        },
     ]

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from torchmodes.report import sentences
 from torchmodes.report.answer_table import answer_table
+from torchmodes.report.case_tables import speed_columns
 from torchmodes.report.data import CASES_SHOWN, ReportData
-from torchmodes.report.formatting import NOTHING, duration, size, speed_up
+from torchmodes.report.formatting import NOTHING, duration, size
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, lengths_found
 from torchmodes.report.problems import Problem, all_well, by_reason, problems
-from torchmodes.report.recommendation import ModeRecommendation, statistics_of
+from torchmodes.report.recommendation import ModeRecommendation
 from torchmodes.report.sections import answers, case_warnings
 from torchmodes.report.unresolved import Unresolved, headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
-from torchmodes.results.records import Statistics
 from torchmodes.results.writing import write_atomically
 
 _JOINER = "\N{WORD JOINER}"
@@ -47,12 +47,17 @@ _HOW_TO_OPEN = (
 
 def write_summary(data: ReportData, path: Path) -> None:
     """Write the summary."""
-    write_atomically(Path(path), render_summary(data))
+    write_atomically(path, render_summary(data))
 
 
 def render_summary(data: ReportData) -> str:
     """Return the summary as Markdown: the same data give the same text."""
-    shown = data.excerpt()
+    shown, found = data.excerpt(), unresolved(data)
+    hardware = [markdown_text(f"{one.title}: {one.said}") for one in advice_by_hardware(data)]
+    warnings = [
+        f"{markdown_text(text)}: {', '.join(map(markdown_code, cases))}"
+        for text, cases in case_warnings(data)
+    ]
     parts = [
         "# Which PyTorch execution mode to ship",
         f"{_counts(data)} {_measured_on(data)}",
@@ -61,18 +66,18 @@ def render_summary(data: ReportData) -> str:
         else f"Shown are {len(shown.cases):,} of them, those of the first models;"
         " `results/summary.csv` holds every case.",
         render_answers(data),
-        *([f"**{headline(found)}**"] if (found := unresolved(data)) else []),
+        f"**{headline(found)}**" if found else "",
         *map(markdown_text, answer_table(data).notes),
         *_answers(data, shown),
         *_unresolved(found),
-        *_hardware(data),
+        *markdown_list("Advice by hardware", hardware),
         "## All cases",
         _case_table(shown.cases) if shown.cases else "No case was benchmarked.",
         *_lengths(shown),
         *_trainings(data),
         "## What was not measured",
         _problems(data),
-        *_warnings(data),
+        *markdown_list("Warnings", warnings),
         "## The whole report",
         _HOW_TO_OPEN,
     ]
@@ -82,12 +87,7 @@ def render_summary(data: ReportData) -> str:
 def render_brief(data: ReportData, *, width: int) -> str:
     """Return the answers as Markdown for a terminal: one table, what is open, what was measured.
 
-    Parameters
-    ----------
-    data
-        The run.
-    width
-        Characters of a line: the table has the columns that there is room for.
+    The table has the columns that there is room for in lines of `width` characters.
     """
     found = unresolved(data)
     open_ones = [
@@ -100,7 +100,7 @@ def render_brief(data: ReportData, *, width: int) -> str:
     parts = [
         render_answers(data, without=[h for h, needed in _WIDE.items() if width < needed]),
         "\n".join(f"- {markdown_text(said)}" for said in _on_your_data(data)),
-        *([f"**{headline(found)}**"] if found else []),
+        f"**{headline(found)}**" if found else "",
         "\n".join(f"- {one}" for one in open_ones[:_MOST_OPEN]),
         _counts(data),
         f"**{markdown_text(busy)}**" if busy else "",
@@ -113,22 +113,16 @@ def _on_your_data(data: ReportData) -> Iterable[str]:
     for found in answers(data):
         for recommendation in found.recommendations:
             best = recommendation.best
-            said = None if best is None else sentences.quality(best)
-            if best is not None and said is not None:
+            if best is not None and (said := sentences.quality(best)) is not None:
                 yield f"{best.name} on {best.case.model}: {said}"
             if worse := sentences.set_aside(recommendation.group):
                 yield worse
 
 
 def render_answers(data: ReportData, *, without: Sequence[str] = ()) -> str:
-    """Return the answer of every group as a Markdown table; README's is made by it too.
+    """Return the answer of every group as a Markdown table, `without` some columns.
 
-    Parameters
-    ----------
-    data
-        The run.
-    without
-        Columns to leave out.
+    README's is made by it too.
     """
     table = answer_table(data)
     kept = [i for i, head in enumerate(table.heads) if head not in without]
@@ -193,29 +187,18 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
             )
 
 
-def _hardware(data: ReportData) -> Iterable[str]:
-    found = advice_by_hardware(data)
-    if found:
-        yield "## Advice by hardware"
-        yield "\n".join(f"- {markdown_text(f'{one.title}: {one.said}')}" for one in found)
-
-
 def _said(recommendation: ModeRecommendation) -> str:
     headline = markdown_text(sentences.headline(recommendation))
     return f"**{headline}.** {markdown_text(sentences.reason(recommendation))}"
 
 
-def _of_measured(write: Callable[[Statistics], str]) -> Callable[[JudgedRecord], str]:
-    """Return what writes a figure of a measured case, and a dash of any other."""
-    return lambda judged: write(statistics_of(judged)) if judged.measured else NOTHING
-
-
+_SPEED = {column.head: column.text for column in speed_columns()}
 _COLUMNS: Mapping[str, Callable[[JudgedRecord], str | Code]] = {
     "case": lambda judged: Code(str(judged.case)),
     "result": sentences.result,
-    "speed-up (95 % interval)": _of_measured(lambda statistics: speed_up(statistics.speed_up)),
-    "latency": _of_measured(lambda statistics: duration(statistics.candidate.median_s)),
-    "eager beside it": _of_measured(lambda statistics: duration(statistics.baseline.median_s)),
+    "speed-up (95 % interval)": _SPEED["Speed-up"],
+    "latency": _SPEED["Latency"],
+    "eager beside it": _SPEED["Eager beside it"],
     "cold start": lambda judged: duration(judged.cold_s),
     "memory": lambda judged: size(judged.memory_bytes),
     "pays back after": sentences.break_even,
@@ -244,23 +227,13 @@ def _trainings(data: ReportData) -> Iterable[str]:
         rows.append(
             [
                 run.mode,
-                run.status,
+                run.metrics.status,
                 NOTHING if rmse is None else f"{rmse:,.4g}" if rmse < 1000 else f"{rmse:,.0f}",
                 NOTHING if r2 is None else f"{r2:.4f}",
                 duration(run.metrics.seconds),
             ]
         )
     yield markdown_table(("mode", "status", "RMSE (test)", "R² (test)", "whole training"), rows)
-
-
-def _warnings(data: ReportData) -> Iterable[str]:
-    found = case_warnings(data)
-    if not found:
-        return
-    yield "## Warnings"
-    yield "\n".join(
-        f"- {markdown_text(text)}: {', '.join(map(markdown_code, cases))}" for text, cases in found
-    )
 
 
 def _unresolved(found: Sequence[Unresolved]) -> Iterable[str]:
@@ -278,7 +251,12 @@ def _problems(data: ReportData) -> str:
     if not found:
         return all_well(data)
     rows: list[list[str | Code]] = [
-        [Code(_cases(same)), same[0].kind, same[0].reason, same[0].remedy or NOTHING]
+        [
+            Code(", ".join(problem.case for problem in same)),
+            same[0].kind,
+            same[0].reason,
+            same[0].remedy or NOTHING,
+        ]
         for same in found[:CASES_SHOWN]
     ]
     if len(found) > CASES_SHOWN:
@@ -286,8 +264,11 @@ def _problems(data: ReportData) -> str:
     return markdown_table(("case", "what", "reason", "what to do"), rows)
 
 
-def _cases(same: Sequence[Problem]) -> str:
-    return ", ".join(problem.case for problem in same)
+def markdown_list(title: str, entries: Sequence[str]) -> Iterable[str]:
+    """Return a heading and a list of what is Markdown already; nothing of no entries."""
+    if entries:
+        yield f"## {title}"
+        yield "\n".join(f"- {entry}" for entry in entries)
 
 
 @dataclass(frozen=True)

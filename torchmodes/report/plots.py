@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torchmodes.report import sentences, style
 from torchmodes.report.data import CASES_SHOWN, ReportData
 from torchmodes.report.figures import FigureEntry
 from torchmodes.report.figures.panels import CASE_ID, message_figure
-from torchmodes.report.verdicts import JudgedRecord
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,9 @@ class InlineFigure:
 
 
 def render(entry: FigureEntry, content: Any) -> Figure:
-    """Draw a figure; one that has nothing to show, or not all there is, says so.
+    """Draw a figure of a run, or of one profile.
 
-    Parameters
-    ----------
-    entry
-        Which figure.
-    content
-        `ReportData`; of a figure of one profile, that profile.
+    One that has nothing to show, or not all there is, says so.
     """
     with style.figure_style():
         if not entry.is_in(content):
@@ -45,15 +40,28 @@ def render(entry: FigureEntry, content: Any) -> Figure:
         excerpt = content.excerpt() if isinstance(content, ReportData) else content
         figure = entry.draw(excerpt)
         if excerpt is not content:
-            style.note(figure, f"{len(excerpt.cases):,} of {len(content.cases):,} cases")
+            top = 1 - 0.06 / figure.get_size_inches()[1]
+            said = f"{len(excerpt.cases):,} of {len(content.cases):,} cases"
+            figure.text(0.988, top, said, ha="right", va="top", size=8, color=style.MUTED)
         return figure
 
 
-def inline_figure(
-    entry: FigureEntry, content: Any, *, prefix: str, cases: Sequence[JudgedRecord] = ()
-) -> InlineFigure:
-    """Draw a figure to stand in the page, described by its cases for those who do not see it."""
+def inline_figures(
+    entries: Iterable[FigureEntry], data: ReportData, *, of: str, suffix: str = ""
+) -> list[InlineFigure]:
+    """Draw those figures of a whole run, or of a deployment, that there are data for."""
+    shown = [entry for entry in entries if entry.of == of and entry.is_in(data)]
+    return [inline_figure(entry, data, suffix=suffix) for entry in shown]
+
+
+def inline_figure(entry: FigureEntry, content: Any, *, suffix: str = "") -> InlineFigure:
+    """Draw a figure to stand in the page, described by its cases for those who do not see it.
+
+    A figure that stands there several times takes a suffix to its ids.
+    """
+    cases = content.cases if isinstance(content, ReportData) else ()
     label = sentences.figure_label(entry, cases)
+    prefix = f"{entry.name.replace('_', '-')}{suffix}"
     svg = inline_svg(render(entry, content), prefix=prefix, label=label)
     return InlineFigure(svg, entry.title, entry.caption)
 
@@ -66,7 +74,9 @@ def _why_not(entry: FigureEntry, content: Any) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as SVG; the same figure gives the same bytes."""
-    style.save(figure, Path(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with style.figure_style():
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": "torchmodes"})
 
 
 def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
@@ -74,16 +84,8 @@ def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
 
     Its colours become CSS variables, so that they follow the page's theme; its text takes the
     page's font; its ids get a prefix, so that they stay unique beside other figures; what is about
-    one case says so as a row of a table does, in ``data-case``.
-
-    Parameters
-    ----------
-    figure
-        What to inline.
-    prefix
-        Of every id: letters, digits, ``-``.
-    label
-        What the figure shows, for those who do not see it; plain text.
+    one case says so as a row of a table does, in ``data-case``. The label is plain text and tells
+    those who do not see it what it shows.
     """
     buffer = io.StringIO()
     with style.figure_style():
@@ -105,16 +107,11 @@ def inline_svg(figure: Figure, *, prefix: str, label: str) -> str:
     for variable, colour in style.variables().items():
         svg = svg.replace(colour, f"var(--{variable})")
     svg = re.sub(r">\s+<", "><", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{_escaped(label)}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 
 
 def _shorter(coordinates: str) -> str:
     """Round coordinates to a tenth of a point, and take what a path can do without out of it."""
     rounded = re.sub(r"\s+", " ", re.sub(r"(\.\d)\d+", r"\1", coordinates)).strip()
-    if "C" in rounded or "Q" in rounded:
-        return rounded
-    return rounded.replace(" L ", " ")  # after a move, pairs of numbers are lines by themselves
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    # After a move, pairs of numbers are lines by themselves.
+    return rounded if "C" in rounded or "Q" in rounded else rounded.replace(" L ", " ")

@@ -23,8 +23,6 @@ MEANINGS: dict[Kind, str] = {
     "unsupported": "The mode cannot run this case, for a reason known before or told by PyTorch.",
     "no effect": "The mode did nothing, so it is not compared.",
 }
-
-
 _LESS_LOSS = "use another mode or precision, or allow more by the model's quality_margin"
 
 
@@ -62,16 +60,13 @@ def by_reason(found: Iterable[Problem]) -> list[list[Problem]]:
     """Return the problems that share kind, reason and remedy together: each is told once."""
     together: dict[tuple[str, ...], list[Problem]] = {}
     for problem in found:
-        reason = (problem.kind, problem.reason, problem.remedy)
-        together.setdefault(reason, []).append(problem)
+        together.setdefault((problem.kind, problem.reason, problem.remedy), []).append(problem)
     return list(together.values())
 
 
 def all_well(data: ReportData) -> str:
     """Say that there is no problem, in a run that has none."""
-    if not data.cases:
-        return "No case was benchmarked."
-    return "Every case ran and came out right."
+    return "Every case ran and came out right." if data.cases else "No case was benchmarked."
 
 
 def bad(found: Sequence[Problem]) -> list[Problem]:
@@ -99,7 +94,7 @@ def _of_case(judged: JudgedRecord) -> Iterator[Problem]:
         yield Problem(
             record.status,
             name,
-            _first(record.reason, failure.message if failure else None, "no reason was recorded"),
+            record.reason or "",
             record.remedy or "",
             failure.traceback if failure else None,
             failure.log if failure else None,
@@ -112,12 +107,7 @@ def _of_case(judged: JudgedRecord) -> Iterator[Problem]:
 
 
 def _of_training(run: TrainingRun) -> Iterator[Problem]:
-    for kind in ("failed", "wrong", "unsupported"):
-        if run.status == kind:
-            reason = run.metrics.reason or "no reason was recorded"
-            name = f"training of the model in {run.mode}"
-            yield Problem(kind, name, reason, run.metrics.remedy or "")
-
-
-def _first(*texts: str | None) -> str:
-    return next(text for text in texts if text)
+    if run.metrics.status != "ok":
+        reason = run.metrics.reason or "no reason was recorded"
+        name = f"training of the model in {run.mode}"
+        yield Problem(run.metrics.status, name, reason, run.metrics.remedy or "")

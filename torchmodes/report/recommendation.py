@@ -16,7 +16,7 @@ from typing import Literal
 from torchmodes.measure import statistics
 from torchmodes.measure.statistics import Estimate
 from torchmodes.report.verdicts import Deployment, JudgedRecord
-from torchmodes.results.records import Interval, Statistics, Verdict
+from torchmodes.results.records import Statistics, Verdict
 
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none can be; one may still be; only eager ran; none ran."""
@@ -51,7 +51,8 @@ class Group:
     @property
     def noise_floor(self) -> float | None:
         """The floor that the group's cases were judged against, relative; else its A/A case's."""
-        floors = [f for c in self.cases if (f := _floor(c)) is not None]
+        judged = [c.record.statistics for c in self.cases if c.record.statistics is not None]
+        floors = [one.noise_floor for one in judged if one.noise_floor is not None]
         return max(floors, default=_floor_shown(self.baseline))
 
     @property
@@ -76,16 +77,6 @@ class HeadToHead:
     rival: JudgedRecord
     estimate: Estimate
     verdict: Verdict
-
-    @property
-    def ratio(self) -> Interval:
-        """How many times as fast the pick is."""
-        low, high = self.estimate.low, self.estimate.high
-        return Interval(
-            estimate=math.exp(self.estimate.centre),
-            low=None if low is None else math.exp(low),
-            high=None if high is None else math.exp(high),
-        )
 
 
 @dataclass(frozen=True)
@@ -181,15 +172,11 @@ def best_cases(recommendations: Sequence[ModeRecommendation]) -> list[BestCase]:
     memory among everything that was measured and does something. No time is picked that was taken
     beside other programs.
     """
-    shipped = [
-        s
-        for recommendation in recommendations
-        if (s := recommendation.shipped) is not None and s.no_verdict is None
-    ]
-    measured = [
-        c for recommendation in recommendations if (c := recommendation.group.baseline) is not None
-    ]
-    measured += [c for recommendation in recommendations for c in recommendation.group.competitors]
+    picks = (recommendation.shipped for recommendation in recommendations)
+    shipped = [c for c in picks if c is not None and c.no_verdict is None]
+    groups = [recommendation.group for recommendation in recommendations]
+    measured = [c for group in groups if (c := group.baseline) is not None]
+    measured += [c for group in groups for c in group.competitors]
     found = [
         _best_case("latency", shipped, lambda c: statistics_of(c).candidate.median_s),
         _best_case("throughput", shipped, lambda c: -statistics_of(c).throughput_per_s),
@@ -213,12 +200,7 @@ def statistics_of(judged: JudgedRecord) -> Statistics:
 def ruled_out(judged: JudgedRecord, best: JudgedRecord | None) -> RuledOut | None:
     """Tell why an unresolved case cannot change the answer, or None where it can.
 
-    Parameters
-    ----------
-    judged
-        The case.
-    best
-        What is advised in its group; None: eager.
+    `best` is what is advised in its group; None: eager.
     """
     found = statistics_of(judged)
     high = found.speed_up.high
@@ -263,11 +245,6 @@ def _answer(group: Group, best: JudgedRecord | None) -> Answer:
     if group.competitors:
         return "eager"
     return "alone" if group.baseline else "nothing"
-
-
-def _floor(judged: JudgedRecord) -> float | None:
-    found = judged.record.statistics
-    return None if found is None else found.noise_floor
 
 
 def _floor_shown(baseline: JudgedRecord | None) -> float | None:

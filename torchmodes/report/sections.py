@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
@@ -40,8 +40,8 @@ from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distance_from, trained
 from torchmodes.report.generation import generated, generation_tables
 from torchmodes.report.hardware import advice_by_hardware, limit
-from torchmodes.report.lengths import lengths_found, lengths_tables
-from torchmodes.report.plots import InlineFigure, inline_figure
+from torchmodes.report.lengths import BY_CASE, BY_LENGTH, lengths_found
+from torchmodes.report.plots import InlineFigure, inline_figures
 from torchmodes.report.problems import KINDS, MEANINGS, all_well, by_reason, problems
 from torchmodes.report.recommendation import (
     BestCase,
@@ -122,13 +122,10 @@ class Facets:
 def section_ship(data: ReportData, _: Path) -> dict[str, Any]:
     """Show what to ship per group, every comparison, and the best cases per deployment."""
     shown = data.excerpt()
-    forest = figure_named("speed_up")
     return {
         "table": answer_table(data),
         "unresolved": headline(unresolved(data)),
-        "forest": inline_figure(forest, shown, prefix="speed-up", cases=shown.cases)
-        if forest.is_in(shown)
-        else None,
+        "forest": inline_figures([figure_named("speed_up")], shown, of="run"),
         "answers": [found for found in answers(data) if found.deployment in shown.deployments],
         "hardware": advice_by_hardware(data),
         "limit": partial(limit, data=data),
@@ -206,8 +203,11 @@ def section_right(data: ReportData, _: Path) -> dict[str, Any] | None:
 
 def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what was measured on batches of different sizes."""
-    found = lengths_found(data.excerpt().cases)
-    return None if found is None else {"found": found, "tables": lengths_tables(found)}
+    if (found := lengths_found(data.excerpt().cases)) is None:
+        return None
+    passes = ("Passes over all batches", BY_CASE, found.by_case)
+    latencies = ("Latency by length", BY_LENGTH, found.by_length)
+    return {"sentences": found.sentences, "tables": (passes, latencies)}
 
 
 def section_generation(data: ReportData, _: Path) -> dict[str, Any] | None:
@@ -249,7 +249,9 @@ def section_reproduce(data: ReportData, _: Path) -> dict[str, Any]:
         "git": [(_GIT[c.name], c.text) for c in found if c.name in _GIT],
         "revision": revision.values[0] if revision and len(revision.values) == 1 else None,
         "example": (measured or data.cases[0]).case.record if data.cases else None,
-        "config": _yaml(data.config) if data.config else None,
+        "config": yaml.safe_dump(dict(data.config), sort_keys=False, allow_unicode=True)
+        if data.config
+        else None,
         "digest": data.data_digest,
         "warnings": case_warnings(data),
     }
@@ -338,21 +340,9 @@ def _figures(data: ReportData, category: str) -> SectionFigures:
     by_deployment = []
     for number, deployment in enumerate(data.deployments):
         part = data.about(deployment)
-        figures = [
-            inline_figure(entry, part, prefix=f"{entry.name}-{number}", cases=part.cases)
-            for entry in entries
-            if entry.of == "deployment" and entry.is_in(part)
-        ]
-        if figures:
-            by_deployment.append((deployment, figures))
-    return SectionFigures(
-        of_run=[
-            inline_figure(entry, data, prefix=entry.name.replace("_", "-"), cases=data.cases)
-            for entry in entries
-            if entry.of == "run" and entry.is_in(data)
-        ],
-        by_deployment=by_deployment,
-    )
+        if shown := inline_figures(entries, part, of="deployment", suffix=f"-{number}"):
+            by_deployment.append((deployment, shown))
+    return SectionFigures(inline_figures(entries, data, of="run"), by_deployment)
 
 
 def _place(machine: Machine, data: ReportData) -> Place:
@@ -366,10 +356,6 @@ def _place(machine: Machine, data: ReportData) -> Place:
         versions=tuple(c for c in found if is_version(c)),
         differing=tuple(c.name for c in found if c.differs),
     )
-
-
-def _yaml(config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
 def _said(name: str, value: Any) -> str:

@@ -60,35 +60,27 @@ AIMS = {
     "start": "Fastest start",
     "memory": "Smallest memory",
 }
+_WITHOUT_A_PICK = {
+    "eager": "Eager is fine",
+    "unresolved": "Keep eager for now",
+    "alone": "Nothing to compare eager with",
+    "nothing": "No result",
+}
 
 
 def pick(recommendation: ModeRecommendation) -> str:
     """Return what to ship in one group."""
-    match recommendation.answer:
-        case "faster":
-            assert recommendation.best is not None
-            return recommendation.best.name
-        case "unresolved":
-            return "eager, for now"
-        case "nothing":
-            return "no result"
-    return "eager"
+    if recommendation.best is not None:
+        return recommendation.best.name
+    without = {"unresolved": "eager, for now", "nothing": "no result"}
+    return without.get(recommendation.answer, "eager")
 
 
 def headline(recommendation: ModeRecommendation) -> str:
     """Return the answer for one group in a few words."""
-    match recommendation.answer:
-        case "faster":
-            assert recommendation.best is not None
-            return f"Ship {recommendation.best.name}"
-        case "eager":
-            return "Eager is fine"
-        case "unresolved":
-            return "Keep eager for now"
-        case "alone":
-            return "Nothing to compare eager with"
-        case "nothing":
-            return "No result"
+    if recommendation.best is not None:
+        return f"Ship {recommendation.best.name}"
+    return _WITHOUT_A_PICK[recommendation.answer]
 
 
 def in_brief(recommendation: ModeRecommendation) -> str:
@@ -99,13 +91,10 @@ def in_brief(recommendation: ModeRecommendation) -> str:
 
 def reason(recommendation: ModeRecommendation) -> str:
     """Return why that is the answer, in one or two sentences."""
-    group = recommendation.group
+    group, best = recommendation.group, recommendation.best
+    if best is not None:
+        return " ".join(filter(None, (_gain(best), ranking(recommendation), evidence(best))))
     match recommendation.answer:
-        case "faster":
-            assert recommendation.best is not None
-            best = recommendation.best
-            told = [_gain(best), ranking(recommendation), evidence(best)]
-            return " ".join(part for part in told if part)
         case "eager":
             return (
                 f"No mode is faster by more than the {percent(group.margin)} that count here."
@@ -120,8 +109,7 @@ def reason(recommendation: ModeRecommendation) -> str:
             return f"{shown} {_each(group.competitors)} {settle}"
         case "alone":
             return f"Eager ran; {_others(group, 'no other mode was measured')}."
-        case "nothing":
-            return f"Of {plural(len(group.cases), 'case')}, {_others(group, 'none ran')}."
+    return f"Of {plural(len(group.cases), 'case')}, {_others(group, 'none ran')}."
 
 
 def gained_at_most(recommendation: ModeRecommendation) -> str | None:
@@ -132,27 +120,23 @@ def gained_at_most(recommendation: ModeRecommendation) -> str | None:
 
 def evidence(judged: JudgedRecord) -> str:
     """State what the speed-up of a case rests on, beside the number itself."""
-    return (
-        f"{_side_by_side(judged)} Measured alternately, in"
-        f" {plural(statistics_of(judged).blocks, 'block')} of four samples"
-        f" in {plural(statistics_of(judged).runs, 'process', 'processes')}.{_varies(judged)}"
-        f"{_of_data(judged)}"
+    found = statistics_of(judged)
+    turns = (
+        f"Measured alternately, in {plural(found.blocks, 'block')} of four samples"
+        f" in {plural(found.runs, 'process', 'processes')}."
     )
+    said = (_side_by_side(judged), turns, _varies(judged), quality(judged))
+    return " ".join(filter(None, said))
 
 
-def _varies(judged: JudgedRecord) -> str:
+def _varies(judged: JudgedRecord) -> str | None:
     if judged.levels is not None:
         told = " and ".join(f"{ratio(level)} in {runs}" for level, runs in judged.levels)
-        return f" Two levels: {told} processes."
+        return f"Two levels: {told} processes."
     if judged.varies is None:
-        return ""
+        return None
     low, high = judged.varies
-    return f" Varies from process to process: {ratio_digits(low)} to {ratio_digits(high)}."
-
-
-def _of_data(judged: JudgedRecord) -> str:
-    said = quality(judged)
-    return f" {said}" if said else ""
+    return f"Varies from process to process: {ratio_digits(low)} to {ratio_digits(high)}."
 
 
 def runner_up(recommendation: ModeRecommendation) -> str | None:
@@ -181,12 +165,12 @@ def ranking(recommendation: ModeRecommendation) -> str | None:
     if statistics_of(best).runs < 2:
         return "One process each does not rank the modes: raise measurement.runs."
     if unranked := recommendation.unranked:
-        told = [f"{one.rival.name} ({speed_up(one.ratio)})" for one in unranked]
+        told = [f"{one.rival.name} ({speed_up(one.estimate.ratio)})" for one in unranked]
         return f"Not ranked against {listing(told)}: it may be no faster than that."
     if alike := [one.rival.name for one in rivals if one.verdict == "same"]:
         return f"As fast, within {percent(statistics_of(best).margin)}: {listing(alike)}."
     nearest = rivals[0]
-    return f"Faster than the next best, {nearest.rival.name}: {speed_up(nearest.ratio)}."
+    return f"Faster than the next best, {nearest.rival.name}: {speed_up(nearest.estimate.ratio)}."
 
 
 def noise(group: Group) -> str:

@@ -10,11 +10,9 @@ import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.figure import Figure
 
 from torchmodes.config.modes import ENGINES
 
@@ -68,6 +66,17 @@ class Look:
     marker: str
     line: Any
 
+    @property
+    def curve(self) -> dict[str, Any]:
+        """How `plot` draws its line from point to point."""
+        edge = {"markersize": 5, "markeredgecolor": SURFACE, "markeredgewidth": 0.6}
+        return {"color": self.colour, "linestyle": self.line, "marker": self.marker, **edge}
+
+    def point(self, *, filled: bool = True) -> dict[str, Any]:
+        """Return how `plot` draws one point of it, hollow or filled."""
+        face = self.colour if filled else SURFACE
+        return {"color": self.colour, "marker": self.marker, "markerfacecolor": face}
+
 
 _HUES = {"baseline": BASELINE, **PALETTE}
 _KNOWN = {
@@ -116,8 +125,7 @@ def figure_style() -> Generator[None]:
     """Draw and save in the report's style, leaving matplotlib's settings as they were."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        for key, value in _RC.items():
-            mpl.rcParams[key] = value
+        mpl.rcParams.update(_RC)
         yield
 
 
@@ -139,16 +147,3 @@ def variables() -> dict[str, str]:
     named = {"ink": INK, "muted": MUTED, "grid": GRID, "floor": FLOOR, "margin": MARGIN}
     named |= {"surface": SURFACE, "baseline": BASELINE, **PALETTE}
     return {f"figure-{name}": colour for name, colour in named.items()}
-
-
-def note(figure: Figure, text: str) -> None:
-    """Write a remark into a figure's upper right corner."""
-    top = 1 - 0.06 / figure.get_size_inches()[1]
-    figure.text(0.988, top, text, ha="right", va="top", size=8, color=MUTED)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG; the same figure gives the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with figure_style():
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": "torchmodes"})

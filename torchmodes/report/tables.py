@@ -5,7 +5,7 @@ Its columns are the plain fields of a record's parts, so that a new field is a n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -58,7 +58,8 @@ def _fields(
     find: Callable[[Record], Part | None],
     *,
     prefix: str = "",
-    names: Mapping[str, str | None] | None = None,
+    names: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
 ) -> Iterator[TableColumn]:
     """Yield a column for each plain field of a part of a record, and three for an interval.
 
@@ -71,20 +72,18 @@ def _fields(
     prefix
         Of the columns' names, before those of the fields.
     names
-        Columns that are called otherwise, by field; None for a field that is no column.
+        Columns that are called otherwise, by field.
+    without
+        Fields that are no columns.
     """
     for field, about in part.model_fields.items():
         name = (names or {}).get(field, prefix + (about.serialization_alias or field))
         types = _types(about.annotation) - {NoneType}
-        if name is None or len(types) != 1:
+        if field in without or len(types) != 1:
             continue
         if types == {Interval}:
-            for column, bound in (
-                (name, "estimate"),
-                (f"{name}_low", "low"),
-                (f"{name}_high", "high"),
-            ):
-                yield TableColumn(column, "Float64", _getter(find, field, bound))
+            for bound, end in (("estimate", ""), ("low", "_low"), ("high", "_high")):
+                yield TableColumn(f"{name}{end}", "Float64", _getter(find, field, bound))
         elif dtype := _DTYPES.get(*types):
             yield TableColumn(name, dtype, _getter(find, field))
 
@@ -133,8 +132,8 @@ def _timed_part(name: str) -> Iterator[TableColumn]:
         told = record.generation
         return None if told is None else getattr(told, name)
 
-    left_out = _without("log_speed_up", "standard_error")
-    yield from _fields(TimedPart, find, prefix=f"generation_{name}_", names=left_out)
+    left_out = ("log_speed_up", "standard_error")
+    yield from _fields(TimedPart, find, prefix=f"generation_{name}_", without=left_out)
     for side, prefix in (("candidate", ""), ("baseline", "baseline_")):
         column = f"generation_{name}_{prefix}median_s"
         yield TableColumn(column, "Float64", _getter(find, side, "median_s"))
@@ -145,16 +144,12 @@ def _git_dirty(judged: JudgedRecord) -> bool | None:
     return dirty if isinstance(dirty, bool) else None
 
 
-def _without(*fields: str) -> dict[str, str | None]:
-    return dict.fromkeys(fields)
-
-
 COLUMNS: tuple[TableColumn, ...] = (
     *_fields(Identity, lambda record: record.case),
     *_fields(
         Record,
         lambda record: record,
-        names=_without("schema_version", "no_verdict", "doubted", "flops"),
+        without=("schema_version", "no_verdict", "doubted", "flops"),
     ),
     TableColumn("no_verdict", "string", lambda judged: judged.no_verdict),
     TableColumn("verdict_holm", "string", lambda judged: judged.verdict),
@@ -164,34 +159,31 @@ COLUMNS: tuple[TableColumn, ...] = (
         Latency,
         lambda record: record.statistics and record.statistics.candidate,
         prefix="latency_",
-        names=_without("standard_deviation_s", "p50_s"),
+        without=("standard_deviation_s", "p50_s"),
     ),
     TableColumn(
         "baseline_latency_median_s",
         "Float64",
         _getter(lambda record: record.statistics, "baseline", "median_s"),
     ),
-    *_fields(Samples, lambda record: record.samples, names=_without("timer_s", "empty_sample_s")),
-    *_fields(
-        Schedule,
-        lambda record: record.schedule,
-        prefix="schedule_",
-    ),
+    *_fields(Samples, lambda record: record.samples, without=("timer_s", "empty_sample_s")),
+    *_fields(Schedule, lambda record: record.schedule, prefix="schedule_"),
     TableColumn("cold_s", "Float64", lambda judged: judged.cold_s),
     *_fields(Cost, lambda record: record.cost),
-    *_fields(Numerics, lambda record: record.numerics, names=_without("reason")),
+    *_fields(Numerics, lambda record: record.numerics, without=("reason",)),
     *_fields(
         Exactness,
         lambda record: record.exactness,
         prefix="fp64_",
-        names={"eager": "fp64_error_eager", "mode": "fp64_error", "reason": None},
+        names={"eager": "fp64_error_eager", "mode": "fp64_error"},
+        without=("reason",),
     ),
     *_fields(Agreement, lambda record: record.agreement, prefix="agreement_"),
     *_fields(Quality, lambda record: record.quality, prefix="quality_"),
     *_fields(
         Energy,
         lambda record: record.energy,
-        names=_without("joules", "seconds", "source", "reason", "calls", "items"),
+        without=("joules", "seconds", "source", "reason", "calls", "items"),
     ),
     *_fields(Generation, lambda record: record.generation, prefix="generation_"),
     TableColumn(
@@ -213,13 +205,15 @@ COLUMNS: tuple[TableColumn, ...] = (
         Failure,
         lambda record: record.failure,
         prefix="failure_",
-        names=_without("traceback", "log"),
+        without=("traceback", "log"),
     ),
     *_fields(
         Run,
         lambda record: record.run,
-        names=_without("finished_at", "start_s", "other_load_at_start", "sampling_s", "stopped_s")
-        | _without("bookkeeping_share", "torch_threads"),
+        without=(
+            *("finished_at", "start_s", "other_load_at_start", "sampling_s", "stopped_s"),
+            *("bookkeeping_share", "torch_threads"),
+        ),
     ),
     TableColumn("slowed_by", "Float64", lambda judged: judged.slowed_by),
     TableColumn("warnings", "string", lambda judged: "; ".join(judged.record.warnings) or None),

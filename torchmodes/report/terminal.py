@@ -46,15 +46,8 @@ def print_summary(
 ) -> None:
     """Print the summary's Markdown in brief, then failures, then how the run ends.
 
-    Parameters
-    ----------
-    data
-        What `torchmodes.report.loading.load_report_data` returns.
-    console
-        Where to print; by default standard output.
-    started_in
-        The folder from which the page's path is told: the reader's, who may have given
-        ``--directory``. By default the results' own.
+    The page's path is told from the folder `started_in`, which is the reader's, who may have given
+    ``--directory``; by default from the results' own.
     """
     console = console or Console(highlight=False)
     console.print()

@@ -28,6 +28,7 @@ NOTHING_YET = 1.0
 _FEWEST_RUNS = 3
 """Runs that a case of one process needs before anything can be said of the next."""
 _MINUTE = 60.0
+_QUIET = "measure again on a machine that does nothing else"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def unresolved(data: ReportData) -> list[Unresolved]:
     """Return every unresolved comparison, those that can change an answer first."""
     comparisons = sum(judged.competes for judged in data.cases)
     found = [
-        _told(judged, recommendation, comparisons)
+        Unresolved(judged, *_told(judged, recommendation, comparisons))
         for recommendation in map(recommend, group_cases(data.cases))
         for judged in recommendation.group.cases
         if _is_open(judged)
@@ -90,16 +91,8 @@ def more_runs(
 
     The error of the estimate shrinks with the root of the number of runs, and Student's t knows
     one degree of freedom more with each. Settled is what has a verdict among all comparisons
-    (Bonferroni's bound of Holm's procedure), or cannot be what to ship.
-
-    Parameters
-    ----------
-    judged
-        An unresolved case.
-    best
-        What is advised in its group; None: eager.
-    comparisons
-        Cases of the whole run that are compared with a baseline.
+    (Bonferroni's bound of Holm's procedure), or cannot be what to ship. `best` is what is advised
+    in the group (None: eager), `comparisons` counts the cases of the whole run with a baseline.
     """
     now, each = statistics_of(judged), _seconds_of_a_run(judged)
     if now.standard_error is None or now.degrees_of_freedom is None:
@@ -134,44 +127,40 @@ def _seconds_of_a_run(judged: JudgedRecord) -> float:
     return mean(later) if later else judged.record.run.wall_s + judged.record.run.start_s
 
 
-def _told(judged: JudgedRecord, recommendation: ModeRecommendation, comparisons: int) -> Unresolved:
+def _told(
+    judged: JudgedRecord, recommendation: ModeRecommendation, comparisons: int
+) -> tuple[str, str | None]:
+    """Return the meaning and the command of an unresolved comparison."""
     best = recommendation.best
     high = statistics_of(judged).speed_up.high
     match ruled_out(judged, best):
         case "no gain":
             assert high is not None
             most = f"at most {effect(high)}" if high > 1 else f"{effect(high)} at best"
-            return Unresolved(judged, f"no gain: {most}", None)
+            return f"no gain: {most}", None
         case "beaten":
             assert best is not None
             assert high is not None
-            return Unresolved(judged, f"at best {effect(high)}: cannot beat {best.name}", None)
+            return f"at best {effect(high)}: cannot beat {best.name}", None
     if judged.no_verdict is not None:
-        return Unresolved(judged, judged.no_verdict, judged.no_verdict_remedy)
+        return judged.no_verdict, judged.no_verdict_remedy
     if (margin := statistics_of(judged).margin) > NOISY:
-        meaning = f"eager against itself is up to {percent(margin)} off: nothing can be told"
-        return Unresolved(judged, meaning, "measure again on a machine that does nothing else")
+        return f"eager against itself is up to {percent(margin)} off: nothing can be told", _QUIET
     needed = more_runs(judged, best, comparisons=comparisons)
     now = statistics_of(judged).half_width
     reach = NOTHING if now is None else f"±{percent(now)}"
     if now is not None and now > NOTHING_YET:
-        meaning = f"{reach}: its runs are too far apart to say anything yet"
-        return Unresolved(judged, meaning, "measure again on a machine that does nothing else")
+        return f"{reach}: its runs are too far apart to say anything yet", _QUIET
     if needed is None:
         meaning = f"{reach}, and too close to the line: {MOST_RUNS:,} more runs would not tell"
-        return Unresolved(judged, meaning, "choose by start, memory or habit")
+        return meaning, "choose by start, memory or habit"
     minutes = max(1, math.ceil(needed.seconds / _MINUTE))
-    change = (
-        "one run has no interval"
-        if needed.half_width is None
-        else (f"{reach} → ±{percent(needed.half_width)}")
-    )
+    then = needed.half_width
+    change = "one run has no interval" if then is None else f"{reach} → ±{percent(then)}"
     about = f"about {plural(needed.count, 'more run')}, {plural(minutes, 'minute')}"
     alone = (
         f"{judged.record.verdict} by itself, but not among {comparisons:,} comparisons; "
         if judged.withdrawn
         else ""
     )
-    return Unresolved(
-        judged, f"{alone}{change}: {about}", f"make sharpen MINUTES={minutes} CASE={judged.case}"
-    )
+    return f"{alone}{change}: {about}", f"make sharpen MINUTES={minutes} CASE={judged.case}"

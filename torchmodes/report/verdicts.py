@@ -188,15 +188,15 @@ def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
     )
     slow = _slowed(pairs)
     claims = [number for number, (_, record) in enumerate(pairs) if _is_claim(record)]
-    p_values = holm([_p_value(pairs[number][1], slow[number]) for number in claims])
+    p_values = holm([_p_value(pairs[number][1], slow.get(number)) for number in claims])
     adjusted = dict(zip(claims, p_values, strict=True))
     return tuple(
         JudgedRecord(
             record=record,
             machine=machine,
-            verdict=_standing(record, adjusted.get(number), slow[number]),
+            verdict=_standing(record, adjusted.get(number), slow.get(number)),
             adjusted_p=adjusted.get(number),
-            slowed_by=slow[number],
+            slowed_by=slow.get(number),
         )
         for number, (machine, record) in enumerate(pairs)
     )
@@ -205,10 +205,7 @@ def judge(records: Iterable[Record]) -> tuple[JudgedRecord, ...]:
 def moderated_together(records: Iterable[Record]) -> list[Record]:
     """Let the cases of a device of a machine tell each other how far one run is from the next.
 
-    Returns
-    -------
-    list of Record
-        The same in the same order, with the intervals and verdicts that follow.
+    Returns the same records in the same order, with the intervals and verdicts that follow.
     """
     records = list(records)
     devices: dict[tuple[Machine, str], list[Record]] = defaultdict(list)
@@ -267,16 +264,13 @@ def _standing(record: Record, adjusted_p: float | None, slowed: float | None) ->
     return survivor(record.verdict, adjusted_p=adjusted_p)
 
 
-def _slowed(pairs: list[tuple[Machine, Record]]) -> list[float | None]:
-    """Return, for each record, by how much its baseline took longer than in its group."""
-    groups: dict[tuple[Machine, Case], list[tuple[int, float]]] = defaultdict(list)
+def _slowed(pairs: list[tuple[Machine, Record]]) -> dict[int, float | None]:
+    """Return, by a record's number, by how much its baseline took longer than in its group."""
+    groups: dict[tuple[Machine, Case], dict[int, float]] = defaultdict(dict)
     for number, (machine, record) in enumerate(pairs):
         if record.statistics is not None:
-            took = record.statistics.baseline.median_s
-            groups[machine, record.identity.baseline].append((number, took))
-    found: list[float | None] = [None] * len(pairs)
-    for members in groups.values():
-        factors = slowed_by([took for _, took in members])
-        for (number, _), factor in zip(members, factors, strict=True):
-            found[number] = factor
+            groups[machine, record.identity.baseline][number] = record.statistics.baseline.median_s
+    found: dict[int, float | None] = {}
+    for took in groups.values():
+        found.update(zip(took, slowed_by([*took.values()]), strict=True))
     return found

@@ -27,7 +27,7 @@ from torchmodes.report.figures.layer_pairs import layers_missing
 from torchmodes.report.figures.timeline import timeline_pairs
 from torchmodes.report.flame import FlameCell, flame_cells
 from torchmodes.report.formatting import duration, percent
-from torchmodes.report.plots import inline_figure
+from torchmodes.report.plots import inline_figures
 from torchmodes.report.recommendation import statistics_of
 
 ROWS_OF_A_DIFF = 10
@@ -60,11 +60,6 @@ class Explained:
     operators: pd.DataFrame
     kernels: tuple[Mapping[str, Any], ...]
     flame: tuple[FlameCell, ...]
-
-    @property
-    def recommendations(self) -> list[Mapping[str, Any]]:
-        """What to try."""
-        return self.profile.overview.get("recommendations", [])
 
     @property
     def python(self) -> str | None:
@@ -153,10 +148,10 @@ def _measured_steps(
     known = [s for s in sides if s is not None and not statistics_of(s).speed_up.says_nothing]
     if len(known) < 2:
         return None
-    a, b = known
-    over_a = 1.0 if a.case.is_baseline else statistics_of(a).speed_up.estimate
-    of_b = statistics_of(b)
-    over_b = 1.0 if b.case.is_baseline else of_b.speed_up.estimate
+    of_b = statistics_of(known[1])
+    over_a, over_b = (
+        1.0 if s.case.is_baseline else statistics_of(s).speed_up.estimate for s in known
+    )
     return (of_b.baseline.median_s / over_a, of_b.candidate.median_s), over_b / over_a
 
 
@@ -181,14 +176,12 @@ def section_why(data: ReportData, page: Path) -> dict[str, Any] | None:
     """Show what a step is made of, the roofline, what changed, and each profile."""
     if not data.profiles:
         return None
-    figures = {
-        entry.name: inline_figure(entry, data, prefix=entry.name.replace("_", "-"))
-        for entry in figures_of("profiles")
-        if entry.of == "run" and entry.is_in(data)
-    }
+    entries = figures_of("profiles")
+    open_ones = [entry for entry in entries if entry.name not in _FOLDED]
+    folded = [entry for entry in entries if entry.name in _FOLDED]
     return {
-        "figures": [figure for name, figure in figures.items() if name not in _FOLDED],
-        "folded": [figure for name, figure in figures.items() if name in _FOLDED],
+        "figures": inline_figures(open_ones, data, of="run"),
+        "folded": inline_figures(folded, data, of="run"),
         "layers_missing": layers_missing(data),
         "points": data.roofline.get("points", []),
         "timelines": _timelines(data, page),

@@ -1,12 +1,8 @@
 """How each case changed from one run to another, and whether that can be told from noise.
 
-Two runs happen at different times, so nothing pairs a sample of one with a sample of the other, and
-a machine's own speed may differ by tens of per cent between them. But each run holds, for each
-case, a *paired* speed-up over eager measured call by call beside it. The ratio of those two
-speed-ups is free of the machine's speed, as far as that slows eager and the mode alike; it is what
-verdicts are made of. What it cannot show is a change that eager shares: that is told of each group
-by itself (`EagerChange`), because only someone who knows that nobody else used the machine can say
-whether the software or the machine made eager slower.
+Each run holds, for each case, a speed-up over eager measured call by call beside it. The ratio of
+two such speed-ups is free of the machine's speed, as far as that slows eager and the mode alike:
+verdicts are made of it. A change that eager shares is told of each group (`EagerChange`).
 """
 
 from __future__ import annotations
@@ -60,9 +56,9 @@ class Change:
         What stands after Holm's correction over all cases compared.
     ratio
         Speed-up here / speed-up there with its 95 % interval: above 1 the mode gained on eager.
-        None where a side has no samples.
+        None, as all that follows, where a side has no samples.
     margin
-        The relative effect that the interval has to clear; None where there is no noise floor.
+        The relative effect that the interval has to clear.
     p
         Holm's p-value; None where nothing could be judged.
     base_s, this_s, base_eager_s, this_eager_s
@@ -219,10 +215,8 @@ def _beyond(case: Case, there: Record, here: Record, minimum_effect: float | Non
 
     An A/A case is judged by the minimum effect alone, as within a run.
     """
-    smallest = _smallest([there, here], minimum_effect)
-    if case.is_baseline:
-        return margin(minimum_effect=smallest)
-    return margin(minimum_effect=smallest, floor=floor_of_two(_floor(here), _floor(there)))
+    floor = None if case.is_baseline else floor_of_two(_floor(here), _floor(there))
+    return margin(minimum_effect=_smallest([there, here], minimum_effect), floor=floor)
 
 
 def _floor(record: Record) -> float | None:
@@ -277,9 +271,7 @@ def _eager_changes(
 
 def _smallest(records: Iterable[Record], given: float | None) -> float:
     """Return the smallest effect that matters: as given, or the largest that a record names."""
-    if given is not None:
-        return given
-    return max(map(_minimum_effect, records))
+    return max(map(_minimum_effect, records)) if given is None else given
 
 
 def _minimum_effect(record: Record) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from math import log
 from statistics import fmean
@@ -11,7 +10,6 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from torchmodes.planning.cases import Case
 from torchmodes.report import style
@@ -39,7 +37,7 @@ from torchmodes.report.figures.ratios import (
     shade_rows,
     small_ratio_axis,
 )
-from torchmodes.report.style import INK, MARGIN, SURFACE, look
+from torchmodes.report.style import INK, MARGIN, look
 from torchmodes.results.records import Interval
 
 _ROW = 0.24
@@ -61,10 +59,10 @@ def draw_changes(comparison: Comparison) -> Figure | None:
     groups = [list(members) for _, members in groupby(found, key=lambda c: c.case.baseline)]
     panels = [Panel(group(members[0].case), _ROW * len(members)) for members in groups]
     with style.figure_style():
-        figure, axes = stack(panels, left=label_width(found), right=VALUE)
+        figure, axes = stack(panels, left=label_width(change.name for change in found), right=VALUE)
         limits = ratio_limits([change.ratio for change in found if change.ratio is not None])
         for ax, members in zip(axes, groups, strict=True):
-            label_rows(ax, members)
+            label_rows(ax, [change.name for change in members])
             ratio_axis(ax.xaxis, limits)
             shade_rows(ax, [change.margin for change in members], MARGIN)
             ratios = [change.ratio for change in members if change.ratio is not None]
@@ -84,36 +82,22 @@ def draw_history(runs: Sequence[ComparedRun]) -> Figure | None:
     if not series:
         return None
     groups = [
-        (baseline, [case for case, _ in members], [points for _, points in members])
-        for baseline, found in groupby(series.items(), key=lambda item: item[0].baseline)
-        if (members := list(found))
+        (group(baseline), dict(members))
+        for baseline, members in groupby(series.items(), key=lambda item: item[0].baseline)
     ]
-    panels = [Panel(group(baseline), _TREND * len(cases)) for baseline, cases, _ in groups]
-    left = SMALL_TICKS + label_width(_TrendRow(case) for case in series)
+    panels = [Panel(title, _TREND * len(cases)) for title, cases in groups]
+    left = SMALL_TICKS + label_width(case.mode_named for case in series)
     with style.figure_style():
         figure, axes = stack(panels, left=left, right=0.55, axis=0.66)
-        for ax, (_, cases, points) in zip(axes, groups, strict=True):
+        for ax, (_, cases) in zip(axes, groups, strict=True):
             rows = divide(ax, len(cases))
-            span = max(_span(one) for one in points)
-            for row, case, one in zip(rows, cases, points, strict=True):
-                _trend(row, case, one, span=span)
+            span = max(map(_span, cases.values()))
+            for row, (case, points) in zip(rows, cases.items(), strict=True):
+                _trend(row, case, points, span=span)
             rows[-1].set_xlim(-0.5, len(runs) - 0.5)
-            rows[-1].xaxis.set_major_locator(FixedLocator(range(len(runs))))
-            rows[-1].xaxis.set_major_formatter(FixedFormatter(_dates(runs)))
+            rows[-1].set_xticks(range(len(runs)), _dates(runs))
             rows[-1].set_xlabel("when it finished, UTC; left: times as fast as eager")
     return figure
-
-
-@dataclass(frozen=True)
-class _TrendRow:
-    """A case as the name of its small multiple."""
-
-    case: Case
-
-    @property
-    def name(self) -> str:
-        """Mode and precision."""
-        return self.case.mode_named
 
 
 def _series(runs: Sequence[ComparedRun]) -> dict[Case, dict[int, Interval]]:
@@ -150,26 +134,11 @@ def _span(points: dict[int, Interval]) -> float:
 def _trend(ax: Axes, case: Case, points: dict[int, Interval], *, span: float) -> None:
     seen = look(case.mode)
     small_ratio_axis(ax, _middle(points), span=span)
-    name_beside(ax, _TrendRow(case))
+    name_beside(ax, case.mode_named)
     low, high = ax.get_ylim()
-    for index, interval in points.items():
-        ax.plot(
-            [index] * 2,
-            [interval.low or low, interval.high or high],
-            color=seen.colour,
-            linewidth=3,
-            alpha=0.4,
-            solid_capstyle="butt",
-        )
-    ax.plot(
-        list(points),
-        [interval.estimate for interval in points.values()],
-        color=seen.colour,
-        linestyle=seen.line,
-        marker=seen.marker,
-        markersize=5,
-        markeredgecolor=SURFACE,
-        markeredgewidth=0.6,
-    )
+    at, ratios = list(points), list(points.values())
+    lows, highs = [r.low or low for r in ratios], [r.high or high for r in ratios]
+    ax.vlines(at, lows, highs, colors=seen.colour, linewidth=3, alpha=0.4)
+    ax.plot(at, [ratio.estimate for ratio in ratios], **seen.curve)
     ax.axhline(1, color=INK, linewidth=0.9)
     ax.grid(axis="y")

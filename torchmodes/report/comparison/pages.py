@@ -12,7 +12,13 @@ from torchmodes.report.comparison.figures import draw_changes, draw_history
 from torchmodes.report.comparison.runs import ComparedRun, Difference
 from torchmodes.report.formatting import NOTHING, duration, listing, ratio
 from torchmodes.report.html import render_template
-from torchmodes.report.markdown import Code, markdown_code, markdown_table, markdown_text
+from torchmodes.report.markdown import (
+    Code,
+    markdown_code,
+    markdown_list,
+    markdown_table,
+    markdown_text,
+)
 from torchmodes.report.plots import inline_svg
 from torchmodes.report.sections import Facets, InlineFigure
 from torchmodes.results.writing import write_atomically
@@ -39,8 +45,8 @@ def write_comparison(
     comparison: Comparison, *, html: Path, markdown: Path, history: Sequence[ComparedRun] = ()
 ) -> None:
     """Write both; `history` has all runs in order of time."""
-    write_atomically(Path(html), render_comparison(comparison, history=history))
-    write_atomically(Path(markdown), render_markdown(comparison))
+    write_atomically(html, render_comparison(comparison, history=history))
+    write_atomically(markdown, render_markdown(comparison))
 
 
 def render_comparison(comparison: Comparison, *, history: Sequence[ComparedRun] = ()) -> str:
@@ -86,12 +92,10 @@ def render_brief(comparison: Comparison) -> str:
 
 def render_markdown(comparison: Comparison) -> str:
     """Return the comparison as Markdown: the same records give the same text."""
+    warning = sentences.machines(comparison)
     parts = [
         "# Two runs compared",
-        *(
-            f"**{markdown_text(warning)}**"
-            for warning in filter(None, [sentences.machines(comparison)])
-        ),
+        f"**{markdown_text(warning)}**" if warning else "",
         f"{sentences.headline(comparison)}. {sentences.counts(comparison)}.",
         markdown_text(f"There: {comparison.base.title}. Here: {comparison.this.title}."),
         "## What is different around them",
@@ -105,11 +109,11 @@ def render_markdown(comparison: Comparison) -> str:
             for change in comparison.eager
         )
         or "No case was measured in both runs.",
-        *_only("there", comparison.only_base),
-        *_only("here", comparison.only_this),
-        *_unreadable(comparison),
+        *markdown_list("Only there", [f"`{case}`" for case in comparison.only_base]),
+        *markdown_list("Only here", [f"`{case}`" for case in comparison.only_this]),
+        *markdown_list("Not compared", [markdown_text(str(one)) for one in comparison.unreadable]),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def ordered(comparison: Comparison) -> list[Change]:
@@ -118,19 +122,12 @@ def ordered(comparison: Comparison) -> list[Change]:
 
 
 def _figures(comparison: Comparison, history: Sequence[ComparedRun]) -> Iterator[InlineFigure]:
-    drawn = {
-        "changes": (
-            draw_changes(comparison),
-            "Change of speed-ups",
-            sentences.figure_label(comparison),
-        ),
-        "history": (
-            draw_history(history),
-            "Speed-ups from run to run",
-            "Speed-ups of every case from run to run.",
-        ),
-    }
-    for name, (figure, title, label) in drawn.items():
+    changes = "Change of speed-ups", sentences.figure_label(comparison)
+    trend = "Speed-ups from run to run", "Speed-ups of every case from run to run."
+    for name, figure, (title, label) in (
+        ("changes", draw_changes(comparison), changes),
+        ("history", draw_history(history), trend),
+    ):
         if figure is not None:
             yield InlineFigure(inline_svg(figure, prefix=name, label=label), title, _CAPTIONS[name])
 
@@ -143,11 +140,10 @@ def _differences(found: Sequence[Difference]) -> str:
 
 
 def _brief_row(change: Change) -> list[str | Code]:
-    ratios = sentences.change_text(change)
     return [
         change.name,
         sentences.sign(change),
-        *ratios,
+        *sentences.change_text(change),
         duration(change.this_s),
         ratio(change.took),
     ]
@@ -164,15 +160,3 @@ def _row(change: Change) -> list[str | Code]:
         ratio(change.took),
         sentences.notes(change) or NOTHING,
     ]
-
-
-def _unreadable(comparison: Comparison) -> Iterator[str]:
-    if comparison.unreadable:
-        yield "## Not compared"
-        yield "\n".join(f"- {markdown_text(str(one))}" for one in comparison.unreadable)
-
-
-def _only(where: str, cases: Sequence) -> Iterator[str]:
-    if cases:
-        yield f"## Only {where}"
-        yield "\n".join(f"- `{case}`" for case in cases)

@@ -71,7 +71,7 @@ class Difference:
     of_machine: bool
 
 
-def load_compared_run(path: Path, *, name: str | None = None) -> ComparedRun:
+def load_compared_run(path: Path) -> ComparedRun:
     """Read the records of a run: of its ``results`` folder, or what holds or is in that.
 
     Raises
@@ -80,7 +80,7 @@ def load_compared_run(path: Path, *, name: str | None = None) -> ComparedRun:
         When there is no such folder, or no record in it that can be read; the message names the
         path.
     """
-    return read_compared_run(record_files(path), name=name or str(path))
+    return read_compared_run(record_files(path), name=str(path))
 
 
 def record_files(path: Path) -> list[Path]:

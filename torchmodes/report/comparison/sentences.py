@@ -17,6 +17,7 @@ from torchmodes.report.formatting import (
     ratio_range,
 )
 from torchmodes.report.sentences import SIGNS
+from torchmodes.results.records import Record
 
 MEANINGS = {
     "lost": "measured there, not here",
@@ -35,9 +36,8 @@ METHOD = (
 
 def sign(change: Change) -> str:
     """Return the outcome with its sign."""
-    return (
-        f"{SIGNS[change.outcome]} {change.outcome}" if change.outcome in SIGNS else change.outcome
-    )
+    outcome = change.outcome
+    return f"{SIGNS[outcome]} {outcome}" if outcome in SIGNS else outcome
 
 
 def headline(comparison: Comparison) -> str:
@@ -103,15 +103,9 @@ def notes(change: Change) -> str:
     told = []
     if change.outcome in MEANINGS:
         told.append(MEANINGS[change.outcome])
-        there, here = (
-            _how(change.base.status, change.base.no_effect),
-            _how(change.this.status, change.this.no_effect),
-        )
-        told.append(f"there {there}, here {here}")
+        told.append(f"there {_how(change.base)}, here {_how(change.this)}")
         if change.this.reason:
             told.append(change.this.reason)
-    if change.ratio is not None and change.margin is None:
-        told.append("a run has no noise floor for it")
     told += [
         f"no verdict {where}: {record.no_verdict}"
         for where, record in (("there", change.base), ("here", change.this))
@@ -158,5 +152,5 @@ def _much_slower(change: Change) -> bool:
     return min(change.took or 0, change.eager_took or 0) >= _MUCH
 
 
-def _how(status: str, no_effect: str | None) -> str:
-    return "without effect" if status == "ok" and no_effect else status
+def _how(record: Record) -> str:
+    return "without effect" if record.status == "ok" and record.no_effect else record.status

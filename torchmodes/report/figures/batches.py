@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator
 
 from torchmodes.report.data import ReportData
-from torchmodes.report.figures.panels import Panel, bottom_legend, counted, mode_handle, stack
+from torchmodes.report.figures.panels import (
+    Panel,
+    bottom_legend,
+    counted,
+    mode_handle,
+    stack,
+    ticks,
+)
 from torchmodes.report.formatting import time_tick
 from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.sentences import deployment as deployment_name
-from torchmodes.report.style import SURFACE, look
+from torchmodes.report.style import look
 from torchmodes.report.verdicts import Deployment, JudgedRecord
 
 _HEIGHT = 1.9
@@ -55,11 +63,11 @@ class BatchLine:
 
 def draw_batches(data: ReportData) -> Figure:
     """Draw median latency and items per second of each mode against the batch size."""
-    several = len(data.machines) > 1
     panels, item = {}, "item"
     for deployment in data.deployments:
         if found := lines(data, deployment):
-            panels[_named(deployment, several)] = [_line(cases) for cases in found.values()]
+            title = f"{deployment_name(deployment)}{data.host_beside(deployment.machine)}"
+            panels[title] = [_line(cases) for cases in found.values()]
             item = next(iter(found.values()))[0].record.item
     return draw_lines(panels, item)
 
@@ -77,10 +85,12 @@ def draw_lines(panels: Mapping[str, list[BatchLine]], item: str) -> Figure:
     for index, found in enumerate(panels.values()):
         latency, throughput = axes[2 * index], axes[2 * index + 1]
         for line in found:
-            _plot(latency, line.mode, line.sizes, line.latencies_s)
-            _plot(throughput, line.mode, line.sizes, line.rates)
+            latency.plot(line.sizes, line.latencies_s, **look(line.mode).curve)
+            throughput.plot(line.sizes, line.rates, **look(line.mode).curve)
             if line.knee is not None:
-                _ring(throughput, line, line.knee)
+                rate = line.rates[line.sizes.index(line.knee)]
+                ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
+                throughput.plot(line.knee, rate, **ring, markeredgecolor=look(line.mode).colour)
         sizes = sorted({size for line in found for size in line.sizes})
         for ax, write in ((latency, time_tick), (throughput, _count)):
             _axes(ax, sizes, write)
@@ -103,44 +113,14 @@ def _line(cases: list[JudgedRecord]) -> BatchLine:
     )
 
 
-def _plot(ax: Axes, mode: str, sizes: list[int], values: list[float]) -> None:
-    seen = look(mode)
-    ax.plot(
-        sizes,
-        values,
-        color=seen.colour,
-        linestyle=seen.line,
-        marker=seen.marker,
-        markersize=5,
-        markeredgecolor=SURFACE,
-        markeredgewidth=0.6,
-    )
-
-
-def _ring(ax: Axes, line: BatchLine, knee: int) -> None:
-    ax.plot(
-        knee,
-        line.rates[line.sizes.index(knee)],
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor=look(line.mode).colour,
-    )
-
-
 def _axes(ax: Axes, sizes: list[int], write: Callable[[float], str]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     every = math.ceil(len(sizes) / _MOST_TICKS)
-    shown = sizes[::every]
-    ax.xaxis.set_major_locator(FixedLocator(shown))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{size:,}" for size in shown]))
-    ax.xaxis.set_minor_locator(NullLocator())
+    ticks(ax.xaxis, FixedLocator(sizes[::every]), lambda size: f"{size:,.0f}")
     low, high = ax.get_ylim()
     subs = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0)
-    ax.yaxis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
-    ax.yaxis.set_minor_locator(NullLocator())
+    ticks(ax.yaxis, LogLocator(10, subs=subs, numticks=12), write)
     ax.grid()
 
 
@@ -151,8 +131,3 @@ def _count(value: float) -> str:
 
 def _batch(judged: JudgedRecord) -> int:
     return judged.case.batch_size
-
-
-def _named(deployment: Deployment, several: bool) -> str:
-    where = f" · {deployment.machine.host}" if several and deployment.machine.host else ""
-    return f"{deployment_name(deployment)}{where}"

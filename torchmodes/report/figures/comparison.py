@@ -64,10 +64,8 @@ def any_samples(data: ReportData) -> bool:
 def draw_speed_up(data: ReportData) -> Figure:
     """Draw a forest plot: each case's speed-up over eager with its interval, floors shaded."""
     groups = _groups(data)
-    panels = [
-        Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_shown(g))) for g in groups
-    ]
-    left = label_width(c for g in groups for c in _shown(g))
+    panels = [Panel(group_title(g, data), _ROW * len(_shown(g))) for g in groups]
+    left = label_width(c.name for g in groups for c in _shown(g))
     figure, axes = stack(panels, left=left, right=VALUE, axis=0.3)
     limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
     for ax, group in zip(axes, groups, strict=True):
@@ -79,43 +77,34 @@ def draw_speed_up(data: ReportData) -> Figure:
         for row, judged in enumerate(cases):
             speed_up, mode = statistics_of(judged).speed_up, judged.case.mode
             with about_case(ax, data.anchor(judged)):
-                label_row(ax, row, judged)
+                label_row(ax, row, judged.name)
                 ratio_bars(ax, [speed_up], [mode], first=row)
                 ratio_mark(ax, row, speed_up, mode=mode, outcome=verdict(judged))
         ax.axvline(1, color=INK, linewidth=0.9, zorder=1.5)
-    bottom_legend(
-        figure,
-        [
-            *settled_handles(),
-            Patch(facecolor=FLOOR, label="measuring may differ by that"),
-            Patch(facecolor=MARGIN, label="too small to count"),
-        ],
-        columns=2,
-    )
+    shades = [
+        Patch(facecolor=FLOOR, label="measuring may differ by that"),
+        Patch(facecolor=MARGIN, label="too small to count"),
+    ]
+    bottom_legend(figure, [*settled_handles(), *shades], columns=2)
     return figure
 
 
 def draw_latency(data: ReportData) -> Figure:
     """Draw where the samples lie: the mode's on its line, eager's beside it below."""
     groups = _groups(data)
-    panels = [
-        Panel(group_title(g, several=len(data.machines) > 1), _TALL_ROW * len(_shown(g)))
-        for g in groups
-    ]
-    figure, axes = stack(panels, left=label_width(c for g in groups for c in _shown(g)), right=0.86)
+    panels = [Panel(group_title(g, data), _TALL_ROW * len(_shown(g))) for g in groups]
+    left = label_width(c.name for g in groups for c in _shown(g))
+    figure, axes = stack(panels, left=left, right=0.86)
     for ax, group in zip(axes, groups, strict=True):
         _latency_panel(ax, group)
-    bottom_legend(
-        figure,
-        [
-            Line2D(
-                [], [], color=MUTED, marker="o", linestyle="none", label="the mode, in twentieths"
-            ),
-            Line2D([], [], color=BASELINE, marker="|", linestyle="none", label="eager beside it"),
-            Line2D([], [], color=INK, marker="|", markersize=11, linestyle="none", label="median"),
-        ],
-        columns=2,
-    )
+    handles = [
+        Line2D([], [], color=MUTED, marker="o", label="the mode, in twentieths"),
+        Line2D([], [], color=BASELINE, marker="|", label="eager beside it"),
+        Line2D([], [], color=INK, marker="|", markersize=11, label="median"),
+    ]
+    for handle in handles:
+        handle.set_linestyle("none")
+    bottom_legend(figure, handles, columns=2)
     return figure
 
 
@@ -129,21 +118,15 @@ def _shown(group: Group) -> list[JudgedRecord]:
 
 def _latency_panel(ax: Axes, group: Group) -> None:
     cases = _shown(group)
-    label_rows(ax, cases)
+    label_rows(ax, [judged.name for judged in cases])
     pairs = [_samples(judged) for judged in cases]
     for row, (judged, (baseline, candidate)) in enumerate(zip(cases, pairs, strict=True)):
         seen = look(judged.case.mode)
         _dots(ax, row + 0.2, baseline, marker="|", colour=BASELINE, size=6)
         _dots(ax, row - 0.1, candidate, marker=seen.marker, colour=seen.colour, size=4)
-        ax.plot(
-            [np.median(candidate)],
-            [row - 0.1],
-            marker="|",
-            color=INK,
-            markersize=11,
-            markeredgewidth=1.6,
-        )
-        value_beside(ax, row - 0.12, duration(float(np.median(candidate))), strong=True)
+        median = float(np.median(candidate))
+        ax.plot(median, row - 0.1, marker="|", color=INK, markersize=11, markeredgewidth=1.6)
+        value_beside(ax, row - 0.12, duration(median), strong=True)
         value_beside(ax, row + 0.2, f"n = {candidate.size:,}", size=7)
     ax.set_xscale("log")
     low, high = _limits([side for pair in pairs for side in pair])

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
@@ -22,6 +22,7 @@ from torchmodes.report.figures.panels import (
     label_width,
     mode_handle,
     stack,
+    ticks,
     value_beside,
 )
 from torchmodes.report.formatting import call, duration, size, size_unit, time_tick
@@ -52,42 +53,30 @@ def draw_cost(data: ReportData) -> Figure:
     """Draw the start, cold and warm, and the peak memory of each case."""
     groups = [group for group in group_cases(data.cases) if costed(group)]
     panels = [
-        Panel(
-            f"{group_title(group, several=len(data.machines) > 1)}: {what}",
-            _ROW * len(costed(group)),
-        )
+        Panel(f"{group_title(group, data)}: {what}", _ROW * len(costed(group)))
         for group in groups
         for what in ("start", "peak memory")
     ]
-    figure, axes = stack(panels, left=label_width(c for g in groups for c in costed(g)), right=1.25)
+    left = label_width(c.name for g in groups for c in costed(g))
+    figure, axes = stack(panels, left=left, right=1.25)
     for index, group in enumerate(groups):
         _start_panel(axes[2 * index], costed(group))
         _memory_panel(axes[2 * index + 1], costed(group))
-    bottom_legend(
-        figure,
-        [
-            Line2D([], [], color=MUTED, marker="o", linestyle="none", label="cold start"),
-            Line2D(
-                [],
-                [],
-                color=MUTED,
-                marker="o",
-                markerfacecolor=SURFACE,
-                linestyle="none",
-                label="warm start",
-            ),
-            Patch(facecolor=MUTED, label="process (on a GPU: allocated)"),
-            Patch(facecolor=SURFACE, edgecolor=MUTED, label="largest compiler child"),
-        ],
-        columns=2,
-    )
+    dot: dict[str, Any] = {"color": MUTED, "marker": "o", "linestyle": "none"}
+    handles = [
+        Line2D([], [], **dot, label="cold start"),
+        Line2D([], [], **dot, markerfacecolor=SURFACE, label="warm start"),
+        Patch(facecolor=MUTED, label="process (on a GPU: allocated)"),
+        Patch(facecolor=SURFACE, edgecolor=MUTED, label="largest compiler child"),
+    ]
+    bottom_legend(figure, handles, columns=2)
     return figure
 
 
 def draw_break_even(data: ReportData) -> Figure:
     """Draw the time saved or lost against eager, start included, as calls add up."""
     groups = [group for group in group_cases(data.cases) if paying(group)]
-    panels = [Panel(group_title(g, several=len(data.machines) > 1), 1.6) for g in groups]
+    panels = [Panel(group_title(g, data), 1.6) for g in groups]
     shown = {c.name: c for g in groups for c in paying(g)}
     figure, axes = stack(panels, left=0.82, right=0.2)
     for ax, group in zip(axes, groups, strict=True):
@@ -117,61 +106,38 @@ def paying(group: Group) -> list[JudgedRecord]:
 
 
 def _start_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
-    label_rows(ax, cases)
+    label_rows(ax, [judged.name for judged in cases])
     for row, judged in enumerate(cases):
         seen, starts = look(judged.case.mode), [judged.cold_s or 0.0, judged.warm_s or 0.0]
         known = [start for start in starts if start > 0]
         ax.plot(known, [row] * len(known), color=seen.colour, linewidth=2, alpha=0.4)
-        for start, face in zip(starts, (seen.colour, SURFACE), strict=True):
+        for start, filled in zip(starts, (True, False), strict=True):
             if start > 0:
-                ax.plot(
-                    [start],
-                    [row],
-                    marker=seen.marker,
-                    color=seen.colour,
-                    markerfacecolor=face,
-                    markersize=6,
-                )
+                ax.plot(start, row, **seen.point(filled=filled), markersize=6)
         warm = "" if judged.warm_s is None else f" / {duration(judged.warm_s)}"
         value_beside(ax, row, f"{duration(judged.cold_s)}{warm}", size=8)
     ax.set_xscale("log")
     ax.margins(x=0.06)
-    ax.xaxis.set_major_locator(LogLocator(10, numticks=6))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
-    ax.xaxis.set_minor_locator(NullLocator())
+    ticks(ax.xaxis, LogLocator(10, numticks=6), time_tick)
     ax.set_xlabel("until the first result (log scale)")
 
 
 def _memory_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
-    label_rows(ax, cases)
+    label_rows(ax, [judged.name for judged in cases])
     children = [(c.record.cost.peak_children_bytes or 0) if c.record.cost else 0 for c in cases]
     largest = max([*(judged.memory_bytes or 0 for judged in cases), *children])
     factor, unit = size_unit(largest or 1)
-    colours = [look(judged.case.mode).colour for judged in cases]
-    with_child = [row for row, child in enumerate(children) if child]
-    ax.barh(
-        [row - 0.17 if child else row for row, child in enumerate(children)],
-        [(judged.memory_bytes or 0) / factor for judged in cases],
-        [0.34 if child else 0.62 for child in children],
-        color=colours,
-    )
-    ax.barh(
-        [row + 0.18 for row in with_child],
-        [children[row] / factor for row in with_child],
-        0.26,
-        facecolor=SURFACE,
-        edgecolor=[colours[row] for row in with_child],
-        linewidth=1,
-    )
-    for row, judged in enumerate(cases):
+    for row, (judged, child) in enumerate(zip(cases, children, strict=True)):
+        colour, own = look(judged.case.mode).colour, (judged.memory_bytes or 0) / factor
+        if child:
+            ax.barh(row - 0.17, own, 0.34, color=colour)
+            ax.barh(row + 0.18, child / factor, 0.26, facecolor=SURFACE, edgecolor=colour)
+        else:
+            ax.barh(row, own, 0.62, color=colour)
         value_beside(ax, row, size(judged.memory_bytes))
-    _from_zero(ax, largest / factor)
-    ax.set_xlabel(f"peak memory in {unit}, above the start (one reading each)")
-
-
-def _from_zero(ax: Axes, highest: float) -> None:
-    ax.set_xlim(0, highest * 1.04 or 1)
+    ax.set_xlim(0, 1.04 * largest / factor or 1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.set_xlabel(f"peak memory in {unit}, above the start (one reading each)")
 
 
 def _break_even_panel(saved: Axes, group: Group) -> None:
@@ -188,15 +154,13 @@ def _break_even_panel(saved: Axes, group: Group) -> None:
         _mark_break_even(saved, judged, last)
     saved.set_xscale("log")
     saved.set_xlim(1, last)
-    saved.xaxis.set_major_locator(LogLocator(10, numticks=8))
-    saved.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
-    saved.xaxis.set_minor_locator(NullLocator())
+    ticks(saved.xaxis, LogLocator(10, numticks=8), _power)
     saved.grid()
     saved.set_xlabel(f"{call(group.deployment.task)}s")
     top = max(5.0, *(100 * (1 - 1 / statistics_of(c).speed_up.estimate) for c in cases))
     saved.set_ylim(-_SHOWN_LOSS, top * 1.25)
     saved.axhline(0, color=INK, linewidth=0.9)
-    saved.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value)))
+    saved.yaxis.set_major_formatter(lambda value, _: _signed(value))
     saved.set_ylabel("time saved", labelpad=1)
 
 
@@ -210,19 +174,11 @@ def _mark_break_even(ax: Axes, judged: JudgedRecord, last: float) -> None:
     cost = judged.record.cost
     if judged.verdict != "faster" or cost is None or cost.break_even_calls is None:
         return
-    even, colour = cost.break_even_calls, look(judged.case.mode).colour
+    even, seen = cost.break_even_calls, look(judged.case.mode)
     low, high = max(1, even.low or 1), last if even.high is None else max(1, even.high)
-    ax.plot([low, high], [0, 0], color=colour, linewidth=4, alpha=0.6)
-    ax.plot(
-        [max(1, even.estimate)],
-        [0],
-        marker=look(judged.case.mode).marker,
-        color=colour,
-        markersize=7,
-        markeredgecolor=SURFACE,
-        zorder=4,
-        clip_on=False,
-    )
+    ax.plot([low, high], [0, 0], color=seen.colour, linewidth=4, alpha=0.6)
+    (mark,) = ax.plot(max(1, even.estimate), 0, **seen.point(), markersize=7)
+    mark.set(markeredgecolor=SURFACE, zorder=4, clip_on=False)
 
 
 def _last_call(cases: list[JudgedRecord]) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from torchmodes.report import sentences
 from torchmodes.report.data import ReportData
@@ -35,7 +35,7 @@ _DEEPEST = 0.5
 _FULL = math.log(2)
 """The effect, twice or half as fast, that has the strongest shade."""
 _FEWEST_MODELS = 2
-_SIGNS = {"failed": "failed", "wrong": "wrong", "unsupported": "n/a", "no effect": "none"}
+_SIGNS = {"unsupported": "n/a", "no effect": "none"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,11 @@ def heat_maps(data: ReportData) -> list[HeatMap]:
             key = (judged.machine, case.task, case.device, case.batch_size)
             found.setdefault(key, []).append(judged)
     made = [HeatMap(*key, tuple(cases)) for key, cases in sorted(found.items())]
-    return [heat for heat in made if len(heat.models) >= _FEWEST_MODELS and _any(heat.cases)]
+    return [
+        heat
+        for heat in made
+        if len(heat.models) >= _FEWEST_MODELS and any(judged.competes for judged in heat.cases)
+    ]
 
 
 def draw_heat(data: ReportData) -> Figure:
@@ -79,22 +83,18 @@ def draw_heat(data: ReportData) -> Figure:
     unresolved stays grey, and what has no figure says why.
     """
     found = heat_maps(data)
-    several = len(data.machines) > 1
-    panels = [Panel(_title(heat, several), 0.3 + _ROW * len(heat.rows)) for heat in found]
-    left = label_width(row for heat in found for row in heat.rows)
+    panels = [Panel(_title(heat, data), 0.3 + _ROW * len(heat.rows)) for heat in found]
+    left = label_width(row.name for heat in found for row in heat.rows)
     figure, axes = stack(panels, left=left, right=0.08, axis=0.12)
     for ax, heat in zip(axes, found, strict=True):
         _heat_map_panel(ax, heat, data.anchor)
-    bottom_legend(
-        figure,
-        [
-            Patch(facecolor=FASTER, alpha=_DEEPEST, label="faster, at least twice"),
-            Patch(facecolor=SLOWER, alpha=_DEEPEST, label="slower, at most half as fast"),
-            Patch(facecolor=FASTER, alpha=0.15, label="faster, a little"),
-            Patch(facecolor=MARGIN, label="same or unresolved"),
-        ],
-        columns=2,
-    )
+    handles = [
+        Patch(facecolor=FASTER, alpha=_DEEPEST, label="faster, at least twice"),
+        Patch(facecolor=SLOWER, alpha=_DEEPEST, label="slower, at most half as fast"),
+        Patch(facecolor=FASTER, alpha=0.15, label="faster, a little"),
+        Patch(facecolor=MARGIN, label="same or unresolved"),
+    ]
+    bottom_legend(figure, handles, columns=2)
     return figure
 
 
@@ -109,7 +109,7 @@ def shade(judged: JudgedRecord) -> tuple[str, float]:
 
 def _heat_map_panel(ax: Axes, heat: HeatMap, anchor: Callable[[JudgedRecord], str]) -> None:
     models, rows = heat.models, heat.rows
-    label_rows(ax, rows)
+    label_rows(ax, [row.name for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5 - 0.3 / _ROW)  # the models' names stand above the cells
     ax.set_xlim(-0.5, len(models) - 0.5)
     ax.xaxis.set_visible(False)
@@ -132,15 +132,9 @@ def _cell(ax: Axes, column: int, row: int, judged: JudgedRecord) -> None:
         ax.text(column, row, _SIGNS.get(why, why), ha="center", va="center", color=MUTED, size=8)
         return
     colour, depth = shade(judged)
-    left, right, top, bottom = column - 0.5, column + 0.5, row - 0.5, row + 0.5
-    ax.fill(
-        [left, right, right, left],
-        [top, top, bottom, bottom],
-        facecolor=colour,
-        alpha=depth,
-        edgecolor=SURFACE,
-        linewidth=1.5,
-    )
+    square = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=depth)
+    square.set(edgecolor=SURFACE, linewidth=1.5)
+    ax.add_patch(square)
     settled = judged.verdict in ("faster", "slower")
     ax.text(
         column,
@@ -154,10 +148,6 @@ def _cell(ax: Axes, column: int, row: int, judged: JudgedRecord) -> None:
     )
 
 
-def _any(cases: Iterable[JudgedRecord]) -> bool:
-    return any(judged.competes for judged in cases)
-
-
-def _title(heat: HeatMap, several: bool) -> str:
-    where = f" · {heat.machine.host}" if several and heat.machine.host else ""
+def _title(heat: HeatMap, data: ReportData) -> str:
+    where = data.host_beside(heat.machine)
     return f"{heat.task} · batch {heat.batch_size:,} · {heat.device}{where}"

@@ -68,11 +68,6 @@ class PairedLayers:
         return f"{case.model} · {case.task} · batch {case.batch_size:,} · {self.shipped.name}"
 
 
-def has_pairs(data: ReportData) -> bool:
-    """Tell whether a group has layers in both of its modes."""
-    return bool(paired_layers(data))
-
-
 def paired_layers(data: ReportData) -> list[PairedLayers]:
     """Return the groups whose eager and what is shipped, or else the fastest, share layers."""
     profiles = {profile.case: profile for profile in data.profiles}
@@ -105,12 +100,8 @@ def layers_missing(data: ReportData) -> list[str]:
 def level_of_both(eager: pd.DataFrame, shipped: pd.DataFrame) -> list[str]:
     """Return the modules of the level that has the most of them, `MOST` at the most, as called.
 
-    A module without submodules belongs to all levels below its own.
-
-    Parameters
-    ----------
-    eager, shipped
-        Their ``layers.csv``. Only modules count that both have.
+    A module without submodules belongs to all levels below its own. Only modules count that both
+    tables, each a ``layers.csv``, have.
     """
     cells = [cell for cell in icicle(eager) if cell.layer != "(model)"]
     around = {cell.layer.rpartition(".")[0] for cell in cells}
@@ -176,11 +167,11 @@ def draw_by_layer(data: ReportData) -> Figure:
     pairs = paired_layers(data)
     figure, axes = stack(
         [Panel(pair.title, _ROW * len(pair.rows)) for pair in pairs],
-        left=label_width([row for pair in pairs for row in pair.rows]),
+        left=label_width(row.name for pair in pairs for row in pair.rows),
         right=0.6,
     )
     for ax, pair in zip(axes, pairs, strict=True):
-        label_rows(ax, pair.rows)
+        label_rows(ax, [row.name for row in pair.rows])
         ax.set_xlim(0, max(max(row.eager, row.shipped) for row in pair.rows))
         for place, row in enumerate(pair.rows):
             ax.barh(place - 0.19, row.eager, height=0.34, facecolor=BASELINE)

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from torchmodes.report.data import ReportData, TrainingRun
-from torchmodes.report.figures.panels import Panel, bottom_legend, mode_handle, stack
+from torchmodes.report.figures.panels import Panel, bottom_legend, mode_handle, stack, ticks
 from torchmodes.report.style import SURFACE, look
 
 _WIDEST, _THINNEST = 7.0, 1.2
@@ -28,7 +28,6 @@ def draw_losses(data: ReportData) -> Figure:
     panels = [Panel("training loss", 1.6)]
     if compared:
         panels.append(Panel("training loss: relative difference from eager", 1.4))
-    columns = 3
     figure, axes = stack(panels, left=0.78, right=0.2)
     _loss_panel(axes[0], runs)
     if reference is not None and compared:
@@ -37,13 +36,13 @@ def draw_losses(data: ReportData) -> Figure:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.grid()
-    bottom_legend(figure, [mode_handle(run.mode) for run in runs], columns=columns)
+    bottom_legend(figure, [mode_handle(run.mode) for run in runs], columns=3)
     return figure
 
 
 def trained(data: ReportData) -> list[TrainingRun]:
     """Return the trainings that have a history."""
-    return [run for run in data.trainings if run.status == "ok" and len(run.history)]
+    return [run for run in data.trainings if run.metrics.status == "ok" and len(run.history)]
 
 
 def distance_from(reference: TrainingRun, run: TrainingRun) -> pd.Series:
@@ -76,9 +75,7 @@ def _loss_panel(ax: Axes, runs: list[TrainingRun]) -> None:
             markeredgewidth=0.7,
         )
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=6))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
+    ticks(ax.yaxis, LogLocator(10, subs=(1, 2, 5), numticks=6), lambda value: f"{value:g}")
     ax.set_ylabel("MSE, z-scored")
 
 
@@ -99,7 +96,6 @@ def _distance_panel(ax: Axes, reference: TrainingRun, runs: list[TrainingRun]) -
         )
     ax.set_yscale("symlog", linthresh=1e-8)
     ax.set_ylim(0, max(1e-6, largest * 3))
-    ax.yaxis.set_major_locator(FixedLocator([0, 1e-8, 1e-6, 1e-4, 1e-2, 1]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}" if value else "0"))
-    ax.yaxis.set_minor_locator(NullLocator())
+    decades = FixedLocator([0, 1e-8, 1e-6, 1e-4, 1e-2, 1])
+    ticks(ax.yaxis, decades, lambda value: f"{value:.0e}" if value else "0")
     ax.set_ylabel("|difference|")

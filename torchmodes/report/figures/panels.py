@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import Locator, NullLocator
 
+from torchmodes.report.data import ReportData
 from torchmodes.report.recommendation import Group
-from torchmodes.report.style import INK, MUTED, SURFACE, WIDTH_INCHES, look
+from torchmodes.report.style import INK, MUTED, WIDTH_INCHES, look
 from torchmodes.report.verdicts import JudgedRecord
 
 TITLE = 0.36
@@ -51,52 +54,28 @@ class Panel:
     height: float
 
 
-class Named(Protocol):
-    """What a row is about: anything with a name."""
-
-    @property
-    def name(self) -> str:
-        """What stands beside the row."""
-        ...
-
-
 def stack(
-    panels: Sequence[Panel],
-    *,
-    left: float,
-    right: float,
-    axis: float = AXIS,
+    panels: Sequence[Panel], *, left: float, right: float, axis: float = AXIS
 ) -> tuple[Figure, list[Axes]]:
-    """Stack panels with room for their titles and axes.
+    """Stack panels from the top; the titles take what room they need.
 
-    Parameters
-    ----------
-    panels
-        From the top.
-    left, right
-        Inches beside the plotting area, for labels and values.
-    axis
-        Inches below each plotting area, for its axis.
+    In inches: `left` and `right` of the plotting areas, for labels and values, and `axis` below
+    each.
     """
+    width = WIDTH_INCHES
     titles = [
-        wrapped(panel.title, WIDTH_INCHES - 2 * _MARGIN, size=TITLE_SIZE, bold=True)
-        for panel in panels
+        wrapped(panel.title, width - 2 * _MARGIN, size=TITLE_SIZE, bold=True) for panel in panels
     ]
     heights = [TITLE + (len(lines) - 1) * TITLE_SIZE * _LINE / 72 for lines in titles]
     total = sum(panel.height + axis for panel in panels) + sum(heights)
-    figure = Figure(figsize=(WIDTH_INCHES, total))
+    figure = Figure(figsize=(width, total))
     axes, top = [], total
     for panel, lines, height in zip(panels, titles, heights, strict=True):
         top -= height + panel.height
-        box = (
-            left / WIDTH_INCHES,
-            top / total,
-            (WIDTH_INCHES - left - right) / WIDTH_INCHES,
-            panel.height / total,
-        )
-        ax = figure.add_axes(box)
+        box = (left / width, top / total, (width - left - right) / width, panel.height / total)
+        axes.append(figure.add_axes(box))
         figure.text(
-            _MARGIN / WIDTH_INCHES,
+            _MARGIN / width,
             (top + panel.height + 0.12) / total,
             "\n".join(lines),
             weight="bold",
@@ -105,22 +84,14 @@ def stack(
             ha="left",
             va="bottom",
         )
-        axes.append(ax)
         top -= axis
     return figure, axes
 
 
 def divide(ax: Axes, count: int, *, gap: float = 0.1) -> list[Axes]:
-    """Put several axes in the place of one, from the top; the last alone names its x axis.
+    """Put several axes in the place of one from `stack`, from the top, a gap of inches apart.
 
-    Parameters
-    ----------
-    ax
-        From `stack`; it goes.
-    count
-        How many.
-    gap
-        Inches between them.
+    They share their x axis; the last alone names it.
     """
     figure, box = ax.get_figure(), ax.get_position()
     assert isinstance(figure, Figure)
@@ -137,12 +108,12 @@ def divide(ax: Axes, count: int, *, gap: float = 0.1) -> list[Axes]:
     return found
 
 
-def name_beside(ax: Axes, case: Named) -> None:
+def name_beside(ax: Axes, name: str) -> None:
     """Write a case's name at the left of a small multiple, before its axis."""
     ax.text(
         -_points(ax, 34),
         0.5,
-        row_label(case),
+        row_label(name),
         transform=ax.transAxes,
         ha="right",
         va="center",
@@ -150,27 +121,15 @@ def name_beside(ax: Axes, case: Named) -> None:
     )
 
 
-def point_name(case: Named) -> str:
-    """Return a case's name on one line, without its middle where it is long."""
-    return shortened(case.name, _WIDEST_LABEL, size=LABEL_SIZE)
-
-
-def point_names_width(cases: Iterable[Named]) -> float:
+def point_names_width(names: Iterable[str]) -> float:
     """Return the inches that `names_at_points` takes at the right."""
-    return 0.26 + max(text_width(point_name(case), size=LABEL_SIZE) for case in cases)
+    return 0.26 + max(text_width(_point_name(name), size=LABEL_SIZE) for name in names)
 
 
-def names_at_points(
-    ax: Axes, cases: Sequence[Named], points: Sequence[tuple[float, float]]
-) -> None:
-    """Name points at the right of the plotting area, each with a line to it; no name overlaps.
+def names_at_points(ax: Axes, names: Sequence[str], points: Sequence[tuple[float, float]]) -> None:
+    """Name points (in data) at the right of an axes, each with a line to it; no name overlaps.
 
-    Parameters
-    ----------
-    ax
-        With its scales and limits set.
-    cases, points
-        What each point is about, and where it lies in data.
+    The axes has its scales and limits already.
     """
     height = ax.get_position().height * ax.get_figure().get_size_inches()[1]  # ty: ignore
     line = LABEL_SIZE * _LINE / 72 / height
@@ -180,7 +139,7 @@ def names_at_points(
     beside = _apart([places[i][1] for i in order], gap=line)
     for i, y in zip(order, beside, strict=True):
         ax.annotate(
-            point_name(cases[i]),
+            _point_name(names[i]),
             xy=places[i],
             xytext=(1 + _points(ax, 9), y),
             xycoords="axes fraction",
@@ -196,6 +155,10 @@ def names_at_points(
                 "shrinkB": 4,
             },
         )
+
+
+def _point_name(name: str) -> str:
+    return shortened(name, _WIDEST_LABEL, size=LABEL_SIZE)
 
 
 def _apart(values: Sequence[float], *, gap: float) -> list[float]:
@@ -232,22 +195,22 @@ def make_rows(ax: Axes, count: int) -> None:
     ax.grid(axis="x")
 
 
-def label_rows(ax: Axes, cases: Sequence[Named]) -> None:
+def label_rows(ax: Axes, names: Sequence[str]) -> None:
     """Name the rows of an axes, the first at the top, and take all else off that side.
 
     The names are plain texts: an axis makes six objects of every tick, and a run has many rows.
     """
-    make_rows(ax, len(cases))
-    for row, case in enumerate(cases):
-        label_row(ax, row, case)
+    make_rows(ax, len(names))
+    for row, name in enumerate(names):
+        label_row(ax, row, name)
 
 
-def label_row(ax: Axes, row: int, case: Named) -> None:
+def label_row(ax: Axes, row: int, name: str) -> None:
     """Name one row."""
     ax.text(
         -_points(ax, 7),
         row,
-        row_label(case),
+        row_label(name),
         transform=ax.get_yaxis_transform(),
         ha="right",
         va="center",
@@ -257,14 +220,9 @@ def label_row(ax: Axes, row: int, case: Named) -> None:
 
 @contextmanager
 def about_case(ax: Axes, anchor: str) -> Generator[None]:
-    """Name what is drawn meanwhile by its case, so that the page's filters find it.
+    """Name what is drawn meanwhile by its case's `ReportData.anchor`: the page's filters find it.
 
-    Parameters
-    ----------
-    ax
-        Where it is drawn.
-    anchor
-        From `ReportData.anchor`; in the SVG an id ``case:{anchor}:{number}``, since one is unique.
+    In the SVG it is an id ``case:{anchor}:{number}``, since one is unique.
     """
     before = set(ax.get_children())
     yield
@@ -273,9 +231,8 @@ def about_case(ax: Axes, anchor: str) -> Generator[None]:
         artist.set_gid(f"{CASE_ID}{anchor}:{number}")
 
 
-def row_label(case: Named) -> str:
-    """Return a case's name on two lines at the most, without its middle where it is longer."""
-    name = case.name
+def row_label(name: str) -> str:
+    """Return a name on two lines at the most, without its middle where it is longer."""
     lines = wrapped(name, _WIDEST_LABEL, size=LABEL_SIZE)
     if len(lines) > 2:
         half = len(lines[0])
@@ -283,9 +240,9 @@ def row_label(case: Named) -> str:
     return "\n".join(lines)
 
 
-def label_width(cases: Iterable[Named]) -> float:
+def label_width(names: Iterable[str]) -> float:
     """Return the inches that the widest row label takes."""
-    lines = {line for case in cases for line in row_label(case).splitlines()}
+    lines = {line for name in names for line in row_label(name).splitlines()}
     return 0.16 + max((text_width(line, size=LABEL_SIZE) for line in lines), default=0.0)
 
 
@@ -312,16 +269,16 @@ def wrapped(text: str, inches: float, *, size: float, bold: bool = False) -> lis
     return list(text)
 
 
-def shortened(text: str, inches: float, *, size: float, bold: bool = False) -> str:
+def shortened(text: str, inches: float, *, size: float) -> str:
     """Return a text in one line of a width: what is too much goes from its middle.
 
     Names often differ at their ends alone.
     """
-    if text_width(text, size=size, bold=bold) <= inches:
+    if text_width(text, size=size) <= inches:
         return text
     for kept in range(len(text) - 1, 1, -1):
         short = f"{text[: math.ceil(kept / 2)]}…{text[len(text) - kept // 2 :]}"
-        if text_width(short, size=size, bold=bold) <= inches:
+        if text_width(short, size=size) <= inches:
             return short
     return "…"
 
@@ -348,17 +305,23 @@ def value_beside(
     )
 
 
+def ticks(axis: Axis, locator: Locator, write: Callable[[float], str]) -> None:
+    """Place ticks, written as told, and none between them."""
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(lambda value, _: write(value))
+    axis.set_minor_locator(NullLocator())
+
+
 def _points(ax: Axes, points: float) -> float:
     """Return a length in points as a share of the plotting area's width."""
     return points / 72 / (WIDTH_INCHES * ax.get_position().width)
 
 
-def group_title(group: Group, *, several: bool = False) -> str:
+def group_title(group: Group, data: ReportData) -> str:
     """Name a group, and its machine among several: ``gpt2 · inference · batch 8 · cpu``."""
-    deployment = group.deployment
-    where = f" · {deployment.machine.host}" if several and deployment.machine.host else ""
-    named = f"{deployment.model} · {deployment.task} · batch {group.batch_size:,}"
-    return f"{named} · {deployment.device}{where}"
+    found = group.deployment
+    named = f"{found.model} · {found.task} · batch {group.batch_size:,} · {found.device}"
+    return f"{named}{data.host_beside(found.machine)}"
 
 
 def in_order(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
@@ -367,14 +330,9 @@ def in_order(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
 
 
 def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
-    """Put a legend below all panels; the figure grows by its rows.
+    """Put a legend below all panels of a figure from `stack`, which grows by its rows.
 
-    Parameters
-    ----------
-    figure
-        From `stack`.
-    handles, columns
-        The entries, and side by side how many at the most: fewer where their names are long.
+    Of the columns there are fewer where names are long.
     """
     labels = [str(handle.get_label()) for handle in handles]
     while columns > 1 and _legend_width(labels, columns) > WIDTH_INCHES:
@@ -423,15 +381,5 @@ def _grow(figure: Figure, inches: float) -> None:
 
 def mode_handle(mode: str, *, line: Any = None, name: str | None = None) -> Line2D:
     """Return the legend entry of a mode, by another name or line where one is given."""
-    seen = look(mode)
-    return Line2D(
-        [],
-        [],
-        color=seen.colour,
-        marker=seen.marker,
-        linestyle=line or seen.line,
-        markersize=5,
-        markeredgecolor=SURFACE,
-        markeredgewidth=0.6,
-        label=name or mode,
-    )
+    curve = look(mode).curve
+    return Line2D([], [], **curve | ({"linestyle": line} if line else {}), label=name or mode)

@@ -22,11 +22,6 @@ _CHARACTER_SHARE = 0.014
 _KINDS_SHOWN = 5
 
 
-def has_layers(data: ReportData) -> bool:
-    """Tell whether a profile has modules to draw."""
-    return bool(with_layers(data))
-
-
 def with_layers(data: ReportData) -> list[CaseProfile]:
     """Return the profiles of modes that run the model module by module."""
     return [profile for profile in data.profiles if len(profile.tables.get("layers", ()))]
@@ -52,14 +47,9 @@ class IcicleCell:
 def icicle(layers: pd.DataFrame) -> list[IcicleCell]:
     """Lay modules out: each as wide as its time, its submodules below it in order of their calls.
 
-    Parameters
-    ----------
-    layers
-        A profile's ``layers.csv``. A module that never runs itself (a list of others) is passed
-        over; its submodules belong to the module around it.
+    A module that never runs itself (a list of others) is passed over; its submodules belong to the
+    module around it. The table is a profile's ``layers.csv``.
     """
-    if layers.empty:
-        return []
     rows = {str(row["layer"]): row for row in layers.to_dict("records")}
     names = sorted(
         (name for name in rows if name != "(model)"), key=lambda name: rows[name]["order"]
@@ -74,29 +64,19 @@ def icicle(layers: pd.DataFrame) -> list[IcicleCell]:
         else:
             above = "(model)"
         below.setdefault(above, []).append(name)
-    top = rows.get("(model)")
-    whole = (
-        top["total_s"]
-        if top is not None
-        else sum(rows[name]["total_s"] for name in below.get("(model)", []))
-    )
+    roots = ["(model)"] if "(model)" in rows else below.get("(model)", [])
+    whole = sum(rows[name]["total_s"] for name in roots)
     blocks: list[IcicleCell] = []
 
-    def lay(name: str, start: float, level: int) -> float:
-        row = rows[name]
-        width = row["total_s"] / whole if whole else 0.0
-        blocks.append(IcicleCell(name, str(row["kind"]), start, width, level, row["total_s"]))
-        lay_below(name, start, level + 1)
-        return width
+    def lay(names: Sequence[str], start: float, level: int) -> None:
+        for name in names:
+            row = rows[name]
+            width = row["total_s"] / whole if whole else 0.0
+            blocks.append(IcicleCell(name, str(row["kind"]), start, width, level, row["total_s"]))
+            lay(below.get(name, []), start, level + 1)
+            start += width
 
-    def lay_below(name: str, start: float, level: int) -> None:
-        for child in below.get(name, []):
-            start += lay(child, start, level)
-
-    if top is not None:
-        lay("(model)", 0.0, 0)
-    else:
-        lay_below("(model)", 0.0, 0)
+    lay(roots, 0.0, 0)
     return blocks
 
 
@@ -127,16 +107,9 @@ def _layers_panel(ax: Axes, cells: Sequence[IcicleCell], kinds: Mapping[str, str
     for cell in cells:
         if cell.width < _THINNEST:
             continue
-        ax.add_patch(
-            Rectangle(
-                (cell.start, cell.level),
-                cell.width,
-                1.0,
-                facecolor=kinds.get(cell.kind, GRID),
-                edgecolor=SURFACE,
-                linewidth=0.6,
-            )
-        )
+        box = Rectangle((cell.start, cell.level), cell.width, 1.0, linewidth=0.6)
+        box.set(facecolor=kinds.get(cell.kind, GRID), edgecolor=SURFACE)
+        ax.add_patch(box)
         _label(ax, cell, on_grid=cell.kind not in kinds)
     ax.set_xlim(0, 1)
     ax.set_ylim(_levels(cells), 0)

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
-from torchmodes.report.figures.panels import value_beside
+from torchmodes.report.figures.panels import ticks, value_beside
 from torchmodes.report.formatting import ratio_digits, speed_up
 from torchmodes.report.style import INK, SURFACE, look
 from torchmodes.results.records import Interval
@@ -79,9 +79,7 @@ def ratio_axis(axis: Axis, limits: tuple[float, float]) -> None:
     extent = ax.get_window_extent()
     length = (extent.width if axis is ax.xaxis else extent.height) / ax.figure.dpi
     chosen = _ticks(limits, gap=max(_LEAST_GAP, _LABEL / length))
-    axis.set_major_locator(FixedLocator(chosen))
-    axis.set_major_formatter(FixedFormatter([f"{ratio:g}" for ratio in chosen]))
-    axis.set_minor_locator(NullLocator())
+    ticks(axis, FixedLocator(chosen), lambda ratio: f"{ratio:g}")
 
 
 def _ticks(limits: tuple[float, float], *, gap: float) -> list[float]:
@@ -100,21 +98,14 @@ def _ticks(limits: tuple[float, float], *, gap: float) -> list[float]:
 def small_ratio_axis(ax: Axes, middle: float, *, span: float) -> None:
     """Give a small multiple three ratios on its left: a middle, and one to either side.
 
-    Parameters
-    ----------
-    ax
-        The small multiple.
-    middle, span
-        Logarithms: of the ratio in the middle, and how far the others are from it; `LEAST_SPAN` at
-        the least, so that noise of a thousandth does not fill the axis.
+    The middle and the span are logarithms; the span is `LEAST_SPAN` at the least, so that noise of
+    a thousandth does not fill the axis.
     """
     reach = max(LEAST_SPAN, span)
-    ticks = [float(np.exp(middle + step)) for step in (-reach, 0.0, reach)]
+    shown = np.exp([middle - reach, middle, middle + reach]).tolist()
     ax.set_yscale("log")
     ax.set_ylim(*np.exp([middle - 1.4 * reach, middle + 1.4 * reach]))
-    ax.yaxis.set_major_locator(FixedLocator(ticks))
-    ax.yaxis.set_major_formatter(FixedFormatter([ratio_digits(tick) for tick in ticks]))
-    ax.yaxis.set_minor_locator(NullLocator())
+    ticks(ax.yaxis, FixedLocator(shown), ratio_digits)
     ax.tick_params(axis="y", labelsize=7)
 
 
@@ -122,16 +113,8 @@ def ratio_mark(ax: Axes, row: float, ratio: Interval, *, mode: str, outcome: str
     """Mark a ratio in its mode's look, filled where it is faster or slower, and write it out."""
     seen, settled = look(mode), outcome in ("faster", "slower")
     if not ratio.says_nothing:
-        ax.plot(
-            [ratio.estimate],
-            [row],
-            marker=seen.marker,
-            color=seen.colour,
-            markersize=5.5,
-            markerfacecolor=seen.colour if settled else SURFACE,
-            markeredgecolor=seen.colour,
-            markeredgewidth=1.4,
-        )
+        point = seen.point(filled=settled)
+        ax.plot(ratio.estimate, row, **point, markersize=5.5, markeredgewidth=1.4)
     value_beside(ax, row, f"{speed_up(ratio)} {outcome}", strong=settled, size=7.5)
 
 
@@ -157,12 +140,8 @@ def shade_rows(ax: Axes, widths: Sequence[float | None], colour: str) -> None:
             alike = list(rows)
             top, bottom = alike[0] - 0.5, alike[-1] + 0.5
             left, right = 1 / (1 + width), 1 + width
-            ax.fill(
-                [left, right, right, left],
-                [top, top, bottom, bottom],
-                color=colour,
-                linewidth=0,
-            )
+            x, y = [left, right, right, left], [top, top, bottom, bottom]
+            ax.fill(x, y, color=colour, linewidth=0)
 
 
 def settled_handles() -> list[Line2D]:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator
 
 from torchmodes.planning.cases import parse_case
 from torchmodes.profiling.roofline import Roof, roof_of
@@ -20,10 +19,10 @@ from torchmodes.report.figures.panels import (
     mode_handle,
     shortened,
     stack,
+    ticks,
 )
-from torchmodes.report.style import INK, MUTED, SURFACE, look
+from torchmodes.report.style import INK, MUTED, look
 
-_COLUMNS = 3
 _HEIGHT = 2.6
 _WIDEST_NAME = 0.8
 
@@ -38,16 +37,13 @@ def draw_roofline(data: ReportData) -> Figure:
     points = placed_points(data)
     devices = sorted({parse_case(point["case"]).device for point in points})
     modes = list(dict.fromkeys(parse_case(point["case"]).mode for point in points))
-    figure, axes = stack(
-        [Panel(f"roofline · {device}", _HEIGHT) for device in devices],
-        left=0.8,
-        right=0.3,
-    )
+    panels = [Panel(f"roofline · {device}", _HEIGHT) for device in devices]
+    figure, axes = stack(panels, left=0.8, right=0.3)
     for ax, device in zip(axes, devices, strict=True):
         here = [point for point in points if parse_case(point["case"]).device == device]
         _panel(ax, here, data.roofline["machines"][device])
-    handles: list[Line2D] = [mode_handle(mode, line="none") for mode in modes]
-    bottom_legend(figure, handles, columns=_COLUMNS)
+    handles = [mode_handle(mode, line="none") for mode in modes]
+    bottom_legend(figure, handles, columns=3)
     return figure
 
 
@@ -61,15 +57,8 @@ def _panel(ax: Axes, points: list[Mapping[str, Any]], machine: Mapping[str, Any]
         _roof(ax, roof, name, low, high)
     for point in points:
         seen = look(parse_case(point["case"]).mode)
-        ax.plot(
-            *([point["intensity"]], [point["flops_per_s"] / 1e9]),
-            marker=seen.marker,
-            color=seen.colour,
-            linestyle="none",
-            markersize=6,
-            markeredgecolor=SURFACE,
-            markeredgewidth=0.6,
-        )
+        (mark,) = ax.plot(point["intensity"], point["flops_per_s"] / 1e9, **seen.curve)
+        mark.set(linestyle="none", markersize=6)
     _name_groups(ax, points)
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -77,9 +66,7 @@ def _panel(ax: Axes, points: list[Mapping[str, Any]], machine: Mapping[str, Any]
     reached = [point["flops_per_s"] / 1e9 for point in points]
     ax.set_ylim(bottom=min(*reached, *(roof.attainable(low) / 1e9 for roof in roofs.values())) / 4)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=7))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(NullLocator())
+        ticks(axis, LogLocator(10, subs=(1, 2, 5), numticks=7), lambda value: f"{value:g}")
     ax.grid(which="major")
     ax.set_xlabel("floating-point operations per compulsory byte")
     ax.set_ylabel("GFLOP/s")

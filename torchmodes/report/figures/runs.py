@@ -21,7 +21,7 @@ from torchmodes.report.figures.panels import (
 )
 from torchmodes.report.figures.ratios import SMALL_TICKS, small_ratio_axis
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
-from torchmodes.report.style import INK, SURFACE, look
+from torchmodes.report.style import INK, look
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import CaseRun
 
@@ -36,11 +36,8 @@ def any_runs(data: ReportData) -> bool:
 def draw_runs(data: ReportData) -> Figure:
     """Draw the speed-up of each run against when it began: a small multiple for each case."""
     groups = [group for group in group_cases(data.cases) if _several(group)]
-    panels = [
-        Panel(group_title(g, several=len(data.machines) > 1), _ROW * len(_several(g)))
-        for g in groups
-    ]
-    left = SMALL_TICKS + label_width(c for g in groups for c in _several(g))
+    panels = [Panel(group_title(g, data), _ROW * len(_several(g))) for g in groups]
+    left = SMALL_TICKS + label_width(c.name for g in groups for c in _several(g))
     figure, axes = stack(panels, left=left, right=0.3, axis=0.66)
     for ax, group in zip(axes, groups, strict=True):
         _small_multiples(ax, _several(group))
@@ -69,18 +66,10 @@ def _row(ax: Axes, judged: JudgedRecord, *, span: float) -> None:
     at = [_began(run) for run in runs]
     speed_ups = [exp(run.log_speed_up) for run in runs]
     small_ratio_axis(ax, middle, span=span)
-    name_beside(ax, judged)
+    name_beside(ax, judged.name)
     ax.plot(at, speed_ups, color=seen.colour, linestyle=seen.line, linewidth=1)
     for x, y, run in zip(at, speed_ups, runs, strict=True):
-        ax.plot(
-            [x],
-            [y],
-            marker=seen.marker,
-            color=seen.colour,
-            markersize=5.5,
-            markerfacecolor=SURFACE if run.left_out else seen.colour,
-            markeredgecolor=seen.colour,
-        )
+        ax.plot(x, y, **seen.point(filled=not run.left_out), markersize=5.5)
     ax.axhline(1, color=INK, linewidth=0.9)
     ax.grid()
 

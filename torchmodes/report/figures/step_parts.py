@@ -103,32 +103,25 @@ def shipped_pairs(data: ReportData, told: Container[Case]) -> list[tuple[StepBar
     return pairs
 
 
-def has_parts(data: ReportData) -> bool:
-    """Tell whether a profile tells what a step is made of."""
-    return bool(step_bars(data))
-
-
 def draw_step_parts(data: ReportData) -> Figure:
     """Draw a bar per case, as long as its measured time, and what the profile says of its parts."""
     groups = step_bars(data)
     bars = [bar for found in groups.values() for bar in found]
-    used = [name for name in LOOKS if any(bar.shares.get(name) for bar in bars)]
+    used = [part for name, part in LOOKS.items() if any(bar.shares.get(name) for bar in bars)]
     panels = [
         Panel(f"{case.model} · {case.task} · batch {case.batch_size:,}", _ROW * len(found))
         for case, found in groups.items()
     ]
-    figure, axes = stack(panels, left=label_width(bars), right=0.95, axis=0.3)
+    figure, axes = stack(panels, left=label_width(bar.name for bar in bars), right=0.95, axis=0.3)
     longest = max(bar.length for bar in bars)
     for ax, found in zip(axes, groups.values(), strict=True):
-        label_rows(ax, found)
+        label_rows(ax, [bar.name for bar in found])
         ax.set_xlim(0, longest)
         for row, bar in enumerate(found):
             _bar(ax, row, bar)
         ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes[-1].set_xlabel("measured time, eager = 100 %")
-    handles = [
-        Patch(facecolor=LOOKS[name][1], hatch=LOOKS[name][2], label=LOOKS[name][0]) for name in used
-    ]
+    handles = [Patch(facecolor=colour, hatch=hatch, label=label) for label, colour, hatch in used]
     if any(not bar.shares for bar in bars):
         handles.append(Patch(facecolor=MARGIN, edgecolor=MUTED, label="no profile of it"))
     bottom_legend(figure, handles, columns=2)
@@ -190,11 +183,8 @@ def _shares(profile: CaseProfile) -> dict[str, float]:
     tables = {"kernels": kernel_times, "operators": operator_times}
     kind = "kernels" if on_gpu else "operators"
     own = tables[kind](profile)["seconds"] if kind in profile.tables else None
-    kinds: dict[str, float] = {}
     if own is None or own.sum() <= 0:
-        kinds[ELEMENTWISE] = told
+        kinds = {ELEMENTWISE: told}
     else:
-        for name, seconds in own.items():
-            group = group_of(str(name))
-            kinds[group] = kinds.get(group, 0.0) + told * seconds / own.sum()
+        kinds = (told * own / own.sum()).groupby(group_of).sum().to_dict()
     return {n: s / whole for n, s in {**kinds, **parts, "host": host}.items() if s > 0}

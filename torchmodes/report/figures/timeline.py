@@ -30,20 +30,10 @@ def timeline_pairs(data: ReportData) -> list[tuple[StepBar, StepBar]]:
     return shipped_pairs(data, told)
 
 
-def has_timelines(data: ReportData) -> bool:
-    """Tell whether a group has the steps of two modes."""
-    return bool(timeline_pairs(data))
-
-
 def slices_of(table: pd.DataFrame, count: int) -> list[str]:
-    """Part a step into slices, each named by the group that takes most of it.
+    """Part a step, a profile's ``timeline.csv``, into slices named by what takes most of each.
 
-    Parameters
-    ----------
-    table
-        A profile's ``timeline.csv``; where something ran on a GPU, that alone is shown.
-    count
-        How many slices.
+    Where something ran on a GPU, that alone is shown.
     """
     whole = float(table.loc[table["operator"] == STEP_ROW, "end_s"].max())
     ran = table[table["operator"] != STEP_ROW]
@@ -71,11 +61,11 @@ def draw_timeline(data: ReportData) -> Figure:
         Panel(f"{a.case.model} · {a.case.task} · batch {a.case.batch_size:,}", 2 * _ROW)
         for a, _ in pairs
     ]
-    left = label_width([bar for pair in pairs for bar in pair])
+    left = label_width(bar.name for pair in pairs for bar in pair)
     figure, axes = stack(panels, left=left, right=0.3, axis=0.3)
     used: set[str] = set()
     for ax, pair in zip(axes, pairs, strict=True):
-        label_rows(ax, pair)
+        label_rows(ax, [bar.name for bar in pair])
         longest = max(bar.length for bar in pair)
         ax.set_xlim(0, longest)
         for row, bar in enumerate(pair):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
@@ -17,10 +17,11 @@ from torchmodes.report.figures.panels import (
     names_at_points,
     point_names_width,
     stack,
+    ticks,
 )
 from torchmodes.report.formatting import size_unit, time_tick
 from torchmodes.report.recommendation import Group, group_cases, statistics_of
-from torchmodes.report.style import MUTED, SURFACE, look
+from torchmodes.report.style import MUTED, look
 from torchmodes.report.verdicts import JudgedRecord
 
 _HEIGHT = 1.9
@@ -50,9 +51,8 @@ def any_weighed(data: ReportData) -> bool:
 def draw_trade_off(data: ReportData) -> Figure:
     """Draw each mode's time, as a share of eager's beside it, against its memory and its start."""
     drawn = [(group, price) for group in group_cases(data.cases) for price in _panels(group)]
-    several = len(data.machines) > 1
-    panels = [Panel(f"{group_title(g, several=several)}: {p.name}", _HEIGHT) for g, p in drawn]
-    names = point_names_width(c for group, price in drawn for c in weighed(group, price))
+    panels = [Panel(f"{group_title(g, data)}: {p.name}", _HEIGHT) for g, p in drawn]
+    names = point_names_width(c.name for group, price in drawn for c in weighed(group, price))
     figure, axes = stack(panels, left=0.75, right=names)
     for ax, (group, price) in zip(axes, drawn, strict=True):
         _panel(ax, weighed(group, price), price)
@@ -92,14 +92,11 @@ def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
     if price is START:
         ax.set_xscale("log")
         ax.set_xlim(min(amounts) / 1.6, max(amounts) * 1.6)
-        ax.xaxis.set_major_locator(LogLocator(10, numticks=6))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
+        ticks(ax.xaxis, LogLocator(10, numticks=6), time_tick)
     else:
         ax.set_xlim(0, 1.06 * max(amounts))
-        ax.xaxis.set_major_locator(MaxNLocator(5))
         factor, unit = size_unit(max(amounts))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / factor:g} {unit}"))
+        ticks(ax.xaxis, MaxNLocator(5), lambda value: f"{value / factor:g} {unit}")
     ax.set_ylim(0, 115 * max(map(_time, cases)))
     ax.plot(
         [price.amount(c) or 0.0 for c in best],
@@ -112,19 +109,10 @@ def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
         seen, speed_up = look(judged.case.mode), statistics_of(judged).speed_up
         if speed_up.low and speed_up.high and not judged.case.is_baseline:
             ax.plot([x, x], [100 / speed_up.high, 100 / speed_up.low], color=seen.colour, alpha=0.4)
-        ax.plot(
-            [x],
-            [100 * _time(judged)],
-            marker=seen.marker,
-            color=seen.colour,
-            markersize=7,
-            markerfacecolor=seen.colour if judged in best else SURFACE,
-            markeredgecolor=seen.colour,
-        )
-    ax.yaxis.set_major_locator(MaxNLocator(5))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
+        ax.plot(x, 100 * _time(judged), **seen.point(filled=judged in best), markersize=7)
+    ticks(ax.yaxis, MaxNLocator(5), lambda value: f"{value:.0f} %")
     ax.grid()
     ax.set_ylabel("time, eager = 100 %", labelpad=1)
     ax.set_xlabel(price.label)
     points = [(x, 100 * _time(c)) for c, x in zip(cases, amounts, strict=True)]
-    names_at_points(ax, cases, points)
+    names_at_points(ax, [c.name for c in cases], points)

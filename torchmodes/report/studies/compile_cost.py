@@ -13,8 +13,8 @@ from torchmodes.report.figures.panels import (
     stack,
     value_beside,
 )
-from torchmodes.report.formatting import NOTHING, duration, listing, plural, ratio
-from torchmodes.report.studies.rows import ROW, RowName, Told, case_name
+from torchmodes.report.formatting import duration, listing, plural, ratio
+from torchmodes.report.studies.rows import ROW, Told, case_name
 from torchmodes.report.style import MUTED, look
 from torchmodes.studies.catalogue import CompileCost, Start
 
@@ -26,7 +26,7 @@ def tell(result: CompileCost) -> Told:
             str(start.identity),
             duration(start.cold_s),
             duration(start.warm_s),
-            ratio(start.cold_s / start.warm_s) if start.cold_s and start.warm_s else NOTHING,
+            ratio(start.cold_s / start.warm_s if start.cold_s and start.warm_s else None),
             start.reason or "",
         )
         for start in result.cases
@@ -45,12 +45,9 @@ def draw(result: CompileCost) -> Figure | None:
     starts = [start for start in result.cases if start.cold_s and start.warm_s]
     if not starts:
         return None
-    labels = [RowName(case_name(start.identity)) for start in starts]
-    figure, (ax,) = stack(
-        [Panel("seconds until the first result", ROW * len(starts))],
-        left=label_width(labels),
-        right=0.95,
-    )
+    labels = [case_name(start.identity) for start in starts]
+    panel = Panel("seconds until the first result", ROW * len(starts))
+    figure, (ax,) = stack([panel], left=label_width(labels), right=0.95)
     for y, start in enumerate(starts):
         colour = look(start.case.mode).colour
         for seconds, shift, alpha in ((start.cold_s, -0.19, 1.0), (start.warm_s, 0.19, 0.45)):
@@ -60,14 +57,11 @@ def draw(result: CompileCost) -> Figure | None:
     ax.set_xlim(left=0)
     label_rows(ax, labels)
     ax.set_xlabel("preparation and first call, s")
-    bottom_legend(
-        figure,
-        [
-            Patch(facecolor=MUTED, label="empty compile cache"),
-            Patch(facecolor=MUTED, alpha=0.45, label="filled by a first start"),
-        ],
-        columns=2,
-    )
+    handles = [
+        Patch(facecolor=MUTED, label="empty compile cache"),
+        Patch(facecolor=MUTED, alpha=0.45, label="filled by a first start"),
+    ]
+    bottom_legend(figure, handles, columns=2)
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from torchmodes.report.figures.panels import Panel, bottom_legend, stack
 from torchmodes.report.formatting import NOTHING, duration, listing, plural
@@ -61,25 +61,15 @@ def draw(result: DynamicShapes) -> Figure | None:
     if not lines:
         return None
     cases = sorted({one.identity for one in lines})
-    figure, axes = stack(
-        [Panel(case_name(case), 2.0) for case in cases],
-        left=0.85,
-        right=0.2,
-    )
+    figure, axes = stack([Panel(case_name(case), 2.0) for case in cases], left=0.85, right=0.2)
     for ax, case in zip(axes, cases, strict=True):
-        for one in (line for line in lines if line.identity == case):
+        for one in (shapes for shapes in lines if shapes.identity == case):
             colour, marker = _VARIANTS[one.variant]
             seconds = [call.seconds for call in one.calls or []]
-            ax.plot(
-                range(1, len(seconds) + 1),
-                seconds,
-                color=PALETTE[colour],
-                marker=marker,
-                markersize=3.5,
-                linewidth=1,
-            )
+            (line,) = ax.plot(range(1, len(seconds) + 1), seconds, color=PALETTE[colour])
+            line.set(marker=marker, markersize=3.5, linewidth=1)
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
+        ax.yaxis.set_major_formatter(lambda value, _: duration(value))
         ax.yaxis.set_minor_locator(NullLocator())
         ax.set_xlabel(
             "call (an epoch's last batch is smaller)"
@@ -88,12 +78,9 @@ def draw(result: DynamicShapes) -> Figure | None:
         )
         ax.set_ylabel("seconds")
         ax.grid(axis="y", color=GRID)
-    bottom_legend(
-        figure,
-        [
-            Line2D([], [], color=PALETTE[colour], marker=marker, markersize=4, label=variant)
-            for variant, (colour, marker) in _VARIANTS.items()
-        ],
-        columns=4,
-    )
+    handles = [
+        Line2D([], [], color=PALETTE[colour], marker=marker, markersize=4, label=variant)
+        for variant, (colour, marker) in _VARIANTS.items()
+    ]
+    bottom_legend(figure, handles, columns=4)
     return figure

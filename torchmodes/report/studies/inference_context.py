@@ -14,8 +14,8 @@ from torchmodes.report.formatting import (
     ratio,
     ratio_range,
 )
-from torchmodes.report.studies.rows import ROW, RowName, Told, case_name, says_something
-from torchmodes.report.style import INK, SURFACE, look
+from torchmodes.report.studies.rows import ROW, Told, case_name, says_something
+from torchmodes.report.style import INK, look
 from torchmodes.studies.catalogue import InContext, InferenceContext
 
 _SENTENCES = {
@@ -58,25 +58,17 @@ def draw(result: InferenceContext) -> Figure | None:
     cases = [one for one in result.cases if says_something(one.speed_up)]
     if not cases:
         return None
-    labels = [RowName(case_name(one.identity, mode=one.context)) for one in cases]
-    figure, (ax,) = stack(
-        [Panel("speed against inference_mode (below 1: slower)", ROW * len(cases))],
-        left=label_width(labels),
-        right=0.75,
-    )
+    labels = [case_name(one.identity, mode=one.context) for one in cases]
+    panel = Panel("speed against inference_mode (below 1: slower)", ROW * len(cases))
+    figure, (ax,) = stack([panel], left=label_width(labels), right=0.75)
     for y, one in enumerate(cases):
         speed_up, seen = one.speed_up, look(one.case.mode)
         assert speed_up is not None
         bounds = [speed_up.low or speed_up.estimate, speed_up.high or speed_up.estimate]
         ax.plot(bounds, [y, y], color=seen.colour, linewidth=2)
         resolved = one.verdict in ("faster", "slower")
-        ax.plot(
-            speed_up.estimate,
-            y,
-            marker="o",
-            color=seen.colour,
-            markerfacecolor=seen.colour if resolved else SURFACE,
-        )
+        (mark,) = ax.plot(speed_up.estimate, y, **seen.point(filled=resolved))
+        mark.set_marker("o")
         value_beside(ax, y, ratio(speed_up.estimate), strong=resolved)
     ax.axvline(1, color=INK, linewidth=1)
     label_rows(ax, labels)

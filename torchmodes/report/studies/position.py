@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from torchmodes.report.figures.panels import Panel, bottom_legend, stack
 from torchmodes.report.formatting import (
@@ -15,29 +15,23 @@ from torchmodes.report.formatting import (
     ratio_digits,
     ratio_range,
 )
-from torchmodes.report.studies.rows import Told, case_name
-from torchmodes.report.style import BASELINE, PALETTE
+from torchmodes.report.studies.rows import Told, case_name, signs
+from torchmodes.report.style import BASELINE
 from torchmodes.studies.catalogue import Position, Positions
-
-_MARKERS = "os^Dv"
 
 
 def tell(result: Position) -> Told:
     """Tell how much longer the last step takes than the first."""
-    rows = [row for one in result.cases for row in _rows(one)]
+    rows = [(str(one.identity), *cells) for one in result.cases for cells in _cells(one)]
     told = [_growth(one) for one in result.cases if len(one.points) > 1]
     text = f"{listing(told)}." if told else "No case was measured at several positions."
     columns = ("Case", "Position", "Step", "Eager beside it", "Speed-up", "95 % interval")
     return text, columns, tuple(rows)
 
 
-def _rows(one: Positions) -> list[tuple[str, ...]]:
-    name = str(one.identity)
-    if not one.points:
-        return [(name, NOTHING, NOTHING, NOTHING, NOTHING, one.reason or "")]
+def _cells(one: Positions) -> list[tuple[str, ...]]:
     return [
         (
-            name,
             str(point.position),
             duration(point.latency_s),
             duration(point.eager_s),
@@ -45,7 +39,7 @@ def _rows(one: Positions) -> list[tuple[str, ...]]:
             ratio_range(point.speed_up),
         )
         for point in one.points
-    ]
+    ] or [(NOTHING, NOTHING, NOTHING, NOTHING, one.reason or "")]
 
 
 def _growth(one: Positions) -> str:
@@ -65,9 +59,7 @@ def draw(result: Position) -> Figure | None:
         return None
     figure, (ax,) = stack([Panel("time of a decode step", 2.2)], left=0.7, right=0.2)
     handles = [Line2D([], [], color=BASELINE, linestyle=(0, (3, 2)), label="eager beside it")]
-    colours = [*PALETTE.values()]
-    for index, one in enumerate(measured):
-        colour, marker = colours[index % len(colours)], _MARKERS[index % len(_MARKERS)]
+    for one, (colour, marker) in zip(measured, signs(), strict=False):
         at = [point.position for point in one.points]
         ax.plot(at, [p.latency_s for p in one.points], color=colour, marker=marker, markersize=5)
         ax.plot(at, [p.eager_s for p in one.points], color=BASELINE, linestyle=(0, (3, 2)))
@@ -75,7 +67,7 @@ def draw(result: Position) -> Figure | None:
         handles.append(Line2D([], [], color=colour, marker=marker, label=label))
     ax.set_xlabel("tokens in the cache")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
+    ax.yaxis.set_major_formatter(lambda value, _: duration(value))
     ax.set_ylim(bottom=0)
     ax.grid()
     bottom_legend(figure, handles, columns=2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import cycle
 
 from torchmodes.planning.cases import Case
+from torchmodes.report.style import PALETTE
 from torchmodes.results.records import Interval
 
 ROW = 0.36
@@ -14,16 +16,14 @@ Told = tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]
 """What a study found: a text, and a table's heads and rows."""
 
 
-@dataclass(frozen=True)
-class RowName:
-    """The name of a row."""
-
-    name: str
-
-
 def case_name(case: Case, *, mode: str | None = None) -> str:
     """Name a case, or what stands for its mode, in one line."""
     return f"{case.model} {case.task} b{case.batch_size} · {mode or case.mode}"
+
+
+def signs() -> Iterator[tuple[str, str]]:
+    """Yield a colour and a marker for each line that stands for no mode of its own."""
+    return zip(cycle(PALETTE.values()), cycle("os^Dv"), strict=False)
 
 
 def says_something(speed_up: Interval | None) -> bool:

@@ -15,36 +15,30 @@ from torchmodes.report.formatting import (
     ratio,
     ratio_range,
 )
-from torchmodes.report.studies.rows import Told, case_name, says_something
-from torchmodes.report.style import MUTED, PALETTE
+from torchmodes.report.studies.rows import Told, case_name, says_something, signs
+from torchmodes.report.style import MUTED
 from torchmodes.studies.catalogue import Threads, ThreadScaling
-
-_MARKERS = "os^Dv"
 
 
 def tell(result: ThreadScaling) -> Told:
     """Tell what several threads bring over one."""
-    rows = [row for one in result.cases for row in _rows(one)]
+    rows = [(str(one.identity), *cells) for one in result.cases for cells in _cells(one)]
     told = [_gain(one) for one in result.cases if one.points and one.points[-1].threads > 1]
     text = f"{listing(told)}." if told else "No case was measured with several threads."
     columns = ("Case", "Threads", "Latency", "Over one thread", "95 % interval")
     return text, columns, tuple(rows)
 
 
-def _rows(one: Threads) -> list[tuple[str, ...]]:
-    name = str(one.identity)
-    if not one.points:
-        return [(name, NOTHING, NOTHING, NOTHING, one.reason or "")]
+def _cells(one: Threads) -> list[tuple[str, ...]]:
     return [
         (
-            name,
             str(point.threads),
             duration(point.latency_s),
             estimate(point.speed_up),
             ratio_range(point.speed_up),
         )
         for point in one.points
-    ]
+    ] or [(NOTHING, NOTHING, NOTHING, one.reason or "")]
 
 
 def _gain(one: Threads) -> str:
@@ -65,23 +59,12 @@ def draw(result: ThreadScaling) -> Figure | None:
     if not lines:
         return None
     counts = sorted({point.threads for points in lines.values() for point in points})
-    figure, (ax,) = stack(
-        [Panel("speed-up over one thread", 2.2)],
-        left=0.7,
-        right=0.2,
-    )
+    figure, (ax,) = stack([Panel("speed-up over one thread", 2.2)], left=0.7, right=0.2)
     handles = [Line2D([], [], color=MUTED, linestyle=(0, (3, 2)), label="ideal")]
     ax.plot(counts, counts, color=MUTED, linestyle=(0, (3, 2)), linewidth=1)
-    colours = [*PALETTE.values()]
-    for index, (name, points) in enumerate(lines.items()):
-        colour, marker = colours[index % len(colours)], _MARKERS[index % len(_MARKERS)]
-        ax.plot(
-            [point.threads for point in points],
-            [point.speed_up.estimate for point in points],
-            color=colour,
-            marker=marker,
-            markersize=5,
-        )
+    for (name, points), (colour, marker) in zip(lines.items(), signs(), strict=False):
+        at, speed_ups = [p.threads for p in points], [p.speed_up.estimate for p in points]
+        ax.plot(at, speed_ups, color=colour, marker=marker, markersize=5)
         for point in points:
             low, high = point.speed_up.low, point.speed_up.high
             if low is not None and high is not None:
