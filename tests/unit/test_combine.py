@@ -195,11 +195,3 @@ def test_few_blocks_that_happen_to_resemble_each_other_widen_no_record():
 
 def test_a_record_of_one_process_is_left_as_it_is():
     assert moderated(run(), None, bias=None) == run()
-
-
-def test_runs_of_different_cases_are_refused():
-    other = make_record("inference/cpu/house_price/eager/fp32-b2048")
-    with pytest.raises(ValueError, match="different cases"):
-        combine([run(), other])
-    with pytest.raises(ValueError, match="there is none"):
-        combine([])

@@ -290,7 +290,9 @@ def test_another_token_is_wrong_in_fp32_unless_it_is_a_tie(
     precision: str, gap: float, within: bool
 ) -> None:
     logits = torch.tensor([3.0, 3.0 - gap, 1.0])
-    apart = measured._divergence(logits, 0, 0, 4, 0, 1, tolerance=1e-4)
+    tie = measured._tie(logits, 0, 1, tolerance=1e-4)
+    place = {"prompt": 0, "sequence": 0, "token": 5}
+    apart = Divergence(**place, expected=0, found=1, gap=gap, tie=tie)
     case = replace(job(EAGER), case=parse_case(f"generation/cpu/m/x/{precision}-b1"))
     found = measured.Tokens(worst=NUMERICS, divergence=apart)
     numerics = measured.judged(case, found, NUMERICS)

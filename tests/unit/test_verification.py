@@ -617,7 +617,7 @@ def test_a_mode_that_is_fast_on_inputs_it_has_seen_gets_no_verdict(
     run: Run, monkeypatch, mode: str
 ):
     # However much else runs here.
-    monkeypatch.setattr("torchmodes.measure.assess.no_verdict", lambda *_, **__: None)
+    monkeypatch.setattr("torchmodes.measure.assess.doubt_samples", lambda *_, **__: None)
     monkeypatch.setattr("torchmodes.measure.statistics.verdict", lambda *_, **__: "faster")
     monkeypatch.setattr("torchmodes.measure.case.quick_peak", lambda *_: None)
     found = run("Deep", mode, budget_s=0.5)

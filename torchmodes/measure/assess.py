@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from torchmodes.measure import statistics
 from torchmodes.measure.breakeven import break_even
@@ -17,14 +16,6 @@ from torchmodes.results.records import Cost, Latency, Measured, Statistics
 AGAIN = "then delete this record and run snakemake again"
 
 
-@dataclass(frozen=True)
-class NoVerdict:
-    """Why nothing is concluded from samples, whatever their interval is, and what to do."""
-
-    reason: str
-    remedy: str
-
-
 def assess(
     case: Case,
     sampling: Sampling,
@@ -36,16 +27,8 @@ def assess(
 ) -> Measured:
     """Conclude from the samples of a case: whatever its record says because of them.
 
-    Parameters
-    ----------
-    minimum_effect
-        The smallest relative speed-up that matters.
-    extra_s
-        Seconds of preparation and first call beyond the baseline's.
-    load
-        What the machine did while the samples were taken.
-    threads
-        How many the case computed with; on a GPU they wait, and one is enough.
+    `extra_s` are the seconds of preparation and first call beyond the baseline's, the load is that
+    of the machine while the samples were taken. On a GPU the threads wait, and one is enough.
     """
     samples = sampling.samples
     baseline, candidate = statistics.sides_of(samples.counted)
@@ -90,41 +73,47 @@ def assess(
             cores_missing=load.missing(computing),
             break_even_calls=break_even(effect, baseline_s=of_baseline.median_s, extra_s=extra_s),
         ),
-        warnings=[
-            *_warnings(sampling, drifting=drifted.drifting),
-            *_busy(load, crowded=load.crowded(computing)),
-            *_two_speeds(
-                {"eager": level_baseline, "the mode": latency(levelled(candidate, samples.counted))}
-            ),
-        ],
     )
-    if (doubt := no_verdict(effect, level_baseline, load, threads=computing)) is not None:
-        result.withhold_verdict(doubt.reason, doubt.remedy)
+    result.warnings = _warnings(sampling, drifting=drifted.drifting)
+    if load.noticeable:
+        crowded = load.crowded(computing)
+        room = "more than there was room for" if crowded else "beside the case's own threads"
+        result.warnings += [f"the machine was busy: {load}, {room}"]
+    level_candidate = latency(levelled(candidate, samples.counted))
+    result.warnings += [
+        f"two speeds: the typical call of {name} took {factor:,.0f} times as long as its fastest"
+        for name, side in (("eager", level_baseline), ("the mode", level_candidate))
+        if (factor := two_speeds(side)) is not None
+    ]
+    doubt_samples(result, effect, level_baseline, load, threads=computing)
     return result
 
 
-def no_verdict(
-    measured: statistics.Estimate, baseline: Latency, load: Load, *, threads: int
-) -> NoVerdict | None:
-    """Return why nothing may be concluded from some samples, or None where the interval decides."""
+def doubt_samples(
+    result: Measured,
+    measured: statistics.Estimate,
+    baseline: Latency,
+    load: Load,
+    *,
+    threads: int,
+) -> None:
+    """Withhold the verdict where nothing may be concluded, whatever the interval is."""
     if load.crowded(threads):
-        return NoVerdict(
-            reason=f"{load} while this was measured with"
-            f" {threads} thread{'' if threads == 1 else 's'}",
-            remedy=f"{_make_room(load, threads)}; {AGAIN}",
+        result.withhold_verdict(
+            f"{load} while this was measured with {threads} thread{'' if threads == 1 else 's'}",
+            f"{_make_room(load, threads)}; {AGAIN}",
         )
-    if (factor := two_speeds(baseline)) is not None:
-        return NoVerdict(
-            reason=f"eager's typical call took {factor:,.0f} times as long as its fastest:"
+    elif (factor := two_speeds(baseline)) is not None:
+        result.withhold_verdict(
+            f"eager's typical call took {factor:,.0f} times as long as its fastest:"
             " something else decided its time",
-            remedy=f"let nothing else run on this machine; {AGAIN}",
+            f"let nothing else run on this machine; {AGAIN}",
         )
-    if measured.says_nothing:
-        return NoVerdict(
-            reason="the samples are too noisy to say anything",
-            remedy=f"let nothing else run, or raise measurement.budget_s; {AGAIN}",
+    elif measured.says_nothing:
+        result.withhold_verdict(
+            "the samples are too noisy to say anything",
+            f"let nothing else run, or raise measurement.budget_s; {AGAIN}",
         )
-    return None
 
 
 def _make_room(load: Load, threads: int) -> str:
@@ -132,21 +121,6 @@ def _make_room(load: Load, threads: int) -> str:
         return "use a machine whose cores are its own, or a quieter hour"
     fewer = threads - math.ceil(load.others)
     return "stop them" + (f", or ask for fewer cores (--cores {fewer})" if fewer > 0 else "")
-
-
-def _busy(load: Load, *, crowded: bool) -> list[str]:
-    if not load.noticeable:
-        return []
-    room = "more than there was room for" if crowded else "beside the case's own threads"
-    return [f"the machine was busy: {load}, {room}"]
-
-
-def _two_speeds(sides: dict[str, Latency]) -> list[str]:
-    return [
-        f"two speeds: the typical call of {name} took {factor:,.0f} times as long as its fastest"
-        for name, side in sides.items()
-        if (factor := two_speeds(side)) is not None
-    ]
 
 
 def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:

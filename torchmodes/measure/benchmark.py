@@ -34,18 +34,11 @@ def benchmark_case(
 ) -> Record:
     """Measure a case in a process of its own: one run of it.
 
-    A crash, a kill or a hang is a record with status ``failed``.
-
-    Parameters
-    ----------
-    first
-        The case's first run, where this is a later one: it starts from what that shipped and
-        compiled, as a deployment does. Where the first run is not ok, no other is: it is returned.
-    ship_to
-        A folder for what a deployment takes with it, of a first run; it is made, and stays empty
-        where the case is not ok.
-    tell
-        Told beforehand where other programs keep the machine busy.
+    A crash, a kill or a hang is a record with status ``failed``. A later run starts from what the
+    case's `first` one shipped and compiled, as a deployment does; where that is not ok, no other
+    is: it is returned. A first run leaves in `ship_to`, a folder that is made, what a deployment
+    takes with it; it stays empty where the case is not ok. Where other programs keep the machine
+    busy, `tell` is told beforehand.
     """
     if first is not None and first.status != "ok":
         return first

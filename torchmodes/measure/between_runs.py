@@ -29,15 +29,11 @@ LEVELS_APART = 2.0
 
 @dataclass(frozen=True)
 class RunCentre:
-    """What one run says of a speed-up.
+    """What one run says of a speed-up: the trimmed mean of its blocks, a natural logarithm.
 
-    Attributes
-    ----------
-    log_speed_up : float
-        The trimmed mean of its blocks, a natural logarithm, positive where it is faster.
-    standard_error : float
-        Of that, within the run, as if its blocks were independent: that they resemble each other
-        is seen in how far runs are apart, and five blocks cannot tell of it.
+    It is positive where the mode is faster. The standard error is within the run, as if its blocks
+    were independent: that they resemble each other is seen in how far runs are apart, and five
+    blocks cannot tell of it.
     """
 
     log_speed_up: float
@@ -64,14 +60,7 @@ def over_runs(runs: Sequence[RunCentre], prior: VariancePrior | None = None) -> 
     section 4), and never less than the runs' own blocks leave open. One run has no interval: it
     says nothing of the next. Without the prior of all cases of the device the interval is the plain
     one.
-
-    Raises
-    ------
-    ValueError
-        When there is no run.
     """
-    if not runs:
-        raise ValueError("runs: there is none to estimate a speed-up from")
     centre = sum(run.log_speed_up for run in runs) / len(runs)
     between = spread(runs)
     if between is None:
@@ -155,16 +144,9 @@ def variance_prior(cases: Iterable[Sequence[RunCentre]]) -> VariancePrior | None
 def inverse_trigamma(value: float) -> float:
     """Return where the trigamma function has a value, by Newton's method on its reciprocal.
 
-    The reciprocal is convex and nearly linear, so that every step from 0.5 + 1/value goes the same
-    way (Smyth 2004, appendix).
-
-    Raises
-    ------
-    ValueError
-        When the value is not positive and finite.
+    The value is positive. The reciprocal is convex and nearly linear, so that every step from
+    0.5 + 1/value goes the same way (Smyth 2004, appendix).
     """
-    if not 0 < value < math.inf:
-        raise ValueError(f"value: {value} must be positive and finite")
     if value > 1e7:
         return 1 / math.sqrt(value)
     if value < 1e-6:

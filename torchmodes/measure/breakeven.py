@@ -15,14 +15,7 @@ def break_even(measured: Estimate, *, baseline_s: float, extra_s: float) -> Inte
     calls; the baseline's median (seconds a call) enters as it is. `extra_s` are the seconds of
     preparation and first call beyond the baseline's; zero or less is paid at once by a candidate
     that is faster. `high` is None where it may never pay; None: by the estimate it never pays.
-
-    Raises
-    ------
-    ValueError
-        When `baseline_s` is not positive.
     """
-    if not baseline_s > 0:
-        raise ValueError(f"baseline_s: {baseline_s} must be positive")
 
     def calls(log_speed_up: float | None) -> float | None:
         if log_speed_up is None or log_speed_up <= 0:

@@ -61,7 +61,7 @@ from torchmodes.measure.verification import (
 from torchmodes.planning.job import Job
 from torchmodes.processes.memory import own_memory
 from torchmodes.results.reasons import reason_of
-from torchmodes.results.records import Cost, Energy, Gpu, GpuState, Measured
+from torchmodes.results.records import Cost, Energy, Gpu, Measured
 from torchmodes.workloads.batches import vary
 from torchmodes.workloads.models.evaluation import EvaluationFault
 from torchmodes.workloads.models.flops import count_flops
@@ -79,13 +79,7 @@ class ContextClock:
 
     Outside of it, `fresh` inputs are copied into a workload's own before each sample, for a model
     that changes them, and `checks` look at outputs: of a schedule, at those of its first batch.
-
-    Attributes
-    ----------
-    calls
-        How often each workload was called.
-    usage
-        What those calls took of the system, by call.
+    `calls` says how often each workload was called, `usage` what that took of the system.
     """
 
     def __init__(
@@ -341,7 +335,7 @@ def _sample(
 ) -> tuple[Measured, ContextClock]:
     case, settings = job.case, job.measurement
     clock = ContextClock(
-        make_clock(case.device, flush_l2=settings.flush_l2 and case.device == "cuda"),
+        make_clock(case.device, flush_l2=settings.flush_l2),
         baseline.workload,
         candidate.workload,
         fresh=baseline.sets if baseline.changes_inputs else None,
@@ -392,7 +386,8 @@ def _sample(
     result.warnings += churn("eager", result.baseline_usage) + churn("the mode", result.usage)
     if gpu_at_rest is not None and gpu_before is not None and gpu_after is not None:
         result.gpu = Gpu(before=gpu_before, after=gpu_after)
-        result.warnings += _throttling(gpu_at_rest, gpu_before, gpu_after, seconds)
+        if held := gpu.throttling(gpu_at_rest, gpu_before, gpu_after, seconds=seconds):
+            result.warnings += [f"the GPU held its clocks down: {', '.join(held)}"]
         if result.cost is not None and gpu_after.utilisation_percent is not None:
             result.cost.gpu_utilisation = gpu_after.utilisation_percent / 100
     return result, clock
@@ -452,8 +447,3 @@ def _energy(job: Job, candidate: WarmedUp) -> Energy:
             items_per_call=job.case.batch_size,
             device=job.case.device,
         )
-
-
-def _throttling(rest: GpuState, before: GpuState, after: GpuState, seconds: float) -> list[str]:
-    held = gpu.throttling(rest, before, after, seconds=seconds)
-    return [f"the GPU held its clocks down: {', '.join(held)}"] if held else []

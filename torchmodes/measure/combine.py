@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 from torchmodes.config import Measurement
@@ -44,23 +44,14 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
     A run that is not ``ok`` makes the record so: what is wrong in one process is wrong. Runs on
     other hardware than the last one's, and runs without a verdict (a busy machine), are kept and
     not counted. `looks` says how often runs were added because the answer was open.
-
-    Raises
-    ------
-    ValueError
-        When there is none, or they are of different cases.
     """
-    if not runs:
-        raise ValueError("runs: there is none to make a record of")
-    if len({run.identity for run in runs}) > 1:
-        raise ValueError("runs: they are of different cases")
     first = runs[0]
     if (fault := _fault(runs)) is not None:
         return fault
     if len(runs) == 1:
         return first.model_copy(update={"warnings": [*first.warnings, ONE_PROCESS]})
     left_out = dict(_left_out(runs))
-    parts = [_case_run(number, run, left_out.get(number)) for number, run in enumerate(runs, 1)]
+    counted = [run for number, run in enumerate(runs, 1) if number not in left_out]
     blocks = [
         block.model_copy(update={"run": number})
         for number, run in enumerate(runs, 1)
@@ -70,19 +61,17 @@ def combine(runs: Sequence[Record], *, looks: int = 0) -> Record:
         update={
             "samples": _samples(first).model_copy(update={"blocks": blocks}),
             "numerics": _numerics(runs),
-            "generation": _generation(runs, left_out),
-            "usage": _mean_usage(part.usage for part in parts if part.left_out is None),
-            "baseline_usage": _mean_usage(
-                part.baseline_usage for part in parts if part.left_out is None
-            ),
-            "runs": parts,
+            "generation": _generation(first, counted),
+            "usage": _mean_usage(run.usage for run in counted),
+            "baseline_usage": _mean_usage(run.baseline_usage for run in counted),
+            "runs": [_case_run(n, run, left_out.get(n)) for n, run in enumerate(runs, 1)],
             "warnings": _warnings(runs, left_out),
         }
     )
-    if len(left_out) == len(runs):
+    if not counted:
         return record
-    counted = [block for block in blocks if not block.interrupted and block.run not in left_out]
-    record = with_estimate(_with_times(record, counted, looks), over_runs(centres(record)))
+    in_statistics = [b for b in blocks if not b.interrupted and b.run not in left_out]
+    record = with_estimate(_with_times(record, in_statistics, looks), over_runs(centres(record)))
     for run in runs:
         if run.doubted:
             doubt = {name: getattr(run, name) for name in ("no_verdict", "remedy", "doubted")}
@@ -222,41 +211,35 @@ def _samples(record: Record) -> Samples:
 
 
 def _case_run(number: int, record: Record, left_out: str | None) -> CaseRun:
-    effect = statistics.effect(
-        statistics.log_ratios(*statistics.sides_of(_samples(record).counted))
-    )
-    cost = record.cost
+    sides = statistics.sides_of(_samples(record).counted)
+    effect = statistics.effect(statistics.log_ratios(*sides))
+    cost = record.cost or Cost()
     return CaseRun(
         number=number,
         run=record.run,
         log_speed_up=effect.centre,
         standard_error=effect.independent_error or 0.0,
-        prepare_s=None if cost is None else cost.prepare_s,
-        first_call_s=None if cost is None else cost.first_call_s,
-        peak_host_bytes=None if cost is None else cost.peak_host_bytes,
+        prepare_s=cost.prepare_s,
+        first_call_s=cost.first_call_s,
+        peak_host_bytes=cost.peak_host_bytes,
         usage=record.usage,
         baseline_usage=record.baseline_usage,
         left_out=left_out,
     )
 
 
-def _generation(runs: Sequence[Record], left_out: Collection[int]) -> Generation | None:
-    """Return the first run's generation, with the speed-ups of its parts over all runs."""
-    first = runs[0].generation
-    counted = [
-        told
-        for number, run in enumerate(runs, 1)
-        if number not in left_out and (told := run.generation) is not None
-    ]
-    if first is None or len(counted) < 2:
-        return first
-    joined = {name: _part([getattr(one, name) for one in counted]) for name in ("prefill", "whole")}
+def _generation(first: Record, counted: Sequence[Record]) -> Generation | None:
+    """Return the first run's generation, with the speed-ups of its parts over those that count."""
+    found = [run.generation for run in counted if run.generation is not None]
+    if first.generation is None or len(found) < 2:
+        return first.generation
+    joined = {name: _part([getattr(one, name) for one in found]) for name in ("prefill", "whole")}
     shares = {
         name: median(known)
         for name in ("accounted", "baseline_accounted", "of_reference")
-        if (known := [share for one in counted if (share := getattr(one, name)) is not None])
+        if (known := [share for one in found if (share := getattr(one, name)) is not None])
     }
-    return first.model_copy(update=joined | shares)
+    return first.generation.model_copy(update=joined | shares)
 
 
 def _part(parts: Sequence[TimedPart]) -> TimedPart:

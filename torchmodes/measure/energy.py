@@ -18,6 +18,7 @@ import torch
 from torchmodes.machine.devices import NvmlUnavailable
 from torchmodes.measure.gpu import nvml_device
 from torchmodes.results.records import Energy
+from torchmodes.workloads.workload import synchronize
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -41,29 +42,18 @@ def measure_energy(
     items_per_call: int,
     device: Literal["cpu", "cuda", "mps"],
 ) -> Energy:
-    """Repeat one call for a while and return its energy per item.
+    """Repeat one call, warm, for so many seconds at least, and return its energy per item.
 
+    Each call is waited for, so that an accelerator's work is neither queued up nor left over.
+    Counters move every 1 ms (RAPL) to 100 ms (NVML): a second or more keeps that below a tenth.
     Where nothing counts, it returns the reason at once and without a call.
-
-    Parameters
-    ----------
-    call : callable
-        One call of the candidate, warm. It is synchronised each time, so that an accelerator's
-        work is neither queued up nor left over.
-    seconds : float
-        How long at least. Counters move every 1 ms (RAPL) to 100 ms (NVML): a second or more keeps
-        that below a tenth.
-    items_per_call : int
-        What one call works through.
-    device : {"cpu", "cuda", "mps"}
     """
-    synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
     try:
         with _open_counter(device) as counter:
             calls, began = 0, time.monotonic()
             while calls == 0 or time.monotonic() - began < seconds:
                 call()
-                synchronize()
+                synchronize(device)
                 calls += 1
             joules, took_s = counter.joules(), time.monotonic() - began
     except (EnergyUnavailable, NvmlUnavailable) as unavailable:
@@ -88,7 +78,7 @@ def _open_counter(device: Literal["cpu", "cuda", "mps"]) -> Generator[Counter]:
     elif not torch.cuda.is_available():
         raise EnergyUnavailable("PyTorch finds no CUDA device")
     else:
-        torch.cuda.synchronize()
+        synchronize(device)
         with nvml_device(0) as (nvml, handle):
             yield nvml_counter(nvml, handle)
 

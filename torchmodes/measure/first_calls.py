@@ -7,9 +7,9 @@ import traceback
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
@@ -41,27 +41,12 @@ LOSSES_S = 10.0
 class WarmedUp:
     """A workload after its first calls.
 
-    Attributes
-    ----------
-    workload
-        What was called.
-    output
-        Of the last of `CALLS_COMPARED` forward passes on the example inputs, or the losses of the
-        first `LOSSES_COMPARED` optimiser steps.
-    first_call_s
-        Seconds of the first call; of a schedule, of the first calls on all of its batches.
-    sets
-        Inputs to go on with; None of a training step, which has batches.
-    kept
-        What of the module changes at every call.
-    growth
-        How the module grows, where it does.
-    changes_inputs
-        Whether a call writes into its inputs.
-    recompiles
-        What TorchDynamo compiled again for other batches than the first.
-    random
-        Whether a training step draws random numbers, as dropout does.
+    `output` is of the last of `CALLS_COMPARED` forward passes on the example inputs, or the losses
+    of the first `LOSSES_COMPARED` optimiser steps; `first_call_s`, of a schedule, of the first
+    calls on all of its batches; `sets` are inputs to go on with, None of a training step. What
+    changes in the module at every call is `kept`, and `growth` says how it grows. `changes_inputs`:
+    a call writes into its inputs; `recompiles`: what TorchDynamo compiled again for other batches
+    than the first; `random`: a training step draws random numbers, as dropout does.
     """
 
     workload: Workload
@@ -170,15 +155,12 @@ def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> W
     compiled = compiled_graphs()
     first_call_s += first_pass(workload, job)
     recompiles = compiled_graphs() - compiled
+    warm = WarmedUp(workload, copied, first_call_s, sets, recompiles=recompiles)
     if not watched:
-        return WarmedUp(workload, copied, first_call_s, sets, recompiles=recompiles)
+        return warm
     first, before, after = states
-    return WarmedUp(
-        workload,
-        copied,
-        first_call_s,
-        sets,
-        recompiles=recompiles,
+    return replace(
+        warm,
         kept=tuple(before.changes(after)),
         growth=first.growth(before) and before.growth(after),
         changes_inputs=written,
@@ -192,11 +174,8 @@ def _first_losses(workload: Workload, job: Job, steps: int | None) -> WarmedUp:
         losses = [float(output)]
         began = time.monotonic()
         while len(losses) < (steps or LOSSES_COMPARED):
-            if (
-                steps is None
-                and len(losses) >= LEAST_LOSSES
-                and time.monotonic() - began > LOSSES_S
-            ):
+            enough = steps is None and len(losses) >= LEAST_LOSSES
+            if enough and time.monotonic() - began > LOSSES_S:
                 break
             losses += losses_of(workload, 1)
     drew = not torch.equal(state, random_state(job.case.device))
@@ -220,19 +199,14 @@ def tracer_warnings() -> Generator[list[str]]:
         show = warnings.showwarning
 
         def keep(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
+            message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any
         ) -> None:
             if issubclass(category, torch.jit.TracerWarning):
                 sentence = str(message).partition(". ")[0]
                 place = f"{sentence} ({Path(filename).name}, line {lineno})"
                 if place not in places:
                     places.append(place)
-            show(message, category, filename, lineno, file, line)
+            show(message, category, filename, lineno, *more)
 
         warnings.showwarning = keep  # ty: ignore[invalid-assignment]
         yield places

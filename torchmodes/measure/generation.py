@@ -51,16 +51,9 @@ COMPILED_ANYWAY = 2
 class Tokens:
     """What comparing a mode's tokens with eager's found.
 
-    Attributes
-    ----------
-    worst
-        The comparison of logits that failed first, or else the worst; None before the first.
-    errors
-        By new token; see `torchmodes.results.records.Generation`.
-    decisions
-        Of each token, how far its choice is eager's; see `torchmodes.measure.agreement`.
-    fault
-        How its own generation is not what its steps foretell.
+    `worst` is the comparison of logits that failed first, or else the worst; `errors` are by new
+    token; `decisions` tell of each token how far its choice is eager's (`measure/agreement.py`);
+    `fault`: how its own generation is not what its steps foretell.
     """
 
     sequences: int = 0
@@ -95,12 +88,22 @@ def compare_tokens(
             _note(found, index, numerics)
             found.decisions.append(compare_choices(one.float(), other.float()))
             tied.append([_tie(row, *row.topk(2).indices, numerics.tolerance) for row in one])
-            for sequence, (told, chosen) in enumerate(_choices(one, other)):
+            chosen_by_both = torch.stack([one.argmax(-1), other.argmax(-1)], -1).tolist()
+            for sequence, (told, chosen) in enumerate(chosen_by_both):
                 text[sequence, eager.prompt_length + index] = told  # both are fed with it next
                 if told != chosen and index < first[sequence]:
                     first[sequence] = index
-                    apart = (prompt, sequence, index, told, chosen)
-                    _keep(found, _divergence(one[sequence], *apart, tolerance=numerics.tolerance))
+                    row = one[sequence].double()
+                    apart = Divergence(
+                        prompt=prompt,
+                        sequence=sequence,
+                        token=index + 1,
+                        expected=told,
+                        found=chosen,
+                        gap=float(row[told] - row[chosen]),
+                        tie=_tie(row, told, chosen, numerics.tolerance),
+                    )
+                    _keep(found, apart)
         if prompt == 0:
             with candidate.workload.context():
                 own = mode.greedy(text)
@@ -218,9 +221,10 @@ def with_parts(job: Job, told: Generation, baseline: WarmedUp, candidate: Warmed
                 break
     if not blocks:
         return told
-    of = {
-        name: [one for order, block in blocks for one in _of(name, order, block)] for name in "AB"
-    }
+    of: dict[str, list[Passage]] = {"A": [], "B": []}
+    for order, block in blocks:
+        for name, passage in zip(order, block, strict=True):
+            of[name].append(passage)
     between, own = (latency(decodings[name].token_s) for name in "AB")
     steps = told.new_tokens - 1
     accounted = {name: [one.accounted(steps) for one in of[name]] for name in "AB"}
@@ -293,10 +297,6 @@ def _walk(workload: Workload, text: torch.Tensor) -> Iterator[torch.Tensor]:
         yield copied
 
 
-def _choices(one: torch.Tensor, other: torch.Tensor) -> list[tuple[int, int]]:
-    return list(zip(one.argmax(-1).tolist(), other.argmax(-1).tolist(), strict=True))
-
-
 def _note(found: Tokens, index: int, numerics: Numerics) -> None:
     """Keep a comparison of logits, if it is the first that failed or the worst so far."""
     error = numerics.relative_l2
@@ -309,28 +309,6 @@ def _note(found: Tokens, index: int, numerics: Numerics) -> None:
         found.worst = numerics.model_copy(update={"reason": reason})
     elif found.worst is None or numerics.error > found.worst.error:
         found.worst = numerics
-
-
-def _divergence(
-    logits: torch.Tensor,
-    prompt: int,
-    sequence: int,
-    index: int,
-    expected: int,
-    chosen: int,
-    *,
-    tolerance: float,
-) -> Divergence:
-    gap = float(logits[expected].double() - logits[chosen].double())
-    return Divergence(
-        prompt=prompt,
-        sequence=sequence,
-        token=index + 1,
-        expected=expected,
-        found=chosen,
-        gap=gap,
-        tie=_tie(logits, expected, chosen, tolerance),
-    )
 
 
 def _tie(logits: torch.Tensor, one: Any, other: Any, tolerance: float) -> bool:
@@ -389,10 +367,6 @@ def _half_width(*sides: Sequence[float]) -> float:
     freedom = sum(len(side) - 1 for side in logs)
     variance = sum(float(np.square(side - side.mean()).sum()) for side in logs) / freedom
     return math.expm1(float(stdtrit(freedom, 0.975)) * math.sqrt(variance / len(logs[0])))
-
-
-def _of(name: str, order: Order, block: Sequence[Passage]) -> list[Passage]:
-    return [one for side, one in zip(order, block, strict=True) if side == name]
 
 
 def _timed_part(

@@ -174,10 +174,7 @@ def _compare(job: Job, numerics: Numerics, baseline_step_s: float) -> tuple[Nume
     if not any(bool(gradient.any()) for gradient in expected.gradients.values()):
         warnings = [*warnings, NO_GRADIENT]
         update |= {"gradient_error": None, "gradient_tolerance": None}
-    worst = (
-        ("gradients", gradients, GRADIENT),
-        ("parameters", moved, CHANGE),
-    )
+    worst = (("gradients", gradients, GRADIENT), ("parameters", moved, CHANGE))
     for compared, one, what in worst:
         if one.error is None or one.error > one.allowed:
             told = "missing, NaN or infinite"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median_low
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from torchmodes.results.records import Latency
@@ -39,13 +39,8 @@ def latency(samples_s: ArrayLike, *, calls_per_sample: int = 1) -> Latency:
 
     With more than one call to a sample the tails of the single calls are averaged away: p90 and
     above are then None.
-
-    Raises
-    ------
-    ValueError
-        When there is no sample.
     """
-    samples = _flat(samples_s)
+    samples = np.asarray(samples_s, dtype=np.float64).ravel()
     p90, p95, p99 = (
         float(np.quantile(samples, q))
         if calls_per_sample == 1 and _supports(samples.size, q)
@@ -67,21 +62,9 @@ def latency(samples_s: ArrayLike, *, calls_per_sample: int = 1) -> Latency:
     )
 
 
-def _flat(samples_s: ArrayLike) -> NDArray[np.float64]:
-    samples = np.asarray(samples_s, dtype=np.float64).ravel()
-    if samples.size == 0:
-        raise ValueError("samples_s: there is no sample")
-    return samples
-
-
 def _supports(n: int, quantile: float) -> bool:
     """Tell whether five samples or more are expected beyond the quantile."""
     return n * (1 - quantile) >= 5 - 1e-9
-
-
-def throughput(samples_s: ArrayLike, *, items_per_call: int) -> float:
-    """Return items per second at the median latency."""
-    return items_per_call / float(np.median(_flat(samples_s)))
 
 
 def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:
@@ -92,8 +75,6 @@ def drift(baseline_s: ArrayLike, at_s: Sequence[float]) -> Drift:
     """
     level = np.log(np.asarray(baseline_s, dtype=np.float64)).mean(axis=1)
     began = np.asarray(at_s, dtype=np.float64)
-    if level.size != began.size:
-        raise ValueError(f"at_s: {began.size} times for {level.size} blocks")
     if level.size < 3 or began[-1] <= began[0]:
         return Drift(change=None, drifting=False)
     points = min(_DRIFT_POINTS, level.size)

@@ -103,14 +103,9 @@ def compare(
     dict), the tensors in their order may not. Copy an output before the other side runs if its
     engine may reuse the memory. `align` is the model's, where its outputs have parts of no fixed
     number or order (`BuiltModel`); `tolerance` is in place of the precision's.
-
-    Raises
-    ------
-    ValueError
-        When the precision is unknown.
     """
     if tolerance is None:
-        tolerance = _tolerance(OUTPUT_TOLERANCE, precision)
+        tolerance = OUTPUT_TOLERANCE[precision]
     if align is not None:
         baseline, candidate = align(baseline, candidate)
     try:
@@ -135,7 +130,7 @@ def compare_losses(
     `noise` is the relative L2 error that other random numbers make, where each side draws its own:
     the tolerance is no less.
     """
-    tolerance = max(_tolerance(LOSS_TOLERANCE, precision), noise or 0.0)
+    tolerance = max(LOSS_TOLERANCE[precision], noise or 0.0)
     try:
         figures = _compare_tensors(
             "losses",
@@ -173,12 +168,6 @@ def compares_nothing(baseline: object, candidate: object, *, align: Align | None
         baseline, _ = align(baseline, candidate)
     leaves = (leaf for _, leaf in _leaves(baseline, "output"))
     return not any(leaf.numel() for leaf in leaves if isinstance(leaf, torch.Tensor))
-
-
-def _tolerance(table: Mapping[str, float], precision: str) -> float:
-    if precision not in table:
-        raise ValueError(f"precision: {precision!r} is none of {', '.join(table)}")
-    return table[precision]
 
 
 def _void(reason: str, *, compared: Literal["output", "losses"], tolerance: float) -> Numerics:

@@ -88,23 +88,12 @@ def sample(
     """Warm both sides up, then take blocks until the interval is narrow or the budget is spent.
 
     A block in which the process was stopped is kept, and neither counted nor charged to the budget.
-    What either side raises is raised; the garbage collector is restored first.
+    What either side raises is raised; the garbage collector is restored first. The seed is of the
+    order of the blocks; `running` tells the time for the budgets, by default this process's.
 
-    Parameters
-    ----------
-    baseline, candidate : callable
-        One call of each; their outputs live until the clock has stopped.
-    seed : int
-        Of the order of the blocks.
-    pace : Pace
-        How long a side is called before it is the other's turn.
-    running : RunningClock
-        For the budgets; by default this process's.
-    batches : int
-        Of a schedule. A block is of one batch, and a pass takes each of them once, in an order
-        drawn anew; sampling ends with a pass, unless that takes several budgets.
-    take : callable
-        Lets both sides' next calls take the batch of that number.
+    Of a schedule there are several batches; `take` lets both sides' next calls take the batch of
+    that number. A block is of one batch, and a pass takes each of them once, in an order drawn
+    anew; sampling ends with a pass, unless that takes several budgets.
     """
     running = running or RunningClock()
     now = running.now
@@ -141,9 +130,7 @@ def sample(
             if batches > 1:
                 take(number)
                 turns.begin_anew()
-            block = turns.block(order, began=began)
-            if batches > 1:
-                block = block.model_copy(update={"batch": number})
+            block = turns.block(order, began=began, batch=number if batches > 1 else None)
             blocks.append(block)
             if block.interrupted:
                 continue
@@ -223,7 +210,7 @@ class _Turns:
         """Lead in to the next sample whichever side took the last one: the batch is another."""
         self._last = ""
 
-    def block(self, order: Order, *, began: float) -> Block:
+    def block(self, order: Order, *, began: float, batch: int | None) -> Block:
         """Take four samples."""
         at_s, stopped_s = self._now() - began, self._running.stopped_s
         samples = [self._sample(side) for side in order]
@@ -237,6 +224,7 @@ class _Turns:
             device_seconds=_device_seconds([taken[0] for taken in samples]),
             at_s=at_s,
             interrupted=self._running.stopped_s > stopped_s,
+            batch=batch,
         )
 
     def _sample(self, side: str) -> list[Timing]:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchmodes.measure import statistics
-from torchmodes.measure.latency import throughput
 from torchmodes.results.records import Block, Schedule, ScheduledBatch, ShapeTimes
 
 if TYPE_CHECKING:  # the report draws on this module, and needs no PyTorch
@@ -106,7 +105,7 @@ def items_per_second(
     Each batch's is the median. The times, shape (blocks, 2), are seconds per call of the candidate.
     """
     if (numbers := _numbers(blocks)) is None:
-        return throughput(statistics.every_call(blocks)[1], items_per_call=items_per_call)
+        return items_per_call / float(np.median(statistics.every_call(blocks)[1]))
     return items_per_call / float(np.mean(_batch_medians(times, numbers)))
 
 

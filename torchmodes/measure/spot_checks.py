@@ -22,7 +22,8 @@ class SpotChecks:
     """Compares what timed calls return with what the same calls returned before they were timed.
 
     Both sides are looked at, so that what a check does to caches, it does to both. An output that
-    is the same bit for bit is right at once; any other is compared as outputs always are.
+    is the same bit for bit is right at once; any other is compared as outputs always are. `wrong`
+    is the first that was not right, with the reason; `compared`, how many were looked at.
 
     Parameters
     ----------
@@ -32,13 +33,6 @@ class SpotChecks:
         The baseline's, on the host.
     judged
         Returns what counts of an output on the host.
-
-    Attributes
-    ----------
-    compared
-        How many outputs were looked at.
-    wrong
-        The first that was not right, with the reason; None so far.
     """
 
     def __init__(

@@ -35,13 +35,7 @@ def read_rusage() -> Rusage | None:
 
 
 class UsageMeter:
-    """Adds up what the calls of one side used.
-
-    Parameters
-    ----------
-    read : callable
-        Reads the counters; a microsecond, outside of what is timed.
-    """
+    """Adds up what the calls of one side used; to read it takes a microsecond outside of calls."""
 
     LEAST_CPU_S = 0.1
     """Processor time comes in ticks of up to ten milliseconds: a share of less says nothing."""

@@ -75,11 +75,6 @@ class Artefact:
         return Unusable(f"{self.path}: {reason}", remedy=train_again(self.mode))
 
 
-def train_first(mode: str) -> str:
-    """Return the command that trains in a mode."""
-    return f"snakemake --cores 4 {training_metrics(mode)}"
-
-
 def train_again(mode: str) -> str:
     """Return the command that trains in a mode although its files are there."""
     return f"snakemake --cores 4 --force {training_metrics(mode)}"
@@ -193,20 +188,19 @@ def _nothing(mode: str) -> Unusable:
     metrics = Path(training_metrics(mode))
     if not metrics.is_file():
         return Unusable(
-            f"{metrics}: no such file; no model was trained in {mode}", remedy=train_first(mode)
+            f"{metrics}: no such file; no model was trained in {mode}",
+            remedy=f"snakemake --cores 4 {metrics}",
         )
-    try:
-        content = json.loads(metrics.read_bytes())
-        status, reason, remedy = content["status"], content.get("reason"), content.get("remedy")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    told = _metrics(mode)
+    if "status" not in told:
         return Unusable(
-            f"{metrics}: cannot be read ({error}), and there is no model", remedy=train_again(mode)
+            f"{metrics}: cannot be read, and there is no model", remedy=train_again(mode)
         )
-    if status == "ok":
+    if told["status"] == "ok":
         return Unusable(f"{trained_model(mode)}: no model is left in it", remedy=train_again(mode))
     return Unusable(
-        f"Training in {mode} is {status}: {reason or 'no reason was recorded'}",
-        remedy=remedy or train_again(mode),
+        f"Training in {mode} is {told['status']}: {told.get('reason') or 'no reason was recorded'}",
+        remedy=told.get("remedy") or train_again(mode),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -33,16 +34,14 @@ def activations(module: nn.Module, row: torch.Tensor) -> list[Activation]:
     """
     layers: list[Activation] = []
 
-    def keep(name: str, layer: nn.Module) -> None:
-        def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            layers.append(Activation(name, type(layer).__name__, output.flatten().numpy().copy()))
+    def keep(name: str, layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        layers.append(Activation(name, type(layer).__name__, output.flatten().numpy().copy()))
 
-        handles.append(layer.register_forward_hook(hook))
-
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    for name, layer in module.named_modules():
-        if not list(layer.children()):
-            keep(name, layer)
+    handles = [
+        layer.register_forward_hook(partial(keep, name))
+        for name, layer in module.named_modules()
+        if not list(layer.children())
+    ]
     try:
         with torch.inference_mode():
             module(row)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import statistics as stdlib_statistics
-import time
+import timeit
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 
 from torchmodes.prediction.artefacts import Artefact
-from torchmodes.prediction.loading import Model, load_model
+from torchmodes.prediction.loading import load_model
 from torchmodes.workloads.training.dataset import TableStatistics
 
 TIMED_CALLS = 9
@@ -53,12 +53,12 @@ def predict(
     row = normalise(statistics, values)
     with torch.inference_mode():
         score = model(row)
-        latency_s = indicative_latency(model, row)
+        seconds = timeit.repeat(lambda: model(row), number=1, repeat=TIMED_CALLS)
     return Prediction(
         value=statistics.target_from_z(score).item(),
         score=score.item(),
         row=row,
-        latency_s=latency_s,
+        latency_s=median(seconds),
         artefact=artefact,
     )
 
@@ -68,19 +68,8 @@ def normalise(statistics: TableStatistics, values: Sequence[float]) -> torch.Ten
     columns = statistics.features
     if len(values) != len(columns):
         raise ValueError(f"{len(values)} values for {len(columns)} features")
-    given = torch.tensor([list(values)], dtype=torch.float64)
-    means = torch.tensor([column.mean for column in columns], dtype=torch.float64)
-    deviations = torch.tensor(
-        [column.standard_deviation for column in columns], dtype=torch.float64
-    )
-    return ((given - means) / deviations).float()
-
-
-def indicative_latency(model: Model, row: torch.Tensor) -> float:
-    """Return the median seconds of a few calls, after the first one."""
-    seconds = []
-    for _ in range(TIMED_CALLS):
-        start = time.perf_counter()
-        model(row)
-        seconds.append(time.perf_counter() - start)
-    return stdlib_statistics.median(seconds)
+    row = [
+        (value - column.mean) / column.standard_deviation
+        for value, column in zip(values, columns, strict=True)
+    ]
+    return torch.tensor([row], dtype=torch.float32)

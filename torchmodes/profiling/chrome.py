@@ -87,6 +87,12 @@ class Trace:
         """Whether anything ran on a GPU."""
         return bool(self.events["device"].any())
 
+    @property
+    def kernels(self) -> pd.DataFrame:
+        """The kernels that ran on a GPU, those of communication included."""
+        events = self.of("kernel", "communication")
+        return events[events["device"]]
+
     def of(self, *kinds: str) -> pd.DataFrame:
         """Return the events of some kinds."""
         return self.events[self.events["kind"].isin(kinds)]

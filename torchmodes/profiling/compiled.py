@@ -47,16 +47,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Site:
-    """A place in generated code that calls a kernel.
+    """A place in generated code that calls a kernel, by the name that a trace gives it.
 
-    Attributes
-    ----------
-    kernel
-        Its name in a trace.
-    region, backward
-        Of which compiled code it is part, as a trace calls that, and whether of its backward pass.
-    sources
-        The nodes that the call computes, in the order of the graph.
+    `region` is the compiled code that it is part of, as a trace calls that, `backward` whether of
+    its backward pass; `sources` are the nodes that the call computes, in the order of the graph.
     """
 
     kernel: str
@@ -148,16 +142,10 @@ def name_in_trace(kernel: str) -> str:
 
 
 def module_at(path: str, modules: Collection[str]) -> str:
-    """Return the module that a path such as ``L['self'].layers[0]`` leads to.
+    """Return which of the ``named_modules`` a path such as ``L['self'].layers[0]`` leads to.
 
-    What wraps the model stands in front of it; where nothing fits, it is the model as a whole.
-
-    Parameters
-    ----------
-    path
-        As TorchDynamo or torch.export tells it.
-    modules
-        The names of ``named_modules``.
+    TorchDynamo or torch.export tell it. What wraps the model stands in front of it; where nothing
+    fits, it is the model as a whole.
     """
     words = [word for word in re.findall(r"\w+", path) if word not in _NO_NAMES]
     names = (".".join(words[start:]) for start in range(len(words)))
@@ -169,14 +157,7 @@ def kernels_of_steps(
 ) -> list[tuple[ExecutedOperator, ...]]:
     """Return the kernels that generated code called in each step, in order.
 
-    Parameters
-    ----------
-    trace
-        Recorded under `kernels_named`.
-    sites
-        As `NamedKernels.sites` returns them.
-    modules
-        The names of the model's ``named_modules``.
+    The trace was recorded under `kernels_named`; modules are the names of ``named_modules``.
     """
     events = trace.of("operator", "annotation", "wrapper")
     events = events[~events["device"]]

@@ -45,22 +45,14 @@ def _unread(profile: CaseProfile) -> Iterator[str]:
 
 
 def diff(a: CaseProfile, b: CaseProfile) -> dict[str, Any]:
-    """Compare two profiles.
+    """Compare two profiles; gained time is what `b` takes less than `a`.
 
-    Parameters
-    ----------
-    a, b
-        The two; gained time is what `b` takes less than `a`.
-
-    Returns
-    -------
-    dict
-        JSON values: ``status``; ``a`` and ``b`` (case, seconds of a step with and without the
-        profiler, distortion, launches); ``gained_s`` with and without the profiler; ``parts``;
-        ``account`` (one row per operator, or kernel where both ran on a GPU, largest change
-        first); ``account_gained_s``, the sum of its rows; ``groups``, the account by what
-        operators are for; ``layers``, by module where both sides tell them; ``sentence``;
-        ``warning``, null unless the steps without the profiler contradict.
+    It returns JSON values: ``status``; ``a`` and ``b`` (case, seconds of a step with and without
+    the profiler, distortion, launches); ``gained_s`` with and without the profiler; ``parts``;
+    ``account`` (one row per operator, or kernel where both ran on a GPU, largest change first);
+    ``account_gained_s``, the sum of its rows; ``groups``, the account by what operators are for;
+    ``layers``, by module where both sides tell them; ``sentence``; ``warning``, null unless the
+    steps without the profiler contradict.
     """
     sides = {"a": _described(a), "b": _described(b)}
     lacking = [f"{side.case}: {why}" for side in (a, b) if (why := _lacks(side))]
@@ -157,21 +149,15 @@ def _by_change(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order, known].reset_index(drop=True)
 
 
-def sentence(
-    a: str, b: str, account: pd.DataFrame, *, write: Callable[[float], str] | None = None
-) -> str:
-    """Say in one sentence what changed from one case to the other.
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"
 
-    Parameters
-    ----------
-    a, b
-        Their names.
-    account
-        As `account_of` returns it; each side's times sum to its step.
-    write
-        Writes seconds; by default in ms.
+
+def sentence(a: str, b: str, account: pd.DataFrame, *, write: Callable[[float], str] = _ms) -> str:
+    """Say in one sentence what changed from one case to the other, by their names.
+
+    Each side's times in the account (as of `account_of`) sum to its step; `write` writes seconds.
     """
-    write = write or _ms
     wall_a, wall_b = account["a_s"].sum(), account["b_s"].sum()
     change = (
         f"A step of {b} takes {write(wall_b)}, {write(abs(wall_a - wall_b))}"
@@ -272,7 +258,3 @@ def _listed(rows: pd.DataFrame, by: str) -> str:
 
 def _gains(seconds: float, write: Callable[[float], str]) -> str:
     return f"{write(abs(seconds))} {'less' if seconds > 0 else 'more'}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms"

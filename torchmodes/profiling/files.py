@@ -57,22 +57,8 @@ def write_profile(
 ) -> dict[str, Any]:
     """Profile a case in a process of its own, and write its files however that ends.
 
-    Parameters
-    ----------
-    job
-        The case.
-    schedule
-        As under ``profile`` in the configuration.
-    directory
-        Where the files go. Where the case did not run, trace and tables are empty, and the summary
-        says why.
-    log
-        File for everything the process prints.
-
-    Returns
-    -------
-    dict
-        The summary.
+    The schedule is as under ``profile`` in the configuration. Where the case did not run, trace and
+    tables are empty, and the summary, which is returned, says why.
     """
     start_empty(directory)
     parts, outcome = run_job(

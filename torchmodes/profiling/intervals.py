@@ -14,12 +14,9 @@ EMPTY: Spans = np.empty((0, 2))
 
 
 def union(starts: ArrayLike, ends: ArrayLike) -> Spans:
-    """Merge spans that overlap or touch into a set; spans without a length vanish.
+    """Merge spans, shape (n,) in any order, that overlap or touch into a set.
 
-    Parameters
-    ----------
-    starts, ends
-        Shape (n,), in any order.
+    Spans without a length vanish.
     """
     start, end = np.asarray(starts, dtype=float), np.asarray(ends, dtype=float)
     start, end = start[end > start], end[end > start]
@@ -59,12 +56,7 @@ def contains(spans: Spans, points: ArrayLike) -> NDArray[np.bool_]:
 def capped_integral(starts: ArrayLike, ends: ArrayLike, weights: ArrayLike, *, cap: float) -> float:
     """Integrate min(cap, sum of the weights of the spans at that time) over time.
 
-    Parameters
-    ----------
-    starts, ends, weights
-        Shape (n,), in any order; the spans may overlap.
-    cap
-        What the sum counts as at the most.
+    Spans and weights have the shape (n,), in any order; spans may overlap.
     """
     start, end, weight = (np.asarray(values, dtype=float) for values in (starts, ends, weights))
     edges = np.concatenate([start, end])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from torchmodes.profiling.chrome import Trace
 from torchmodes.profiling.files import KERNEL_COLUMNS
-from torchmodes.profiling.intervals import intersect, length, subtract, union
+from torchmodes.profiling.intervals import length, subtract, union
 
 _LAUNCHES = re.compile(r"^cu(?:da)?(?:Launch(?:Cooperative)?Kernel|GraphLaunch|LaunchHostFunc)")
 _GRAPH_LAUNCH = re.compile(r"^cu(?:da)?GraphLaunch")
@@ -31,21 +31,19 @@ class Launches:
     ----------
     launches, graph_launches, kernels
         Calls that start a kernel or a CUDA graph, of those CUDA graphs, and kernels that ran.
-    mean_delay_s, largest_delay_s
+    mean_delay_s
         From the return of the launching call to the start of what it launched (not below 0, and
         for a graph of its first kernel); None where the trace joins no kernel to its launch.
-    idle_s, gaps, largest_gap_s
-        Time in which the GPU ran nothing, in how many pieces, and the longest of them.
+    idle_s, gaps
+        Time in which the GPU ran nothing, and in how many pieces.
     """
 
     launches: float
     graph_launches: float
     kernels: float
     mean_delay_s: float | None
-    largest_delay_s: float | None
     idle_s: float
     gaps: float
-    largest_gap_s: float
 
 
 def uses_tensor_cores(name: str) -> bool:
@@ -92,17 +90,14 @@ def describe_launches(trace: Trace) -> Launches | None:
     delays = kernels["delay"].dropna()
     on_device = trace.events[trace.events["device"]]
     inside = union(trace.steps[:, 0], trace.steps[:, 1])
-    idle = subtract(inside, intersect(inside, union(on_device["start"], on_device["end"])))
-    gaps = idle[:, 1] - idle[:, 0]
+    idle = subtract(inside, union(on_device["start"], on_device["end"]))
     return Launches(
         launches=int(runtime["name"].str.contains(_LAUNCHES).sum()) / steps,
         graph_launches=int(runtime["name"].str.contains(_GRAPH_LAUNCH).sum()) / steps,
         kernels=len(kernels) / steps,
         mean_delay_s=float(delays.mean()) if len(delays) else None,
-        largest_delay_s=float(delays.max()) if len(delays) else None,
         idle_s=length(idle) / steps,
-        gaps=len(gaps) / steps,
-        largest_gap_s=float(gaps.max(initial=0.0)),
+        gaps=len(idle) / steps,
     )
 
 
@@ -115,9 +110,7 @@ def weighted_mean(values: pd.Series, weights: pd.Series) -> float:
 
 def _kernels(trace: Trace) -> pd.DataFrame:
     """Return the kernels that start in a step, with the delay of each that a launch leads to."""
-    events = trace.events
-    kernels = trace.in_steps(events[events["device"] & events["kind"].isin(["kernel"])])
-    kernels = pd.concat([kernels, trace.in_steps(events[_communicates(events)])]).sort_index()
+    kernels = trace.in_steps(trace.kernels)
     launches = trace.of("runtime")
     launches = launches[launches["name"].str.contains(_LAUNCHES)]
     returned = launches.dropna(subset=["correlation"]).set_index("correlation")["end"]
@@ -125,7 +118,3 @@ def _kernels(trace: Trace) -> pd.DataFrame:
     delay = (kernels["start"] - kernels["correlation"].map(returned)).clip(lower=0)
     # All kernels of a CUDA graph share one launch; the later ones wait for each other instead.
     return kernels.assign(delay=delay.mask(kernels["correlation"].duplicated()))
-
-
-def _communicates(events: pd.DataFrame) -> pd.Series:
-    return events["device"] & (events["kind"] == "communication")

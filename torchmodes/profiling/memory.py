@@ -14,7 +14,7 @@ import psutil
 
 from torchmodes.profiling.chrome import Trace
 from torchmodes.profiling.files import MEMORY_COLUMNS
-from torchmodes.profiling.intervals import contains, union
+from torchmodes.profiling.intervals import EMPTY, contains
 
 STEPS = "steps"
 INTERVAL_S = 0.02
@@ -65,15 +65,9 @@ class ResidentMemory:
 class Peak:
     """The moment of a step at which the operators hold the most, in bytes.
 
-    Attributes
-    ----------
-    weights
-        Parameters and buffers of the model, which are there all the time.
-    activations
-        Memory that outlives the operator that allocated it: results kept for later operators, and
-        in training the gradients.
-    workspace
-        Memory that the operator running at that moment will release itself.
+    `weights` are parameters and buffers, there all the time; `activations` outlive the operator
+    that allocated them (in training, gradients too); the operator that runs at that moment will
+    release its `workspace` itself.
     """
 
     weights: int
@@ -88,9 +82,7 @@ def memory_timeline(resident: pd.DataFrame, trace: Trace) -> pd.DataFrame:
     profiler counts as allocated: on a CPU relative to the start of the recording, on a GPU
     (``reserved_bytes`` too) in all.
     """
-    memory = _in_steps(trace)
-    on_gpu = bool(memory["device"].any())
-    memory = memory[memory["device"] == on_gpu]
+    memory, on_gpu = _in_steps(trace)
     start = trace.steps[0, 0] if len(trace.steps) else 0.0
     allocated = pd.DataFrame(
         {
@@ -107,18 +99,10 @@ def memory_timeline(resident: pd.DataFrame, trace: Trace) -> pd.DataFrame:
 
 
 def peak_by_category(trace: Trace, *, weights: int) -> Peak:
-    """Find the peak of what the steps allocate, and what it is made of.
-
-    Parameters
-    ----------
-    trace
-        Recorded with ``profile_memory``.
-    weights
-        Bytes of parameters and buffers.
-    """
-    memory = _in_steps(trace)
-    on_gpu = bool(memory["device"].any())
-    memory = memory[memory["device"] == on_gpu].reset_index(drop=True)
+    """Find the peak of what the steps allocate, and what it is made of; `weights` are bytes."""
+    memory, _ = _in_steps(trace)
+    if memory.empty:
+        return Peak(weights, 0, 0)
     released, passing = _lifetimes(memory, _operators(trace))
     known = released >= 0
     held = np.zeros(len(memory))
@@ -130,8 +114,6 @@ def peak_by_category(trace: Trace, *, weights: int) -> Peak:
         inside = ends < len(memory)  # later ones outlive the recording
         np.add.at(total, ends[inside], -size[chosen][inside])
     held, temporary = np.cumsum(held), np.cumsum(temporary)
-    if not len(memory):
-        return Peak(weights, 0, 0)
     at = int(np.argmax(held + temporary))
     return Peak(weights, activations=round(held[at]), workspace=round(temporary[at]))
 
@@ -171,22 +153,19 @@ def _operators(trace: Trace) -> np.ndarray:
     """Return the outermost operators that do work themselves, as a set of spans."""
     operators = trace.of("operator")
     names = operators["name"]
-    operators = operators[
-        ~names.str.startswith(_PASSED_ON) & ~names.str.contains("CompiledFxGraph")
-    ]
-    return _outermost(operators)
-
-
-def _outermost(operators: pd.DataFrame) -> np.ndarray:
-    # Merging would join neighbours that touch; an operator is never longer than what holds it.
-    spans = operators[["start", "end"]].to_numpy(dtype=float)
+    working = ~names.str.startswith(_PASSED_ON) & ~names.str.contains("CompiledFxGraph")
+    spans = operators.loc[working, ["start", "end"]].to_numpy(dtype=float)
     if not len(spans):
-        return union([], [])
+        return EMPTY
+    # Merging would join neighbours that touch; an operator is never longer than what holds it.
     spans = spans[np.lexsort((-spans[:, 1], spans[:, 0]))]
     furthest = np.maximum.accumulate(spans[:, 1])
     outer = np.concatenate([[True], spans[1:, 0] >= furthest[:-1]])
     return spans[outer]
 
 
-def _in_steps(trace: Trace) -> pd.DataFrame:
-    return trace.memory[contains(trace.steps, trace.memory["time"])]
+def _in_steps(trace: Trace) -> tuple[pd.DataFrame, bool]:
+    """Return what the steps allocate: on the GPU, where they do so there, and whether they do."""
+    memory = trace.memory[contains(trace.steps, trace.memory["time"])]
+    on_gpu = bool(memory["device"].any())
+    return memory[memory["device"] == on_gpu].reset_index(drop=True), on_gpu

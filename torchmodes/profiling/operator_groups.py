@@ -28,13 +28,7 @@ def group_of(name: str) -> str:
 
 
 def by_group(account: pd.DataFrame) -> pd.DataFrame:
-    """Add up an account of a diff by group; what is left of the step stays a row of its own.
-
-    Parameters
-    ----------
-    account
-        As `torchmodes.profiling.diff.account_of` returns it.
-    """
+    """Add up an account of a diff by group; what is left of the step stays a row of its own."""
     groups = account["name"].map(group_of).where(account["kind"] != "uncovered", account["name"])
     kinds = account["kind"].where(account["kind"] == "uncovered", "group")
     named = account.assign(name=groups, kind=kinds)

@@ -5,8 +5,7 @@ The views are those of TensorBoard's profiler plugin; the formulas are in docs/p
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -46,16 +45,7 @@ class StepTime:
 class Device:
     """How busy the GPU is; shares are from 0 to 1, None where the trace lacks the fields.
 
-    Attributes
-    ----------
-    utilisation
-        Time in which a kernel runs / time of the steps.
-    sm_efficiency
-        Integral of min(1, blocks per SM of the kernels that run) / time of the steps.
-    occupancy
-        Mean of the kernels' estimated occupancy, weighted by duration.
-    tensor_core_share
-        Time of kernels that use tensor cores / time of kernels, communication left out.
+    docs/profiles.md has their formulas; of tensor cores, communication is left out.
     """
 
     utilisation: float
@@ -66,18 +56,10 @@ class Device:
 
 @dataclass(frozen=True)
 class Overview:
-    """The overview of a trace.
+    """The overview of a trace: means of its steps in seconds, and the steps one by one.
 
-    Attributes
-    ----------
-    wall_s, parts
-        Mean duration of a step and of its parts.
-    uncovered_s
-        Mean time of a step in which neither an operator nor anything on the device runs.
-    steps
-        The steps one by one.
-    device, launches
-        None where nothing ran on a GPU.
+    In `uncovered_s` of a step neither an operator nor anything on the device runs. `device` and
+    `launches` are None where nothing ran on a GPU.
     """
 
     wall_s: float
@@ -86,10 +68,6 @@ class Overview:
     steps: tuple[StepTime, ...]
     device: Device | None
     launches: Launches | None
-
-    def content(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
 
     def share(self, part: str) -> float:
         """Return a part's share of the step."""
@@ -132,10 +110,7 @@ def exclusive_parts(trace: Trace) -> dict[str, Spans]:
 
 
 def _device(trace: Trace, inside: Spans) -> Device:
-    events = trace.events
-    ran = _within(
-        events[events["device"] & events["kind"].isin(["kernel", "communication"])], trace.steps
-    )
+    ran = _within(trace.kernels, trace.steps)
     seconds, wall = ran["end"] - ran["start"], length(inside)
     computing = ran["kind"] == "kernel"
     known = ran[ran["blocks_per_sm"].notna()]

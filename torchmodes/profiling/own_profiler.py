@@ -15,13 +15,12 @@ import pandas as pd
 from torch import nn
 
 from torchmodes.profiling.chrome import ENGINE_THREAD, STEP
-from torchmodes.profiling.files import LAYER_COLUMNS
+from torchmodes.profiling.layers import LayerTime, layer_table
 from torchmodes.workloads.modes.base import ExecutedCall, ExecutedOperator, OwnProfiler
 from torchmodes.workloads.workload import Workload
 
 WARMUP_CALLS = 3
 """Of what the engine opens for its profiler: its first call fetches memory."""
-WHOLE = "(model)"
 
 
 def under_own_profiler(workload: Workload) -> tuple[Workload, OwnProfiler | None]:
@@ -79,41 +78,26 @@ def _events(
 def layers_of_calls(
     calls: Sequence[Sequence[ExecutedOperator]], module: nn.Module, flops: Mapping[str, int | None]
 ) -> pd.DataFrame:
-    """Return the time of each module whose operators tell that they come from it.
+    """Return the `layer_table` of the modules whose operators tell that they come from them.
 
-    Columns as of `torchmodes.profiling.layers.LayerTimer.table`; calls count operators. What tells
-    no module is in none, so that the model itself holds less than the call.
+    Calls count operators. What tells no module is in none, so that the model itself holds less than
+    the call.
     """
     own: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for call in calls:
         for operator in call:
             if operator.layer is not None:
-                own[operator.layer] += operator.seconds / len(calls)
+                own[operator.layer] += operator.seconds
                 counts[operator.layer] += 1
-    # Lists of modules are never called.
-    modules = {
-        name: found
-        for name, found in module.named_modules()
-        if not isinstance(found, nn.ModuleList | nn.ModuleDict)
-    }
-    ran = [name for name in modules if any(_holds(name, layer) for layer in own)]
-    rows = [
-        (
-            name or WHOLE,
-            type(modules[name]).__name__,
-            name.count(".") + 1 if name else 0,
-            order,
-            counts[name] / len(calls),
-            sum(seconds for layer, seconds in own.items() if _holds(name, layer)),
-            own[name],
-            flops.get(name, 0),
-            sum(parameter.numel() for parameter in modules[name].parameters()),
-        )
-        for order, name in enumerate(ran)
-    ]
-    table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS)).astype({"flops": "Int64"})
-    return table.sort_values("self_s", ascending=False, kind="stable", ignore_index=True)
+    times: dict[str, LayerTime] = {}
+    for name, part in module.named_modules():
+        held = [layer for layer in own if _holds(name, layer)]
+        # Lists of modules are never called.
+        if held and not isinstance(part, nn.ModuleList | nn.ModuleDict):
+            total_s = sum(own[layer] for layer in held)
+            times[name] = LayerTime(len(times), counts.get(name, 0), total_s, own.get(name, 0.0))
+    return layer_table(module, times, calls=len(calls), flops=flops)
 
 
 def share_with_layer(calls: Sequence[Sequence[ExecutedOperator]]) -> float:

@@ -21,22 +21,11 @@ _LIBRARY = re.compile(r"^.*/(?:site-packages|python3\.\d+)/")
 
 
 def python_functions(call: Callable[[], Any], *, calls: int) -> pd.DataFrame:
-    """Run a call under cProfile and return its most expensive functions.
+    """Run a call so often under cProfile, and return a row per function, largest own time first.
 
-    Parameters
-    ----------
-    call
-        What is run; it returns once its work is done.
-    calls
-        How often.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per function, the largest self time first, times in seconds per call of `call`:
-        function (``file:line name``, the file from its library on), calls, self_s (C functions
-        that it calls have rows of their own), cumulative_s (all that it waits for, operators
-        included).
+    The call returns once its work is done; times are seconds per call. Columns: function
+    (``file:line name``, the file from its library on), calls, self_s (C functions that it calls
+    have rows of their own), cumulative_s (all that it waits for, operators included).
     """
     profiler = cProfile.Profile()
     profiler.enable()

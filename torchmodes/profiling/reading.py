@@ -20,7 +20,7 @@ from torchmodes.planning.cases import Case, parse_case
 from torchmodes.profiling.files import GENERATED_CODE, OVERVIEW, STACKS, SUMMARY, TABLES, TRACE
 from torchmodes.profiling.stacks import StacksFile
 from torchmodes.results.reading import CorruptFile, read_json, read_table
-from torchmodes.results.records import Identity
+from torchmodes.results.records import Count, Identity
 
 _TEXTS = frozenset({".txt", ".py", ".cpp", ".cu", ".h", ".json", ".csv", ".md"})
 """Endings of the files of what a mode made that are there to be read."""
@@ -108,13 +108,20 @@ class MachineFile(BaseModel):
         return self
 
 
-class PointFile(BaseModel):
-    """A point of ``results/roofline.json``."""
+class RooflinePoint(BaseModel):
+    """A point of ``results/roofline.json``; `reason` says why a case has no place.
+
+    `seconds` are of a call: the median of its record, else of the profile's unprofiled calls
+    (`source`); `intensity` is floating-point operations per compulsory byte; `bound`, what the roof
+    is made of there; `share`, what is reached of what the roof allows.
+    """
 
     case: str
-    flops: Size | None = None
-    compulsory_bytes: Size | None = None
-    operator_bytes: Size | None = None
+    seconds: Size | None = None
+    source: Literal["record", "profile"] | None = None
+    flops: Count | None = None
+    compulsory_bytes: Count | None = None
+    operator_bytes: Count | None = None
     intensity: Size | None = None
     flops_per_s: Size | None = None
     attainable_flops_per_s: Size | None = None
@@ -127,7 +134,7 @@ class RooflineFile(BaseModel):
     """``results/roofline.json``."""
 
     machines: dict[str, MachineFile]
-    points: list[PointFile]
+    points: list[RooflinePoint]
 
 
 class SideFile(BaseModel):

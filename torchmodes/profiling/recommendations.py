@@ -27,19 +27,7 @@ LOWER_PRECISIONS = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One thing to try.
-
-    Attributes
-    ----------
-    finding
-        Its name.
-    reason
-        What was found, with the figure.
-    value, threshold
-        The figure and the bound it crosses, in the same unit.
-    advice
-        What to try.
-    """
+    """One thing to try: what was found, with the figure, the bound it crosses and the advice."""
 
     finding: str
     reason: str
@@ -49,15 +37,10 @@ class Recommendation:
 
 
 def recommend(overview: Overview, *, uncovered: float | None = None) -> list[Recommendation]:
-    """Return what to try, for a step as `torchmodes.profiling.overview.overview` describes it.
+    """Return what to try, for a step as the overview of a trace describes it.
 
-    Parameters
-    ----------
-    overview
-        The overview of a trace.
-    uncovered
-        Share of a step in which neither an operator nor a kernel runs, where another trace tells
-        it with less distortion.
+    `uncovered` is the share of a step in which neither an operator nor a kernel runs, where another
+    trace tells it with less distortion.
     """
     return [*_of_the_step(overview, uncovered), *_of_the_device(overview)]
 
@@ -67,16 +50,9 @@ def recommend_on_cpu(
 ) -> list[Recommendation]:
     """Return what to try for a case on a CPU, by what the processor has.
 
-    Parameters
-    ----------
-    case
-        What was profiled; a precision is advised for inference in fp32.
-    multiplying
-        Share of a step, from 0 to 1, that is convolutions, matrix products and attention.
-    isa
-        Instruction sets of the processor, as Linux names them.
-    threads, cores
-        That the case computes with, and that it may use.
+    A precision is advised for inference in fp32. `multiplying` is the share of a step, from 0 to 1,
+    that is convolutions, matrix products and attention; `isa` are the processor's instruction sets
+    as Linux names them; `threads` compute on the `cores` that the case may use.
     """
     tried = []
     lower = [name for name, sets in LOWER_PRECISIONS.items() if sets.intersection(isa)]

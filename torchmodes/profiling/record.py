@@ -18,7 +18,7 @@ from torchmodes.profiling.compiled import NamedKernels, kernels_of_steps
 from torchmodes.profiling.files import OPERATOR_COLUMNS
 from torchmodes.profiling.overview import Overview, overview
 from torchmodes.profiling.own_profiler import add_to_trace, under_own_profiler
-from torchmodes.profiling.self_time import times_by_name
+from torchmodes.profiling.self_time import self_times
 from torchmodes.profiling.timeline import timeline
 from torchmodes.workloads.modes.base import ExecutedOperator
 from torchmodes.workloads.workload import Workload, synchronize
@@ -33,17 +33,7 @@ SHAPES_SHOWN = 3
 
 
 def record(workload: Workload, job: Job, settings: Profile, trace: Path) -> profile:
-    """Run the schedule once and write the trace, with what the engine's own profiler tells.
-
-    Parameters
-    ----------
-    workload, job
-        What is run, and its case.
-    settings
-        The schedule: steps, and whether stacks are recorded.
-    trace
-        Path to write: a Chrome trace, gzipped.
-    """
+    """Run the schedule once and write the trace, with what the engine's own profiler tells."""
     workload, own = under_own_profiler(workload)
     with profile(
         activities=_activities(job),
@@ -74,17 +64,9 @@ class Lean:
     Recording those makes Python slower, and not the operators; so Python's overhead and what
     changed between two modes are read from here.
 
-    Attributes
-    ----------
-    overview
-        Of the recorded steps.
-    self_s
-        Own time of each operator per step, by name; see `times_by_name`.
-    timeline
-        Of one step; see `torchmodes.profiling.timeline.timeline`.
-    ran
-        What each step ran, with the modules that it comes from: operators as the engine's own
-        profiler tells them, or named kernels of generated code; None where there are neither.
+    `self_s` is the own time of each operator per step, by name, `timeline` of one step. `ran` tells
+    what each step ran, with the modules that it comes from: operators as the engine's own profiler
+    tells them, or named kernels of generated code; None where there are neither.
     """
 
     overview: Overview
@@ -96,17 +78,7 @@ class Lean:
 def record_lean(
     workload: Workload, job: Job, *, steps: int, kernels: NamedKernels | None = None
 ) -> Lean:
-    """Record steps as lightly as the profiler can.
-
-    Parameters
-    ----------
-    workload, job
-        What is run, and its case.
-    steps
-        How many.
-    kernels
-        What generated code calls, where its kernels are named.
-    """
+    """Record so many steps as lightly as the profiler can; `kernels`, where they are named."""
     workload, own = under_own_profiler(workload)
     with profile(activities=_activities(job)) as recorded:
         workload.call()  # the profiler's own start falls into it
@@ -123,8 +95,7 @@ def record_lean(
     if kernels is not None and (sites := kernels.sites()):
         modules = {name for name, _ in workload.built.module.named_modules()}
         ran = kernels_of_steps(trace, sites, modules)
-    own = times_by_name(trace)["self_s"] / steps
-    return Lean(overview(trace), own, timeline(trace), ran)
+    return Lean(overview(trace), self_times(trace) / steps, timeline(trace), ran)
 
 
 def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: int) -> pd.DataFrame:
@@ -135,7 +106,7 @@ def operator_table(recorded: profile, trace: Trace, lean: pd.Series, *, steps: i
     counts them for matrix products and convolutions), memory_bytes (allocated by the operator
     itself; negative: freed), shapes (of the inputs, the most expensive ones).
     """
-    shapes, times = _shapes(recorded), times_by_name(trace)["self_s"]
+    shapes, times = _shapes(recorded), self_times(trace)
     own = trace.in_steps(trace.events[trace.events["thread"].str.endswith(f"/{ENGINE_THREAD}")])
     rows = [
         (

@@ -7,8 +7,10 @@ multicore architectures, CACM 52(4), 2009.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
+
+from torchmodes.profiling.reading import RooflinePoint
 
 
 @dataclass(frozen=True)
@@ -26,38 +28,6 @@ class Roof:
     def attainable(self, intensity: float) -> float:
         """Return the operations per second that an arithmetic intensity allows."""
         return min(self.flops_per_s, intensity * self.bytes_per_s)
-
-
-@dataclass(frozen=True)
-class Point:
-    """Where a case lies; `reason` says why it has no place.
-
-    Attributes
-    ----------
-    case
-        Its path, as ``inference/cpu/resnet50/eager/fp32-b1``.
-    seconds
-        Of a call: the median of its record, else of the profile's unprofiled calls (`source`).
-    intensity
-        Floating-point operations per compulsory byte.
-    flops_per_s, attainable_flops_per_s, share
-        What it reaches, what the roof allows at its intensity, and the ratio of the two.
-    bound
-        What the roof is made of there: ``compute`` or ``memory``.
-    """
-
-    case: str
-    seconds: float | None
-    source: Literal["record", "profile"] | None
-    flops: int | None
-    compulsory_bytes: int | None
-    operator_bytes: int | None
-    intensity: float | None
-    flops_per_s: float | None
-    attainable_flops_per_s: float | None
-    share: float | None
-    bound: Literal["compute", "memory"] | None
-    reason: str | None
 
 
 def roof_of(machine: Mapping[str, Any], precision: str) -> Roof | None:
@@ -88,27 +58,16 @@ def place(
     *,
     median_s: float | None,
     no_roof: str | None = None,
-) -> Point:
-    """Place a profiled case under a roof.
+) -> RooflinePoint:
+    """Place a profiled case under the roof of its device and precision.
 
-    Parameters
-    ----------
-    case
-        Its path.
-    summary
-        The profile's ``summary.json``.
-    roof
-        Of the case's device and precision.
-    median_s
-        The measured median of its record, where there is one.
-    no_roof
-        Why there is no roof, where the machine's file says it.
+    The median is that of its record, where there is one. `no_roof` says why there is no roof, where
+    the machine's file does.
     """
-    ok = summary.get("status") == "ok"
     seconds = median_s if median_s is not None else summary.get("unprofiled_step_s")
     flops, moved = summary.get("flops"), summary.get("compulsory_bytes")
     reason = None
-    if not ok:
+    if summary.get("status") != "ok":
         reason = f"{summary.get('status')}: {summary.get('reason')}"
     elif summary.get("work_fault"):
         reason = f"the model could not be counted: {summary['work_fault']}"
@@ -128,7 +87,7 @@ def place(
     if reason is None and roof is not None and intensity is not None:
         allowed = roof.attainable(intensity)
         bound = "compute" if intensity >= roof.ridge else "memory"
-    return Point(
+    return RooflinePoint(
         case=case,
         seconds=seconds,
         source=None if seconds is None else "profile" if median_s is None else "record",
@@ -149,33 +108,20 @@ def roofline(
     machines: Mapping[str, Mapping[str, Any]],
     medians: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Place profiled cases under the roofs of their devices.
+    """Place profiled cases, by their ``summary.json``, under the roofs of their devices.
 
-    Parameters
-    ----------
-    profiles
-        Their ``summary.json``.
-    machines
-        ``results/machine/{device}.json`` by device.
-    medians
-        Measured medians by the path of the case, seconds.
-
-    Returns
-    -------
-    dict
-        ``machines`` as given, less their environments, and ``points``.
+    The machines are ``results/machine/{device}.json`` by device, the medians those of records by
+    the path of the case, seconds. It returns what `RooflineFile` reads: ``machines`` as given, less
+    their environments, and ``points``.
     """
     points = []
     for summary in profiles:
         identity = summary["case"]
         case = "{task}/{device}/{model}/{mode}/{precision}-b{batch_size}".format(**identity)
         machine = machines.get(identity["device"], {})
-        point = place(
-            *(case, summary, roof_of(machine, identity["precision"])),
-            median_s=medians.get(case),
-            no_roof=machine.get("reason"),
-        )
-        points.append(asdict(point))
+        roof, no_roof = roof_of(machine, identity["precision"]), machine.get("reason")
+        point = place(case, summary, roof, median_s=medians.get(case), no_roof=no_roof)
+        points.append(point.model_dump())
     shown = {
         device: {key: value for key, value in machine.items() if key != "environment"}
         for device, machine in machines.items()

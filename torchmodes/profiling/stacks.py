@@ -100,10 +100,7 @@ def stacks_of(trace: Trace) -> StacksFile:
 def open_stacks(events: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], float, float]]:
     """Yield the names that are open, the outermost first, from when until when (seconds).
 
-    Parameters
-    ----------
-    events
-        Of one thread. One that outlasts what it began in is cut off there.
+    The events are of one thread. One that outlasts what it began in is cut off there.
     """
     ordered = events.sort_values(["start", "end"], ascending=[True, False], kind="stable")
     stack: list[tuple[str, float]] = []

@@ -15,14 +15,11 @@ _ON_CPU = ("operator", "communication", "data_loading")
 
 
 def timeline(trace: Trace) -> pd.DataFrame:
-    """Return the step of median length, piece by piece.
+    """Return the step of median length, one row per piece, by start.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row per piece, by start: operator (the innermost that is open, by its short name; on a
-        GPU the kernel, copy or fill), where (``cpu`` or ``gpu``), start_s and end_s, since the
-        step's begin. The last row, `STEP_ROW`, is the step itself.
+    Columns: operator (the innermost that is open, by its short name; on a GPU the kernel, copy or
+    fill), where (``cpu`` or ``gpu``), start_s and end_s, since the step's begin. The last row,
+    `STEP_ROW`, is the step itself.
     """
     if not len(trace.steps):
         return pd.DataFrame(columns=list(TIMELINE_COLUMNS))

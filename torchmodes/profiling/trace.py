@@ -42,7 +42,6 @@ from torchmodes.profiling.stacks import stacks_of
 from torchmodes.profiling.work import Work, count_work
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models import import_libraries
-from torchmodes.workloads.modes.base import ExecutedOperator
 from torchmodes.workloads.workload import Workload, synchronize, workload_of
 
 WARMUP_CALLS = 10
@@ -58,23 +57,12 @@ T = TypeVar("T")
 
 
 def profile_case(job: Job, *, schedule: dict[str, Any], directory: str) -> dict[str, Any]:
-    """Profile a case; write its files, and return the summary.
+    """Profile a case; write its files to a directory, and return the summary.
 
-    Parameters
-    ----------
-    job
-        The case.
-    schedule
-        As under ``profile`` in the configuration.
-    directory
-        To write to.
-
-    Notes
-    -----
-    Each pass runs on its own, so that none distorts another: resident memory by phase, unprofiled
-    calls, the trace, a lean trace for Python's overhead, cProfile, the layers, the work counted.
-    A case that can be built and called has a profile: a part that fails is missing in it, and
-    ``faults`` says why, by the name of the part.
+    The schedule is as under ``profile`` in the configuration. Each pass runs on its own, so that
+    none distorts another: resident memory by phase, unprofiled calls, the trace, a lean trace for
+    Python's overhead, cProfile, the layers, the work counted. A case that can be built and called
+    has a profile: a part that fails is missing in it, and ``faults`` says why, by its name.
     """
     settings = Profile(**schedule)
     if settings.compiled_kernels is not True or job.case.device != "cpu":
@@ -88,12 +76,7 @@ def profile_case(job: Job, *, schedule: dict[str, Any], directory: str) -> dict[
 class Parts:
     """Runs the parts of a profile, each apart: what one raises costs nothing but itself.
 
-    Attributes
-    ----------
-    directory
-        Where their files lie.
-    faults
-        Why a part is missing, by its name.
+    Their files lie in `directory`; `faults` says why a part is missing, by its name.
     """
 
     directory: Path
@@ -254,7 +237,7 @@ def _overview(trace: Trace, job: Job, lean: Lean | None, path: Path) -> Overview
             threads=job.threads,
             cores=usable_cores(),
         )
-    content = found.content() | {"recommendations": [asdict(item) for item in tried]}
+    content = asdict(found) | {"recommendations": [asdict(item) for item in tried]}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return found
 
@@ -263,31 +246,26 @@ def _time_layers(
     workload: Workload, job: Job, calls: int, work: Work, lean: Lean | None, directory: Path
 ) -> str:
     """Write the table of layers; say what it holds, or why it is empty."""
+    module, told = workload.built.module, BY_HOOKS
     if lean is not None and lean.ran:
-        return _layers_told(lean.ran, workload, work, directory)
-    if not workload.engine.calls_modules:
+        share = share_with_layer(lean.ran)
+        if not share:
+            return "none: the engine's operators do not tell which module they come from"
+        table = layers_of_calls(lean.ran, module, work.module_flops)
+        told = f"operators by module: {100 * share:.0f} % of their time tells one"
+    elif not workload.engine.calls_modules:
         told = f"none: the engine {job.mode['engine']} runs the model as a whole, not its modules"
         named = read_mode(job.mode).needs_compiler() and job.case.device == "cpu"
         return f"{told} (profile.compiled_kernels: true lets its kernels tell)" if named else told
-    with LayerTimer(workload.built.module, wait=lambda: synchronize(job.case.device)) as timer:
-        for _ in range(calls):
-            workload.call()
-    table = timer.table(calls=calls, flops=work.module_flops)
-    if table.empty:
-        return "none: the operators that the mode rewrote to call no module"
+    else:
+        with LayerTimer(module, wait=lambda: synchronize(job.case.device)) as timer:
+            for _ in range(calls):
+                workload.call()
+        table = timer.table(calls=calls, flops=work.module_flops)
+        if table.empty:
+            return "none: the operators that the mode rewrote to call no module"
     table.to_csv(directory / "layers.csv", index=False)
-    return BY_HOOKS
-
-
-def _layers_told(
-    ran: Sequence[Sequence[ExecutedOperator]], workload: Workload, work: Work, directory: Path
-) -> str:
-    share = share_with_layer(ran)
-    if not share:
-        return "none: the engine's operators do not tell which module they come from"
-    table = layers_of_calls(ran, workload.built.module, work.module_flops)
-    table.to_csv(directory / "layers.csv", index=False)
-    return f"operators by module: {100 * share:.0f} % of their time tells one"
+    return told
 
 
 def _seconds(call: Any, calls: int) -> Sequence[float]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchmodes.planning.job import EAGER, Job
 from torchmodes.workloads.models.flops import count_flops, encoders_layer_by_layer, flops_of
+from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import workload_of
 
 GATHERS = ("embedding", "index", "index_select", "gather")
@@ -29,9 +29,9 @@ class Work:
 
     Attributes
     ----------
-    flops
-        Floating-point operations of matrix products, convolutions, recurrences and attention; None
-        where there are none, or not all could be counted.
+    flops, module_flops
+        Floating-point operations of matrix products, convolutions, recurrences and attention, and
+        those of the forward pass by module; None where there are none, or not all could be counted.
     flops_fault
         Why not all could be counted; None where they were.
     compulsory_bytes
@@ -41,8 +41,6 @@ class Work:
     operator_bytes
         What memory carries when each operator reads its operands and writes its results, as eager
         code does where nothing stays in a cache. The excess is what fusion can save.
-    module_flops
-        Floating-point operations of the forward pass by module; None where not all were counted.
     """
 
     flops: int | None
@@ -53,13 +51,7 @@ class Work:
 
 
 class TrafficMode(TorchDispatchMode):
-    """Counts the bytes that operators read and write.
-
-    Attributes
-    ----------
-    operator_bytes
-        Bytes of the operands and results of every operator.
-    """
+    """Counts the bytes that operators read and write: of the operands and results of every one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,22 +71,21 @@ class TrafficMode(TorchDispatchMode):
         writes = [returned.alias_info for returned in func._schema.returns]
         if any(alias is not None and not alias.is_write for alias in writes):
             return result  # a view moves nothing
-        made = _tensors(result)
+        made = tensors_of(result)
         if name in ALLOCATIONS:
             self._made |= {_storage(tensor) for tensor in made}
             return result
-        read = _tensors((args, kwargs or {}))
-        for position, tensor in enumerate(read):
-            size = _size(tensor)
+        for position, tensor in enumerate(tensors_of((args, kwargs or {}))):
+            size = tensor.nbytes
             if position == 0 and name in GATHERS:
-                size = min(size, sum(map(_size, made)))
+                size = min(size, sum(tensor.nbytes for tensor in made))
             self.operator_bytes += size
             if _storage(tensor) not in self._made:
                 self._read[_storage(tensor)] = max(size, self._read.get(_storage(tensor), 0))
         for tensor in made or _mutated(func, args):
-            self.operator_bytes += _size(tensor)
+            self.operator_bytes += tensor.nbytes
             if _storage(tensor) in self._read:
-                self._written[_storage(tensor)] = _size(tensor)
+                self._written[_storage(tensor)] = tensor.nbytes
             else:
                 self._made.add(_storage(tensor))
         return result
@@ -113,29 +104,20 @@ def count_work(job: Job) -> Work:
         with encoders_layer_by_layer(), traffic:
             output = workload.call()
     forward = count_flops(workload.built) if job.case.task == "training" else counted
+    compulsory = traffic.external_bytes + sum(tensor.nbytes for tensor in tensors_of(output))
     return Work(
         flops=counted.total,
         flops_fault=counted.fault,
-        compulsory_bytes=traffic.external_bytes + sum(map(_size, _tensors(output)))
-        if known
-        else None,
+        compulsory_bytes=compulsory if known else None,
         operator_bytes=traffic.operator_bytes if known else None,
         module_flops=forward.by_module,
     )
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
-
-
 def _mutated(func: Any, args: Sequence[Any]) -> list[torch.Tensor]:
     """Return the arguments that an operator without a result writes, as ``_foreach_add_`` does."""
     declared = zip(func._schema.arguments, args, strict=False)
-    return _tensors([given for said, given in declared if said.is_write])
-
-
-def _size(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+    return tensors_of([given for said, given in declared if said.is_write])
 
 
 def _storage(tensor: torch.Tensor) -> int:
