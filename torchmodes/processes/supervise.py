@@ -22,7 +22,7 @@ from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torchmodes.processes import child, forkserver, processes
 from torchmodes.processes.folders import make_places, private_folder
@@ -77,12 +77,13 @@ def run_supervised(
     Raises
     ------
     ValueError, TypeError
-        A parameter is wrong, the argument is no JSON, or `start` is ``fork`` where none can be.
+        The argument is no JSON, or `start` is ``fork`` where none can be.
     ServerUnavailableError
         `start` is ``fork`` and the server could not be started (``auto`` then takes ``fresh``).
     """
     requested_at = time.monotonic()
-    _check(target, start, preload, time_limit_s, memory_limit_bytes, threads)
+    if start == "fork" and not processes.LINUX:
+        raise ValueError("start: 'fork' needs Linux; 'auto' or 'fresh' works here")
     request = {"target": target, "argument": argument, "preload": list(preload)}
     request_text = json.dumps(request, allow_nan=False)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -108,33 +109,6 @@ def run_supervised(
             with suppress(OSError), log.open("ab") as stream:  # a full disk must not cost it
                 stream.write(outcome.traceback.encode("utf-8", "replace"))
         return outcome
-
-
-def _check(
-    target: str,
-    start: str,
-    preload: Sequence[str],
-    time_limit_s: float,
-    memory_limit_bytes: int | None,
-    threads: int | None,
-) -> None:
-    module, colon, function = target.partition(":")
-    if not (module and colon and function) or module == "__main__":
-        raise ValueError(f"target: {target!r} is not package.module:function")
-    if start not in get_args(Start):
-        raise ValueError(f"start: {start!r} is not one of {', '.join(get_args(Start))}")
-    if start == "fork" and not processes.LINUX:
-        raise ValueError("start: 'fork' needs Linux; 'auto' or 'fresh' works here")
-    for name in preload:
-        if name.partition(".")[0] == "torchmodes":
-            raise ValueError(f"preload: {name} may be edited meanwhile: the server would keep it")
-    for key, value in (
-        ("time_limit_s", time_limit_s),
-        ("memory_limit_bytes", memory_limit_bytes),
-        ("threads", threads),
-    ):
-        if value is not None and not value > 0:
-            raise ValueError(f"{key}: {value!r} is not above 0")
 
 
 def _environment(
