@@ -25,7 +25,7 @@ from typing import Any
 from torchmodes.config.models import FAMILIES
 from torchmodes.config.modes import ENGINES
 from torchmodes.machine.machine import describe_gpu, describe_machine
-from torchmodes.machine.variables import VARIABLES
+from torchmodes.machine.variables import recorded_names
 from torchmodes.results.writing import encodable
 
 PACKAGES = (
@@ -104,16 +104,22 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     return versions
 
 
+def torch_folder() -> Path | None:
+    """Return where PyTorch is installed, without importing it; None where there is none."""
+    spec = importlib.util.find_spec("torch")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
 def torch_build() -> dict[str, Any] | None:
     """Tell how the installed PyTorch was built; None where there is none.
 
     Version, git revision, CUDA and debug come from its ``version.py``, without importing it. Where
     the process has imported it, its numerical libraries and the instruction set in use join them.
     """
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
+    folder = torch_folder()
+    if folder is None:
         return None
-    built = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    built = runpy.run_path(str(folder / "version.py"))
     facts = {
         "version": built.get("__version__"),
         "git_version": built.get("git_version"),
@@ -141,13 +147,14 @@ def parse_torch_config(text: str) -> dict[str, str | None]:
 
 
 def relevant_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Select the variables whose names are in `VARIABLES`, sorted.
+    """Select the variables that bear on a timing, sorted by their names.
 
     Of their values, what a URL holds before its host (name and password) is left out, and the
     user's home folder is ``~``.
     """
     home = environ.get("HOME", "")
-    return {name: _told(environ[name], home) for name in sorted(VARIABLES.intersection(environ))}
+    names = recorded_names(torch_folder()).intersection(environ)
+    return {name: _told(environ[name], home) for name in sorted(names)}
 
 
 def _told(value: str, home: str) -> str:
