@@ -27,9 +27,7 @@ from torchmodes.results.records import (
     read_whole_records,
     write_atomically,
     write_record,
-    write_reserved,
 )
-from torchmodes.results.writing import reserve
 
 CASE = "inference/cpu/resnet50/inductor/fp32-b8"
 SAMPLED = make_record(
@@ -260,21 +258,6 @@ def test_a_reader_meanwhile_keeps_the_old_content(path):
     with Path(path).open() as reader:
         write_atomically(path, "new")
         assert reader.read() == "old"
-
-
-def test_the_failure_on_a_full_disk_has_the_environment_of_its_run(path, monkeypatch):
-    """The record of a group's A/A case is asked for its machine, however it ended."""
-
-    def fail(_):
-        raise OSError(28, "No space left on device")
-
-    environment = {"machine": {"host": "here"}}
-    with reserve(path) as reservation:
-        monkeypatch.setattr(os, "fsync", fail)
-        told = write_reserved(make_record(CASE, environment=environment), reservation)
-    assert told.status == "failed"
-    assert read_record(path) == told
-    assert told.environment == environment
 
 
 # --- In brief --------------------------------------------------------------------------------

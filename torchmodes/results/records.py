@@ -16,7 +16,7 @@ from torchmodes.planning.cases import Case, case_at
 from torchmodes.config import Device, Precision, Task
 from torchmodes.results.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
 from torchmodes.results.reasons import printable
-from torchmodes.results.writing import Reservation, with_texts, write_atomically
+from torchmodes.results.writing import with_texts, write_atomically
 
 SCHEMA_VERSION = 1
 WIDEST_HALF_WIDTH = 2.0
@@ -829,29 +829,6 @@ def same_hardware(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return hardware(one) == hardware(other)
 
 
-def as_json(record: Record) -> str:
-    """Return the text of a record's file."""
-    return record.model_dump_json(indent=1) + "\n"
-
-
 def write_record(record: Record, path: Path) -> None:
     """Write a record atomically: the path holds the old file or the whole new one."""
-    write_atomically(path, as_json(record))
-
-
-def write_reserved(record: Record, reservation: Reservation) -> Record:
-    """Write a record and return it; where the disk is full, one that says so."""
-    reason = "the disk became full before the record was written"
-    remedy = "free some space, delete this record and run snakemake again"
-    full = Record(
-        case=record.case,
-        status="failed",
-        reason=reason,
-        remedy=remedy,
-        failure=Failure(type="OSError", message=reason, traceback=None, log=""),
-        parameters=record.parameters,
-        run=record.run,
-        environment=record.environment,
-    )
-    written = reservation.write(as_json(record), otherwise=as_json(full))
-    return record if written else full
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
