@@ -10,7 +10,9 @@ from snakemake.exceptions import WorkflowError
 
 from torchmodes.processes.machine_lock import lock_fault
 from torchmodes.planning.cases import CASE_PATTERN, TABLE, expand_grids, pair_modes
-from torchmodes.config import SYNTHETIC, only_named, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.layers import only_named
+from torchmodes.config.run import SYNTHETIC
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig

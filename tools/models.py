@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from torchmodes.config import Model
+from torchmodes.config.models import Model
 from torchmodes.config.models import FAMILIES
 from torchmodes.planning.provenance import installed
 from torchmodes.results.writing import write_atomically

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from torchmodes import config
-from torchmodes.config import config_schema, only_named, parse_config
+from torchmodes.config import config_schema, parse_config
+from torchmodes.config.layers import only_named
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.config.repeated import repeated_keys
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from tests.engine_cases import mode
 from torchmodes import config
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.measure import generation as measured
 from torchmodes.measure.case import measure

@@ -12,63 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from torchmodes.config.base import Device, Precision, Task
 from torchmodes.config.faults import InvalidConfig, located
-from torchmodes.config.layers import only_named
-from torchmodes.config.models import MlpModel, Model, TorchvisionModel, TransformersModel
-from torchmodes.config.modes import (
-    BASELINE_MODE,
-    BASELINE_PRECISION,
-    ENGINES_THAT_GENERATE,
-    ENGINES_THAT_TRAIN,
-    CompileMode,
-    EagerMode,
-    FxMode,
-    Mode,
-    TorchScriptMode,
-)
 from torchmodes.config.names import dangling_names
 from torchmodes.config.repeated import repeated_keys
-from torchmodes.config.run import (
-    HOUSING_FEATURES,
-    SYNTHETIC,
-    Config,
-    Data,
-    Grid,
-    Measurement,
-    Profile,
-    Training,
-)
-
-__all__ = [
-    "BASELINE_MODE",
-    "BASELINE_PRECISION",
-    "ENGINES_THAT_GENERATE",
-    "ENGINES_THAT_TRAIN",
-    "HOUSING_FEATURES",
-    "SYNTHETIC",
-    "CompileMode",
-    "Config",
-    "Data",
-    "Device",
-    "EagerMode",
-    "FxMode",
-    "Grid",
-    "Measurement",
-    "MlpModel",
-    "Mode",
-    "Model",
-    "Precision",
-    "Profile",
-    "Task",
-    "TorchScriptMode",
-    "TorchvisionModel",
-    "Training",
-    "TransformersModel",
-    "config_schema",
-    "only_named",
-    "parse_config",
-]
+from torchmodes.config.run import Config
 
 
 def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) -> Config:

@@ -11,17 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from torchmodes.config import (
+from torchmodes.config.base import Device, Precision, Task
+from torchmodes.config.modes import (
     BASELINE_MODE,
     BASELINE_PRECISION,
     ENGINES_THAT_GENERATE,
     ENGINES_THAT_TRAIN,
-    Config,
-    Device,
-    Grid,
-    Precision,
-    Task,
 )
+from torchmodes.config.run import Config, Grid
 from torchmodes.config.faults import meant
 from torchmodes.config.lengths import lengths_fault
 from torchmodes.config.models import cannot_generate

@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from torchmodes.config import Config
+from torchmodes.config.run import Config
 from torchmodes.config.models import ModelSection, family_module
 from torchmodes.config.modes import engine_module
 from torchmodes.config.training_step import LEARNING_RATE

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from torchmodes.planning.cases import Case, case_at
-from torchmodes.config import Device, Precision, Task
+from torchmodes.config.base import Device, Precision, Task
 from torchmodes.results.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
 from torchmodes.results.reasons import printable
 from torchmodes.results.writing import with_texts, write_atomically

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree
 
-from torchmodes.config import ENGINES_THAT_GENERATE, ENGINES_THAT_TRAIN
+from torchmodes.config.modes import ENGINES_THAT_GENERATE, ENGINES_THAT_TRAIN
 from torchmodes.config.models import cannot_generate, read_model
 from torchmodes.config.modes import ModeSection
 from torchmodes.config.training_step import CROSS_ENTROPY, MSE

@@ -21,7 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from torch.utils import _pytree
 
-from torchmodes.config import Config, Model, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.models import Model
+from torchmodes.config.run import Config
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
 from torchmodes.config.models import FAMILIES

@@ -27,7 +27,8 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 
-from torchmodes.config import Config, Model
+from torchmodes.config.models import Model
+from torchmodes.config.run import Config
 from torchmodes.config.base import REFERENCE
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchmodes.config import SYNTHETIC, Config
+from torchmodes.config.run import SYNTHETIC, Config
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.workloads.training.split import split_sizes
 
