@@ -36,7 +36,7 @@ def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) ->
     try:
         config, faults = Config.model_validate(dict(raw)), []
     except ValidationError as error:
-        config, faults = None, [fault for e in error.errors() for fault in located(e, raw, Config)]
+        config, faults = None, [located(e, raw, Config) for e in error.errors()]
     faults += [*dangling_names(raw), *repeated_keys(files)]
     if config is None or faults:
         raise InvalidConfig(faults)

@@ -388,6 +388,17 @@ Mode = Annotated[
 ENGINES: dict[str, type[ModeSection]] = by_tag(Mode)
 ENGINES_THAT_TRAIN = tuple(name for name, section in ENGINES.items() if section.trains)
 ENGINES_THAT_GENERATE = tuple(name for name, section in ENGINES.items() if section.generates)
+_ABLE = {
+    "training": ("train", ENGINES_THAT_TRAIN),
+    "generation": ("generate", ENGINES_THAT_GENERATE),
+}
+"""Of tasks that not every engine can do: the verb, and the engines that can."""
+
+
+def cannot_do(engine: str, task: str) -> str | None:
+    """Say that an engine cannot do a task, and which can, or return None."""
+    verb, engines = _ABLE.get(task, ("", tuple(ENGINES)))
+    return None if engine in engines else f"cannot {verb}; engines that can: {', '.join(engines)}"
 
 
 def read_mode(options: Mapping[str, Any]) -> ModeSection:

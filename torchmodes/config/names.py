@@ -8,22 +8,11 @@ from typing import Any
 from torchmodes.config.faults import meant
 from torchmodes.config.lengths import lengths_fault
 from torchmodes.config.models import FAMILIES, cannot_generate
-from torchmodes.config.modes import (
-    BASELINE_MODE,
-    ENGINES,
-    ENGINES_THAT_GENERATE,
-    ENGINES_THAT_TRAIN,
-    EagerMode,
-)
+from torchmodes.config.modes import BASELINE_MODE, ENGINES, EagerMode, cannot_do
 from torchmodes.config.run import Studies, Training
 
 STUDIED_ENGINES = {"studies.inference_context": "eager", "studies.dynamic_shapes": "compile"}
 NOT_OF_GENERATION = ("studies.dynamic_shapes", "studies.inference_context")
-ABLE = {
-    "training": ("train", ENGINES_THAT_TRAIN),
-    "generation": ("generate", ENGINES_THAT_GENERATE),
-}
-"""Of tasks that not every engine can do: the verb, and the engines that can."""
 
 
 def dangling_names(raw: Mapping[str, Any]) -> list[str]:
@@ -43,18 +32,15 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     trained = settings.get("model", Training.model_fields["model"].default)
     families = [name for name, section in FAMILIES.items() if section.reads_table]
     of_table = [name for name in models if _mapping(models, name).get("family") in families]
+    studies = _mapping(raw, "studies")
+    listed = {
+        "benchmark": raw.get("benchmark"),
+        "profile.cases": _mapping(raw, "profile").get("cases"),
+        **{f"studies.{study}": studies.get(study) for study in Studies.model_fields},
+    }
     blocks: dict[str, Mapping[str, Any]] = {
-        "training": {"task": "training", "modes": settings.get("modes")}
-    }
-    blocks |= {f"benchmark[{i}]": b for i, b in enumerate(_blocks(raw.get("benchmark")))}
-    blocks |= {
-        f"profile.cases[{i}]": b
-        for i, b in enumerate(_blocks(_mapping(raw, "profile").get("cases")))
-    }
-    blocks |= {
-        f"studies.{study}[{i}]": b
-        for study in Studies.model_fields
-        for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
+        "training": {"task": "training", "modes": settings.get("modes")},
+        **{f"{key}[{i}]": b for key, value in listed.items() for i, b in enumerate(_blocks(value))},
     }
     if settings.get("modes") and trained not in of_table:
         faults.append(
@@ -101,15 +87,9 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                     f"{where}.modes[{i}]: {name!r} has the engine {engine}; this study is of modes"
                     f" whose engine is {wanted}"
                 )
-            elif (
-                (able := ABLE.get(str(block.get("task"))))
-                and engine in ENGINES  # an unknown engine is told where the mode is defined
-                and engine not in able[1]
-            ):
-                faults.append(
-                    f"{where}.modes[{i}]: {name!r} cannot {able[0]}; engines that can: "
-                    + ", ".join(able[1])
-                )
+            elif engine in ENGINES and (fault := cannot_do(engine, str(block.get("task")))):
+                # An unknown engine is told where the mode is defined.
+                faults.append(f"{where}.modes[{i}]: {name!r} {fault}")
     return faults
 
 

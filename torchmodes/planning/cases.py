@@ -12,12 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from torchmodes.config.base import Device, Precision, Task
-from torchmodes.config.modes import (
-    BASELINE_MODE,
-    BASELINE_PRECISION,
-    ENGINES_THAT_GENERATE,
-    ENGINES_THAT_TRAIN,
-)
+from torchmodes.config.modes import BASELINE_MODE, BASELINE_PRECISION, cannot_do
 from torchmodes.config.run import Config, Grid
 from torchmodes.config.faults import meant
 from torchmodes.config.lengths import lengths_fault
@@ -197,20 +192,11 @@ def check_case(config: Config, case: Case) -> None:
     model = config.models[case.model]
     if fault := lengths_fault(model.model_dump(include={"lengths", "schedule"}), block):
         raise ValueError(f"{case}: {fault}")
+    if case.task == "generation" and (fault := cannot_generate(model.model_dump())):
+        raise ValueError(f"{case}: {case.model!r} {fault}")
     engine = config.modes[case.mode].engine
-    if case.task == "training" and engine not in ENGINES_THAT_TRAIN:
-        raise ValueError(
-            f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
-            f" can: {', '.join(ENGINES_THAT_TRAIN)}"
-        )
-    if case.task == "generation":
-        if fault := cannot_generate(model.model_dump()):
-            raise ValueError(f"{case}: {case.model!r} {fault}")
-        if engine not in ENGINES_THAT_GENERATE:
-            raise ValueError(
-                f"{case}: {case.mode!r} has the engine {engine}, which cannot generate; engines"
-                f" that can: {', '.join(ENGINES_THAT_GENERATE)}"
-            )
+    if fault := cannot_do(engine, case.task):
+        raise ValueError(f"{case}: {case.mode!r} has the engine {engine}, which {fault}")
 
 
 def training_case(config: Config, mode: str, *, auto: Device) -> Case:
