@@ -47,7 +47,7 @@ def start_child(spec: ProcessSpec, client: Connection, preloaded: Preloaded) -> 
         if spec.start == "fresh":
             run = command("torchmodes.processes.child", spec.folder, sys_path=spec.sys_path)
             os.execve(run[0], run, environment)  # noqa: S606 - no shell is wanted
-        _run_forked(spec, environment, preloaded)
+        _run_forked(spec, environment)
     except BaseException:  # noqa: BLE001 - nothing may return from here into the monitor's code
         traceback.print_exc()
     finally:
@@ -72,9 +72,8 @@ def _settle(spec: ProcessSpec, monitor: int, log: int) -> None:
         os.sched_setaffinity(0, spec.affinity)
 
 
-def _run_forked(spec: ProcessSpec, environment: Mapping[str, str], preloaded: Preloaded) -> None:
+def _run_forked(spec: ProcessSpec, environment: Mapping[str, str]) -> None:
     """Run the case here, with what the fork server imported and nothing else of it."""
-    preloaded.move_paths(environment)
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = spec.sys_path
