@@ -49,7 +49,6 @@ def test_the_description_is_json_and_names_every_part(described):
 def test_versions_are_of_installed_packages_only(described):
     assert described["versions"]["torch"].startswith("2.")
     assert None not in described["versions"].values()
-    assert environment.installed_versions(["numpy", "no-such-package"]).keys() == {"numpy"}
 
 
 def test_it_is_quick_and_imports_no_torch():

@@ -224,7 +224,7 @@ def test_of_many_the_whole_ones_are_read_and_the_others_named(tmp_path):
 
 
 def test_a_missing_file_is_missing_and_not_broken(path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(CorruptFile, match="is missing; run snakemake again"):
         read_record(path)
 
 

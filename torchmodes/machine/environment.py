@@ -16,9 +16,8 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from torchmodes.config.models import FAMILIES
 from torchmodes.config.modes import ENGINES
 from torchmodes.machine.machine import describe_gpu, describe_machine
 from torchmodes.machine.variables import recorded_names
+from torchmodes.planning.provenance import installed
 from torchmodes.results.writing import encodable
 
 PACKAGES = (
@@ -51,7 +51,7 @@ def describe_environment() -> dict[str, Any]:
         "machine": describe_machine(),
         "os": _operating_system(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": installed_versions(PACKAGES),
+        "versions": {name: one for name, one in installed(*PACKAGES).items() if one is not None},
         "torch_build": torch_build(),
         "gpu": describe_gpu(),
         "variables": relevant_variables(os.environ),
@@ -93,15 +93,6 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
     }
     canonical = json.dumps(comparable, sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
-    versions = {}
-    for name in packages:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
 
 
 def torch_folder() -> Path | None:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from torchmodes.machine.cgroup import cgroup_limits
+from torchmodes.machine.cgroup import cgroup_limits, text_of
 from torchmodes.machine.devices import NvmlUnavailable, opened_nvml, usable_cores
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -81,10 +80,10 @@ def describe_processor() -> Processor:
     """Ask the kernel what processor this is."""
     if sys.platform == "darwin":
         keys = ("machdep.cpu.brand_string", "hw.optional")
-        return parse_sysctl(_output_of("sysctl", *keys) or "")
-    found = parse_cpuinfo(_text(CPUINFO) or "")
+        return parse_sysctl(_output_of("sysctl", *keys))
+    found = parse_cpuinfo(text_of(CPUINFO))
     if found.name is None:  # ARM: only lscpu knows the names behind the part numbers
-        found = Processor(parse_lscpu(_output_of("lscpu") or ""), found.isa)
+        found = Processor(parse_lscpu(_output_of("lscpu")), found.isa)
     return found
 
 
@@ -114,7 +113,7 @@ def parse_sysctl(text: str) -> Processor:
 def frequency_governor(devices: Path = CPU_DEVICES) -> str | None:
     """Return the frequency governors of the processors, such as ``powersave``; usually one."""
     files = devices.glob("cpu[0-9]*/cpufreq/scaling_governor")
-    return ", ".join(sorted({(_text(file) or "").strip() for file in files} - {""})) or None
+    return ", ".join(sorted({text_of(file).strip() for file in files} - {""})) or None
 
 
 # --- Containers ------------------------------------------------------------------------------
@@ -225,20 +224,11 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
             yield match[1], match[2]
 
 
-def _text(file: Path) -> str | None:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return file.read_text(encoding="utf-8")
-    return None
-
-
-def _output_of(program: str, *arguments: str) -> str | None:
+def _output_of(*command: str) -> str:
     """Return what a program prints, even if it fails at one of several questions."""
-    if shutil.which(program) is None:
-        return None
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        command = [program, *arguments]
         done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=False
         )
         return done.stdout
-    return None
+    return ""

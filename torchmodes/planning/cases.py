@@ -133,15 +133,9 @@ def case_at(path: Path) -> Case | None:
 
 
 def case_from(identity: Mapping[str, Any]) -> Case:
-    """Build a case from a mapping of its fields, strings included."""
-    return Case(
-        task=identity["task"],
-        device=identity["device"],
-        model=identity["model"],
-        mode=identity["mode"],
-        precision=identity["precision"],
-        batch_size=int(identity["batch_size"]),
-    )
+    """Build a case from a mapping that has its fields, strings included."""
+    fields = {name: identity[name] for name in _PATTERNS}
+    return Case(**fields | {"batch_size": int(identity["batch_size"])})
 
 
 def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:

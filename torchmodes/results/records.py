@@ -754,10 +754,8 @@ def read_record(path: Path) -> Record:
     Raises
     ------
     CorruptFile
-        When the file is not a whole and valid record, or is that of another case than its path
-        names.
-    FileNotFoundError
-        When there is no such file.
+        When the file is missing, is not a whole and valid record, or is that of another case than
+        its path names.
     """
     try:
         record = Record.model_validate_json(read_bytes(path))
@@ -803,8 +801,6 @@ def read_whole_records(
             whole += read_records([path], blocks=blocks)
         except CorruptFile as error:
             unreadable.append(error.unreadable)
-        except FileNotFoundError:
-            unreadable.append(Unreadable(path, "is missing", "run snakemake again"))
     return sorted(whole, key=lambda record: record.identity), unreadable
 
 
