@@ -19,14 +19,9 @@ from torchmodes.config.run import Config
 
 
 def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) -> Config:
-    """Check a configuration as read from YAML.
+    """Check a configuration as Snakemake made it of all files and the command line.
 
-    Parameters
-    ----------
-    raw
-        What Snakemake made of all files and the command line.
-    files
-        The files, to look for what was lost in that: keys that stand twice.
+    The files are looked at for what was lost in that: keys that stand twice.
 
     Raises
     ------

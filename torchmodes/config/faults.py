@@ -49,14 +49,7 @@ def meant(word: object, known: Collection[str]) -> str:
 def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:
     """Return ``location: message`` for one entry of ``ValidationError.errors()``.
 
-    Parameters
-    ----------
-    error
-        The entry (pydantic's ``ErrorDetails``).
-    raw
-        What was validated, as read from YAML.
-    model
-        The model it was validated against; its fields are the known keys.
+    `raw` is what was validated, as read from YAML, against the model.
     """
     where, section = _locate(error["loc"], raw, model)
     given, context = error["input"], error.get("ctx", {})

@@ -221,9 +221,8 @@ def find_records(folder: Path = Path("results/benchmark")) -> list[Path]:
 
 def find_profiles() -> list[Case]:
     """Return the cases that have a profile below the working directory, sorted."""
-    found = Path("results/profile").glob("*/*/*/*/*/summary.json")
-    names = (path.as_posix() for path in found)
-    return sorted(parse_case(name) for name in names if _CASE.search(name))
+    found = map(case_at, Path("results/profile").glob("*/*/*/*/*/summary.json"))
+    return sorted(case for case in found if case is not None)
 
 
 def find_trainings() -> list[str]:

@@ -101,12 +101,7 @@ class Plan:
     def code(self, script: str, target: str) -> str:
         """Return the digest of all code behind the result.
 
-        Parameters
-        ----------
-        script
-            Of the rule.
-        target
-            The module that the script starts in a process of its own, by name.
+        That of the rule's script, and of the module that it starts in a process of its own.
         """
         return _code(script, target, *self._modules, files=self._user_files)
 

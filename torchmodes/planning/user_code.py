@@ -22,6 +22,12 @@ from torchmodes.config.faults import meant
 ENVIRONMENT = ".env.yaml"
 """What the conda environment of the user's ``mine.py`` has in place of its ``.py``."""
 
+_MAKES_NAMES = re.compile(
+    r"\bimport\s*\*|__dict__|\bsys\.modules\b|\bfrom sys import .*\bmodules\b"
+    r"|(?<![\w.])(?:globals|locals|vars|exec|eval|setattr)\s*\((?!self\b)"
+)
+"""What may give a module names that nobody can read in it."""
+
 
 def user_file(reference: str) -> Path:
     """Return the file of a reference ``path/to/file.py:function``."""
@@ -194,7 +200,7 @@ def _read_source(content: bytes) -> _Source:
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     ]
-    if "__getattr__" in names or any(map(_makes_names, nodes)):
+    if "__getattr__" in names or _MAKES_NAMES.search(text):
         return _Source(frozenset(names), (), {}, may_have_more=True)
     return _Source(
         names=frozenset(names),
@@ -206,24 +212,6 @@ def _read_source(content: bytes) -> _Source:
         },
         may_have_more=False,
     )
-
-
-def _makes_names(node: ast.AST) -> bool:
-    """Whether a statement or expression may give a module names that nobody can read in it."""
-    match node:
-        case ast.ImportFrom(names=[ast.alias(name="*")]):
-            return True
-        case ast.Name(id="globals" | "locals" | "vars" | "exec" | "eval"):
-            return True
-        case ast.Attribute(attr="__dict__") | ast.Attribute(value=ast.Name("sys"), attr="modules"):
-            return True
-        case ast.ImportFrom(module="sys", names=names):
-            return any(alias.name == "modules" for alias in names)
-        case ast.Call(func=ast.Name("setattr"), args=[ast.Name("self"), *_]):
-            return False
-        case ast.Call(func=ast.Name("setattr")):
-            return True
-    return False
 
 
 def _binds(nodes: Sequence[ast.AST], name: str) -> int:

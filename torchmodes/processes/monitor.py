@@ -2,8 +2,7 @@
 
 It starts the case's process and is the only one to end it: at the time limit, at the memory limit,
 or when nobody is left to hear of the outcome. On Linux it is the subreaper of all that the case
-starts, so that not even a grandchild in a session of its own gets away. It is either a program of
-its own (`main`) or a fork of the fork server, and so is the case's process.
+starts, so that not even a grandchild in a session of its own gets away.
 """
 
 from __future__ import annotations

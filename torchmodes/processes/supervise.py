@@ -1,10 +1,7 @@
 """Run a function in a process of its own and come back with how that ended, whatever happens.
 
 An exception, a crash of the interpreter, a kill, a hang and a memory hog are outcomes just as a
-value is. Two processes take part besides the caller, which is their client: the case's own
-(`child`) and its monitor, which starts it and watches over it (`monitor`). Where a fork server
-serves, both are forks of it and need not import anything (`forkserver`). The monitor tells how the
-process ended, the process leaves its result in a folder, and `outcome` concludes from both.
+value is. The package's docstring says which processes take part.
 """
 
 from __future__ import annotations
