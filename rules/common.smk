@@ -22,6 +22,7 @@ from torchmodes.planning.texts import texts_faults
 from torchmodes.report.figures import figure_modules, figures_of
 from torchmodes.planning.provenance import code_digest, compilers, installed
 from torchmodes.processes.supervise import START_LIMIT_S
+from torchmodes.processes.workflow import name_workflow
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults
 from torchmodes.studies.catalogue import STUDIES as STUDY_ENTRIES
@@ -36,6 +37,9 @@ gc.set_threshold(50_000, 50, 50)
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
 if Path(sys.executable).exists():
     sys.executable = shlex.quote(sys.executable)
+
+
+name_workflow()
 
 
 def refuse(message):

@@ -33,7 +33,6 @@ from torchmodes.processes.outcome import conclude  # noqa: E402
 from torchmodes.processes.spec import Ending, ProcessSpec  # noqa: E402
 from torchmodes.processes.supervise import Outcome, run_supervised  # noqa: E402
 from torchmodes.processes.tree import ProcessTree  # noqa: E402
-from torchmodes.processes.workflow import is_snakemake  # noqa: E402
 
 MB = 1_000_000
 Run = Callable[..., Outcome]
@@ -468,24 +467,6 @@ def test_a_fork_is_refused_where_there_is_none(
     monkeypatch.setattr(processes, "LINUX", False)
     with pytest.raises(ValueError, match="start: 'fork' needs Linux"):
         run_supervised("m:f", {}, log=tmp_path / "log", time_limit_s=1, start="fork")
-
-
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ("/venv/bin/python3.12 /venv/bin/snakemake --cores 4", True),
-        ("python -X dev -B -m snakemake --cores 4", True),
-        ("/usr/bin/snakemake -n", True),
-        ("python -m pytest tests/snakemake", False),
-        ("python -c snakemake", False),
-        ("python run.py snakemake", False),
-        ("vim Snakefile snakemake", False),
-        ("timeout 10 snakemake --cores 4", False),
-        ("", False),
-    ],
-)
-def test_snakemake_is_known_by_its_command_line(command: str, expected: bool) -> None:
-    assert is_snakemake(command.split()) is expected
 
 
 def test_counting_kills_for_want_of_memory_needs_no_proc(

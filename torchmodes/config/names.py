@@ -47,7 +47,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
             f"training.model: no model of family {' or '.join(families)} has the name {trained!r}"
             + meant(trained, of_table)
         )
-    for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
+    diffs = _mapping(raw, "profile").get("diffs")
+    for i, pair in enumerate(diffs if modes and isinstance(diffs, list) else []):
         faults += [
             f"profile.diffs[{i}][{j}]: unknown mode {name!r}" + meant(name, modes)
             for j, name in _names(pair)
@@ -100,10 +101,6 @@ def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _blocks(value: Any) -> list[Mapping[str, Any]]:
     return [b if isinstance(b, Mapping) else {} for b in value] if isinstance(value, list) else []
-
-
-def _lists(value: Any) -> list[list[Any]]:
-    return [v for v in value if isinstance(v, list)] if isinstance(value, list) else []
 
 
 def _names(value: Any) -> list[tuple[int, str]]:

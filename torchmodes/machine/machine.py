@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,9 +183,7 @@ def _visible_gpu(nvml: Any, visible: str | None) -> Any:
 
 
 def _gpu_properties(nvml: Any, handle: Any) -> dict[str, Any]:
-    def told(query: Callable[..., Any], *arguments: Any) -> Any:
-        return _told(nvml, query, *arguments)
-
+    told = partial(_told, nvml)
     memory = told(nvml.nvmlDeviceGetMemoryInfo, handle)
     capability = told(nvml.nvmlDeviceGetCudaComputeCapability, handle)
     cuda = told(nvml.nvmlSystemGetCudaDriverVersion_v2)

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from torchmodes.config.base import REFERENCE
 from torchmodes.config.faults import meant
 
 ENVIRONMENT = ".env.yaml"
@@ -264,8 +265,5 @@ def _references(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in options.items():
         several = isinstance(value, list)
         for position, member in enumerate(value if several else [value]):
-            if isinstance(member, str) and _REFERENCE.match(member):
+            if isinstance(member, str) and re.match(REFERENCE, member):
                 yield f"{key}[{position}]" if several else key, member
-
-
-_REFERENCE = re.compile(r".+\.py:[A-Za-z_]\w*$")
