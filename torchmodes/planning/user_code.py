@@ -8,9 +8,9 @@ import hashlib
 import importlib.util
 import inspect
 import re
-import symtable
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -131,9 +131,10 @@ def _reference_faults(
             line = f", line {error.lineno}" if error.lineno else ""
             yield None, f"{path}{line}: Python cannot read it: {error.msg}"
         return
+    if source.may_have_more:
+        return
     if name not in source.names:
-        if not source.may_have_more:
-            yield None, f"{path} has no function {name!r}{meant(name, source.functions)}"
+        yield None, f"{path} has no function {name!r}{meant(name, source.functions)}"
     elif signature := source.signatures.get(name):
         for below, fault in _call_faults(name, signature, by_position, by_name):
             yield below, f"{name}() in {path} {fault}"
@@ -164,10 +165,10 @@ def _call_faults(
 class _Source:
     """What a Python file says of its functions.
 
-    `names` are all that is defined, imported or assigned at its top level, on any condition;
-    `functions` the functions and classes among them; `signatures` those of functions and classes
-    that are defined once and not decorated. Names may come from elsewhere: ``import *``,
-    ``globals()``, ``__getattr__``.
+    `names` are all that is defined, imported or assigned anywhere in it, on any condition;
+    `functions` the functions and classes at its top level; `signatures` those of them that are
+    bound once and not decorated. Names may come from elsewhere: ``import *``, ``globals()``,
+    ``__getattr__``.
     """
 
     names: frozenset[str]
@@ -189,46 +190,36 @@ def _read_source(content: bytes) -> _Source:
         warnings.simplefilter("ignore", SyntaxWarning)  # Python tells them when the file is run
         try:
             text = importlib.util.decode_source(content)
-            tree, table = ast.parse(text), symtable.symtable(text, "<file>", "exec")
+            tree = ast.parse(text)
+            compile(tree, "<file>", "exec")  # it finds more mistakes
         except ValueError as error:  # other bytes than its encoding has, or NUL
             raise SyntaxError(str(error)) from error
-    nodes = list(ast.walk(tree))
-    symbols = table.get_symbols()
-    names = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
-    names |= {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
-    defined = [
-        node
+    bound = Counter(name for node in ast.walk(tree) for name in _bound(node))
+    defined = {
+        node.name: node
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    ]
-    if "__getattr__" in names or _MAKES_NAMES.search(text):
-        return _Source(frozenset(names), (), {}, may_have_more=True)
+    }
+    once = {name: _signature(node) for name, node in defined.items() if bound[name] == 1}
     return _Source(
-        names=frozenset(names),
-        functions=tuple(sorted(s.get_name() for s in symbols if s.is_namespace())),
-        signatures={
-            node.name: signature
-            for node in defined
-            if _binds(nodes, node.name) == 1 and (signature := _signature(node)) is not None
-        },
-        may_have_more=False,
+        names=frozenset(bound),
+        functions=tuple(sorted(defined)),
+        signatures={name: found for name, found in once.items() if found is not None},
+        may_have_more="__getattr__" in defined or _MAKES_NAMES.search(text) is not None,
     )
 
 
-def _binds(nodes: Sequence[ast.AST], name: str) -> int:
-    """Count what gives a name a value, anywhere in a file."""
-    count = 0
-    for node in nodes:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                count += node.name == name
-            case ast.Name(ctx=ast.Store() | ast.Del()):
-                count += node.id == name
-            case ast.alias():
-                count += (node.asname or node.name.partition(".")[0]) == name
-            case ast.Global():
-                count += name in node.names
-    return count
+def _bound(node: ast.AST) -> list[str]:
+    """Return the names to which a node gives a value."""
+    match node:
+        case ast.alias():
+            return [node.asname or node.name.partition(".")[0]]
+        case ast.Name(ctx=ast.Store() | ast.Del()):
+            return [node.id]
+        case ast.Global():
+            return node.names
+    name = getattr(node, "name", None)  # of a function, a class, an exception, a pattern
+    return [name] if isinstance(name, str) else []
 
 
 def _signature(
@@ -249,13 +240,11 @@ def _signature(
         if of_instance is None:
             return None
         return of_instance.replace(parameters=[*of_instance.parameters.values()][1:])
-    # A function of the same parameters that runs nothing of the user's: not even their defaults.
-    given = copy.deepcopy(node.args)
+    # A function of the same parameters that runs nothing of the user's: it has other defaults, and
+    # a lambda has no annotations.
+    given = copy.copy(node.args)
     given.defaults = [ast.Constant(None) for _ in given.defaults]
     given.kw_defaults = [default and ast.Constant(None) for default in given.kw_defaults]
-    for argument in ast.walk(given):
-        if isinstance(argument, ast.arg):
-            argument.annotation = None
     alike = ast.fix_missing_locations(ast.Expression(ast.Lambda(given, ast.Constant(None))))
     return inspect.signature(eval(compile(alike, "<signature>", "eval")))  # noqa: S307 - no code
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torchmodes.processes import child
-from torchmodes.processes.child import Fault, Finished
+from torchmodes.processes.child import Finished
 from torchmodes.processes.spec import Ending, ProcessSpec
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
@@ -123,11 +123,6 @@ def _free_bytes(folder: Path) -> float:
     while not folder.exists() and folder != folder.parent:  # a cache that is not yet there
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def not_begun(fault: Fault, *, start_s: float) -> Outcome:
-    """Conclude that the fork server could not import a preload module."""
-    return Outcome(kind="raised", value=None, **vars(fault), start_method="fork", start_s=start_s)
 
 
 def _classify(

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -31,9 +31,9 @@ class Preloaded:
     environment that the modules set.
     """
 
-    import_s: float = 0.0
-    hazard: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
+    import_s: float
+    hazard: str | None
+    variables: Mapping[str, str]
 
 
 def preload(

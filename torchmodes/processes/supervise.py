@@ -24,7 +24,7 @@ from typing import Any, Literal
 from torchmodes.processes import child, forkserver, processes
 from torchmodes.processes.folders import make_places, private_folder
 from torchmodes.processes.forkserver import PreloadError, ServerUnavailableError, Service
-from torchmodes.processes.outcome import Outcome, conclude, not_begun
+from torchmodes.processes.outcome import Outcome, conclude
 from torchmodes.processes.spec import CASE_VARIABLE, Ending, ProcessSpec
 from torchmodes.processes.start import command
 from torchmodes.processes.workflow import workflow_process
@@ -94,7 +94,13 @@ def run_supervised(
             start_limit_s=START_LIMIT_S,
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
-            environment=_environment(folder, threads, environment),
+            environment={
+                **os.environ,
+                **make_places(folder),
+                **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
+                **environment,
+                CASE_VARIABLE: str(folder),
+            },
             sys_path=[str(entry) for entry in sys.path],
             cwd=str(Path.cwd()),
             affinity=sorted(os.sched_getaffinity(0)) if processes.LINUX else None,
@@ -106,19 +112,6 @@ def run_supervised(
             with suppress(OSError), log.open("ab") as stream:  # a full disk must not cost it
                 stream.write(outcome.traceback.encode("utf-8", "replace"))
         return outcome
-
-
-def _environment(
-    folder: Path, threads: int | None, environment: Mapping[str, str]
-) -> dict[str, str]:
-    """Give the variables of the case, and make the folders that they name."""
-    return {
-        **os.environ,
-        **make_places(folder),
-        **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
-        **environment,
-        CASE_VARIABLE: str(folder),
-    }
 
 
 # --- Being the client of a monitor -----------------------------------------------------------
@@ -139,7 +132,8 @@ def _run_forked(spec: ProcessSpec, service: Service, requested_at: float) -> Out
     try:
         monitor, import_s = forkserver.connect(service, limit_s=START_LIMIT_S, log=Path(spec.log))
     except PreloadError as error:
-        return not_begun(error.fault, start_s=time.monotonic() - requested_at)
+        start_s = time.monotonic() - requested_at
+        return Outcome("raised", None, **vars(error.fault), start_method="fork", start_s=start_s)
     with monitor:  # while it is open the monitor leaves the folder alone
         ending = _monitored(spec, monitor)
         return conclude(ending, spec, requested_at=requested_at, import_s=import_s)
