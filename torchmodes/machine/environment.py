@@ -111,13 +111,8 @@ def torch_build() -> dict[str, Any] | None:
     if folder is None:
         return None
     built = runpy.run_path(str(folder / "version.py"))
-    facts = {
-        "version": built.get("__version__"),
-        "git_version": built.get("git_version"),
-        "cuda": built.get("cuda"),
-        "hip": built.get("hip"),
-        "debug": built.get("debug"),
-    }
+    facts = {key: built.get(key) for key in ("git_version", "cuda", "hip", "debug")}
+    facts = {"version": built.get("__version__"), **facts}
     torch = sys.modules.get("torch")
     return facts | parse_torch_config(torch.__config__.show()) if torch else facts
 

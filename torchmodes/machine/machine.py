@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -90,21 +90,21 @@ def describe_processor() -> Processor:
 
 def parse_cpuinfo(text: str) -> Processor:
     """Read Linux' ``/proc/cpuinfo``, of x86 (``flags``) or ARM (``Features``)."""
-    fields = dict(_pairs(text))
+    fields = _fields(text)
     flags = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
     return Processor(fields.get("model name"), [name for name in ISA if name in flags])
 
 
 def parse_lscpu(text: str) -> str | None:
     """Read vendor and model from what ``lscpu`` prints, such as ``ARM Neoverse-V1``."""
-    fields = dict(_pairs(text))
+    fields = _fields(text)
     names = [fields[key] for key in ("Vendor ID", "Model name") if fields.get(key, "-") != "-"]
     return " ".join(names) or None
 
 
 def parse_sysctl(text: str) -> Processor:
     """Read macOS' ``sysctl machdep.cpu.brand_string hw.optional``."""
-    fields = dict(_pairs(text))
+    fields = _fields(text)
     there = {name for key, name in MACOS_ISA.items() if fields.get(key) == "1"}
     return Processor(
         fields.get("machdep.cpu.brand_string"), [name for name in ISA if name in there]
@@ -216,11 +216,9 @@ def _told(nvml: Any, query: Callable[..., Any], *arguments: Any) -> Any:
 # --- Reading ---------------------------------------------------------------------------------
 
 
-def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each ``key : value`` line."""
-    for line in text.splitlines():
-        if match := re.match(r"\s*(.+?)\s*:\s*(.*?)\s*$", line):
-            yield match[1], match[2]
+def _fields(text: str) -> dict[str, str]:
+    """Read lines of ``key : value``; of several with one key the last counts."""
+    return dict(re.findall(r"^[ \t]*(.+?)[ \t]*:[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
 
 
 def _output_of(*command: str) -> str:

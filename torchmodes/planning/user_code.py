@@ -115,13 +115,8 @@ def _reference_faults(
     """Yield faults of a reference, each with the key at fault where it is another."""
     path, name = user_file(reference), reference.rpartition(":")[2]
     if not path.is_file():
-        yield (
-            None,
-            (
-                f"no file {path} in {Path.cwd()};"
-                " start in the folder that it counts from, or write the whole path"
-            ),
-        )
+        remedy = "start in the folder that it counts from, or write the whole path"
+        yield None, f"no file {path} in {Path.cwd()}; {remedy}"
         return
     try:
         source = _read_source(path.read_bytes())

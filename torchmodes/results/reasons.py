@@ -52,20 +52,12 @@ _UNHINTED = re.compile(r"\s*\((?:unhinted|Size-like symbols): .*$")
 
 
 def printable(text: str) -> str:
-    """Return a text without escape sequences of a terminal and control characters.
-
-    New lines and tabs stay.
-    """
+    """Leave out escape sequences of a terminal and control characters but new lines and tabs."""
     return _CONTROL.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the class and the cause of an exception, in one line.
-
-    See Also
-    --------
-    cause_of : the cause alone.
-    """
+    """Return the class and the cause of an exception, in one line."""
     root = root_of(error)
     name, told = type(root).__name__, cause_of(root)
     if _RAISED.match(told) or told.startswith(f"{name}: "):
