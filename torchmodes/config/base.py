@@ -47,12 +47,8 @@ class Section(BaseModel):
         """
         if not isinstance(given, Mapping):
             return given
-        return {
-            key: _read(value, cls.model_fields[key].annotation)
-            if key in cls.model_fields
-            else value
-            for key, value in given.items()
-        }
+        fields = cls.model_fields
+        return {k: _read(v, fields[k].annotation) if k in fields else v for k, v in given.items()}
 
 
 def by_tag(union: Any) -> dict[str, Any]:

@@ -66,12 +66,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
             elif fault := lengths_fault(_mapping(models, name), block):
                 faults.append(f"{where}.{fault}")
-            elif block.get("task") == "generation" and (
-                fault := cannot_generate(_mapping(models, name))
-            ):
+            elif generates and (fault := cannot_generate(_mapping(models, name))):
                 faults.append(f"{where}.models[{i}]: {name!r} {fault}")
             elif (
-                where.startswith("studies.dynamic_shapes")
+                study == "studies.dynamic_shapes"
                 and block.get("task") == "training"
                 and name not in of_table
             ):
@@ -83,7 +81,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
             engine = _mapping(modes, name).get("engine")
             if name not in modes:
                 faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
-            elif (wanted := STUDIED_ENGINES.get(where.partition("[")[0])) and engine != wanted:
+            elif (wanted := STUDIED_ENGINES.get(study)) and engine != wanted:
                 faults.append(
                     f"{where}.modes[{i}]: {name!r} has the engine {engine}; this study is of modes"
                     f" whose engine is {wanted}"

@@ -63,10 +63,7 @@ class Data(Section):
                 f"source: {self.source!r} has braces, which Snakemake takes for wildcards; rename"
                 " the file"
             )
-        if self.source == SYNTHETIC and [*self.features, self.target] != [
-            *HOUSING_FEATURES,
-            "Price",
-        ]:
+        if self.source == SYNTHETIC and (self.features, self.target) != (HOUSING_FEATURES, "Price"):
             raise ValueError("features and target can be chosen only with a CSV file as source")
         return self
 

@@ -114,9 +114,6 @@ def run_supervised(
         return outcome
 
 
-# --- Being the client of a monitor -----------------------------------------------------------
-
-
 def _run(spec: ProcessSpec, start: Start, service: Service, requested_at: float) -> Outcome:
     if start == "fork" or (start == "auto" and service.preload and processes.LINUX):
         try:
