@@ -103,7 +103,10 @@ class Plan:
 
         That of the rule's script, and of the module that it starts in a process of its own.
         """
-        return _code(script, target, *self._modules, files=self._user_files)
+        engine = self.config.modes[self.case.mode].engine
+        family = self.config.models[self.case.model].family
+        modules = (target, engine_module(engine), family_module(family))
+        return _code(script, *modules, files=self._user_files)
 
     @cached_property
     def software(self) -> dict[str, Any]:
@@ -158,12 +161,6 @@ class Plan:
     def gpus(self) -> int | None:
         """How many GPUs it occupies; None asks a scheduler for nothing, unlike 0."""
         return 1 if self.case.device == "cuda" else None
-
-    @cached_property
-    def _modules(self) -> tuple[str, str]:
-        config, case = self.config, self.case
-        engine, family = config.modes[case.mode].engine, config.models[case.model].family
-        return engine_module(engine), family_module(family)
 
     @cached_property
     def _user_files(self) -> tuple[Path, ...]:
