@@ -16,8 +16,8 @@ import yaml
 
 from torchmodes import config
 from torchmodes.config import config_schema, parse_config
-from torchmodes.config.layers import only_named
 from torchmodes.config.faults import InvalidConfig
+from torchmodes.config.layers import only_named
 from torchmodes.config.repeated import repeated_keys
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from tests.engine_cases import mode
 from torchmodes import config
-from torchmodes.config.run import Measurement
 from torchmodes.config.faults import InvalidConfig
+from torchmodes.config.run import Measurement
 from torchmodes.measure import generation as measured
 from torchmodes.measure.case import measure
 from torchmodes.planning.cases import parse_case

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from tests.engine_cases import mode
 from torchmodes import config
-from torchmodes.config.run import Measurement
 from torchmodes.config.models import cannot_generate
+from torchmodes.config.run import Measurement
 from torchmodes.measure.case import measure
 from torchmodes.planning.cases import parse_case
 from torchmodes.planning.job import EAGER, Job

@@ -65,7 +65,9 @@ def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:
             return f"{where}: {given!r} {NO_TEXT}"
         case "extra_forbidden":
             key = str(error["loc"][-1])
-            return f"{where}: unknown key{meant(key, list(section.model_fields) if section else [])}"
+            return (
+                f"{where}: unknown key{meant(key, list(section.model_fields) if section else [])}"
+            )
         case "missing":
             return f"{where}: is missing"
         case "literal_error":

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from torchmodes.config.base import Device, Precision, Task
-from torchmodes.config.modes import BASELINE_MODE, BASELINE_PRECISION, cannot_do
-from torchmodes.config.run import Config, Grid
 from torchmodes.config.faults import meant
 from torchmodes.config.lengths import lengths_fault
 from torchmodes.config.models import cannot_generate
+from torchmodes.config.modes import BASELINE_MODE, BASELINE_PRECISION, cannot_do
+from torchmodes.config.run import Config, Grid
 
 TABLE = "results/data/housing.csv"
 TABLE_STATISTICS = "results/data/statistics.json"
@@ -134,8 +134,9 @@ def case_at(path: Path) -> Case | None:
 
 def case_from(identity: Mapping[str, Any]) -> Case:
     """Build a case from a mapping that has its fields, strings included."""
-    fields = {name: identity[name] for name in _PATTERNS}
-    return Case(**fields | {"batch_size": int(identity["batch_size"])})
+    fields: dict[str, Any] = {name: identity[name] for name in _PATTERNS}
+    fields["batch_size"] = int(identity["batch_size"])
+    return Case(**fields)
 
 
 def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:

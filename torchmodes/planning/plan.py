@@ -12,9 +12,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from torchmodes.config.run import Config
 from torchmodes.config.models import ModelSection, family_module
 from torchmodes.config.modes import engine_module
+from torchmodes.config.run import Config
 from torchmodes.config.training_step import LEARNING_RATE
 from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, Case, check_case
 from torchmodes.planning.conda import environment_file

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from torchmodes.config.run import Measurement
 from torchmodes.config.models import FAMILIES
+from torchmodes.config.run import Measurement
 from torchmodes.machine.devices import cuda_device_count
 from torchmodes.machine.machine import container, host_name
 from torchmodes.planning.job import Job

@@ -22,11 +22,10 @@ from rich.markup import escape
 from torch.utils import _pytree
 
 from torchmodes.config import parse_config
-from torchmodes.config.models import Model
-from torchmodes.config.run import Config
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
-from torchmodes.config.models import FAMILIES
+from torchmodes.config.models import FAMILIES, Model
+from torchmodes.config.run import Config
 from torchmodes.machine.devices import cuda_device_count, find_device
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.writing import print_anything
