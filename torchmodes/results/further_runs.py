@@ -1,4 +1,4 @@
-"""Runs beyond ``measurement.runs``, case by case: `make sharpen` asks for them, planning reads it."""
+"""Runs beyond ``measurement.runs``, case by case: `make sharpen` asks for them."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from torchmodes.planning.cases import Case, case_at
 from torchmodes.config.base import Device, Precision, Task
+from torchmodes.planning.cases import Case, case_at
 from torchmodes.results.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
 from torchmodes.results.reasons import printable
 from torchmodes.results.writing import with_texts, write_atomically
@@ -283,7 +283,7 @@ class Numerics(Part):
     max_rel: NotNegative | None = Field(
         None,
         description="largest |candidate − baseline| / max(|baseline|, rms of the baseline's"
-        " tensor), so that elements near zero do not look like large errors"
+        " tensor), so that elements near zero do not look like large errors",
     )
     relative_l2: NotNegative | None = Field(
         None, description="‖candidate − baseline‖ / ‖baseline‖ of the worst tensor"
@@ -291,7 +291,9 @@ class Numerics(Part):
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
-    cosine: float | None = Field(None, description="of the angle between the two, in the worst tensor")
+    cosine: float | None = Field(
+        None, description="of the angle between the two, in the worst tensor"
+    )
     tolerance: NotNegative = Field(description="of relative_l2 and of differing")
     usual_tolerance: NotNegative | None = Field(
         None,
@@ -313,7 +315,8 @@ class Numerics(Part):
     losses_compared: Several | None = Field(
         None,
         description="steps of a training whose losses were compared: all, or as many as there are"
-        " until ten times what a last bit of the weights makes of eager's is as far as another seed",
+        " until ten times what a last bit of the weights makes of eager's is as far as another"
+        " seed",
     )
     gradient_error: NotNegative | None = Field(
         None, description="of the worst gradient of the first step, relative"
@@ -543,7 +546,8 @@ class Generation(Part):
     new_tokens: Several
     position: Several = Field(description="tokens in the cache before the step that is timed")
     cache: Literal["dynamic", "static", "own"] = Field(
-        description="of keys and values that grows, or of all positions; or a state of the model's own"
+        description="of keys and values that grows, or of all positions; or a state of the model's"
+        " own"
     )
     sequences: Several = Field(description="whose tokens were compared with eager's")
     divergence: Divergence | None = Field(description="null: every token is eager's")
@@ -679,7 +683,6 @@ class Findings(Filled):
         """Conclude nothing from the samples, whatever their interval is."""
         self.doubted = doubted
         self.verdict, self.no_verdict, self.remedy = "unresolved", reason, remedy
-
 
     def withdraw(self, reason: str, remedy: str) -> None:
         """Call a case wrong after it was timed; what was timed counts for nothing."""
