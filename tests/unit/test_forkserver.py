@@ -501,7 +501,9 @@ def test_torch_compiles_in_a_fork_cold_each_time_and_leaves_nothing(
         assert found["before"] == []
         assert found["headers_in_cache"] > 0
         assert found["elsewhere"] == []
-        assert found["of_the_server"] == [], "paths that an import has fixed"
+        # Inductor's wrapper_benchmark is a program, and no case runs it.
+        fixed = [name for name in found["of_the_server"] if ".wrapper_benchmark." not in name]
+        assert fixed == [], "paths of the server's that an import has kept"
     assert cold[0]["headers_in_cache"] == cold[1]["headers_in_cache"]
     assert not list((planted / "precompiled_headers").iterdir())
     left = [path for path in Path(tempfile.gettempdir()).rglob("*") if path.is_file()]

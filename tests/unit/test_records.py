@@ -21,7 +21,6 @@ from torchmodes.results.records import (
     Failure,
     Interval,
     Record,
-    as_json,
     read_record,
     read_records,
     read_whole_records,
@@ -290,7 +289,7 @@ def test_bounds_that_say_nothing_are_not_printed_but_why_and_what_to_do(bounds):
 
 
 def test_a_record_from_before_loads_were_judged_is_still_read(tmp_path):
-    content = json.loads(as_json(make_record("inference/cpu/m/fx/fp32-b8", blocks=3)))
+    content = json.loads(make_record("inference/cpu/m/fx/fp32-b8", blocks=3).model_dump_json())
     for part, name in [
         *((content, "no_verdict"), (content["run"], "stopped_s")),
         *((content["cost"], "stolen"), (content["cost"], "cores_missing")),
