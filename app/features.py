@@ -9,7 +9,8 @@ import streamlit as st
 import yaml
 
 from app.messages import show_missing, show_problem
-from torchmodes.config import BASELINE_MODE, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.modes import BASELINE_MODE
 from torchmodes.planning.cases import TABLE_STATISTICS, find_trainings
 from torchmodes.prediction.columns import beyond_training, decimals, in_words, usual
 from torchmodes.report.markdown import markdown_text

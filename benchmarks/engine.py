@@ -28,7 +28,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import repeatability
-from torchmodes.config import Measurement, Mode
+from torchmodes.config.modes import Mode
+from torchmodes.config.run import Measurement
 from torchmodes.machine.devices import usable_cores
 from torchmodes.machine.environment import describe_environment
 from torchmodes.measure.benchmark import benchmark_case

@@ -196,7 +196,7 @@ def plans(cases: int, *, rounds: int) -> dict[str, Any]:
 def write_records(cases: int, folder: Path) -> None:
     """Write synthetic records where the workflow would, 200 blocks each."""
     from tests.record_factory import make_record
-    from torchmodes.config import Grid
+    from torchmodes.config.run import Grid
     from torchmodes.planning.cases import expand_grids
     from torchmodes.results.records import Identity, write_record
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.benchmark import Timer
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.latency import latency
 from torchmodes.measure.sampler import sample

@@ -32,7 +32,9 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from torchmodes.config import HOUSING_FEATURES, Data, Device, Measurement, MlpModel, Training
+from torchmodes.config.base import Device
+from torchmodes.config.models import MlpModel
+from torchmodes.config.run import HOUSING_FEATURES, Data, Measurement, Training
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.measure.clock import make_clock
 from torchmodes.measure.sampler import Sampling, sample

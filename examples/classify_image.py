@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from torch import nn
 
-from torchmodes.config import TorchvisionModel
+from torchmodes.config.models import TorchvisionModel
 from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models.torchvision import published_weights
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchmodes.config import TransformersModel
+from torchmodes.config.models import TransformersModel
 from torchmodes.workloads.models import build_model
 
 TOKENS = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from torchmodes.config import TransformersModel
+from torchmodes.config.models import TransformersModel
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.hub import offline
 from torchmodes.workloads.models.transformers import TokensToTensor

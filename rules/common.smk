@@ -10,7 +10,9 @@ from snakemake.exceptions import WorkflowError
 
 from torchmodes.processes.machine_lock import lock_fault
 from torchmodes.planning.cases import CASE_PATTERN, TABLE, expand_grids, pair_modes
-from torchmodes.config import SYNTHETIC, only_named, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.layers import only_named
+from torchmodes.config.run import SYNTHETIC
 from torchmodes.machine.devices import find_device, usable_cores
 from torchmodes.config.files import read_file
 from torchmodes.config.faults import InvalidConfig
@@ -20,6 +22,7 @@ from torchmodes.planning.texts import texts_faults
 from torchmodes.report.figures import figure_modules, figures_of
 from torchmodes.planning.provenance import code_digest, compilers, installed
 from torchmodes.processes.supervise import START_LIMIT_S
+from torchmodes.processes.workflow import name_workflow
 from torchmodes.workloads.training.check import check_data
 from torchmodes.planning.user_code import reference_faults
 from torchmodes.studies.catalogue import STUDIES as STUDY_ENTRIES
@@ -34,6 +37,9 @@ gc.set_threshold(50_000, 50, 50)
 # Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
 if Path(sys.executable).exists():
     sys.executable = shlex.quote(sys.executable)
+
+
+name_workflow()
 
 
 def refuse(message):

@@ -7,17 +7,13 @@ from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.planning.job import Job
 from torchmodes.processes.joblog import job_log
 from torchmodes.processes.machine_lock import alone_on_machine
-from torchmodes.results.records import read_record, write_reserved
-from torchmodes.results.writing import reserve, tell
+from torchmodes.results.records import read_record, write_record
+from torchmodes.results.writing import tell
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with (
-    job_log(snakemake.log[0]),
-    alone_on_machine(),
-    reserve(Path(snakemake.output[0])) as reservation,
-):
+with job_log(snakemake.log[0]), alone_on_machine():
     job = Job.planned(
         snakemake.params.case, snakemake.params.limits, snakemake.input, threads=snakemake.threads
     )
@@ -29,5 +25,6 @@ with (
         log=Path(snakemake.log[0]),
         tell=tell,
     )
-    number = Path(snakemake.output[0]).stem
-    tell(f"run {number}: {write_reserved(record, reservation).in_brief()}")
+    run = Path(snakemake.output[0])
+    write_record(record, run)
+    tell(f"run {run.stem}: {record.in_brief()}")

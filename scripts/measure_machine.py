@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.processes.joblog import job_log
 from torchmodes.processes.jobs import run_process
 from torchmodes.processes.machine_lock import alone_on_machine

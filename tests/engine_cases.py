@@ -12,13 +12,13 @@ from pydantic import TypeAdapter
 from torch import nn
 from torch.nn import functional as F
 
-from torchmodes import config
+from torchmodes.config.modes import Mode
 from torchmodes.workloads.structures import Inputs
 
 
 def mode(engine: str, **options: Any) -> dict[str, Any]:
     """Return a mode's section as an engine gets it: checked, and completed with defaults."""
-    section: Any = TypeAdapter(config.Mode).validate_python({"engine": engine, **options})
+    section: Any = TypeAdapter(Mode).validate_python({"engine": engine, **options})
     return section.model_dump()
 
 

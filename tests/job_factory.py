@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.planning.cases import parse_case
 from torchmodes.planning.job import EAGER, Job
 

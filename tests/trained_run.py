@@ -10,14 +10,9 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
-from torchmodes.config import (
-    HOUSING_FEATURES,
-    Config,
-    EagerMode,
-    FxMode,
-    TorchScriptMode,
-    parse_config,
-)
+from torchmodes.config import parse_config
+from torchmodes.config.modes import EagerMode, FxMode, TorchScriptMode
+from torchmodes.config.run import HOUSING_FEATURES, Config
 from torchmodes.planning.cases import (
     TABLE,
     TABLE_FILES,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.models import KINDS, PAGE, named
-from torchmodes.config import Config
+from torchmodes.config.run import Config
 from torchmodes.planning.cases import find_records
 from torchmodes.results.records import Record, read_records
 from torchmodes.results.writing import write_atomically

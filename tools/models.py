@@ -11,8 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from torchmodes.config import Model
-from torchmodes.config.models import FAMILIES
+from torchmodes.config.models import FAMILIES, Model
 from torchmodes.planning.provenance import installed
 from torchmodes.results.writing import write_atomically
 from torchmodes.workloads.models.check import Checked, check_alone, engineering, read_config

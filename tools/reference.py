@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from torchmodes.config import Config
+from torchmodes.config.run import Config
 from torchmodes.results.records import Record
 from torchmodes.results.writing import write_atomically
 

@@ -12,7 +12,7 @@ import streamlit as st
 from app.features import ask_for_values, choose_mode, read_statistics
 from app.messages import show_missing, show_problem
 from app.tables import coloured
-from torchmodes.config import BASELINE_MODE
+from torchmodes.config.modes import BASELINE_MODE
 from torchmodes.planning.cases import find_trainings, training_metrics
 from torchmodes.prediction.artefacts import (
     Artefact,

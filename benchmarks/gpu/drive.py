@@ -32,7 +32,8 @@ from typing import Any, Literal
 import yaml
 from snakemake.utils import update_config
 
-from torchmodes.config import Config, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.run import Config
 from torchmodes.machine.devices import usable_cores
 from torchmodes.measure.benchmark import benchmark_case
 from torchmodes.measure.statistics import sides

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from job_factory import make_job
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.processes import allocator, jobs
 
 

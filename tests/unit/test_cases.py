@@ -12,7 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmodes.config import Device, Grid, Precision, Task, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.base import Device, Precision, Task
+from torchmodes.config.run import Grid
 from torchmodes.planning.cases import (
     CASE_PATTERN,
     Case,

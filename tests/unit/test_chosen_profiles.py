@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from record_factory import make_record
 
-from torchmodes.config import only_named
+from torchmodes.config.layers import only_named
 from torchmodes.measure.combine import combine
 from torchmodes.report.chosen_profiles import choose_profiles
 from torchmodes.report.data import make_report_data

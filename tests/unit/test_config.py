@@ -14,10 +14,11 @@ import jsonschema
 import pytest
 import yaml
 
-from torchmodes import config
-from torchmodes.config import config_schema, only_named, parse_config
+from torchmodes.config import config_schema, parse_config
 from torchmodes.config.faults import InvalidConfig
+from torchmodes.config.layers import only_named
 from torchmodes.config.repeated import repeated_keys
+from torchmodes.config.run import Config, Grid
 
 ROOT = Path(__file__).parents[2]
 CONFIG_FILE = ROOT / "config.yaml"
@@ -556,11 +557,11 @@ def test_every_field_is_described_for_editors():
 
 def test_config_yaml_shows_every_setting():
     shown = yaml.safe_load(CONFIG_FILE.read_text())
-    assert set(config.Config.model_fields) == set(shown)
+    assert set(Config.model_fields) == set(shown)
     for section in ("data", "training", "profile", "studies", "measurement"):
-        model = config.Config.model_fields[section].annotation
+        model = Config.model_fields[section].annotation
         assert set(model.model_fields) == set(shown[section]), section
-    assert set(config.Grid.model_fields) == set(shown["benchmark"][0])
+    assert set(Grid.model_fields) == set(shown["benchmark"][0])
 
 
 def test_config_yaml_explains_every_key_where_it_first_stands():

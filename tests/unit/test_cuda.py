@@ -19,8 +19,8 @@ import torch
 from engine_cases import mode
 from job_factory import make_job
 
-from torchmodes.config import Measurement, Profile
 from torchmodes.config.models import MlpModel, TransformersModel
+from torchmodes.config.run import Measurement, Profile
 from torchmodes.machine.environment import describe_environment
 from torchmodes.machine.peaks import measure_peaks
 from torchmodes.measure.benchmark import benchmark_case

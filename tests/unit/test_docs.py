@@ -15,7 +15,8 @@ from documentation import COMMANDS, MARKS, ROOT, anchors, fences, pages, prose
 from snakemake.utils import update_config
 
 from tools.reference import pages as reference_pages
-from torchmodes.config import Config, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.run import Config
 
 PAGES = pages()
 FENCES = [fence for page in PAGES for fence in fences(page)]

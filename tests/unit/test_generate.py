@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from torchmodes.config import HOUSING_FEATURES
+from torchmodes.config.run import HOUSING_FEATURES
 from torchmodes.workloads.training import generate
 from torchmodes.workloads.training.dataset import read_table, split_indices
 from torchmodes.workloads.training.generate import UNITS, generate_housing, write_housing

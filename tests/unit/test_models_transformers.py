@@ -11,7 +11,7 @@ import transformers
 from huggingface_hub import constants
 from huggingface_hub.utils import _detect_agent
 
-from torchmodes.config import TransformersModel
+from torchmodes.config.models import TransformersModel
 from torchmodes.planning.provenance import folder_state
 from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models import transformers as family

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.machine.devices import usable_cores
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import make_clock

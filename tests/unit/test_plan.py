@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from torchmodes.config import Config, parse_config
+from torchmodes.config import parse_config
+from torchmodes.config.run import Config
 from torchmodes.planning import plan
 from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, parse_case, training_case
 from torchmodes.planning.job import Job

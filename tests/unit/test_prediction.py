@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 from trained_run import BATCH, MODES, write_table, write_trained_run, write_training
 
-from torchmodes.config import CompileMode, EagerMode, FxMode
+from torchmodes.config.modes import CompileMode, EagerMode, FxMode
 from torchmodes.planning.cases import TABLE_STATISTICS, trained_model, training_metrics
 from torchmodes.prediction.artefacts import (
     Untrusted,

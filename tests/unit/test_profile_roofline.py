@@ -165,9 +165,7 @@ def test_a_device_that_is_not_there_is_unsupported(monkeypatch):
 def test_the_fingerprint_ignores_packages_that_move_no_ceiling(monkeypatch):
     def found(versions):
         machine_fingerprint.cache_clear()
-        monkeypatch.setattr(
-            "torchmodes.machine.environment.installed_versions", lambda names: versions
-        )
+        monkeypatch.setattr("torchmodes.machine.environment.installed", lambda *names: versions)
         return machine_fingerprint()
 
     try:

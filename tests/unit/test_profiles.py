@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 
 ROOT = Path(__file__).parents[2]
 RULE = re.compile(r"^ *rule ?(\w*):\n(.*?)(?=^ *rule\b|\Z)", re.MULTILINE | re.DOTALL)

@@ -14,7 +14,7 @@ import torch
 from job_factory import make_job
 from torch import nn
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.measure.benchmark import record_of
 from torchmodes.measure.case import measure
 from torchmodes.measure.first_calls import warmed_up

@@ -12,7 +12,7 @@ from torch import nn
 
 from torchmodes.processes.child import describe
 from torchmodes.results.reasons import LONGEST, cause_of, printable, reason_of
-from torchmodes.results.records import Record, as_json
+from torchmodes.results.records import Record
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.structures import Inputs
 
@@ -224,7 +224,9 @@ def test_no_control_character_gets_into_a_record():
     )  # fmt: skip
     assert record.failure.traceback == "a\n step 1"
     assert record.facts == {"graph_breaks": {"step 1": 1}, "fallback": [{"failed": "step 1"}]}
-    assert not any(sign in as_json(record) for sign in ("\\u001b", "\\u0007", "\x1b", "\x07"))
+    assert not any(
+        sign in record.model_dump_json() for sign in ("\\u001b", "\\u0007", "\x1b", "\x07")
+    )
 
 
 @pytest.mark.parametrize(

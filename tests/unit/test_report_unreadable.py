@@ -29,7 +29,7 @@ from torchmodes.report.problems import problems
 from torchmodes.report.sections import loss_agreement
 from torchmodes.report.tables import summary_table, write_summary
 from torchmodes.report.terminal import print_summary
-from torchmodes.results.records import CorruptFile, as_json, read_record, write_record
+from torchmodes.results.records import CorruptFile, read_record, write_record
 from torchmodes.results.records import read_whole_records as read_whole
 from torchmodes.studies import batch_scaling, inference_context
 
@@ -217,7 +217,7 @@ def test_a_study_that_cannot_be_read_is_named_and_the_others_stand(
 
 # --- Whatever a file holds --------------------------------------------------------------------
 
-WHOLE = json.loads(as_json(make_record(CASE.format("fx"), speed_up=1.3, blocks=3)))
+WHOLE = json.loads(make_record(CASE.format("fx"), speed_up=1.3, blocks=3).model_dump_json())
 ODD = st.sampled_from(
     [
         None,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.measure import statistics
 from torchmodes.measure.assess import assess
 from torchmodes.measure.clock import Timing

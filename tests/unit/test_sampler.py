@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.measure.clock import Timing, make_clock
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.sampler import (

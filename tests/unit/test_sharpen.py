@@ -10,7 +10,7 @@ import pytest
 from record_factory import make_record
 from scipy.stats import t as student
 
-from torchmodes.config import Config
+from torchmodes.config.run import Config
 from torchmodes.measure.combine import combine
 from torchmodes.measure.statistics import spent
 from torchmodes.planning.cases import parse_case

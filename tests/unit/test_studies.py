@@ -11,7 +11,8 @@ import torch
 from job_factory import make_job
 from record_factory import make_record
 
-from torchmodes.config import CompileMode, EagerMode, FxMode, MlpModel
+from torchmodes.config.models import MlpModel
+from torchmodes.config.modes import CompileMode, EagerMode, FxMode
 from torchmodes.planning.cases import parse_case
 from torchmodes.planning.job import Job
 from torchmodes.processes.outcome import Outcome

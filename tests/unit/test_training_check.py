@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from torchmodes.config import Config, parse_config
+from torchmodes.config import parse_config
 from torchmodes.config.faults import InvalidConfig
+from torchmodes.config.run import Config
 from torchmodes.workloads.training.check import check_data
 from torchmodes.workloads.training.generate import generate_housing, write_housing
 

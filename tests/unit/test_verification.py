@@ -12,7 +12,7 @@ import pytest
 import torch
 from job_factory import make_job
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.measure.case import measure
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of
 from torchmodes.measure.verification import compare_again, compare_first

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from torchmodes.processes.joblog import job_log
-from torchmodes.results.writing import RESERVED_BYTES, encodable, reserve, write_atomically
+from torchmodes.results.writing import encodable, write_atomically
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,34 +41,15 @@ def test_a_full_disk_leaves_the_old_file_whole(small_disk: Path) -> None:
 
 def test_what_a_killed_writer_left_goes_when_the_file_is_written(tmp_path: Path) -> None:
     file = tmp_path / "fp32-b1[1].json"
-    for left in (".17846", ".reserved"):
+    for left in (".17846", ".bak"):
         file.with_name(f".{file.name}{left}").write_text("{")
     file.with_name(".fp32-b1.json.17846").write_text("another's")
     write_atomically(file, "{}")
     assert {path.name for path in tmp_path.iterdir()} == {
         file.name,
-        f".{file.name}.reserved",
+        f".{file.name}.bak",
         ".fp32-b1.json.17846",
     }
-
-
-def test_the_reserved_space_tells_the_failure_on_a_full_disk(small_disk: Path) -> None:
-    path = small_disk / "record.json"
-    with reserve(path) as reservation:
-        filler = small_disk / "filler"
-        with pytest.raises(OSError, match="No space left"):
-            filler.write_bytes(b"x" * 300_000)
-        assert not reservation.write("y" * 20_000, otherwise='{"status": "failed"}')
-    assert path.read_text() == '{"status": "failed"}'
-    assert sorted(p.name for p in small_disk.iterdir()) == ["filler", "record.json"]
-
-
-def test_with_space_the_text_itself_is_written(tmp_path: Path) -> None:
-    with reserve(tmp_path / "a" / "record.json") as reservation:
-        assert reservation.space.stat().st_size == RESERVED_BYTES
-        assert reservation.write("whole", otherwise="short")
-    assert (tmp_path / "a" / "record.json").read_text() == "whole"
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["record.json"]
 
 
 @pytest.mark.parametrize(

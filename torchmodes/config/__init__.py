@@ -12,74 +12,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from torchmodes.config.base import Device, Precision, Task
 from torchmodes.config.faults import InvalidConfig, located
-from torchmodes.config.layers import only_named
-from torchmodes.config.models import MlpModel, Model, TorchvisionModel, TransformersModel
-from torchmodes.config.modes import (
-    BASELINE_MODE,
-    BASELINE_PRECISION,
-    ENGINES_THAT_GENERATE,
-    ENGINES_THAT_TRAIN,
-    CompileMode,
-    EagerMode,
-    FxMode,
-    Mode,
-    TorchScriptMode,
-)
 from torchmodes.config.names import dangling_names
 from torchmodes.config.repeated import repeated_keys
-from torchmodes.config.run import (
-    HOUSING_FEATURES,
-    SYNTHETIC,
-    Config,
-    Data,
-    Grid,
-    Measurement,
-    Profile,
-    Training,
-)
-
-__all__ = [
-    "BASELINE_MODE",
-    "BASELINE_PRECISION",
-    "ENGINES_THAT_GENERATE",
-    "ENGINES_THAT_TRAIN",
-    "HOUSING_FEATURES",
-    "SYNTHETIC",
-    "CompileMode",
-    "Config",
-    "Data",
-    "Device",
-    "EagerMode",
-    "FxMode",
-    "Grid",
-    "Measurement",
-    "MlpModel",
-    "Mode",
-    "Model",
-    "Precision",
-    "Profile",
-    "Task",
-    "TorchScriptMode",
-    "TorchvisionModel",
-    "Training",
-    "TransformersModel",
-    "config_schema",
-    "only_named",
-    "parse_config",
-]
+from torchmodes.config.run import Config
 
 
 def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) -> Config:
-    """Check a configuration as read from YAML.
+    """Check a configuration as Snakemake made it of all files and the command line.
 
-    Parameters
-    ----------
-    raw
-        What Snakemake made of all files and the command line.
-    files
-        The files, to look for what was lost in that: keys that stand twice.
+    The files are looked at for what was lost in that: keys that stand twice.
 
     Raises
     ------
@@ -89,7 +31,7 @@ def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) ->
     try:
         config, faults = Config.model_validate(dict(raw)), []
     except ValidationError as error:
-        config, faults = None, [fault for e in error.errors() for fault in located(e, raw, Config)]
+        config, faults = None, [located(e, raw, Config) for e in error.errors()]
     faults += [*dangling_names(raw), *repeated_keys(files)]
     if config is None or faults:
         raise InvalidConfig(faults)

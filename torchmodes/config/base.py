@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from torchmodes.config.faults import meant
 
 Task = Literal["training", "inference", "generation"]
 Device = Literal["cpu", "cuda", "mps"]
@@ -45,12 +47,8 @@ class Section(BaseModel):
         """
         if not isinstance(given, Mapping):
             return given
-        return {
-            key: _read(value, cls.model_fields[key].annotation)
-            if key in cls.model_fields
-            else value
-            for key, value in given.items()
-        }
+        fields = cls.model_fields
+        return {k: _read(v, fields[k].annotation) if k in fields else v for k, v in given.items()}
 
 
 def by_tag(union: Any) -> dict[str, Any]:
@@ -60,6 +58,18 @@ def by_tag(union: Any) -> dict[str, Any]:
         get_args(section.model_fields[field.discriminator].annotation)[0]: section
         for section in get_args(sections)
     }
+
+
+def known_or_reference(kind: str, known: Collection[str]) -> AfterValidator:
+    """Take one of these words, or a reference to a function of the user's."""
+
+    def check(given: str) -> str:
+        if given in known or re.fullmatch(REFERENCE, given):
+            return given
+        told = f"{given!r} is neither a {kind} nor path/to/file.py:function"
+        raise ValueError(told + meant(given, known))
+
+    return AfterValidator(check)
 
 
 def or_null(section: type[Section]) -> BeforeValidator:

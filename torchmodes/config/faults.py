@@ -46,52 +46,46 @@ def meant(word: object, known: Collection[str]) -> str:
     return f"; known: {', '.join(map(str, known))}" if known else ""
 
 
-def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[str]:
-    """Yield ``location: message`` for one entry of ``ValidationError.errors()``.
+def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Return ``location: message`` for one entry of ``ValidationError.errors()``.
 
-    Parameters
-    ----------
-    error
-        The entry (pydantic's ``ErrorDetails``).
-    raw
-        What was validated, as read from YAML.
-    model
-        The model it was validated against; its fields are the known keys.
+    `raw` is what was validated, as read from YAML, against the model.
     """
     where, section = _locate(error["loc"], raw, model)
     given, context = error["input"], error.get("ctx", {})
     given = str(given) if isinstance(given, date) else given  # as it is written
     if error["loc"][-1] == "[key]":
         section_of_names = ".".join(map(str, error["loc"][:-2]))
-        yield f"{section_of_names}: the name {given!r} {_of_a_name(error)}"
-        return
+        return f"{section_of_names}: the name {given!r} {_of_a_name(error)}"
     match error["type"]:
         case "invalid_key":
             where = ".".join(map(str, error["loc"][:-1])) or "config"
-            yield f"{where}: the key {given!r} {NO_TEXT}"
+            return f"{where}: the key {given!r} {NO_TEXT}"
         case "string_type" if isinstance(error["input"], bool | int | float | date):
-            yield f"{where}: {given!r} {NO_TEXT}"
+            return f"{where}: {given!r} {NO_TEXT}"
         case "extra_forbidden":
             key = str(error["loc"][-1])
-            yield f"{where}: unknown key{meant(key, list(section.model_fields) if section else [])}"
+            return (
+                f"{where}: unknown key{meant(key, list(section.model_fields) if section else [])}"
+            )
         case "missing":
-            yield f"{where}: is missing"
+            return f"{where}: is missing"
         case "literal_error":
             words = _quoted(context["expected"])
-            yield f"{where}: {given!r} is not one of {', '.join(words)}{meant(given, words)}"
+            return f"{where}: {given!r} is not one of {', '.join(words)}{meant(given, words)}"
         case "union_tag_invalid":
             tag = context["discriminator"].strip("'")
             words = _quoted(context["expected_tags"])
             given = context["tag"]
-            yield f"{where}.{tag}: {given!r} is not one of {', '.join(words)}{meant(given, words)}"
+            return f"{where}.{tag}: {given!r} is not one of {', '.join(words)}{meant(given, words)}"
         case "union_tag_not_found":
-            yield f"{where}: needs the key {context['discriminator']}"
+            return f"{where}: needs the key {context['discriminator']}"
         case "value_error":
-            yield f"{where}: {context['error']}"
+            return f"{where}: {context['error']}"
         case "string_pattern_mismatch":
-            yield f"{where}: {given!r} does not have the form {context['pattern']}"
+            return f"{where}: {given!r} does not have the form {context['pattern']}"
         case _:
-            yield f"{where}: {error['msg'].removeprefix('Input ')} (found {given!r})"
+            return f"{where}: {error['msg'].removeprefix('Input ')} (found {given!r})"
 
 
 def _of_a_name(error: Any) -> str:

@@ -19,12 +19,7 @@ def only_named(merged: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]) -
     is about other models. A section that is named, if only as ``training: {}``, stays. A layer that
     lists cases to profile means these, and no picks beside them that it does not ask for.
 
-    Parameters
-    ----------
-    merged
-        The configuration with all layers laid over it.
-    layers
-        What was laid over ``config.yaml``, the topmost last.
+    `merged` is the configuration with all layers laid over it, the topmost last.
     """
     merged = _without_picks(merged, layers)
     listing = [number for number, layer in enumerate(layers) if "benchmark" in layer]

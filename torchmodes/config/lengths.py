@@ -103,10 +103,7 @@ class Lengths(Section):
 def lengths_fault(model: Mapping[str, Any], block: Mapping[str, Any]) -> str | None:
     """Say why a block of cases cannot have a model whose inputs are a schedule, or return None.
 
-    Parameters
-    ----------
-    model, block
-        Their sections, checked or not.
+    Both are sections of the configuration, checked or not.
     """
     lengths = model.get("lengths")
     if lengths is None and model.get("schedule") is None:

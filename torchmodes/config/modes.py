@@ -6,22 +6,20 @@ What is known of an engine without importing PyTorch stands in its section; the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from torchmodes.config.base import (
-    REFERENCE,
     Count,
     Options,
     Precision,
     Reference,
     Section,
     by_tag,
+    known_or_reference,
 )
-from torchmodes.config.faults import meant
 
 CacheKind = Literal["dynamic", "static"]
 CACHE = "generation: keys and values in memory that grows, or of all positions from the beginning"
@@ -36,13 +34,7 @@ FUSE_CONV_BN = "fuse-conv-bn"
 """The FX pass that folds batch norms into the convolutions before them."""
 
 
-def _is_pass(given: str) -> str:
-    known = (FUSE_CONV_BN, CUSTOM_OPERATORS)
-    if given not in known and not re.fullmatch(REFERENCE, given):
-        raise ValueError(
-            f"{given!r} is neither a pass nor path/to/file.py:function{meant(given, known)}"
-        )
-    return given
+PASSES = (FUSE_CONV_BN, CUSTOM_OPERATORS)
 
 
 class NamedLook(NamedTuple):
@@ -183,7 +175,7 @@ class FxMode(ModeSection):
     )
 
     engine: Literal["fx"]
-    passes: list[Annotated[str, AfterValidator(_is_pass)]] = Field(
+    passes: list[Annotated[str, known_or_reference("pass", PASSES)]] = Field(
         [],
         description="`fuse-conv-bn`, `custom-operators`, or path/to/file.py:function, which takes"
         " a GraphModule and returns one",
@@ -388,6 +380,17 @@ Mode = Annotated[
 ENGINES: dict[str, type[ModeSection]] = by_tag(Mode)
 ENGINES_THAT_TRAIN = tuple(name for name, section in ENGINES.items() if section.trains)
 ENGINES_THAT_GENERATE = tuple(name for name, section in ENGINES.items() if section.generates)
+_ABLE = {
+    "training": ("train", ENGINES_THAT_TRAIN),
+    "generation": ("generate", ENGINES_THAT_GENERATE),
+}
+"""Of tasks that not every engine can do: the verb, and the engines that can."""
+
+
+def cannot_do(engine: str, task: str) -> str | None:
+    """Say that an engine cannot do a task, and which can, or return None."""
+    verb, engines = _ABLE.get(task, ("", tuple(ENGINES)))
+    return None if engine in engines else f"cannot {verb}; engines that can: {', '.join(engines)}"
 
 
 def read_mode(options: Mapping[str, Any]) -> ModeSection:

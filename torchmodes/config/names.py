@@ -8,22 +8,11 @@ from typing import Any
 from torchmodes.config.faults import meant
 from torchmodes.config.lengths import lengths_fault
 from torchmodes.config.models import FAMILIES, cannot_generate
-from torchmodes.config.modes import (
-    BASELINE_MODE,
-    ENGINES,
-    ENGINES_THAT_GENERATE,
-    ENGINES_THAT_TRAIN,
-    EagerMode,
-)
+from torchmodes.config.modes import BASELINE_MODE, ENGINES, EagerMode, cannot_do
 from torchmodes.config.run import Studies, Training
 
 STUDIED_ENGINES = {"studies.inference_context": "eager", "studies.dynamic_shapes": "compile"}
 NOT_OF_GENERATION = ("studies.dynamic_shapes", "studies.inference_context")
-ABLE = {
-    "training": ("train", ENGINES_THAT_TRAIN),
-    "generation": ("generate", ENGINES_THAT_GENERATE),
-}
-"""Of tasks that not every engine can do: the verb, and the engines that can."""
 
 
 def dangling_names(raw: Mapping[str, Any]) -> list[str]:
@@ -43,25 +32,23 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     trained = settings.get("model", Training.model_fields["model"].default)
     families = [name for name, section in FAMILIES.items() if section.reads_table]
     of_table = [name for name in models if _mapping(models, name).get("family") in families]
+    studies = _mapping(raw, "studies")
+    listed = {
+        "benchmark": raw.get("benchmark"),
+        "profile.cases": _mapping(raw, "profile").get("cases"),
+        **{f"studies.{study}": studies.get(study) for study in Studies.model_fields},
+    }
     blocks: dict[str, Mapping[str, Any]] = {
-        "training": {"task": "training", "modes": settings.get("modes")}
-    }
-    blocks |= {f"benchmark[{i}]": b for i, b in enumerate(_blocks(raw.get("benchmark")))}
-    blocks |= {
-        f"profile.cases[{i}]": b
-        for i, b in enumerate(_blocks(_mapping(raw, "profile").get("cases")))
-    }
-    blocks |= {
-        f"studies.{study}[{i}]": b
-        for study in Studies.model_fields
-        for i, b in enumerate(_blocks(_mapping(raw, "studies").get(study)))
+        "training": {"task": "training", "modes": settings.get("modes")},
+        **{f"{key}[{i}]": b for key, value in listed.items() for i, b in enumerate(_blocks(value))},
     }
     if settings.get("modes") and trained not in of_table:
         faults.append(
             f"training.model: no model of family {' or '.join(families)} has the name {trained!r}"
             + meant(trained, of_table)
         )
-    for i, pair in enumerate(_lists(_mapping(raw, "profile").get("diffs")) if modes else []):
+    diffs = _mapping(raw, "profile").get("diffs")
+    for i, pair in enumerate(diffs if modes and isinstance(diffs, list) else []):
         faults += [
             f"profile.diffs[{i}][{j}]: unknown mode {name!r}" + meant(name, modes)
             for j, name in _names(pair)
@@ -79,12 +66,10 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                 faults.append(f"{where}.models[{i}]: unknown model {name!r}" + meant(name, models))
             elif fault := lengths_fault(_mapping(models, name), block):
                 faults.append(f"{where}.{fault}")
-            elif block.get("task") == "generation" and (
-                fault := cannot_generate(_mapping(models, name))
-            ):
+            elif generates and (fault := cannot_generate(_mapping(models, name))):
                 faults.append(f"{where}.models[{i}]: {name!r} {fault}")
             elif (
-                where.startswith("studies.dynamic_shapes")
+                study == "studies.dynamic_shapes"
                 and block.get("task") == "training"
                 and name not in of_table
             ):
@@ -96,20 +81,14 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
             engine = _mapping(modes, name).get("engine")
             if name not in modes:
                 faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
-            elif (wanted := STUDIED_ENGINES.get(where.partition("[")[0])) and engine != wanted:
+            elif (wanted := STUDIED_ENGINES.get(study)) and engine != wanted:
                 faults.append(
                     f"{where}.modes[{i}]: {name!r} has the engine {engine}; this study is of modes"
                     f" whose engine is {wanted}"
                 )
-            elif (
-                (able := ABLE.get(str(block.get("task"))))
-                and engine in ENGINES  # an unknown engine is told where the mode is defined
-                and engine not in able[1]
-            ):
-                faults.append(
-                    f"{where}.modes[{i}]: {name!r} cannot {able[0]}; engines that can: "
-                    + ", ".join(able[1])
-                )
+            elif engine in ENGINES and (fault := cannot_do(engine, str(block.get("task")))):
+                # An unknown engine is told where the mode is defined.
+                faults.append(f"{where}.modes[{i}]: {name!r} {fault}")
     return faults
 
 
@@ -120,10 +99,6 @@ def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _blocks(value: Any) -> list[Mapping[str, Any]]:
     return [b if isinstance(b, Mapping) else {} for b in value] if isinstance(value, list) else []
-
-
-def _lists(value: Any) -> list[list[Any]]:
-    return [v for v in value if isinstance(v, list)] if isinstance(value, list) else []
 
 
 def _names(value: Any) -> list[tuple[int, str]]:

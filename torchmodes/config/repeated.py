@@ -13,12 +13,7 @@ def repeated_keys(files: Iterable[str | Path]) -> list[str]:
     """Return a fault for each key that stands twice in one mapping of a file, with its lines.
 
     ``1`` and ``"1"`` are one key, as they look; a key that overrides one of a merge (``<<``) is not
-    repeated.
-
-    Parameters
-    ----------
-    files
-        YAML or JSON that can be read.
+    repeated. The files are YAML or JSON that can be read.
     """
     faults = []
     for file in dict.fromkeys(map(Path, files)):
@@ -53,8 +48,4 @@ def _repeated(
 
 def _relative(file: Path) -> str:
     """Write a path as one would type it here."""
-    return (
-        os.path.relpath(file)
-        if file.is_absolute() and file.is_relative_to(Path.cwd())
-        else str(file)
-    )
+    return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)

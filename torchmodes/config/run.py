@@ -63,10 +63,7 @@ class Data(Section):
                 f"source: {self.source!r} has braces, which Snakemake takes for wildcards; rename"
                 " the file"
             )
-        if self.source == SYNTHETIC and [*self.features, self.target] != [
-            *HOUSING_FEATURES,
-            "Price",
-        ]:
+        if self.source == SYNTHETIC and (self.features, self.target) != (HOUSING_FEATURES, "Price"):
             raise ValueError("features and target can be chosen only with a CSV file as source")
         return self
 
@@ -163,14 +160,10 @@ class Profile(Section):
     )
 
     def schedule(self, mode: ModeSection, *, listed: bool) -> dict[str, Any]:
-        """Return what the profile of a case depends on.
+        """Return what the profile of a case in a mode depends on.
 
-        Parameters
-        ----------
-        mode
-            Of the case: the kernels of one whose code is not compiled have no names to tell.
-        listed
-            Whether the case is one of `cases`, instead of a pick.
+        The kernels of a mode whose code is not compiled have no names to tell. The case is
+        `listed` among `cases`, or a pick.
         """
         asked = not listed if self.compiled_kernels == "picks" else self.compiled_kernels
         schedule = self.model_dump(include={"wait", "warmup", "active", "with_stack"})

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from torchmodes.config.base import REFERENCE, Count, Options, Positive, Reference, Section
-from torchmodes.config.faults import meant
+from torchmodes.config.base import Count, Options, Positive, Reference, Section, known_or_reference
 
 CROSS_ENTROPY, NEXT_TOKEN, MSE = "cross-entropy", "next-token", "mse"
 LOSSES = (CROSS_ENTROPY, NEXT_TOKEN, MSE)
 LEARNING_RATE = 1e-3
 
 
-def _is_loss(given: str) -> str:
-    if given not in LOSSES and not re.fullmatch(REFERENCE, given):
-        raise ValueError(
-            f"{given!r} is neither a loss nor path/to/file.py:function{meant(given, LOSSES)}"
-        )
-    return given
-
-
 class TrainingStep(Section):
     """One optimiser step of a model, for cases of `task: training`."""
 
-    loss: Annotated[str, AfterValidator(_is_loss)] | None = Field(
+    loss: Annotated[str, known_or_reference("loss", LOSSES)] | None = Field(
         None,
         description="`cross-entropy`, `next-token`, `mse`, or path/to/file.py:loss, where"
         " loss(output, batch) returns a scalar; null: the usual one of the family and its head",

@@ -36,7 +36,7 @@ def cgroup_limits(membership: Path = MEMBERSHIP, root: Path = ROOT) -> Limits:
     """
     cores: list[float] = []
     sizes: list[int] = []
-    for version, group in _groups(_text(membership), root):
+    for version, group in _groups(text_of(membership), root):
         granted = _cpu_cores(version, group)
         cores += [] if granted is None else [granted]
         size = _words(group / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
@@ -51,7 +51,7 @@ def cpu_quotas(membership: Path = MEMBERSHIP, root: Path = ROOT) -> dict[str, Qu
     A group whose usage is not told is left out.
     """
     quotas = {}
-    for version, group in _groups(_text(membership), root):
+    for version, group in _groups(text_of(membership), root):
         cores, used_s = _cpu_cores(version, group), _used_s(version, group)
         if cores is not None and used_s is not None:
             quotas[str(group)] = Quota(cores, used_s)
@@ -92,10 +92,11 @@ def _groups(membership: str, root: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _words(file: Path) -> list[str]:
-    return _text(file).split()
+    return text_of(file).split()
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """Read a file of the kernel's; empty where there is none, or it may not be read."""
     with contextlib.suppress(OSError):
         return file.read_text(encoding="utf-8", errors="replace")
     return ""

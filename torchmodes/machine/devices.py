@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from torchmodes.config import Device
+from torchmodes.config.base import Device
 from torchmodes.machine.cgroup import cgroup_limits
 
 

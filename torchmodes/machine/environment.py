@@ -16,16 +16,16 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from torchmodes.config.models import FAMILIES
 from torchmodes.config.modes import ENGINES
 from torchmodes.machine.machine import describe_gpu, describe_machine
-from torchmodes.machine.variables import VARIABLES
+from torchmodes.machine.variables import recorded_names
+from torchmodes.planning.provenance import installed
 from torchmodes.results.writing import encodable
 
 PACKAGES = (
@@ -51,7 +51,7 @@ def describe_environment() -> dict[str, Any]:
         "machine": describe_machine(),
         "os": _operating_system(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": installed_versions(PACKAGES),
+        "versions": {name: one for name, one in installed(*PACKAGES).items() if one is not None},
         "torch_build": torch_build(),
         "gpu": describe_gpu(),
         "variables": relevant_variables(os.environ),
@@ -95,13 +95,10 @@ def fingerprint(environment: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
-    versions = {}
-    for name in packages:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
+def torch_folder() -> Path | None:
+    """Return where PyTorch is installed, without importing it; None where there is none."""
+    spec = importlib.util.find_spec("torch")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 def torch_build() -> dict[str, Any] | None:
@@ -110,17 +107,12 @@ def torch_build() -> dict[str, Any] | None:
     Version, git revision, CUDA and debug come from its ``version.py``, without importing it. Where
     the process has imported it, its numerical libraries and the instruction set in use join them.
     """
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
+    folder = torch_folder()
+    if folder is None:
         return None
-    built = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
-    facts = {
-        "version": built.get("__version__"),
-        "git_version": built.get("git_version"),
-        "cuda": built.get("cuda"),
-        "hip": built.get("hip"),
-        "debug": built.get("debug"),
-    }
+    built = runpy.run_path(str(folder / "version.py"))
+    facts = {key: built.get(key) for key in ("git_version", "cuda", "hip", "debug")}
+    facts = {"version": built.get("__version__"), **facts}
     torch = sys.modules.get("torch")
     return facts | parse_torch_config(torch.__config__.show()) if torch else facts
 
@@ -141,13 +133,14 @@ def parse_torch_config(text: str) -> dict[str, str | None]:
 
 
 def relevant_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Select the variables whose names are in `VARIABLES`, sorted.
+    """Select the variables that bear on a timing, sorted by their names.
 
     Of their values, what a URL holds before its host (name and password) is left out, and the
     user's home folder is ``~``.
     """
     home = environ.get("HOME", "")
-    return {name: _told(environ[name], home) for name in sorted(VARIABLES.intersection(environ))}
+    names = recorded_names(torch_folder()).intersection(environ)
+    return {name: _told(environ[name], home) for name in sorted(names)}
 
 
 def _told(value: str, home: str) -> str:

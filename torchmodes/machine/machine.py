@@ -10,17 +10,17 @@ import contextlib
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from torchmodes.machine.cgroup import cgroup_limits
+from torchmodes.machine.cgroup import cgroup_limits, text_of
 from torchmodes.machine.devices import NvmlUnavailable, opened_nvml, usable_cores
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -81,30 +81,30 @@ def describe_processor() -> Processor:
     """Ask the kernel what processor this is."""
     if sys.platform == "darwin":
         keys = ("machdep.cpu.brand_string", "hw.optional")
-        return parse_sysctl(_output_of("sysctl", *keys) or "")
-    found = parse_cpuinfo(_text(CPUINFO) or "")
+        return parse_sysctl(_output_of("sysctl", *keys))
+    found = parse_cpuinfo(text_of(CPUINFO))
     if found.name is None:  # ARM: only lscpu knows the names behind the part numbers
-        found = Processor(parse_lscpu(_output_of("lscpu") or ""), found.isa)
+        found = Processor(parse_lscpu(_output_of("lscpu")), found.isa)
     return found
 
 
 def parse_cpuinfo(text: str) -> Processor:
     """Read Linux' ``/proc/cpuinfo``, of x86 (``flags``) or ARM (``Features``)."""
-    fields = dict(_pairs(text))
+    fields = _fields(text)
     flags = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
     return Processor(fields.get("model name"), [name for name in ISA if name in flags])
 
 
 def parse_lscpu(text: str) -> str | None:
     """Read vendor and model from what ``lscpu`` prints, such as ``ARM Neoverse-V1``."""
-    fields = dict(_pairs(text))
+    fields = _fields(text)
     names = [fields[key] for key in ("Vendor ID", "Model name") if fields.get(key, "-") != "-"]
     return " ".join(names) or None
 
 
 def parse_sysctl(text: str) -> Processor:
     """Read macOS' ``sysctl machdep.cpu.brand_string hw.optional``."""
-    fields = dict(_pairs(text))
+    fields = _fields(text)
     there = {name for key, name in MACOS_ISA.items() if fields.get(key) == "1"}
     return Processor(
         fields.get("machdep.cpu.brand_string"), [name for name in ISA if name in there]
@@ -114,7 +114,7 @@ def parse_sysctl(text: str) -> Processor:
 def frequency_governor(devices: Path = CPU_DEVICES) -> str | None:
     """Return the frequency governors of the processors, such as ``powersave``; usually one."""
     files = devices.glob("cpu[0-9]*/cpufreq/scaling_governor")
-    return ", ".join(sorted({(_text(file) or "").strip() for file in files} - {""})) or None
+    return ", ".join(sorted({text_of(file).strip() for file in files} - {""})) or None
 
 
 # --- Containers ------------------------------------------------------------------------------
@@ -183,9 +183,7 @@ def _visible_gpu(nvml: Any, visible: str | None) -> Any:
 
 
 def _gpu_properties(nvml: Any, handle: Any) -> dict[str, Any]:
-    def told(query: Callable[..., Any], *arguments: Any) -> Any:
-        return _told(nvml, query, *arguments)
-
+    told = partial(_told, nvml)
     memory = told(nvml.nvmlDeviceGetMemoryInfo, handle)
     capability = told(nvml.nvmlDeviceGetCudaComputeCapability, handle)
     cuda = told(nvml.nvmlSystemGetCudaDriverVersion_v2)
@@ -218,27 +216,16 @@ def _told(nvml: Any, query: Callable[..., Any], *arguments: Any) -> Any:
 # --- Reading ---------------------------------------------------------------------------------
 
 
-def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each ``key : value`` line."""
-    for line in text.splitlines():
-        if match := re.match(r"\s*(.+?)\s*:\s*(.*?)\s*$", line):
-            yield match[1], match[2]
+def _fields(text: str) -> dict[str, str]:
+    """Read lines of ``key : value``; of several with one key the last counts."""
+    return dict(re.findall(r"^[ \t]*(.+?)[ \t]*:[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
 
 
-def _text(file: Path) -> str | None:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return file.read_text(encoding="utf-8")
-    return None
-
-
-def _output_of(program: str, *arguments: str) -> str | None:
+def _output_of(*command: str) -> str:
     """Return what a program prints, even if it fails at one of several questions."""
-    if shutil.which(program) is None:
-        return None
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        command = [program, *arguments]
         done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=False
         )
         return done.stdout
-    return None
+    return ""

@@ -67,7 +67,7 @@ class Peaks:
 def measure_machine(argument: dict[str, Any]) -> dict[str, Any]:
     """Measure the peaks of a ``device`` with some ``threads``: what a process of its own does."""
     device, threads = argument["device"], argument["threads"]
-    if not _there(device):
+    if not torch.get_device_module(device).is_available():
         return {
             "status": "unsupported",
             "reason": f"PyTorch sees no {device.upper()} device",
@@ -198,11 +198,3 @@ def _tf32(*, allowed: bool) -> Generator[None]:
 def _synchronize(device: str) -> None:
     if device != "cpu":
         torch.accelerator.synchronize()
-
-
-def _there(device: str) -> bool:
-    return {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }[device]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.measure import statistics
 from torchmodes.measure.between_runs import RunCentre, VariancePrior, over_runs, spread
 from torchmodes.measure.breakeven import break_even

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
-from torchmodes.config import Measurement
+from torchmodes.config.run import Measurement
 from torchmodes.measure.clock import Call, Clock, Timing, collector_paused, empty_sample_s
 from torchmodes.measure.running import RunningClock
 from torchmodes.measure.statistics import effect

@@ -11,20 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from torchmodes.config import (
-    BASELINE_MODE,
-    BASELINE_PRECISION,
-    ENGINES_THAT_GENERATE,
-    ENGINES_THAT_TRAIN,
-    Config,
-    Device,
-    Grid,
-    Precision,
-    Task,
-)
+from torchmodes.config.base import Device, Precision, Task
 from torchmodes.config.faults import meant
 from torchmodes.config.lengths import lengths_fault
 from torchmodes.config.models import cannot_generate
+from torchmodes.config.modes import BASELINE_MODE, BASELINE_PRECISION, cannot_do
+from torchmodes.config.run import Config, Grid
 
 TABLE = "results/data/housing.csv"
 TABLE_STATISTICS = "results/data/statistics.json"
@@ -141,15 +133,10 @@ def case_at(path: Path) -> Case | None:
 
 
 def case_from(identity: Mapping[str, Any]) -> Case:
-    """Build a case from a mapping of its fields, strings included."""
-    return Case(
-        task=identity["task"],
-        device=identity["device"],
-        model=identity["model"],
-        mode=identity["mode"],
-        precision=identity["precision"],
-        batch_size=int(identity["batch_size"]),
-    )
+    """Build a case from a mapping that has its fields, strings included."""
+    fields: dict[str, Any] = {name: identity[name] for name in _PATTERNS}
+    fields["batch_size"] = int(identity["batch_size"])
+    return Case(**fields)
 
 
 def expand_grids(grids: Iterable[Grid], *, auto: Device) -> list[Case]:
@@ -200,20 +187,11 @@ def check_case(config: Config, case: Case) -> None:
     model = config.models[case.model]
     if fault := lengths_fault(model.model_dump(include={"lengths", "schedule"}), block):
         raise ValueError(f"{case}: {fault}")
+    if case.task == "generation" and (fault := cannot_generate(model.model_dump())):
+        raise ValueError(f"{case}: {case.model!r} {fault}")
     engine = config.modes[case.mode].engine
-    if case.task == "training" and engine not in ENGINES_THAT_TRAIN:
-        raise ValueError(
-            f"{case}: {case.mode!r} has the engine {engine}, which cannot train; engines that"
-            f" can: {', '.join(ENGINES_THAT_TRAIN)}"
-        )
-    if case.task == "generation":
-        if fault := cannot_generate(model.model_dump()):
-            raise ValueError(f"{case}: {case.model!r} {fault}")
-        if engine not in ENGINES_THAT_GENERATE:
-            raise ValueError(
-                f"{case}: {case.mode!r} has the engine {engine}, which cannot generate; engines"
-                f" that can: {', '.join(ENGINES_THAT_GENERATE)}"
-            )
+    if fault := cannot_do(engine, case.task):
+        raise ValueError(f"{case}: {case.mode!r} has the engine {engine}, which {fault}")
 
 
 def training_case(config: Config, mode: str, *, auto: Device) -> Case:
@@ -244,9 +222,8 @@ def find_records(folder: Path = Path("results/benchmark")) -> list[Path]:
 
 def find_profiles() -> list[Case]:
     """Return the cases that have a profile below the working directory, sorted."""
-    found = Path("results/profile").glob("*/*/*/*/*/summary.json")
-    names = (path.as_posix() for path in found)
-    return sorted(parse_case(name) for name in names if _CASE.search(name))
+    found = map(case_at, Path("results/profile").glob("*/*/*/*/*/summary.json"))
+    return sorted(case for case in found if case is not None)
 
 
 def find_trainings() -> list[str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torchmodes.config import EagerMode, Measurement
-from torchmodes.config.modes import read_mode
+from torchmodes.config.modes import EagerMode, read_mode
+from torchmodes.config.run import Measurement
 from torchmodes.config.training_step import TrainingStep
 from torchmodes.planning.cases import Case, case_from
 

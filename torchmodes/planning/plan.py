@@ -12,9 +12,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from torchmodes.config import Config
 from torchmodes.config.models import ModelSection, family_module
 from torchmodes.config.modes import engine_module
+from torchmodes.config.run import Config
 from torchmodes.config.training_step import LEARNING_RATE
 from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES, Case, check_case
 from torchmodes.planning.conda import environment_file
@@ -101,14 +101,12 @@ class Plan:
     def code(self, script: str, target: str) -> str:
         """Return the digest of all code behind the result.
 
-        Parameters
-        ----------
-        script
-            Of the rule.
-        target
-            The module that the script starts in a process of its own, by name.
+        That of the rule's script, and of the module that it starts in a process of its own.
         """
-        return _code(script, target, *self._modules, files=self._user_files)
+        engine = self.config.modes[self.case.mode].engine
+        family = self.config.models[self.case.model].family
+        modules = (target, engine_module(engine), family_module(family))
+        return _code(script, *modules, files=self._user_files)
 
     @cached_property
     def software(self) -> dict[str, Any]:
@@ -163,12 +161,6 @@ class Plan:
     def gpus(self) -> int | None:
         """How many GPUs it occupies; None asks a scheduler for nothing, unlike 0."""
         return 1 if self.case.device == "cuda" else None
-
-    @cached_property
-    def _modules(self) -> tuple[str, str]:
-        config, case = self.config, self.case
-        engine, family = config.modes[case.mode].engine, config.models[case.model].family
-        return engine_module(engine), family_module(family)
 
     @cached_property
     def _user_files(self) -> tuple[Path, ...]:

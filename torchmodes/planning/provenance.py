@@ -30,14 +30,9 @@ CUDA_TOOLKIT = (
 def code_digest(script: str, *modules: str, files: Iterable[Path] = ()) -> str:
     """Digest everything of this project that a script runs through, into 16 hexadecimal digits.
 
-    Parameters
-    ----------
-    script
-        Path of the script below the project's root, such as ``scripts/train_model.py``.
-    modules
-        Modules it chooses by name at run time (engines, model families), which no import shows.
-    files
-        The user's own Python files; the neighbours that they import count as well.
+    The script is a path below the project's root; the modules are those that it chooses by name at
+    run time (engines, model families), which no import shows; the files are the user's own, whose
+    neighbours that they import count as well.
     """
     reached: set[Path] = set()
     for source in [ROOT / script, *map(_module_file, modules)]:

@@ -8,19 +8,26 @@ import hashlib
 import importlib.util
 import inspect
 import re
-import symtable
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from torchmodes.config.base import REFERENCE
 from torchmodes.config.faults import meant
 
 ENVIRONMENT = ".env.yaml"
 """What the conda environment of the user's ``mine.py`` has in place of its ``.py``."""
+
+_MAKES_NAMES = re.compile(
+    r"\bimport\s*\*|__dict__|\bsys\.modules\b|\bfrom sys import .*\bmodules\b"
+    r"|(?<![\w.])(?:globals|locals|vars|exec|eval|setattr)\s*\((?!self\b)"
+)
+"""What may give a module names that nobody can read in it."""
 
 
 def user_file(reference: str) -> Path:
@@ -108,13 +115,8 @@ def _reference_faults(
     """Yield faults of a reference, each with the key at fault where it is another."""
     path, name = user_file(reference), reference.rpartition(":")[2]
     if not path.is_file():
-        yield (
-            None,
-            (
-                f"no file {path} in {Path.cwd()};"
-                " start in the folder that it counts from, or write the whole path"
-            ),
-        )
+        remedy = "start in the folder that it counts from, or write the whole path"
+        yield None, f"no file {path} in {Path.cwd()}; {remedy}"
         return
     try:
         source = _read_source(path.read_bytes())
@@ -124,9 +126,10 @@ def _reference_faults(
             line = f", line {error.lineno}" if error.lineno else ""
             yield None, f"{path}{line}: Python cannot read it: {error.msg}"
         return
+    if source.may_have_more:
+        return
     if name not in source.names:
-        if not source.may_have_more:
-            yield None, f"{path} has no function {name!r}{meant(name, source.functions)}"
+        yield None, f"{path} has no function {name!r}{meant(name, source.functions)}"
     elif signature := source.signatures.get(name):
         for below, fault in _call_faults(name, signature, by_position, by_name):
             yield below, f"{name}() in {path} {fault}"
@@ -157,10 +160,10 @@ def _call_faults(
 class _Source:
     """What a Python file says of its functions.
 
-    `names` are all that is defined, imported or assigned at its top level, on any condition;
-    `functions` the functions and classes among them; `signatures` those of functions and classes
-    that are defined once and not decorated. Names may come from elsewhere: ``import *``,
-    ``globals()``, ``__getattr__``.
+    `names` are all that is defined, imported or assigned anywhere in it, on any condition;
+    `functions` the functions and classes at its top level; `signatures` those of them that are
+    bound once and not decorated. Names may come from elsewhere: ``import *``, ``globals()``,
+    ``__getattr__``.
     """
 
     names: frozenset[str]
@@ -182,64 +185,36 @@ def _read_source(content: bytes) -> _Source:
         warnings.simplefilter("ignore", SyntaxWarning)  # Python tells them when the file is run
         try:
             text = importlib.util.decode_source(content)
-            tree, table = ast.parse(text), symtable.symtable(text, "<file>", "exec")
+            tree = ast.parse(text)
+            compile(tree, "<file>", "exec")  # it finds more mistakes
         except ValueError as error:  # other bytes than its encoding has, or NUL
             raise SyntaxError(str(error)) from error
-    nodes = list(ast.walk(tree))
-    symbols = table.get_symbols()
-    names = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
-    names |= {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
-    defined = [
-        node
+    bound = Counter(name for node in ast.walk(tree) for name in _bound(node))
+    defined = {
+        node.name: node
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    ]
-    if "__getattr__" in names or any(map(_makes_names, nodes)):
-        return _Source(frozenset(names), (), {}, may_have_more=True)
+    }
+    once = {name: _signature(node) for name, node in defined.items() if bound[name] == 1}
     return _Source(
-        names=frozenset(names),
-        functions=tuple(sorted(s.get_name() for s in symbols if s.is_namespace())),
-        signatures={
-            node.name: signature
-            for node in defined
-            if _binds(nodes, node.name) == 1 and (signature := _signature(node)) is not None
-        },
-        may_have_more=False,
+        names=frozenset(bound),
+        functions=tuple(sorted(defined)),
+        signatures={name: found for name, found in once.items() if found is not None},
+        may_have_more="__getattr__" in defined or _MAKES_NAMES.search(text) is not None,
     )
 
 
-def _makes_names(node: ast.AST) -> bool:
-    """Whether a statement or expression may give a module names that nobody can read in it."""
+def _bound(node: ast.AST) -> list[str]:
+    """Return the names to which a node gives a value."""
     match node:
-        case ast.ImportFrom(names=[ast.alias(name="*")]):
-            return True
-        case ast.Name(id="globals" | "locals" | "vars" | "exec" | "eval"):
-            return True
-        case ast.Attribute(attr="__dict__") | ast.Attribute(value=ast.Name("sys"), attr="modules"):
-            return True
-        case ast.ImportFrom(module="sys", names=names):
-            return any(alias.name == "modules" for alias in names)
-        case ast.Call(func=ast.Name("setattr"), args=[ast.Name("self"), *_]):
-            return False
-        case ast.Call(func=ast.Name("setattr")):
-            return True
-    return False
-
-
-def _binds(nodes: Sequence[ast.AST], name: str) -> int:
-    """Count what gives a name a value, anywhere in a file."""
-    count = 0
-    for node in nodes:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                count += node.name == name
-            case ast.Name(ctx=ast.Store() | ast.Del()):
-                count += node.id == name
-            case ast.alias():
-                count += (node.asname or node.name.partition(".")[0]) == name
-            case ast.Global():
-                count += name in node.names
-    return count
+        case ast.alias():
+            return [node.asname or node.name.partition(".")[0]]
+        case ast.Name(ctx=ast.Store() | ast.Del()):
+            return [node.id]
+        case ast.Global():
+            return node.names
+    name = getattr(node, "name", None)  # of a function, a class, an exception, a pattern
+    return [name] if isinstance(name, str) else []
 
 
 def _signature(
@@ -260,13 +235,11 @@ def _signature(
         if of_instance is None:
             return None
         return of_instance.replace(parameters=[*of_instance.parameters.values()][1:])
-    # A function of the same parameters that runs nothing of the user's: not even their defaults.
-    given = copy.deepcopy(node.args)
+    # A function of the same parameters that runs nothing of the user's: it has other defaults, and
+    # a lambda has no annotations.
+    given = copy.copy(node.args)
     given.defaults = [ast.Constant(None) for _ in given.defaults]
     given.kw_defaults = [default and ast.Constant(None) for default in given.kw_defaults]
-    for argument in ast.walk(given):
-        if isinstance(argument, ast.arg):
-            argument.annotation = None
     alike = ast.fix_missing_locations(ast.Expression(ast.Lambda(given, ast.Constant(None))))
     return inspect.signature(eval(compile(alike, "<signature>", "eval")))  # noqa: S307 - no code
 
@@ -276,8 +249,5 @@ def _references(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in options.items():
         several = isinstance(value, list)
         for position, member in enumerate(value if several else [value]):
-            if isinstance(member, str) and _REFERENCE.match(member):
+            if isinstance(member, str) and re.match(REFERENCE, member):
                 yield f"{key}[{position}]" if several else key, member
-
-
-_REFERENCE = re.compile(r".+\.py:[A-Za-z_]\w*$")

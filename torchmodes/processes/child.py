@@ -24,6 +24,7 @@ from typing import Any
 
 from torchmodes.processes import memory
 from torchmodes.results.reasons import cause_of, printable
+from torchmodes.results.writing import write_atomically
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _run(place: Path) -> Finished:
         peak_before = memory.own_memory().peak_bytes
         memory.reset_own_peak()  # what imports held for a moment is not the target's
         began = Began(os.getpid(), import_s, time.monotonic())
-        _write(place / "began.json", vars(began))
+        write_atomically(place / "began.json", json.dumps(vars(began)))
         value = function(request["argument"])
         ended_at = time.monotonic()
         own_peak = max(peak_before, memory.own_memory().peak_bytes)
@@ -142,14 +143,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _write_finished(place: Path, finished: Finished) -> None:
     raised = None if finished.raised is None else vars(finished.raised)
-    _write(place / "result.json", {**vars(finished), "raised": raised})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content)
-    part = path.with_suffix(".part")
-    try:
-        part.write_text(text, encoding="ascii")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(place / "result.json", json.dumps({**vars(finished), "raised": raised}))

@@ -1,10 +1,8 @@
 """The fork server, seen by its clients: which one it is, and how to get a monitor forked by it.
 
 The server (`torchmodes.processes.forkserver_main`) imports modules such as torch once, then forks a
-clean process for each case. There is one for each workflow, interpreter, list of modules and
-environment they are imported in; the first case that needs it starts it, and it is gone when the
-workflow is gone, however that ends. It listens on an abstract Unix socket, which leaves nothing
-behind. Linux.
+clean process for each case. The first case of a workflow that needs it starts it, and it is gone
+when the workflow is gone, however that ends: its abstract Unix socket leaves nothing behind. Linux.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Server:
         try:
             self.listener.close()  # or the name would live on without a server
             os.setsid()
-            monitor(client, server=server, preloaded=self.preloaded)
+            monitor(client, server=server, variables=self.preloaded.variables)
         except BaseException:  # noqa: BLE001 - nothing may return into the server's code
             traceback.print_exc()
             os._exit(1)

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from torchmodes.config import Measurement
 from torchmodes.config.models import FAMILIES
+from torchmodes.config.run import Measurement
 from torchmodes.machine.devices import cuda_device_count
 from torchmodes.machine.machine import container, host_name
 from torchmodes.planning.job import Job
@@ -107,8 +107,8 @@ def caches_in(folder: Path) -> dict[str, str]:
 def keep_headers_with_cache() -> None:
     """Let Inductor, in the process of a job, keep precompiled headers in the folder of its cache.
 
-    It has them in the temporary folder, where a cold start would find those of an earlier one, and
-    a warm start, whose temporary folder is another, would not find its own.
+    It has them in the temporary folder, a fork in that of its server: there a cold start would find
+    those of an earlier one, and a warm start would not find its own.
     """
     codecache = sys.modules.get("torch._inductor.codecache")
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")

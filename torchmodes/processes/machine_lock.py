@@ -41,7 +41,7 @@ def alone_on_machine(path: Path | None = None) -> Generator[None]:
     SupervisorLost
         When the workflow was killed meanwhile: nobody waits for this job any more.
     """
-    path = lock_file(os.environ) if path is None else path
+    path = path or lock_file(os.environ)
     with ExitStack() as held:
         try:
             descriptor = _open(path)
@@ -63,9 +63,8 @@ def lock_file(environment: Mapping[str, str]) -> Path:
 
 def lock_fault(path: Path | None = None) -> str | None:
     """Say why the lock cannot be had here, or return None: to be said once, before any job."""
-    path = lock_file(os.environ) if path is None else path
     try:
-        os.close(_open(path))
+        os.close(_open(path or lock_file(os.environ)))
     except OSError as error:
         return _unlocked(error)
     return None

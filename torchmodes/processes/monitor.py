@@ -2,8 +2,7 @@
 
 It starts the case's process and is the only one to end it: at the time limit, at the memory limit,
 or when nobody is left to hear of the outcome. On Linux it is the subreaper of all that the case
-starts, so that not even a grandchild in a session of its own gets away. It is either a program of
-its own (`main`) or a fork of the fork server, and so is the case's process.
+starts, so that not even a grandchild in a session of its own gets away.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from pathlib import Path
 import psutil
 
 from torchmodes.processes import child, folders, memory, processes
-from torchmodes.processes.preload import Preloaded
 from torchmodes.processes.spec import Cause, Ending, ProcessSpec
 from torchmodes.processes.start import start_child
 from torchmodes.processes.tree import ProcessTree
@@ -43,12 +41,13 @@ def main(descriptor: str) -> None:
 
 
 def monitor(
-    client: Connection, *, server: psutil.Process | None = None, preloaded: Preloaded | None = None
+    client: Connection, *, server: psutil.Process | None = None, variables: Mapping[str, str] = {}
 ) -> None:
     """Start the process that the client asks for, see that to its end and tell how it ended.
 
     From the client come a `ProcessSpec` and, once it has read the case's folder or is gone, the end
-    of the connection. `server` is the fork server that this process is a fork of, if it is one.
+    of the connection. `server` is the fork server that this process is a fork of, if it is one, and
+    the variables are those of the environment that it has set while it imported.
     """
     stop: list[str] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -62,7 +61,7 @@ def monitor(
     if server is not None:
         watched["the fork server"] = server
     oom_kills = memory.oom_kills()
-    tree = ProcessTree(start_child(spec, client, preloaded or Preloaded()), spec.folder)
+    tree = ProcessTree(start_child(spec, client, variables), spec.folder)
     try:
         cause, detail = _wait_for_cause(spec, tree, client, watched, stop)
         survivors = tree.end(grace_s=GRACE_S[cause])

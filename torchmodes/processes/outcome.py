@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torchmodes.processes import child
-from torchmodes.processes.child import Fault, Finished
+from torchmodes.processes.child import Finished
 from torchmodes.processes.spec import Ending, ProcessSpec
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
@@ -73,8 +73,8 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
         traceback = child.read_crash(spec.folder)
     remedy = None
     if (full := _full_disk(spec, kind, error_type, traceback or "")) is not None:
-        message = f"no space left in {full.folder} ({message if kind != 'raised' else error_type})"
-        remedy = full.remedy
+        folder, remedy = full
+        message = f"no space left in {folder} ({message if kind != 'raised' else error_type})"
     began_at = last.ended_at if began is None else began.began_at
     if spec.start == "fresh":
         import_s = 0.0 if began is None else began.import_s
@@ -93,26 +93,20 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
     )
 
 
-@dataclass(frozen=True)
-class _FullDisk:
-    folder: Path
-    remedy: str
-
-
 def _full_disk(
     spec: ProcessSpec, kind: Kind, error_type: str | None, trace: str
-) -> _FullDisk | None:
-    """Find where a case had no space for its files, if that is what ended it.
+) -> tuple[Path, str] | None:
+    """Find where a case had no space for its files, if that is what ended it, and what to do.
 
     A compiler says so in the middle of what it prints, and removes its files before it ends: then
     the disk is full no more. Or it says so in the language of the user: then it may be full still.
     """
     temporary = Path(spec.folder).parent
     cache = Path(spec.environment.get("TORCHINDUCTOR_CACHE_DIR", spec.folder))
-    own = _FullDisk(temporary, "free some space there, or set TMPDIR to a folder with more")
-    other = _FullDisk(cache, "free some space there and run again")
+    own = (temporary, "free some space there, or set TMPDIR to a folder with more")
+    other = (cache, "free some space there and run again")
     disks = {spec.folder: own, str(cache): own if cache.is_relative_to(temporary) else other}
-    full = [disk for disk in disks.values() if _free_bytes(disk.folder) < FULL_DISK_BYTES]
+    full = [disk for disk in disks.values() if _free_bytes(disk[0]) < FULL_DISK_BYTES]
     if any(text in trace for text in NO_SPACE):
         return next(iter(full + [disk for place, disk in disks.items() if place in trace]), None)
     compiling = kind == "raised" and "compile" in (error_type or "").lower()
@@ -123,11 +117,6 @@ def _free_bytes(folder: Path) -> float:
     while not folder.exists() and folder != folder.parent:  # a cache that is not yet there
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def not_begun(fault: Fault, *, start_s: float) -> Outcome:
-    """Conclude that the fork server could not import a preload module."""
-    return Outcome(kind="raised", value=None, **vars(fault), start_method="fork", start_s=start_s)
 
 
 def _classify(

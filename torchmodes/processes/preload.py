@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -24,39 +24,16 @@ from torchmodes.processes import processes
 
 
 @dataclass(frozen=True)
-class PathConstant:
-    """A name of a module that was given a path below a place of the server's, once and for all.
-
-    Such as Inductor's `_HEADER_DIR`. `variable` names that place in the environment.
-    """
-
-    module: str
-    name: str
-    variable: str
-
-
-@dataclass(frozen=True)
 class Preloaded:
     """What importing the modules left in the fork server, for the cases that are forked from it.
 
-    `hazard` says why the server must not be forked now, if so. `variables` are those of the
-    environment that the modules set; `places` where temporary files and compiled code went
-    meanwhile, by the variables that say so; `constants` what the modules made of these.
+    `hazard` says why the server must not be forked now, if so; `variables` are those of the
+    environment that the modules set.
     """
 
-    import_s: float = 0.0
-    hazard: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    places: Mapping[str, str] = field(default_factory=dict)
-    constants: Sequence[PathConstant] = ()
-
-    def move_paths(self, environment: Mapping[str, str]) -> None:
-        """Let the constants name the same paths below the places of a case's environment."""
-        for constant in self.constants:
-            holder = vars(sys.modules[constant.module])
-            path = holder[constant.name]
-            below = str(path).removeprefix(self.places[constant.variable])
-            holder[constant.name] = type(path)(environment[constant.variable] + below)
+    import_s: float
+    hazard: str | None
+    variables: Mapping[str, str]
 
 
 def preload(
@@ -88,8 +65,6 @@ def preload(
         import_s=import_s,
         hazard=_hazard(gpu_holder),
         variables={k: v for k, v in os.environ.items() if before.get(k) != v},
-        places=places,
-        constants=_constants_below(places),
     )
 
 
@@ -122,17 +97,6 @@ def _hazard(gpu_holder: str | None) -> str | None:
     if threads > 1:
         return f"importing the preload modules started {threads - 1} threads: no fork is safe"
     return None
-
-
-def _constants_below(places: Mapping[str, str]) -> list[PathConstant]:
-    return [
-        PathConstant(module, name, variable)
-        for module, loaded in list(sys.modules.items())
-        for name, value in list(getattr(loaded, "__dict__", {}).items())
-        if isinstance(value, str | Path)
-        for variable, place in places.items()
-        if f"{value}{os.sep}".startswith(f"{place}{os.sep}")
-    ]
 
 
 # --- Asking about GPUs ------------------------------------------------------------------------

@@ -31,9 +31,6 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-# --- Whether it lives ------------------------------------------------------------------------
-
-
 def ended(process: psutil.Process) -> bool:
     """Tell whether a process has ended: a zombie has, and another one may have its number now."""
     try:
@@ -66,9 +63,6 @@ def wait(descriptors: Sequence[FileDescriptorLike | None], *, timeout_s: float |
     if len(known) < len(descriptors):
         timeout_s = UNNOTICED_S if timeout_s is None else min(timeout_s, UNNOTICED_S)
     select.select(known, [], [], timeout_s)
-
-
-# --- Who descends from it --------------------------------------------------------------------
 
 
 def descendants(pid: int) -> set[int]:
@@ -131,9 +125,6 @@ def die_with_parent(parent: int) -> None:
 
 def _prctl(option: int, argument: int) -> None:
     ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
-
-
-# --- How it ends -----------------------------------------------------------------------------
 
 
 def end(find: Callable[[], Iterable[int]], *, grace_s: float) -> set[int]:

@@ -14,7 +14,6 @@ from multiprocessing.connection import Connection
 
 from torchmodes.processes import processes
 from torchmodes.processes.memory import prefer_for_oom_kill
-from torchmodes.processes.preload import Preloaded
 from torchmodes.processes.spec import ProcessSpec
 
 # -P: a file json.py in the present folder must not come before the standard library's.
@@ -30,8 +29,11 @@ def command(module: str, *arguments: str, sys_path: list[str] | None = None) -> 
     return [sys.executable, "-P", "-c", _BOOT, path, module, *arguments]
 
 
-def start_child(spec: ProcessSpec, client: Connection, preloaded: Preloaded) -> int:
-    """Fork the process of the case, which runs `child.main`, and return its number."""
+def start_child(spec: ProcessSpec, client: Connection, variables: Mapping[str, str]) -> int:
+    """Fork the process of the case, which runs `child.main`, and return its number.
+
+    Its environment has these variables, too, where they are not given.
+    """
     monitor = os.getpid()
     log = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.dup2(log, 2)  # should the monitor itself fail, the log says how
@@ -42,12 +44,11 @@ def start_child(spec: ProcessSpec, client: Connection, preloaded: Preloaded) -> 
     try:
         client.close()  # its end tells the client of the monitor's end
         _settle(spec, monitor, log)
-        # What an import sets it sets only where the variable was not given: the case's come last.
-        environment = {**preloaded.variables, **spec.environment}
+        environment = {**variables, **spec.environment}
         if spec.start == "fresh":
             run = command("torchmodes.processes.child", spec.folder, sys_path=spec.sys_path)
             os.execve(run[0], run, environment)  # noqa: S606 - no shell is wanted
-        _run_forked(spec, environment, preloaded)
+        _run_forked(spec, environment)
     except BaseException:  # noqa: BLE001 - nothing may return from here into the monitor's code
         traceback.print_exc()
     finally:
@@ -72,9 +73,8 @@ def _settle(spec: ProcessSpec, monitor: int, log: int) -> None:
         os.sched_setaffinity(0, spec.affinity)
 
 
-def _run_forked(spec: ProcessSpec, environment: Mapping[str, str], preloaded: Preloaded) -> None:
+def _run_forked(spec: ProcessSpec, environment: Mapping[str, str]) -> None:
     """Run the case here, with what the fork server imported and nothing else of it."""
-    preloaded.move_paths(environment)
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = spec.sys_path

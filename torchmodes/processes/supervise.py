@@ -1,10 +1,7 @@
 """Run a function in a process of its own and come back with how that ended, whatever happens.
 
 An exception, a crash of the interpreter, a kill, a hang and a memory hog are outcomes just as a
-value is. Two processes take part besides the caller, which is their client: the case's own
-(`child`) and its monitor, which starts it and watches over it (`monitor`). Where a fork server
-serves, both are forks of it and need not import anything (`forkserver`). The monitor tells how the
-process ended, the process leaves its result in a folder, and `outcome` concludes from both.
+value is. The package's docstring says which processes take part.
 """
 
 from __future__ import annotations
@@ -22,12 +19,12 @@ from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torchmodes.processes import child, forkserver, processes
 from torchmodes.processes.folders import make_places, private_folder
 from torchmodes.processes.forkserver import PreloadError, ServerUnavailableError, Service
-from torchmodes.processes.outcome import Outcome, conclude, not_begun
+from torchmodes.processes.outcome import Outcome, conclude
 from torchmodes.processes.spec import CASE_VARIABLE, Ending, ProcessSpec
 from torchmodes.processes.start import command
 from torchmodes.processes.workflow import workflow_process
@@ -77,12 +74,13 @@ def run_supervised(
     Raises
     ------
     ValueError, TypeError
-        A parameter is wrong, the argument is no JSON, or `start` is ``fork`` where none can be.
+        The argument is no JSON, or `start` is ``fork`` where none can be.
     ServerUnavailableError
         `start` is ``fork`` and the server could not be started (``auto`` then takes ``fresh``).
     """
     requested_at = time.monotonic()
-    _check(target, start, preload, time_limit_s, memory_limit_bytes, threads)
+    if start == "fork" and not processes.LINUX:
+        raise ValueError("start: 'fork' needs Linux; 'auto' or 'fresh' works here")
     request = {"target": target, "argument": argument, "preload": list(preload)}
     request_text = json.dumps(request, allow_nan=False)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +94,13 @@ def run_supervised(
             start_limit_s=START_LIMIT_S,
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
-            environment=_environment(folder, threads, environment),
+            environment={
+                **os.environ,
+                **make_places(folder),
+                **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
+                **environment,
+                CASE_VARIABLE: str(folder),
+            },
             sys_path=[str(entry) for entry in sys.path],
             cwd=str(Path.cwd()),
             affinity=sorted(os.sched_getaffinity(0)) if processes.LINUX else None,
@@ -108,49 +112,6 @@ def run_supervised(
             with suppress(OSError), log.open("ab") as stream:  # a full disk must not cost it
                 stream.write(outcome.traceback.encode("utf-8", "replace"))
         return outcome
-
-
-def _check(
-    target: str,
-    start: str,
-    preload: Sequence[str],
-    time_limit_s: float,
-    memory_limit_bytes: int | None,
-    threads: int | None,
-) -> None:
-    module, colon, function = target.partition(":")
-    if not (module and colon and function) or module == "__main__":
-        raise ValueError(f"target: {target!r} is not package.module:function")
-    if start not in get_args(Start):
-        raise ValueError(f"start: {start!r} is not one of {', '.join(get_args(Start))}")
-    if start == "fork" and not processes.LINUX:
-        raise ValueError("start: 'fork' needs Linux; 'auto' or 'fresh' works here")
-    for name in preload:
-        if name.partition(".")[0] == "torchmodes":
-            raise ValueError(f"preload: {name} may be edited meanwhile: the server would keep it")
-    for key, value in (
-        ("time_limit_s", time_limit_s),
-        ("memory_limit_bytes", memory_limit_bytes),
-        ("threads", threads),
-    ):
-        if value is not None and not value > 0:
-            raise ValueError(f"{key}: {value!r} is not above 0")
-
-
-def _environment(
-    folder: Path, threads: int | None, environment: Mapping[str, str]
-) -> dict[str, str]:
-    """Give the variables of the case, and make the folders that they name."""
-    return {
-        **os.environ,
-        **make_places(folder),
-        **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
-        **environment,
-        CASE_VARIABLE: str(folder),
-    }
-
-
-# --- Being the client of a monitor -----------------------------------------------------------
 
 
 def _run(spec: ProcessSpec, start: Start, service: Service, requested_at: float) -> Outcome:
@@ -168,7 +129,8 @@ def _run_forked(spec: ProcessSpec, service: Service, requested_at: float) -> Out
     try:
         monitor, import_s = forkserver.connect(service, limit_s=START_LIMIT_S, log=Path(spec.log))
     except PreloadError as error:
-        return not_begun(error.fault, start_s=time.monotonic() - requested_at)
+        start_s = time.monotonic() - requested_at
+        return Outcome("raised", None, **vars(error.fault), start_method="fork", start_s=start_s)
     with monitor:  # while it is open the monitor leaves the folder alone
         ending = _monitored(spec, monitor)
         return conclude(ending, spec, requested_at=requested_at, import_s=import_s)

@@ -11,7 +11,7 @@ import pandas as pd
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
-from torchmodes.config import Profile
+from torchmodes.config.run import Profile
 from torchmodes.planning.job import Job
 from torchmodes.profiling.chrome import ENGINE_THREAD, Trace, read_trace
 from torchmodes.profiling.compiled import NamedKernels, kernels_of_steps

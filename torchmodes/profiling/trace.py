@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import pandas as pd
 from torch.profiler import profile
 
-from torchmodes.config import Profile
 from torchmodes.config.modes import read_mode
+from torchmodes.config.run import Profile
 from torchmodes.machine.devices import usable_cores
 from torchmodes.machine.machine import describe_processor
 from torchmodes.planning.job import Job

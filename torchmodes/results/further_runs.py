@@ -1,4 +1,4 @@
-"""Runs beyond ``measurement.runs``, case by case: `make sharpen` asks for them, planning reads it."""
+"""Runs beyond ``measurement.runs``, case by case: `make sharpen` asks for them."""
 
 from __future__ import annotations
 
@@ -45,5 +45,4 @@ def read_further_runs(path: Path = Path(FURTHER_RUNS)) -> FurtherRuns:
 
 def write_further_runs(further: FurtherRuns, path: Path = Path(FURTHER_RUNS)) -> None:
     """Write what is asked for."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, further.model_dump_json(indent=1) + "\n")

@@ -55,16 +55,14 @@ def read_bytes(path: Path) -> bytes:
     Raises
     ------
     CorruptFile
-        When it is a folder or a pipe, a link to itself, or may not be read.
-    FileNotFoundError
-        When there is no such file.
+        When it is missing, a folder or a pipe, a link to itself, or may not be read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise CorruptFile(path, "is not a file")
         return path.read_bytes()
     except FileNotFoundError:
-        raise
+        raise CorruptFile(path, "is missing", remedy="run snakemake again") from None
     except OSError as error:
         raise CorruptFile(path, f"cannot be read ({error.strerror})") from None
 
@@ -81,8 +79,6 @@ def read_json(
     """
     try:
         return model.model_validate_json(read_bytes(path), strict=strict or None)
-    except FileNotFoundError:
-        raise CorruptFile(path, "is missing", remedy="run snakemake again") from None
     except ValidationError as error:
         told = f"cannot be read ({first_fault(error.errors())})"
         raise CorruptFile(path, told, remedy=remedy) from None
@@ -112,12 +108,9 @@ def read_table(
     """
     import pandas as pd  # here: jobs that measure read no table, and start without it
 
+    content = io.BytesIO(read_bytes(path))
     try:
-        table = pd.read_csv(io.BytesIO(read_bytes(path)))
-    except FileNotFoundError:
-        raise CorruptFile(path, "is missing", remedy="run snakemake again") from None
-    except CorruptFile:
-        raise
+        table = pd.read_csv(content)
     except ValueError as error:  # pandas' own errors among them
         raise CorruptFile(path, f"cannot be read as a table ({error})") from None
     if missing := [name for name in (*texts, *numbers) if name not in table.columns]:

@@ -7,7 +7,7 @@ name files of the machine on which they were built. A record, a page or a table 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 
 LONGEST = 300
@@ -52,20 +52,12 @@ _UNHINTED = re.compile(r"\s*\((?:unhinted|Size-like symbols): .*$")
 
 
 def printable(text: str) -> str:
-    """Return a text without escape sequences of a terminal and control characters.
-
-    New lines and tabs stay.
-    """
+    """Leave out escape sequences of a terminal and control characters but new lines and tabs."""
     return _CONTROL.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the class and the cause of an exception, in one line.
-
-    See Also
-    --------
-    cause_of : the cause alone.
-    """
+    """Return the class and the cause of an exception, in one line."""
     root = root_of(error)
     name, told = type(root).__name__, cause_of(root)
     if _RAISED.match(told) or told.startswith(f"{name}: "):
@@ -90,7 +82,7 @@ def cause_of(error: BaseException) -> str:
     was built.
     """
     root = root_of(error)
-    lines = list(_lines(_without_values(printable(_said(root)))))
+    lines = _lines(_without_values(printable(_said(root))))
     told = " ".join(_without_builder(_told(lines)).split())
     # A word alone tells nothing: of a KeyError it is the key.
     bare = told and " " not in told and len(told) <= LONGEST_WORD
@@ -106,18 +98,10 @@ def _said(error: BaseException) -> str:
         return f"its message cannot be told: {type(fault).__name__}"
 
 
-def _lines(text: str) -> Iterator[str]:
-    """Yield the lines that say something; one that begins with a colon goes on with the last."""
-    held = ""
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if held and line.startswith(":"):
-            held = f"{held}: {line[1:].strip()}"
-            continue
-        if held:
-            yield held
-        held = line
-    if held:
-        yield held
+def _lines(text: str) -> list[str]:
+    """Return the lines that say something; one that begins with a colon goes on with the last."""
+    joined = re.sub(r"\s*\n\s*:\s*", ": ", text.strip())
+    return [line for line in map(str.strip, joined.splitlines()) if line]
 
 
 def _told(lines: list[str]) -> str:

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from torchmodes.config.base import Device, Precision, Task
 from torchmodes.planning.cases import Case, case_at
-from torchmodes.config import Device, Precision, Task
 from torchmodes.results.reading import AGAIN, CorruptFile, Unreadable, first_fault, read_bytes
 from torchmodes.results.reasons import printable
-from torchmodes.results.writing import Reservation, with_texts, write_atomically
+from torchmodes.results.writing import with_texts, write_atomically
 
 SCHEMA_VERSION = 1
 WIDEST_HALF_WIDTH = 2.0
@@ -283,7 +283,7 @@ class Numerics(Part):
     max_rel: NotNegative | None = Field(
         None,
         description="largest |candidate − baseline| / max(|baseline|, rms of the baseline's"
-        " tensor), so that elements near zero do not look like large errors"
+        " tensor), so that elements near zero do not look like large errors",
     )
     relative_l2: NotNegative | None = Field(
         None, description="‖candidate − baseline‖ / ‖baseline‖ of the worst tensor"
@@ -291,7 +291,9 @@ class Numerics(Part):
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
-    cosine: float | None = Field(None, description="of the angle between the two, in the worst tensor")
+    cosine: float | None = Field(
+        None, description="of the angle between the two, in the worst tensor"
+    )
     tolerance: NotNegative = Field(description="of relative_l2 and of differing")
     usual_tolerance: NotNegative | None = Field(
         None,
@@ -313,7 +315,8 @@ class Numerics(Part):
     losses_compared: Several | None = Field(
         None,
         description="steps of a training whose losses were compared: all, or as many as there are"
-        " until ten times what a last bit of the weights makes of eager's is as far as another seed",
+        " until ten times what a last bit of the weights makes of eager's is as far as another"
+        " seed",
     )
     gradient_error: NotNegative | None = Field(
         None, description="of the worst gradient of the first step, relative"
@@ -543,7 +546,8 @@ class Generation(Part):
     new_tokens: Several
     position: Several = Field(description="tokens in the cache before the step that is timed")
     cache: Literal["dynamic", "static", "own"] = Field(
-        description="of keys and values that grows, or of all positions; or a state of the model's own"
+        description="of keys and values that grows, or of all positions; or a state of the model's"
+        " own"
     )
     sequences: Several = Field(description="whose tokens were compared with eager's")
     divergence: Divergence | None = Field(description="null: every token is eager's")
@@ -680,7 +684,6 @@ class Findings(Filled):
         self.doubted = doubted
         self.verdict, self.no_verdict, self.remedy = "unresolved", reason, remedy
 
-
     def withdraw(self, reason: str, remedy: str) -> None:
         """Call a case wrong after it was timed; what was timed counts for nothing."""
         self.status, self.reason, self.remedy = "wrong", reason, remedy
@@ -754,10 +757,8 @@ def read_record(path: Path) -> Record:
     Raises
     ------
     CorruptFile
-        When the file is not a whole and valid record, or is that of another case than its path
-        names.
-    FileNotFoundError
-        When there is no such file.
+        When the file is missing, is not a whole and valid record, or is that of another case than
+        its path names.
     """
     try:
         record = Record.model_validate_json(read_bytes(path))
@@ -803,8 +804,6 @@ def read_whole_records(
             whole += read_records([path], blocks=blocks)
         except CorruptFile as error:
             unreadable.append(error.unreadable)
-        except FileNotFoundError:
-            unreadable.append(Unreadable(path, "is missing", "run snakemake again"))
     return sorted(whole, key=lambda record: record.identity), unreadable
 
 
@@ -829,29 +828,6 @@ def same_hardware(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return hardware(one) == hardware(other)
 
 
-def as_json(record: Record) -> str:
-    """Return the text of a record's file."""
-    return record.model_dump_json(indent=1) + "\n"
-
-
 def write_record(record: Record, path: Path) -> None:
     """Write a record atomically: the path holds the old file or the whole new one."""
-    write_atomically(path, as_json(record))
-
-
-def write_reserved(record: Record, reservation: Reservation) -> Record:
-    """Write a record and return it; where the disk is full, one that says so."""
-    reason = "the disk became full before the record was written"
-    remedy = "free some space, delete this record and run snakemake again"
-    full = Record(
-        case=record.case,
-        status="failed",
-        reason=reason,
-        remedy=remedy,
-        failure=Failure(type="OSError", message=reason, traceback=None, log=""),
-        parameters=record.parameters,
-        run=record.run,
-        environment=record.environment,
-    )
-    written = reservation.write(as_json(record), otherwise=as_json(full))
-    return record if written else full
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")

@@ -13,13 +13,10 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-RESERVED_BYTES = 64 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
@@ -121,41 +118,3 @@ def _remove_parts(path: Path) -> None:
     for part in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if part.suffix[1:].isdigit():
             part.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """Space on the disk, taken before the work, in which at least the failure can be told."""
-
-    path: Path
-    space: Path
-
-    def write(self, text: str, *, otherwise: str) -> bool:
-        """Write the text and return true, or where the disk is too full for it a shorter one.
-
-        That has `RESERVED_BYTES` at the most, as UTF-8.
-        """
-        try:
-            write_atomically(self.path, text)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            shorter = otherwise.encode("utf-8", "backslashreplace")[:RESERVED_BYTES]
-            with self.space.open("r+b") as file:  # the blocks are there already
-                file.write(shorter)
-                file.truncate()
-            self.space.replace(self.path)
-            return False
-        return True
-
-
-@contextmanager
-def reserve(path: Path) -> Generator[Reservation]:
-    """Take some space beside a path that will be written, and give it back at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    space = path.with_name(f".{path.name}.reserved")
-    space.write_bytes(b"\0" * RESERVED_BYTES)
-    try:
-        yield Reservation(path, space)
-    finally:
-        space.unlink(missing_ok=True)

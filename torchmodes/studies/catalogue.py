@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from torchmodes.config import Device, Precision, Task
+from torchmodes.config.base import Device, Precision, Task
 from torchmodes.planning.cases import Case
 from torchmodes.results.reading import CorruptFile, Result, read_json
 from torchmodes.results.records import (

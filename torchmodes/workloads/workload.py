@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree
 
-from torchmodes.config import ENGINES_THAT_GENERATE, ENGINES_THAT_TRAIN
 from torchmodes.config.models import cannot_generate, read_model
-from torchmodes.config.modes import ModeSection
+from torchmodes.config.modes import ENGINES_THAT_GENERATE, ENGINES_THAT_TRAIN, ModeSection
 from torchmodes.config.training_step import CROSS_ENTROPY, MSE
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job

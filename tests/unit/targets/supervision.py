@@ -52,6 +52,8 @@ def outcome_of(folder: Path) -> dict[str, Any]:
 
 WORKFLOW = """
 import json, subprocess, sys, time
+from torchmodes.processes.workflow import name_workflow
+name_workflow()
 stages, wait_s = json.loads(sys.argv[1])
 for jobs in stages:
     for job in [subprocess.Popen(job) for job in jobs]:
@@ -67,17 +69,14 @@ def start_workflow(
     wait_s: float = 0.0,
     path: Path = TARGETS,
 ) -> subprocess.Popen[bytes]:
-    """Start a program that passes for Snakemake: runs `jobs` together, `then` the others, waits.
+    """Start a program that does as Snakemake: runs `jobs` together, `then` the others, waits.
 
     The jobs also find the modules in `path`.
     """
-    program = folder / "bin" / "snakemake"
-    program.parent.mkdir()
-    program.write_text(WORKFLOW)
     environment = job_environment()
     environment["PYTHONPATH"] += os.pathsep + str(path)
     plan = json.dumps([[jobs, then], wait_s])
-    return subprocess.Popen([sys.executable, str(program), plan], env=environment)
+    return subprocess.Popen([sys.executable, "-c", WORKFLOW, plan], env=environment)
 
 
 def server_of(workflow: int) -> psutil.Process | None:

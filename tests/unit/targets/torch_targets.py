@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import psutil
 import torch
 
 from torchmodes.planning.cases import parse_case
-from torchmodes.processes.folders import MARK
+from torchmodes.processes.folders import MARK, PREFIX
 from torchmodes.processes.jobs import HEADERS
 from torchmodes.processes.spec import CASE_VARIABLE
 
@@ -38,7 +39,7 @@ def count_gpus(argument: dict[str, Any]) -> dict[str, Any]:
 def compile_cold(argument: dict[str, Any]) -> dict[str, Any]:
     """Compile as a job does; tell what Inductor's folders held before, and where files are now.
 
-    And whether what was compiled is right.
+    And whether what was compiled is right, and which names still hold a path of the fork server's.
     """
     from torchmodes.planning.job import EAGER, Job
     from torchmodes.workloads.workload import configure_process
@@ -63,5 +64,11 @@ def compile_cold(argument: dict[str, Any]) -> dict[str, Any]:
             if not cache.is_relative_to(place)
             for path in place.rglob("*")
             if path.is_file() and path.name != MARK
+        ],
+        "of_the_server": [
+            f"{module}.{name}"
+            for module, loaded in list(sys.modules.items())
+            for name, value in list(getattr(loaded, "__dict__", {}).items())
+            if isinstance(value, str | Path) and f"{PREFIX}server-" in str(value)
         ],
     }

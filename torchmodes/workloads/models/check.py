@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.markup import escape
 from torch.utils import _pytree
 
-from torchmodes.config import Config, parse_config
+from torchmodes.config import parse_config
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
+from torchmodes.config.run import Config
 from torchmodes.machine.devices import cuda_device_count, find_device
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.writing import print_anything

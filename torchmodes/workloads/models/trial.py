@@ -26,11 +26,12 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from torchmodes.config import Config, parse_config
+from torchmodes.config import parse_config
 from torchmodes.config.base import REFERENCE
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
-from torchmodes.config.models import FAMILIES, saved_model
+from torchmodes.config.models import FAMILIES, Model, saved_model
+from torchmodes.config.run import Config
 from torchmodes.machine.devices import find_device
 from torchmodes.results.writing import print_anything, write_atomically
 from torchmodes.workloads.models.check import check_alone, figures, head, read_config

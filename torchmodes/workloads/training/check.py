@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchmodes.config import SYNTHETIC, Config
 from torchmodes.config.faults import InvalidConfig
+from torchmodes.config.run import SYNTHETIC, Config
 from torchmodes.workloads.training.split import split_sizes
 
 
