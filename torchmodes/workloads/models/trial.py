@@ -30,7 +30,7 @@ from torchmodes.config import parse_config
 from torchmodes.config.base import REFERENCE
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
-from torchmodes.config.models import FAMILIES, Model, saved_model
+from torchmodes.config.models import FAMILIES, saved_model
 from torchmodes.config.run import Config
 from torchmodes.machine.devices import find_device
 from torchmodes.results.writing import print_anything, write_atomically
