@@ -87,11 +87,14 @@ def test_what_all_runs_say_is_said_once():
 
 def test_what_the_first_run_alone_judged_is_kept_though_another_is_less_exact():
     scored = judge(np.ones(900), np.ones(900), margin=0.005)
-    first = run(1.30, quality=scored).model_copy(update={"exactness": Exactness(reason="MPS")})
+    first = run(1.30, quality=scored)
+    assert first.numerics is not None
+    more = first.numerics.model_copy(update={"input_sets": 4})
+    first = first.model_copy(update={"exactness": Exactness(reason="MPS"), "numerics": more})
     record = combine([first, run(1.31, relative_l2=9e-6), run(1.32)])
     assert (record.quality, record.exactness) == (scored, first.exactness)
     assert record.numerics is not None
-    assert record.numerics.relative_l2 == 9e-6
+    assert (record.numerics.relative_l2, record.numerics.input_sets) == (9e-6, 4)
 
 
 def test_a_busy_run_is_kept_and_not_counted():

@@ -30,7 +30,7 @@ ONE_PROCESS = "measured in one process only: its interval does not hold in the n
 MOST_MISSING = 0.25
 """Cores that a run may have lacked and still count. More makes a mode look 100 times faster."""
 OF_A_FIRST_RUN = {
-    *("seed_distance", "gradient_error", "gradient_tolerance"),
+    *("input_sets", "seed_distance", "gradient_error", "gradient_tolerance"),
     *("parameter_error", "parameter_tolerance"),
 }
 """What later runs do not repeat of the numerics."""
