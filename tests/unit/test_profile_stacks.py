@@ -61,3 +61,16 @@ def test_a_timeline_names_the_innermost_operator_and_slices_what_takes_most():
     assert table["end_s"].iloc[-1] == pytest.approx(100e-6)
     assert slices_of(table, 5) == ["other", "matmul", "matmul", "matmul", "other"]
     assert timeline(parse_trace([])).equals(pd.DataFrame(columns=table.columns))
+
+
+def test_an_operator_that_begins_a_moment_before_the_last_one_ends_keeps_its_time():
+    trace = parse_trace(
+        [
+            event("ProfilerStep#0", "user_annotation", 0, 100),
+            event("small", "cpu_op", 10, 10),
+            event("large", "cpu_op", 19, 60),
+        ]
+    )
+    table = timeline(trace)
+    lengths = dict(zip(table["operator"], (table["end_s"] - table["start_s"]) * 1e6, strict=True))
+    assert lengths == {"small": pytest.approx(9), "large": pytest.approx(60), "(step)": 100}

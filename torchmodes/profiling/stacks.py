@@ -100,7 +100,8 @@ def stacks_of(trace: Trace) -> StacksFile:
 def open_stacks(events: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], float, float]]:
     """Yield the names that are open, the outermost first, from when until when (seconds).
 
-    The events are of one thread. One that outlasts what it began in is cut off there.
+    The events are of one thread. Where one outlasts what it began in, the shorter piece is cut off:
+    its own end, or, of operators drawn one behind the other, the end of the one before.
     """
     ordered = events.sort_values(["start", "end"], ascending=[True, False], kind="stable")
     stack: list[tuple[str, float]] = []
@@ -119,7 +120,7 @@ def open_stacks(events: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], float, 
 
     for name, start, end in zip(ordered["name"], ordered["start"], ordered["end"], strict=True):
         yield from until(start)
-        while stack and stack[-1][1] <= start:
+        while stack and stack[-1][1] - start < end - stack[-1][1]:
             stack.pop()
         stack.append((name, min(end, stack[-1][1]) if stack else end))
     if stack:
