@@ -331,6 +331,7 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
             600.0,
             "measurement: time_limit_s (600) is less than a run may take: 602 s (budget_s +",
         ),
+        ("benchmark.0.batch_sizes", [10**30], "benchmark[0].batch_sizes[0]: should be less than"),
         ("data.validation", 0.85, "data: validation + test leave less than 10 %"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
@@ -499,6 +500,17 @@ def test_a_key_that_stands_twice_is_told_with_the_other_faults(raw, tmp_path):
         "sed: unknown key; did you mean 'seed'?",
         f"seed: given more than once in {path}, on lines 2 and 3: keep one",
     ]
+
+
+def test_an_alias_in_its_own_anchor_is_told(raw):
+    raw["models"]["mine"]["options"] = yaml.safe_load("&itself {again: *itself}")
+    (fault,) = faults_of(raw)
+    assert fault == "config: nested too deeply; does an alias stand in its own anchor?"
+
+
+def test_json_that_yaml_does_not_know_is_accepted(raw, tmp_path):
+    (tmp_path / "mine.json").write_text('{"base": "\x7f"}')
+    assert parse_config(raw, files=[tmp_path / "mine.json"])
 
 
 def test_the_shipped_files_have_no_key_twice():
