@@ -217,10 +217,7 @@ def test_a_seed_is_what_pytorch_takes_and_a_table_what_snakemake_can_name(raw):
     raw["data"] = {"source": "{m}.csv"}
     assert faults_of(raw) == [
         f"seed: should be less than or equal to {2**63 - 1} (found {2**63})",
-        (
-            "data: source: '{m}.csv' has braces, which Snakemake takes for wildcards; rename the"
-            " file"
-        ),
+        "data.source: '{m}.csv' has braces, which Snakemake takes for wildcards; rename it",
     ]
     raw["seed"], raw["data"] = 2**63 - 1, {}
     assert parse_config(raw).seed == 2**63 - 1
@@ -331,6 +328,7 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
             600.0,
             "measurement: time_limit_s (600) is less than a run may take: 602 s (budget_s +",
         ),
+        ("base", "a{b}/results", "base: 'a{b}/results' has braces, which Snakemake takes for"),
         ("benchmark.0.batch_sizes", [10**30], "benchmark[0].batch_sizes[0]: should be less than"),
         ("data.validation", 0.85, "data: validation + test leave less than 10 %"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Task = Literal["training", "inference", "generation"]
 Device = Literal["cpu", "cuda", "mps"]
@@ -21,6 +21,16 @@ Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 REFERENCE = r"^.+\.py:[A-Za-z_]\w*$"
 Reference = Annotated[str, Field(pattern=REFERENCE)]
 """A function in a file of the user's, such as ``path/to/file.py:build``."""
+
+
+def _nameable(path: str) -> str:
+    if set(path) & set("{}"):
+        raise ValueError(f"{path!r} has braces, which Snakemake takes for wildcards; rename it")
+    return path
+
+
+FilePath = Annotated[str, AfterValidator(_nameable)]
+"""A path that a rule of the workflow reads."""
 
 Options = dict[str, Any]
 """Keyword arguments for code that torchmodes does not know."""
