@@ -126,7 +126,7 @@ def loads_unasked(artefact: Artefact) -> bool:
 def batch_size(artefact: Artefact) -> int | None:
     """Return the batch that a mode was trained with; None where that is not known."""
     metrics = _metrics(artefact.mode)
-    return (metrics and metrics.batch_size) or None
+    return None if metrics is None else metrics.batch_size or None
 
 
 def is_own(artefact: Artefact, content: bytes) -> bool:
