@@ -60,7 +60,7 @@ check: .venv/ready ## build every configured model and run it once (ARGS='--conf
 try: .venv/ready ## one model in five modes: make try MODEL=timm/convnext_tiny (MODES='eager inductor', BATCH=1)
 	@test -n $(call quoted,$(MODEL)) || { echo "Say which: make try MODEL=timm/convnext_tiny"; exit 2; }
 	$(BIN)/python -m torchmodes.workloads.models.trial $(call quoted,$(MODEL)) --cores $(call quoted,$(CORES)) \
-	    $(if $(BATCH),--batch $(call quoted,$(BATCH))) $(if $(MODES),--modes $(MODES))
+	    $(if $(BATCH),--batch $(call quoted,$(BATCH))) $(if $(MODES),--modes $(foreach mode,$(MODES),$(call quoted,$(mode))))
 
 bench: .venv/ready ## the measuring engine, measured: an hour (ARGS='--only engine': ten minutes)
 	$(BIN)/python -m benchmarks.engine $(ARGS)

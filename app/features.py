@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 import streamlit as st
-import yaml
 
 from app.messages import show_missing, show_problem
 from torchmodes.config import parse_config
+from torchmodes.config.files import read_file
 from torchmodes.config.modes import BASELINE_MODE
 from torchmodes.planning.cases import TABLE_STATISTICS, find_trainings
 from torchmodes.prediction.columns import beyond_training, decimals, in_words, usual
@@ -85,7 +85,6 @@ def _ask(column: Column, kept: dict[str, float]) -> float:
 def _configured() -> list[str]:
     """Return the modes that config.yaml trains in; none where it cannot be read."""
     try:
-        content = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
-        return list(parse_config(content or {}).training.modes)
-    except (OSError, yaml.YAMLError, ValueError, TypeError):
+        return list(parse_config(read_file(Path("config.yaml"))).training.modes)
+    except ValueError:
         return []

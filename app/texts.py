@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.messages import show_problem
 from torchmodes.report.markdown import markdown_code
+from torchmodes.results.reading import CorruptFile, read_bytes
 
 LANGUAGES = {".py": "python", ".json": "json", ".cpp": "cpp", ".h": "cpp"}
 LONGEST = 200_000
@@ -18,7 +19,10 @@ def show_text(path: Path) -> None:
     """Show a file, or say why it cannot be read; of a very long one the beginning."""
     st.caption(markdown_code(str(path)))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path).decode("utf-8")
+    except CorruptFile as error:
+        show_problem(str(error))
+        return
     except (OSError, UnicodeDecodeError) as error:
         show_problem(f"{path}: cannot be read ({error})")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def _read(case: Case) -> CaseProfile:
     for message in profiled.broken.values():
         show_problem(message)
     if profiled.broken:
-        st.code(f"snakemake --cores 4 --force {case.profile}/summary.json", language="bash")
+        summary = shlex.quote(f"{case.profile}/summary.json")
+        st.code(f"snakemake --cores 4 --force {summary}", language="bash")
     return profiled
 
 

@@ -151,7 +151,7 @@ def test_another_users_lock_is_locked_and_left_as_it_is(
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("trap", ["fifo", "link", "dangling link", "folder"])
+@pytest.mark.parametrize("trap", ["fifo", "link", "dangling link", "hard link", "folder"])
 def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
     trap: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,6 +164,9 @@ def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
             lock.symlink_to(target)
         case "dangling link":
             lock.symlink_to(target)
+        case "hard link":  # nobody else shall read what was private by its other name
+            target.touch(mode=0o600)
+            lock.hardlink_to(target)
         case "folder":
             lock.mkdir()
     done = []
@@ -172,8 +175,8 @@ def test_something_else_in_the_locks_place_is_told_and_nothing_waits_or_follows(
     assert done
     assert "no lock against measurements from other folders" in caplog.text
     assert "set TMPDIR" in (alone.lock_fault(lock) or "")
-    assert target.exists() == (trap == "link")
-    assert trap != "link" or target.stat().st_mode & 0o777 == 0o600
+    assert target.exists() == (trap in ("link", "hard link"))
+    assert not target.exists() or target.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_pipe_of_another_users_in_the_locks_place_is_not_waited_for(

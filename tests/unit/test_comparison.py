@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import io
 import math
+import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -481,6 +483,20 @@ def test_an_error_that_nobody_thought_of_does_not_end_as_a_slower_case_does(
     monkeypatch.setattr("torchmodes.report.comparison.__main__.render_brief", fail)
     assert main([there, "--this", there]) == 2
     assert "ZeroDivisionError: odd" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_gone_changes_no_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make compare … | head -3`: Rich would end it with 1, and 1 means slower."""
+    there = str(write_run(tmp_path / "there", house_price_records()[:2]))
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        pages = ["--html", str(tmp_path / "c.html"), "--markdown", str(tmp_path / "c.md")]
+        assert main([there, "--this", there, *pages]) == 0
+    assert (tmp_path / "c.html").exists()
 
 
 def test_records_are_looked_for_where_they_lie_and_nowhere_else(tmp_path: Path) -> None:

@@ -218,10 +218,7 @@ def test_a_seed_is_what_pytorch_takes_and_a_table_what_snakemake_can_name(raw):
     raw["data"] = {"source": "{m}.csv"}
     assert faults_of(raw) == [
         f"seed: should be less than or equal to {2**63 - 1} (found {2**63})",
-        (
-            "data: source: '{m}.csv' has braces, which Snakemake takes for wildcards; rename the"
-            " file"
-        ),
+        "data.source: '{m}.csv' has braces, which Snakemake takes for wildcards; rename it",
     ]
     raw["seed"], raw["data"] = 2**63 - 1, {}
     assert parse_config(raw).seed == 2**63 - 1
@@ -332,6 +329,8 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
             600.0,
             "measurement: time_limit_s (600) is less than a run may take: 602 s (budget_s +",
         ),
+        ("base", "a{b}/results", "base: 'a{b}/results' has braces, which Snakemake takes for"),
+        ("benchmark.0.batch_sizes", [10**30], "benchmark[0].batch_sizes[0]: should be less than"),
         ("data.validation", 0.85, "data: validation + test leave less than 10 %"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
@@ -500,6 +499,17 @@ def test_a_key_that_stands_twice_is_told_with_the_other_faults(raw, tmp_path):
         "sed: unknown key; did you mean 'seed'?",
         f"seed: given more than once in {path}, on lines 2 and 3: keep one",
     ]
+
+
+def test_an_alias_in_its_own_anchor_is_told(raw):
+    raw["models"]["mine"]["options"] = yaml.safe_load("&itself {again: *itself}")
+    (fault,) = faults_of(raw)
+    assert fault == "config: nested too deeply; does an alias stand in its own anchor?"
+
+
+def test_json_that_yaml_does_not_know_is_accepted(raw, tmp_path):
+    (tmp_path / "mine.json").write_text('{"base": "\x7f"}')
+    assert parse_config(raw, files=[tmp_path / "mine.json"])
 
 
 def test_the_shipped_files_have_no_key_twice():

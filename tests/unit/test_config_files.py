@@ -28,6 +28,11 @@ def test_yaml_and_json_are_read(tmp_path: Path) -> None:
         (b"seed: 1\nbase: a: b\n", ", line 2: mapping values are not allowed here"),
         (b"seed: 1\nbase: \x07\n", ", line 2: a character that YAML does not allow (0x7)"),
         (b"seed: \xff\n", ": not a text in UTF-8 (byte 7)"),
+        (
+            b"seed: 2024-02-30\n",
+            ": cannot be read as YAML (ValueError: day is out of range for month)",
+        ),
+        (b"strict: !!bool maybe\n", ": cannot be read as YAML (KeyError: 'maybe')"),
         (b"", ": empty; it needs at least one key, such as `seed: 42`"),
         (b"# later\n", ": empty; it needs at least one key, such as `seed: 42`"),
         (b"- 1\n", ": not a mapping of sections, such as `seed: 42`"),
@@ -41,6 +46,13 @@ def test_what_is_wrong_is_told_with_its_line(
     Path("mine.yaml").write_bytes(content)
     with pytest.raises(ValueError, match=f"^mine.yaml{re.escape(told)}$"):
         read_file(Path("mine.yaml"))
+
+
+@pytest.mark.parametrize("brackets", ["[" * 9999, "[" * 9999 + "]" * 9999])
+def test_what_is_nested_too_deeply_is_told(tmp_path: Path, brackets: str) -> None:
+    (tmp_path / "mine.yaml").write_text(brackets)
+    with pytest.raises(ValueError, match=r"mine\.yaml.*(RecursionError|line 1)"):
+        read_file(tmp_path / "mine.yaml")
 
 
 def test_a_file_that_is_not_there_or_none(tmp_path: Path, monkeypatch) -> None:

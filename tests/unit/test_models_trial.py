@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,13 @@ def test_what_was_not_edited_follows_what_is_asked(here, capsys):
     assert config["benchmark"][0]["modes"] == ["eager", "inductor"]
     assert config["benchmark"][0]["batch_sizes"] == [1]
     assert "edited" not in capsys.readouterr().out
+
+
+def test_make_hands_every_mode_over_as_one_word():
+    asked = ["make", "--dry-run", "--old-file", ".venv/ready", "try", "MODEL=timm/x"]
+    asked += ["MODES=eager $$(touch) it's;", "BATCH=`8`"]
+    ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    words = shlex.split(ran.stdout.partition(".trial ")[2].replace("\\\n", ""))
+    assert words[words.index("--batch") :] == [
+        *("--batch", "`8`", "--modes", "eager", "$(touch)", "it's;"),
+    ]

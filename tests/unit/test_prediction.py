@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import io
 import json
+import os
+import shlex
 import shutil
 import zipfile
 from pathlib import Path
@@ -141,10 +143,17 @@ def test_what_was_not_trained_names_the_command(run: Path) -> None:
     assert caught.value.remedy == "snakemake --cores 4 results/training/inductor/metrics.json"
 
 
+def test_a_name_in_a_command_is_one_word(run: Path) -> None:
+    """Who was sent results copies the command; a folder may have any name."""
+    with pytest.raises(Unusable) as caught:
+        find_artefacts("x; touch harm")
+    assert shlex.split(caught.value.remedy)[-1] == "results/training/x; touch harm/metrics.json"
+
+
 def test_a_training_that_failed_gives_its_own_reason_and_remedy(run: Path) -> None:
     shutil.rmtree(trained_model("eager"))
     told = {"status": "unsupported", "reason": "no compiler", "remedy": "install g++"}
-    Path(training_metrics("eager")).write_text(json.dumps(told))
+    Path(training_metrics("eager")).write_text(json.dumps({"mode": "eager", **told}))
     with pytest.raises(Unusable, match="Training in eager is unsupported: no compiler") as caught:
         find_artefacts("eager")
     assert caught.value.remedy == "install g++"
@@ -352,6 +361,29 @@ def test_a_key_that_is_not_this_users_alone_vouches_for_nothing(
         predict(artefact, statistics, VALUES)
 
 
+@pytest.mark.parametrize("name", ["model.pt", "model.pt2", "weights.pt", "metrics.json"])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(
+    name: str, statistics: TableStatistics
+) -> None:
+    path = Path(trained_model("torchscript")) / name
+    if name == "metrics.json":
+        path = Path(training_metrics("torchscript"))
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    asked = weights_of("torchscript") if name == "weights.pt" else find_artefacts("torchscript")[-2]
+    with pytest.raises(Unusable, match=r"is not a file|was not made by a training of yours"):
+        predict(asked, statistics, VALUES)
+
+
+@pytest.mark.parametrize("told", [{}, {"features": 3}, {"features": [1, 2]}])
+def test_what_tells_no_features_of_its_table_is_refused(
+    told: dict[str, object], statistics: TableStatistics
+) -> None:
+    torch.save(told, Path(trained_model("eager")) / "training_stats.pt")
+    with pytest.raises(Unusable, match="was trained on the features"):
+        predict(weights_of("eager"), statistics, VALUES)
+
+
 @pytest.mark.parametrize("content", [b"", bytes(31), bytes(33)])
 def test_what_is_no_key_signs_nothing(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -401,6 +433,22 @@ def test_compiled_code_is_given_the_batch_it_was_compiled_for(
     said = predict(artefact, statistics, VALUES)
     assert said.value == pytest.approx(by_hand("eager", VALUES), abs=0.5)
     assert compiled.shapes == {(BATCH, 5)}
+
+
+def test_a_model_that_diverged_answers_with_no_number(statistics: TableStatistics) -> None:
+    weights = weights_of("eager")
+    state = torch.load(weights.path)
+    state["layers.0.weight"][0] = torch.nan
+    torch.save(state, weights.path)
+    with pytest.raises(Unusable, match=r"weights\.pt: answers with nan, which is no number"):
+        predict(weights, statistics, VALUES)
+    values = load_mlp(weights, statistics).state_dict()["layers.0.weight"].flatten().numpy()
+    assert histogram(values)["count"].sum() == values.size - 5
+
+
+def test_a_value_beyond_single_precision_has_no_answer(statistics: TableStatistics) -> None:
+    with pytest.raises(Unusable, match="beyond single precision"):
+        predict(weights_of("eager"), statistics, [1e300, *VALUES[1:]])
 
 
 def test_layers_are_looked_into_without_changing_the_model(statistics: TableStatistics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -195,11 +196,39 @@ def test_only_known_wrappers_are_opened():
     assert reason_of(outer) == "ValueError: the model is not in this folder"
 
 
+def test_wrappers_in_a_circle_are_opened_once():
+    class ConversionError(Exception):
+        pass
+
+    outer, inner = ConversionError("outer words"), ConversionError("inner words")
+    outer.__cause__, inner.__cause__ = inner, outer
+    assert cause_of(outer) == "outer words"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("tensor([1.5]) ", "/of/a/path", "1.5000 ", "a<", "a::", "(", "\x1b]", "\x1b[0", "://a"),
+        "/x.cc:1 int a::b(",
+    ],
+)
+def test_a_message_of_megabytes_is_read_at_once(said):
+    begun = time.process_time()
+    assert len(cause_of(RuntimeError(said * 300_000))) <= LONGEST
+    assert time.process_time() - begun < 3
+
+
 @pytest.mark.parametrize(
     ("text", "printed"),
     [
+        (
+            "no way to http://me:secret@proxy:3128/x@y or redis://:s3cr@t@[::1]",
+            "no way to http://proxy:3128/x@y or redis://[::1]",
+        ),
+        ("git+https://host/a@main, me@host: u/p@q", "git+https://host/a@main, me@host: u/p@q"),
         ("\x1b[96mThis is step 1/3\x1b[0m", "This is step 1/3"),
         ("\x1b]0;title\x07one\ttwo\r\nthree\x00\x9b1m", "one\ttwo\nthree"),
+        ("\u202eright to left\u2066 and 😀", "right to left and 😀"),
     ],
 )
 def test_printable_text_has_no_control_characters(text, printed):

@@ -171,6 +171,12 @@ def test_an_exception_is_told(run: Run, start: str, tmp_path: Path) -> None:
         ("runs_out_of_memory", "MemoryError", "MemoryError"),
         ("raises_without_message", "KeyboardInterrupt", "KeyboardInterrupt"),
         ("leaves", "SystemExit", "the target ended the process: SystemExit(3)"),
+        (
+            "leaves_with_what_cannot_be_told",
+            "SystemExit",
+            "the target ended the process: SystemExit(its message cannot be told: ValueError)",
+        ),
+        ("raises_what_ends_who_tells_it", "Trap", "its message cannot be told: SystemExit"),
         ("not_json", "TypeError", "Object of type object is not JSON serializable"),
         ("nowhere", "AttributeError", "module 'faulty_targets' has no attribute 'nowhere'"),
         ("cannot_write_its_value", "OSError", "[Errno 27] File too large"),
@@ -202,9 +208,20 @@ def test_a_message_that_cannot_be_told_is_an_outcome(run: Run) -> None:
     assert outcome.message == "its message cannot be told: ValueError"
 
 
-def test_a_compiler_without_space_is_told_with_folder_and_remedy(run: Run, tmp_path: Path) -> None:
+def test_of_a_message_of_megabytes_the_record_has_beginning_and_end(run: Run) -> None:
+    outcome = run("raises_a_book", time_limit_s=15.0)
+    assert (outcome.kind, outcome.message) == ("raised", "a tensor of a page")
+    assert "in raises_a_book" in outcome.traceback
+    assert "characters left out]" in outcome.traceback
+    assert len(outcome.traceback) < 60_000
+
+
+@pytest.mark.parametrize("header", [False, True])
+def test_a_compiler_without_space_is_told_with_folder_and_remedy(
+    run: Run, tmp_path: Path, header: bool
+) -> None:
     temporary = tempfile.gettempdir()
-    outcome = run("has_no_space", {"folder": None})
+    outcome = run("has_no_space", {"folder": None, "header": header})
     assert outcome.message == f"no space left in {temporary} (CppCompileError)"
     assert outcome.remedy == "free some space there, or set TMPDIR to a folder with more"
     cache = str(tmp_path / "cache")

@@ -39,6 +39,14 @@ def test_a_full_disk_leaves_the_old_file_whole(small_disk: Path) -> None:
     assert [p.name for p in small_disk.iterdir()] == ["record.json"]
 
 
+def test_no_file_takes_the_place_of_a_device(tmp_path: Path) -> None:
+    """`make compare ARGS="--html /dev/null"` as root; a link stands for it here."""
+    nothing = tmp_path / "null"
+    nothing.symlink_to(os.devnull)
+    write_atomically(nothing, "a page")
+    assert nothing.is_symlink()
+
+
 def test_what_a_killed_writer_left_goes_when_the_file_is_written(tmp_path: Path) -> None:
     file = tmp_path / "fp32-b1[1].json"
     for left in (".17846", ".bak"):

@@ -32,6 +32,8 @@ def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) ->
         config, faults = Config.model_validate(dict(raw)), []
     except ValidationError as error:
         config, faults = None, [located(e, raw, Config) for e in error.errors()]
+    except RecursionError:
+        config, faults = None, ["config: nested too deeply; does an alias stand in its own anchor?"]
     faults += [*dangling_names(raw), *repeated_keys(files)]
     if config is None or faults:
         raise InvalidConfig(faults)

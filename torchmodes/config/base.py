@@ -19,10 +19,20 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8", "int4", "fp8"]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=64)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 REFERENCE = r"^.+\.py:[A-Za-z_]\w*$"
 Reference = Annotated[str, Field(pattern=REFERENCE)]
 """A function in a file of the user's, such as ``path/to/file.py:build``."""
+
+
+def _nameable(path: str) -> str:
+    if set(path) & set("{}"):
+        raise ValueError(f"{path!r} has braces, which Snakemake takes for wildcards; rename it")
+    return path
+
+
+FilePath = Annotated[str, AfterValidator(_nameable)]
+"""A path that a rule of the workflow reads."""
 
 Options = dict[str, Any]
 """Keyword arguments for code that torchmodes does not know."""

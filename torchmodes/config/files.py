@@ -45,10 +45,10 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {error.strerror}") from None
     try:
         told = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             told = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except Exception as error:  # noqa: BLE001 - of a value, such as 2024-02-30, anything
             raise ValueError(f"{path}{_described(error, text)}{_swallowed(path)}") from None
     if told is None:
         raise ValueError(f"{path}: empty; it needs at least one key, such as `seed: 42`")
@@ -79,7 +79,7 @@ def _swallowed(path: Path) -> str:
     return SWALLOWED if path.suffix not in SUFFIXES or _is_result(path) else ""
 
 
-def _described(error: yaml.YAMLError, text: str) -> str:
+def _described(error: Exception, text: str) -> str:
     """Say where a text is not YAML, and why."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         number = error.problem_mark.line + 1
@@ -91,7 +91,7 @@ def _described(error: yaml.YAMLError, text: str) -> str:
     if isinstance(error, ReaderError):
         number = text.count("\n", 0, error.position) + 1
         return f", line {number}: a character that YAML does not allow ({error.character:#x})"
-    return f": {error}"
+    return f": cannot be read as YAML ({type(error).__name__}: {error})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from torchmodes.config.base import Count, Positive, Section
+from torchmodes.config.base import Count, FilePath, Positive, Section
 
 Padding = Literal["none", "batch", "bucket", "max"]
 _ALONE = "without padding a batch holds one text: use batch_sizes: [1], or another `padding`"
@@ -19,7 +19,7 @@ class Lengths(Section):
     They make a fixed list of batches, which both sides of a comparison take in the same order.
     """
 
-    file: str | None = Field(
+    file: FilePath | None = Field(
         None,
         description="texts, one a line, which the model's own tokeniser makes into tokens; what is"
         " longer than `sequence_length` is cut there",

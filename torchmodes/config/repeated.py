@@ -18,7 +18,11 @@ def repeated_keys(files: Iterable[str | Path]) -> list[str]:
     faults = []
     for file in dict.fromkeys(map(Path, files)):
         # JSON may be indented by tabs, YAML not: what was accepted as either has them as space.
-        root = yaml.compose(file.read_text(encoding="utf-8").replace("\t", " "), yaml.SafeLoader)
+        text = file.read_text(encoding="utf-8").replace("\t", " ")
+        try:
+            root = yaml.compose(text, yaml.SafeLoader)
+        except yaml.YAMLError:  # JSON with a character that YAML does not allow
+            continue
         for key, lines in _repeated(root, "", set()):
             named = ", ".join(map(str, lines[:-1])) + f" and {lines[-1]}"
             faults.append(

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from torchmodes.config.base import (
     Count,
     DeviceChoice,
+    FilePath,
     Name,
     Positive,
     Precision,
@@ -37,7 +38,7 @@ ModePair = Annotated[list[str], Field(min_length=2, max_length=2)]
 class Data(Section):
     """The house-price table and how it is split."""
 
-    source: str = Field(
+    source: FilePath = Field(
         SYNTHETIC, description="`synthetic`, or the path of a CSV file with a header"
     )
     rows: int = Field(20_000, description="rows to generate; ignored for a CSV file", ge=100)
@@ -58,11 +59,6 @@ class Data(Section):
             raise ValueError(f"features lists {', '.join(repeated)} more than once")
         if self.validation + self.test > 0.9:
             raise ValueError("validation + test leave less than 10 % of the rows for training")
-        if set(self.source) & set("{}"):
-            raise ValueError(
-                f"source: {self.source!r} has braces, which Snakemake takes for wildcards; rename"
-                " the file"
-            )
         if self.source == SYNTHETIC and (self.features, self.target) != (HOUSING_FEATURES, "Price"):
             raise ValueError("features and target can be chosen only with a CSV file as source")
         return self
@@ -202,7 +198,7 @@ class Config(Section):
         42, description="seed of data, weights, splits and sample order", ge=0, le=2**63 - 1
     )
     strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
-    base: str | None = Field(
+    base: FilePath | None = Field(
         None, description="results folder of another run: reports/comparison.html compares with it"
     )
     deterministic: bool = Field(

@@ -8,15 +8,17 @@ maker put into it: only one that a training of this user signed is loaded withou
 from __future__ import annotations
 
 import hashlib
-import json
+import shlex
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torchmodes.planning.cases import trained_model, training_metrics
+from torchmodes.results.reading import CorruptFile, read_bytes
 from torchmodes.results.signing import is_signed
+from torchmodes.workloads.training.metrics import Metrics, read_metrics
 
 Kind = Literal["torchscript", "aotinductor", "export", "onnx", "weights"]
 WEIGHTS = "weights.pt"
@@ -77,7 +79,7 @@ class Artefact:
 
 def train_again(mode: str) -> str:
     """Return the command that trains in a mode although its files are there."""
-    return f"snakemake --cores 4 --force {training_metrics(mode)}"
+    return f"snakemake --cores 4 --force {shlex.quote(training_metrics(mode))}"
 
 
 def find_artefacts(mode: str) -> list[Artefact]:
@@ -118,19 +120,18 @@ def loads_unasked(artefact: Artefact) -> bool:
 
 def batch_size(artefact: Artefact) -> int | None:
     """Return the batch that a mode was trained with; None where that is not known."""
-    size = _metrics(artefact.mode).get("batch_size")
-    return size if isinstance(size, int) and size > 0 else None
+    metrics = _metrics(artefact.mode)
+    return None if metrics is None else metrics.batch_size or None
 
 
 def is_own(artefact: Artefact, content: bytes) -> bool:
     """Tell whether a training of this user made this content, for the batch that it tells."""
-    rows = batch_size(artefact)
-    signatures = _metrics(artefact.mode).get("signatures")
-    signature = signatures.get(artefact.path.name) if isinstance(signatures, dict) else None
-    return (
-        rows is not None
-        and isinstance(signature, str)
-        and is_signed(content, batch_size=rows, signature=signature)
+    metrics = _metrics(artefact.mode)
+    if metrics is None or not metrics.batch_size:
+        return False
+    signature = metrics.signatures.get(artefact.path.name)
+    return signature is not None and is_signed(
+        content, batch_size=metrics.batch_size, signature=signature
     )
 
 
@@ -155,18 +156,19 @@ def read_allowed(artefact: Artefact, allowed: Collection[str]) -> bytes:
 
 def _content(artefact: Artefact) -> bytes:
     try:
-        return artefact.path.read_bytes()
+        return read_bytes(artefact.path)
+    except CorruptFile as error:
+        raise artefact.unusable(error.unreadable.reason) from error
     except OSError as error:
         raise artefact.unusable(f"cannot be read ({error.strerror})") from error
 
 
-def _metrics(mode: str) -> dict[str, Any]:
-    """Read what a training told; empty where that cannot be read."""
+def _metrics(mode: str) -> Metrics | None:
+    """Read what a training told; None where that cannot be read."""
     try:
-        content = json.loads(Path(training_metrics(mode)).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return read_metrics(Path(training_metrics(mode)))
+    except CorruptFile:
+        return None
 
 
 def weights_of(mode: str) -> Artefact:
@@ -185,30 +187,33 @@ def weights_of(mode: str) -> Artefact:
 
 def _nothing(mode: str) -> Unusable:
     """Say why a mode has no model: not trained, not possible here, failed, or deleted."""
-    metrics = Path(training_metrics(mode))
-    if not metrics.is_file():
+    path = Path(training_metrics(mode))
+    if not path.exists():
         return Unusable(
-            f"{metrics}: no such file; no model was trained in {mode}",
-            remedy=f"snakemake --cores 4 {metrics}",
+            f"{path}: no such file; no model was trained in {mode}",
+            remedy=f"snakemake --cores 4 {shlex.quote(str(path))}",
         )
-    told = _metrics(mode)
-    if "status" not in told:
+    try:
+        told = read_metrics(path)
+    except CorruptFile as error:
         return Unusable(
-            f"{metrics}: cannot be read, and there is no model", remedy=train_again(mode)
+            f"{path} {error.unreadable.reason}, and there is no model", remedy=train_again(mode)
         )
-    if told["status"] == "ok":
+    if told.status == "ok":
         return Unusable(f"{trained_model(mode)}: no model is left in it", remedy=train_again(mode))
     return Unusable(
-        f"Training in {mode} is {told['status']}: {told.get('reason') or 'no reason was recorded'}",
-        remedy=told.get("remedy") or train_again(mode),
+        f"Training in {mode} is {told.status}: {told.reason or 'no reason was recorded'}",
+        remedy=told.remedy or train_again(mode),
     )
 
 
 def _kind_of_package(path: Path) -> Kind:
     """Tell an AOTInductor package from an exported program; both are zip files of one layout."""
+    if not path.is_file():  # to open a pipe is to wait for who writes into it
+        return "export"
     try:
         with zipfile.ZipFile(path) as package:
             compiled = any("/aotinductor/" in name for name in package.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return "export"  # loading says what is wrong with it
     return "aotinductor" if compiled else "export"

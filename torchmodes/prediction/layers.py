@@ -89,6 +89,7 @@ def parameter_table(module: nn.Module) -> pd.DataFrame:
 
 
 def histogram(values: np.ndarray) -> pd.DataFrame:
-    """Count values in equal bins: from ``low`` to ``high`` there are ``count``."""
-    counts, edges = np.histogram(values, HISTOGRAM_BINS)
+    """Count finite values in equal bins: from ``low`` to ``high`` there are ``count``."""
+    finite = values[np.isfinite(values)].astype(float)  # of a training that diverged there is none
+    counts, edges = np.histogram(finite, HISTOGRAM_BINS)
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})

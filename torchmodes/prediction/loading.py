@@ -11,6 +11,7 @@ import torch
 
 from torchmodes.planning.cases import training_metrics
 from torchmodes.prediction.artefacts import Artefact, batch_size, read_allowed
+from torchmodes.results.reading import CorruptFile, read_bytes
 from torchmodes.workloads.models.mlp import HousePriceMLP
 from torchmodes.workloads.training.dataset import TableStatistics
 
@@ -71,10 +72,10 @@ def load_mlp(artefact: Artefact, statistics: TableStatistics) -> HousePriceMLP:
             f"its weights take {features} features, and the table has {len(statistics.features)}:"
             " they are those of another table"
         )
-    module = HousePriceMLP(features, [matrix.shape[0] for matrix in matrices[:-1]])
     try:
+        module = HousePriceMLP(features, [matrix.shape[0] for matrix in matrices[:-1]])
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:  # sizes, or names that are no text
         raise artefact.unusable(f"its weights do not fit the MLP ({_last(error)})") from error
     return module.eval()
 
@@ -138,11 +139,11 @@ def _check_table(artefact: Artefact, statistics: TableStatistics) -> None:
     if not path.is_file():
         return
     trained_on = _load_tensors(Artefact(artefact.mode, path, "weights"), path)
-    features = [column.name for column in statistics.features]
-    if trained_on.get("features") != features:
+    features, known = [column.name for column in statistics.features], trained_on.get("features")
+    if not isinstance(known, list) or known != features:
+        listed = ", ".join(map(str, known)) if isinstance(known, list) else "that it does not tell"
         raise artefact.unusable(
-            f"was trained on the features {', '.join(trained_on.get('features', []))};"
-            f" the table now has {', '.join(features)}"
+            f"was trained on the features {listed}; the table now has {', '.join(features)}"
         )
     if trained_on.get("table_sha256") != statistics.table_sha256:
         raise artefact.unusable("was trained on another table, which has changed since")
@@ -150,7 +151,9 @@ def _check_table(artefact: Artefact, statistics: TableStatistics) -> None:
 
 def _load_tensors(artefact: Artefact, path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(read_bytes(path)), map_location="cpu", weights_only=True)
+    except CorruptFile as error:
+        raise artefact.unusable(error.unreadable.reason) from error
     except Exception as error:
         # A truncated archive raises one of a dozen classes.
         raise artefact.unusable(f"cannot be read ({type(error).__name__})") from error

@@ -54,6 +54,11 @@ def predict(
     with torch.inference_mode():
         score = model(row)
         seconds = timeit.repeat(lambda: model(row), number=1, repeat=TIMED_CALLS)
+    if not score.isfinite():
+        raise artefact.unusable(
+            f"answers with {score.item()}, which is no number: its training diverged, or a value is"
+            " beyond single precision"
+        )
     return Prediction(
         value=statistics.target_from_z(score).item(),
         score=score.item(),

@@ -26,6 +26,9 @@ from torchmodes.processes import memory
 from torchmodes.results.reasons import cause_of, printable
 from torchmodes.results.writing import write_atomically
 
+LONGEST_TRACEBACK = 50_000
+"""Characters of a traceback: an exception may hold a tensor, or a whole graph."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -126,18 +129,28 @@ def describe(error: BaseException) -> Fault:
     kind = type(error).__name__
     message = cause_of(error)
     if isinstance(error, SystemExit):
-        message = f"the target ended the process: SystemExit({error.code!r})"
+        code = error.code if isinstance(error.code, int | None) else message
+        message = f"the target ended the process: SystemExit({code})"
     # The first frame is this module's: what follows is the target's own.
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     trace = "".join(traceback.format_exception(type(error), error, frames))
-    return Fault(error_type=kind, message=message or kind, traceback=printable(trace))
+    return Fault(error_type=kind, message=message or kind, traceback=printable(_shortened(trace)))
+
+
+def _shortened(trace: str) -> str:
+    """Leave out the middle of what would make a record of megabytes."""
+    left_out = len(trace) - LONGEST_TRACEBACK
+    if left_out <= 0:
+        return trace
+    half = LONGEST_TRACEBACK // 2
+    return f"{trace[:half]}\n[{left_out:,} characters left out]\n{trace[-half:]}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         # A number that is not finite becomes null.
         return json.loads(path.read_text(encoding="ascii"), parse_constant=lambda _: None)
-    except FileNotFoundError:
+    except (OSError, ValueError):  # not there; or what the target itself made of it
         return None
 
 

@@ -94,6 +94,8 @@ def _open(path: Path) -> int:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        if found.st_nlink > 1:  # by its other name it may be private: nobody else shall read it
+            raise OSError(errno.EMLINK, "A file of several names", str(path))
         if found.st_uid == os.getuid() and found.st_mode & 0o444 != 0o444:
             os.fchmod(descriptor, 0o644)
     except BaseException:

@@ -16,7 +16,8 @@ from torchmodes.processes.spec import Ending, ProcessSpec
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
 FULL_DISK_BYTES = 1_000_000
-NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
+NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "cannot write PCH file")
+"""What compilers say of a full disk; of a precompiled header GCC does not say why."""
 
 
 @dataclass(frozen=True)

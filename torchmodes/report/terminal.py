@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,6 +43,20 @@ class TerminalMarkdown(Markdown):
     elements: ClassVar = {**Markdown.elements, "table_open": _WholeNames}
 
 
+class Terminal(Console):
+    """Standard output, whose reader may go (`| head`): that is no fault of what is told."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more, instead of ending the process as Rich does."""
+        self.quiet = True
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+
+
 def print_summary(
     data: ReportData, console: Console | None = None, *, started_in: Path | None = None
 ) -> None:
@@ -49,7 +65,7 @@ def print_summary(
     The page's path is told from the folder `started_in`, which is the reader's, who may have given
     ``--directory``; by default from the results' own.
     """
-    console = console or Console(highlight=False)
+    console = console or Terminal()
     console.print()
     console.print(TerminalMarkdown(render_brief(data, width=console.width)))
     if failed := bad(problems(data)):

@@ -13,6 +13,9 @@ from itertools import pairwise
 LONGEST = 300
 """Characters of a reason; what is longer belongs in the traceback and the log."""
 
+LONGEST_READ = 20_000
+"""Characters of a message in which its cause is looked for."""
+
 LONGEST_WORD = 40
 """Characters of a message that is one word, before which its class is told."""
 
@@ -31,14 +34,15 @@ WRAPPERS = frozenset(
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CREDENTIALS = re.compile(r"""(?<=://)[^\s/?#"'<>]*@""")
 _TENSOR = re.compile(
     r"\b(?:Parameter containing:\s*)?(?:tensor|array)\((?=[\[\d+-]|True|False|nan|inf)"
 )
 _NUMBER = r"[-+]?\d+\.\d*(?:e[-+]?\d+)?"
 _NUMBERS = re.compile(rf"(?:{_NUMBER}[\s,;\[\]]+){{3,}}{_NUMBER}")
 _BUILDER = re.compile(
-    r"""(?:\s+at\s+)?["']?/\S*?\.(?:cc|cpp|cxx|cu|cuh|h|hpp)\b["']?(?::\d+)?,?\s*"""
+    r"""(?:\s+at\s+)?["']?/\S{0,500}?\.(?:cc|cpp|cxx|cu|cuh|h|hpp)\b["']?(?::\d+)?,?\s*"""
     # The C++ function that follows, such as `int ort::{anonymous}::Take(const X&) [with T = int]`.
     r"(?:[\w:<>~&*{}, ]*?[\w}>~]::[\w:<>~{}]+\([^()]*(?:\([^()]*\)[^()]*)*\)(?:\s*const)?"
     r"(?:\s*\[with [^\]]*\])?\s*)?"
@@ -52,8 +56,12 @@ _UNHINTED = re.compile(r"\s*\((?:unhinted|Size-like symbols): .*$")
 
 
 def printable(text: str) -> str:
-    """Leave out escape sequences of a terminal and control characters but new lines and tabs."""
-    return _CONTROL.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+    """Leave out escape sequences of a terminal and control characters but new lines and tabs.
+
+    Of a URL, name and password are left out: of a proxy, say.
+    """
+    plain = _CONTROL.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+    return _CREDENTIALS.sub("", plain)
 
 
 def reason_of(error: BaseException) -> str:
@@ -67,7 +75,9 @@ def reason_of(error: BaseException) -> str:
 
 def root_of(error: BaseException) -> BaseException:
     """Follow the `WRAPPERS` to the exception that they wrap."""
-    while type(error).__name__ in WRAPPERS:
+    opened: set[int] = set()
+    while type(error).__name__ in WRAPPERS and id(error) not in opened:
+        opened.add(id(error))
         inner = getattr(error, "inner_exception", None) or error.__cause__
         if inner is None:
             break
@@ -82,7 +92,7 @@ def cause_of(error: BaseException) -> str:
     was built.
     """
     root = root_of(error)
-    lines = _lines(_without_values(printable(_said(root))))
+    lines = _lines(_without_values(printable(_said(root)[:LONGEST_READ])))
     told = " ".join(_without_builder(_told(lines)).split())
     # A word alone tells nothing: of a KeyError it is the key.
     bare = told and " " not in told and len(told) <= LONGEST_WORD
@@ -94,7 +104,7 @@ def cause_of(error: BaseException) -> str:
 def _said(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as fault:  # noqa: BLE001 - its class may be the user's, and faulty as well
+    except BaseException as fault:  # noqa: BLE001 - its class may be the user's, and faulty, too
         return f"its message cannot be told: {type(fault).__name__}"
 
 
@@ -156,10 +166,11 @@ def _code(lines: list[str]) -> str | None:
 
 def _without_values(text: str) -> str:
     """Write tensors and rows of numbers as an ellipsis."""
-    while found := _TENSOR.search(text):
+    kept, end = "", 0
+    while found := _TENSOR.search(text, end):
+        kept += f"{text[end : found.start()]}a tensor"
         end = _closing(text, found.end())
-        text = f"{text[: found.start()]}a tensor{text[end:]}"
-    return _NUMBERS.sub("…", text)
+    return _NUMBERS.sub("…", kept + text[end:])
 
 
 def _closing(text: str, start: int) -> int:

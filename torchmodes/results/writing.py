@@ -100,6 +100,9 @@ def disk_fault(error: OSError) -> str | None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's content as one step, so that no reader or crash sees a part of it."""
+    if path.is_char_device():  # /dev/null: root could put a file in its place
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_parts(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -89,16 +89,37 @@ def raises_what_cannot_be_told(argument: dict[str, Any]) -> None:
     raise Mute
 
 
+def raises_what_ends_who_tells_it(argument: dict[str, Any]) -> None:
+    class Trap(Exception):
+        def __str__(self) -> str:
+            sys.exit(7)
+
+    raise Trap
+
+
+def raises_a_book(argument: dict[str, Any]) -> None:
+    raise RuntimeError("tensor([1.5]) of a page\n" * 400_000)
+
+
+def leaves_with_what_cannot_be_told(argument: dict[str, Any]) -> None:
+    class Mute:
+        def __repr__(self) -> str:
+            raise ValueError("mute")
+
+    sys.exit(Mute())
+
+
 def has_no_space(argument: dict[str, Any]) -> None:
     """Fail as Inductor does when the compiler finds no space."""
 
     class CppCompileError(RuntimeError):
         pass
 
+    file = f"{argument['folder'] or tempfile.gettempdir()}/ccX"
+    header = "fatal error: cannot write PCH file"
+    said = header if argument.get("header") else f"error writing to {file}: No space left on device"
     raise CppCompileError(
-        "C++ compile error\n\nCommand:\ng++ x.cpp\n\nOutput:\n"
-        f"x.cpp: fatal error: error writing to {argument['folder'] or tempfile.gettempdir()}"
-        "/ccX.s: No space left on device\n"
+        f"C++ compile error\n\nCommand:\ng++ x.cpp -o {file}\n\nOutput:\nx.cpp: {said}\n"
     )
 
 

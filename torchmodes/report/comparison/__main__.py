@@ -21,7 +21,7 @@ from torchmodes.report.comparison.changes import Comparison, compare
 from torchmodes.report.comparison.pages import render_brief, write_comparison
 from torchmodes.report.comparison.runs import load_compared_run
 from torchmodes.report.formatting import plural
-from torchmodes.report.terminal import TerminalMarkdown
+from torchmodes.report.terminal import Terminal, TerminalMarkdown
 from torchmodes.results.writing import print_anything
 
 CANNOT_COMPARE = 2
@@ -43,7 +43,8 @@ def _compare(options: argparse.Namespace) -> int:
     base, *more = [load_compared_run(path) for path in options.base]
     this = load_compared_run(options.this)
     comparison = compare(base, this, minimum_effect=options.minimum_effect)
-    Console(highlight=False).print(TerminalMarkdown(render_brief(comparison)))
+    terminal = Terminal()
+    terminal.print(TerminalMarkdown(render_brief(comparison)))
     runs = [base, *more, this]
     history = sorted(runs, key=lambda run: run.finished_at)
     try:
@@ -51,7 +52,7 @@ def _compare(options: argparse.Namespace) -> int:
     except OSError as error:
         pages = f"{options.html} and {options.markdown}"
         return _cannot(f"cannot write {pages}: {error.strerror}")
-    Console(highlight=False).print(f"The comparison: {options.html}", markup=False)
+    terminal.print(f"The comparison: {options.html}", markup=False)
     if unreadable := [one for run in runs for one in run.unreadable]:
         count = plural(len(unreadable), "record")
         return _cannot(f"not all is compared, for want of {count}: {unreadable[0]}")
