@@ -67,6 +67,10 @@ NEEDS_BOXES = Unsupported(
     "in training a detector asks for boxes beside its images, and returns losses",
     "bring it as a model of family user, which is given both and returns its losses",
 )
+NOTHING_TO_TRAIN = Unsupported(
+    "no parameter of the model requires a gradient: there is nothing to train",
+    "let some require it, by requires_grad_() in the factory; or measure inference",
+)
 NO_BLOCKS = Unsupported(
     "the model has no list or sequence of blocks whose results could be computed again"
     " (train.checkpoint)",
@@ -261,6 +265,8 @@ def training_workload(
     built_at = time.perf_counter()
     if built.align is not None:
         raise Refused(NEEDS_BOXES)
+    if not any(parameter.requires_grad for parameter in built.module.parameters()):
+        raise Refused(NOTHING_TO_TRAIN)
     of_output = CROSS_ENTROPY if built.logits else MSE
     loss = told.loss or read_model(job.model).usual_loss() or of_output
     module, device, drawn = built.module.train(), job.case.device, []
