@@ -33,6 +33,10 @@ MODEL_REMEDY = (
     "mend the model: what it returns in evaluation mode must follow from its inputs and weights"
     " alone (is dropout left on, or does forward draw random numbers?)"
 )
+STEP_REMEDY = (
+    "mend the training step: its losses must follow from the weights and the batches alone (does the"
+    " loss or the model keep anything from one step to the next?)"
+)
 MODE_REMEDY = "do not use this mode for this model, or report the difference upstream"
 LEAK_REMEDY = (
     "leave the process as it was found, for eager runs in it too: set back what the mode's factory"
@@ -185,7 +189,7 @@ def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
             "the model is not deterministic: two instances of it in eager, built from the same"
             " seed, differ on the same inputs"
         )
-        remedy = MODEL_REMEDY
+        remedy = STEP_REMEDY if baseline.sets is None else MODEL_REMEDY
     elif baseline.kept:
         reason = (
             f"{reason}; the model keeps state that changes at every call"

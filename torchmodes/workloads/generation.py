@@ -528,12 +528,14 @@ def empty_cache(model: Any, text: torch.Tensor, *, positions: int) -> list[torch
     held = DynamicCache(config=model.config)
     model(input_ids=text[:1, :1], past_key_values=held, use_cache=True)
     if others := sorted({type(layer).__name__ for layer in held.layers} - {"DynamicLayer"}):
+        remedy = "use a model whose layers all have full attention"
+        if getattr(model.config, "sliding_window", None) is not None:
+            remedy += "; to a text within the window all is: options: { sliding_window: null }"
         raise Refused(
             Unsupported(
                 f"{type(model).__name__} keeps more than keys and values of all positions:"
                 f" {', '.join(others)}",
-                "use a model whose layers all have full attention; of a text within the window it is"
-                " the same: options: { sliding_window: null }",
+                remedy,
             )
         )
     if not held.layers or any(tensor is None for tensor in keys_and_values(held)):
