@@ -12,6 +12,8 @@ from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
 from torchmodes.measure.gradients import NUDGES, ROUNDINGS, nudge, rounded_otherwise
 from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import (
+    MAKE_FINITE,
+    NOTHING_FINITE,
     compare,
     compare_losses,
     compares_nothing,
@@ -184,6 +186,8 @@ def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
     reason, remedy = numerics.reason, MODE_REMEDY
     if fault := nothing_to_compare(baseline.output):
         reason, remedy = fault
+    elif reason is not None and reason.endswith(NOTHING_FINITE):  # on other inputs than the first
+        remedy = MAKE_FINITE
     elif job.case.is_baseline or not _repeatable(job, baseline):
         reason = (
             "the model is not deterministic: two instances of it in eager, built from the same"

@@ -16,6 +16,7 @@ from torchmodes.processes.spec import Ending, ProcessSpec
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
 FULL_DISK_BYTES = 1_000_000
+TO_INSTALL = "install it where this runs: `make` installs all of requirements.lock"
 NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
@@ -71,7 +72,7 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
     traceback = last.raised.traceback if kind == "raised" and last.raised else None
     if kind in ("killed", "timed_out"):
         traceback = child.read_crash(spec.folder)
-    remedy = None
+    remedy = _remedy(error_type)
     if (full := _full_disk(spec, kind, error_type, traceback or "")) is not None:
         message = f"no space left in {full.folder} ({message if kind != 'raised' else error_type})"
         remedy = full.remedy
@@ -127,7 +128,18 @@ def _free_bytes(folder: Path) -> float:
 
 def not_begun(fault: Fault, *, start_s: float) -> Outcome:
     """Conclude that the fork server could not import a preload module."""
-    return Outcome(kind="raised", value=None, **vars(fault), start_method="fork", start_s=start_s)
+    return Outcome(
+        kind="raised",
+        value=None,
+        **vars(fault),
+        start_method="fork",
+        start_s=start_s,
+        remedy=_remedy(fault.error_type),
+    )
+
+
+def _remedy(error_type: str | None) -> str | None:
+    return TO_INSTALL if error_type == "ModuleNotFoundError" else None
 
 
 def _classify(

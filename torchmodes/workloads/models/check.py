@@ -225,7 +225,7 @@ def check_alone(
     )
     if isinstance(outcome.value, dict):
         return Checked(**outcome.value)
-    return Checked(name, family, error=f"{outcome.message}; see {log}")
+    return Checked(name, family, error=_ended(outcome, log))
 
 
 def tasks_asked(config: Config, name: str) -> dict[str, int]:
@@ -266,7 +266,7 @@ def try_task(
     )
     found = outcome.value
     if not isinstance(found, dict):
-        return replace(checked, error=f"{task}: {outcome.message}; see {log}")
+        return replace(checked, error=f"{task}: {_ended(outcome, log)}")
     if found["status"] != "ok":
         return replace(checked, error=f"{task}: {found['reason']}; {found['remedy']}")
     told = f"{task}: one {UNITS[task]} of a batch of {batch_size}, {found['first_call_s']:.3f} s"
@@ -290,6 +290,10 @@ def _alone(
         memory_limit_bytes=None if memory_limit_mb is None else memory_limit_mb * 10**6,
         preload=("torch", *FAMILIES[family].preloadable(gpu=cuda_device_count() > 0)),
     )
+
+
+def _ended(outcome: Outcome, log: Path) -> str:
+    return f"{outcome.message}; {outcome.remedy or f'see {log}'}"
 
 
 def head(names: Iterable[str], *, device: str) -> str:
