@@ -180,11 +180,15 @@ def test_eagers_case_is_held_against_what_transformers_takes() -> None:
     assert 0.1 < told.of_reference < 3, "the same work, with more bookkeeping around it there"
 
 
-def test_what_a_folder_asks_of_generation_does_not_reach_what_eager_is_held_against(tmp_path) -> None:
+def test_what_a_folder_asks_of_generation_does_not_reach_what_eager_is_held_against(
+    tmp_path,
+) -> None:
     source = transformers.AutoConfig.for_model("gpt2", **GPT2)
     model = transformers.AutoModelForCausalLM.from_config(source)
     model.save_pretrained(tmp_path)
-    asked = transformers.GenerationConfig(num_beams=3, no_repeat_ngram_size=1, max_length=PROMPT + 2)
+    asked = transformers.GenerationConfig(
+        num_beams=3, no_repeat_ngram_size=1, max_length=PROMPT + 2
+    )
     asked.save_pretrained(tmp_path)
     planned = job(EAGER)
     planned.model.update(source=str(tmp_path), weights="pretrained")

@@ -586,7 +586,9 @@ def test_a_mode_that_remembers_every_batch_is_recognised(seen_s, slower, batch_s
 
 
 def test_batches_that_are_none_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="returned an empty list; it must return a list of batches"):
+    with pytest.raises(
+        ValueError, match="returned an empty list; it must return a list of batches"
+    ):
         measured(tmp_path, EAGER, widths="()")
 
 

@@ -319,7 +319,9 @@ def test_a_model_that_generates_alone_is_run_on_what_it_reads_then():
     assert tasks_asked(config, "writer") == {"generation": 2}
     spec = _as_called(config.models["writer"], ["generation"])
     assert spec["sequence_length"] == 64 + 32
-    assert _as_called(config.models["writer"], ["generation", "inference"])["sequence_length"] == 128
+    assert (
+        _as_called(config.models["writer"], ["generation", "inference"])["sequence_length"] == 128
+    )
 
 
 def test_an_output_that_nothing_can_be_compared_with_is_a_fault(workplace):

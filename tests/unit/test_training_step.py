@@ -200,7 +200,7 @@ def test_targets_that_are_none_are_told(own):
 def test_targets_that_do_not_fit_the_loss_are_told_by_their_name(own):
     file = Path(own["factory"].rpartition(":")[0])
     file.write_text(OWN + "\n\ndef more(batch_size):\n    return targets(batch_size + 1)\n")
-    told = r"train.loss: cross-entropy raised ValueError: Expected .*; its targets are those of .*:more"
+    told = r"cross-entropy raised ValueError: Expected .*; its targets are those of .*:more"
     with pytest.raises(ValueError, match=told):
         training_workload(job_of(own, loss="cross-entropy", targets=f"{file}:more"))
 

@@ -36,8 +36,8 @@ MODEL_REMEDY = (
     " alone (is dropout left on, or does forward draw random numbers?)"
 )
 STEP_REMEDY = (
-    "mend the training step: its losses must follow from the weights and the batches alone (does the"
-    " loss or the model keep anything from one step to the next?)"
+    "mend the training step: its losses must follow from weights and batches alone (does the loss"
+    " or the model keep anything from one step to the next?)"
 )
 MODE_REMEDY = "do not use this mode for this model, or report the difference upstream"
 LEAK_REMEDY = (

@@ -113,10 +113,8 @@ def changes(before: Sequence[JudgedRecord], now: Sequence[JudgedRecord]) -> list
     there = {judged.case: runs_of(judged) for judged in before}
     added = {judged.case for judged in now if runs_of(judged) > there.get(judged.case, 0)}
     if not added:
-        return [
-            "No run was added: no answer is open, what is open has as many runs as were asked for,"
-            " or there was no time for another run."
-        ]
+        told = "no answer is open, what is open has as many runs as were asked for"
+        return [f"No run was added: {told}, or there was no time for another run."]
     lines = [
         f"{judged.case}: {there.get(judged.case, 0)} → {runs_of(judged)} runs"
         for judged in now

@@ -231,7 +231,9 @@ def _try_loss(built: BuiltModel, told: TrainingStep, name: str, targets: Any, *,
             remedy = f"; its targets are those of {told.targets}" if told.targets else ""
             if targets is None:
                 remedy = "; batch.targets is None: set train.targets"
-            raise ValueError(f"train.loss: {name} raised {reason_of(error).rstrip('.')}{remedy}") from error
+            raise ValueError(
+                f"train.loss: {name} raised {reason_of(error).rstrip('.')}{remedy}"
+            ) from error
     module.train(was)
     with torch.no_grad():
         for buffer, value in buffers:  # running statistics, which a forward pass changes
