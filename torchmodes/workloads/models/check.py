@@ -139,7 +139,8 @@ def _try_quality(spec: Mapping[str, Any], built: BuiltModel, *, seed: int) -> st
     call = in_batches(built.module, built.inputs, built.batch_size, context=torch.inference_mode)
     scores = scores_of(reference, call, seed=seed)
     margin_of(spec.get("quality_margin"), scores, reference=reference)
-    return f"quality: {scores.size:,} examples, mean score in eager {scores.mean():.4g}"
+    count = "1 example" if scores.size == 1 else f"{scores.size:,} examples"
+    return f"quality: {count}, mean score in eager {scores.mean():.4g}"
 
 
 def output_fault(output: Any) -> str | None:
