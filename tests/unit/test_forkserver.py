@@ -206,6 +206,7 @@ def test_a_module_that_is_missing_is_an_outcome_until_it_is_there(
     outcome = run("echo", start="fork", preload=[missing])
     assert (outcome.kind, outcome.error_type) == ("raised", "ModuleNotFoundError")
     assert outcome.message == f"No module named '{missing}'"
+    assert "`make` installs all of requirements.lock" in str(outcome.remedy)
     assert outcome.traceback is not None
     assert outcome.traceback in (tmp_path / "case.log").read_text()
     assert run("echo", start="fork", preload=[module("")]).kind == "returned"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from pydantic import TypeAdapter
 
 from tests.engine_cases import mode
@@ -26,6 +27,7 @@ from torchmodes.results.records import Divergence, Generation, Numerics
 from torchmodes.studies import position_job
 from torchmodes.studies.catalogue import Position, Positions
 from torchmodes.workloads import generation
+from torchmodes.workloads.modes.base import Refused
 from torchmodes.workloads.workload import Workload, carry_out, workload_of
 
 PROMPT, NEW = 7, 6
@@ -40,7 +42,8 @@ LLAMA = {
     "vocab_size": 101,
     "initializer_range": 0.5,
 }
-OPTIONS = {"gpt2": GPT2, "llama": LLAMA, "qwen2": LLAMA, "mistral": LLAMA}
+XLNET = {"n_layer": 1, "d_model": 16, "n_head": 2, "d_inner": 32, "vocab_size": 101}
+OPTIONS = {"gpt2": GPT2, "llama": LLAMA, "qwen2": LLAMA, "mistral": LLAMA, "xlnet": XLNET}
 EAGER_STATIC = mode("eager", cache="static")
 
 
@@ -176,6 +179,27 @@ def test_eagers_case_is_held_against_what_transformers_takes() -> None:
     told = Generation.model_validate(carry_out(measure, job(EAGER, n_layer=1))["generation"])
     assert told.of_reference is not None
     assert 0.1 < told.of_reference < 3, "the same work, with more bookkeeping around it there"
+
+
+def test_what_a_folder_asks_of_generation_does_not_reach_what_eager_is_held_against(
+    tmp_path,
+) -> None:
+    source = transformers.AutoConfig.for_model("gpt2", **GPT2)
+    model = transformers.AutoModelForCausalLM.from_config(source)
+    model.save_pretrained(tmp_path)
+    asked = transformers.GenerationConfig(
+        num_beams=3, no_repeat_ngram_size=1, max_length=PROMPT + 2
+    )
+    asked.save_pretrained(tmp_path)
+    planned = job(EAGER)
+    planned.model.update(source=str(tmp_path), weights="pretrained")
+    workload = workload_of(planned)
+    assert workload.decoding is not None
+    assert workload.decoding.reference is not None
+    workload.decoding.text[:, 3] = 0  # a token like any other, and not padding
+    with workload.context():
+        generated = workload.decoding.reference(workload.decoding.text)
+    assert generated.tolist() == greedy(workload).tolist()
 
 
 def test_parts_add_up_by_the_mean_of_the_first_step_and_the_last() -> None:
@@ -343,6 +367,19 @@ def test_what_cannot_generate_says_why(
     assert found["remedy"]
 
 
+def test_a_model_that_keeps_no_keys_and_values_would_forget_its_text() -> None:
+    found = carry_out(measure, job(EAGER, "xlnet"))
+    assert found["status"] == "unsupported"
+    assert "XLNetLMHeadModel keeps no keys and values of the tokens before" in found["reason"]
+
+
+def test_a_window_that_is_left_out_is_full_attention() -> None:
+    with pytest.raises(Refused, match="keeps more than keys and values") as refused:
+        workload_of(job(EAGER, "mistral"))
+    assert "options: { sliding_window: null }" in refused.value.unsupported.remedy
+    assert len(greedy(workload_of(job(EAGER, "mistral", sliding_window=None)))[0]) == NEW
+
+
 def test_a_kind_of_cache_is_refused_where_nothing_is_generated() -> None:
     case = replace(job(EAGER_STATIC), case=parse_case("inference/cpu/gpt2/x/fp32-b2"))
     found = carry_out(measure, case)
@@ -382,12 +419,14 @@ def test_a_configuration_that_cannot_generate_is_refused_before_any_work() -> No
                 mlp={"family": "mlp"},
                 bert={"family": "transformers", "source": "gpt2"},
                 lm={"family": "transformers", "source": "gpt2", "head": "causal-lm"},
+                t5={"family": "transformers", "source": "t5", "head": "seq2seq-lm"},
             )
         )
     told = str(refused.value)
     assert "benchmark[0].models[0]: 'mlp' generates no text" in told
     assert "benchmark[0].models[1]: 'bert' has no head that tells the next token" in told
     assert "benchmark[0].models[2]" not in told
+    assert "benchmark[0].models[3]: 't5' is an encoder with a decoder, whose text is not" in told
     assert "benchmark[0].modes[1]: 'fx' cannot generate; engines that can: eager, compile" in told
     assert "studies.dynamic_shapes[0].task: this study is not of generation" in told
     assert "studies.position[0].task: only generation has positions" in told

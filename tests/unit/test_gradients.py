@@ -46,6 +46,18 @@ class Noisy(nn.Module):
         return self.out(x + 0.1 * torch.randn_like(x) if self.training else x)
 
 
+class Chooses(nn.Module):
+    # The gradient of the table is sparse, that of the phases complex.
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(8, 16, sparse=True)
+        self.phases = nn.Parameter(torch.randn(16, dtype=torch.complex64))
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.out((self.table(x.argmax(-1) % 8) * self.phases).abs())
+
+
 def build(name, **options):
     return globals()[name](**options)
 
@@ -154,6 +166,7 @@ def run(tmp_path: Path) -> Run:
         number_format: str = "fp32",
         own_loss: str | None = None,
         learning_rate: float = 1e-3,
+        optimizer: str = "adam",
         first: bool = True,
         **options: Any,
     ) -> dict[str, Any]:
@@ -171,7 +184,7 @@ def run(tmp_path: Path) -> Run:
                 "options": {"name": model} | options,
                 "item": "row",
             },
-            train=TrainingStep(**told),
+            train=TrainingStep(optimizer=optimizer, **told),
             learning_rate=learning_rate,
             seed=42,
             features=None,
@@ -229,6 +242,13 @@ def test_random_numbers_that_are_no_dropout_leave_the_gradients_unjudged(run: Ru
     assert found["status"] == "ok", found["reason"]
     assert found["numerics"]["gradient_error"] is None
     assert any("gradients were not compared: beside dropout" in w for w in found["warnings"])
+
+
+def test_sparse_and_complex_gradients_are_compared(run: Run):
+    found = run(model="Chooses", optimizer="sgd")
+    assert found["status"] == "ok", found["reason"]
+    assert found["numerics"]["gradient_error"] is not None
+    assert gradients._copied(torch.tensor([3.0 + 4.0j]).conj()).tolist() == [[3.0, -4.0]]
 
 
 def test_without_fp64_the_gradients_are_compared_all_the_same(run: Run):

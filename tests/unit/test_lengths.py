@@ -388,6 +388,12 @@ def test_a_pass_and_each_shape_are_told_by_their_own_samples():
     assert cautions_of(unseen) == [f"{NOT_EVERY_BATCH}: raise measurement.budget_s"]
 
 
+def test_a_schedule_of_one_batch_is_passed_by_every_call(tmp_path):
+    parts = measured(tmp_path, EAGER, widths="(5,)")
+    assert parts["schedule"]["pass_s"] == parts["schedule"]["shapes"][0]["median_s"]
+    assert not any(NOT_EVERY_BATCH in warning for warning in parts["warnings"])
+
+
 def test_runs_that_saw_different_batches_make_a_pass_together():
     first, second = (run_of(batches, number) for number, batches in enumerate([(0, 1), (2, 0)]))
     assert first.schedule.pass_s is None
@@ -582,8 +588,18 @@ def test_a_mode_that_remembers_every_batch_is_recognised(seen_s, slower, batch_s
 
 
 def test_batches_that_are_none_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="returned list; it must return a list of batches"):
+    with pytest.raises(
+        ValueError, match="returned an empty list; it must return a list of batches"
+    ):
         measured(tmp_path, EAGER, widths="()")
+
+
+def test_a_batch_of_which_eager_makes_nan_is_told_as_such(tmp_path):
+    parts = measured(tmp_path, EAGER, widths="(5, 0)")
+    assert parts["status"] == "wrong"
+    told = "on other inputs: output: the baseline holds no finite value, so nothing can be verified"
+    assert parts["reason"] == told
+    assert parts["remedy"].startswith("give it weights and inputs")
 
 
 def test_batches_may_differ_in_sizes_alone(tmp_path):

@@ -12,14 +12,17 @@ import pytest
 import torch
 import yaml
 
+from torchmodes.config import parse_config
 from torchmodes.workloads.models import check
 from torchmodes.workloads.models.check import (
     Checked,
+    _as_called,
     check_model,
     describe_shapes,
     engineering,
     main,
     output_fault,
+    tasks_asked,
 )
 from torchmodes.workloads.structures import register_dataclasses
 
@@ -53,6 +56,29 @@ def crash():
 def hang():
     import time
     time.sleep(1000)
+
+def normed():
+    return torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+
+def total(output, batch):
+    return output.sum()
+
+def per_row(output, batch):
+    return output.sum(1)
+
+class Writer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(7, 7)
+
+    def prefill(self, tokens):
+        return self.table(tokens[:, -1]), [tokens[:, -1:]]
+
+    def decode(self, token, state):
+        return self.table(token[:, -1]), [token]
+
+def tokens(batch_size):
+    return torch.randint(7, (batch_size, 6))
 """
 BASE = {
     "seed": 42,
@@ -61,7 +87,7 @@ BASE = {
     "modes": {"eager": {"engine": "eager"}},
     "training": {"modes": ["eager"]},
     "benchmark": [
-        {"task": "training", "models": ["house_price"], "modes": ["eager"], "batch_sizes": [8]}
+        {"task": "inference", "models": ["house_price"], "modes": ["eager"], "batch_sizes": [8]}
     ],
     "profile": {},
     "studies": {},
@@ -77,10 +103,13 @@ def workplace(tmp_path, monkeypatch):
     Path("mine.py").write_text(MINE)
     Path("config.yaml").write_text(yaml.safe_dump(BASE))
 
-    def check(models, **measurement):
+    def check(models, blocks=(), *names, **measurement):
         told = {"models": models, "measurement": measurement}
+        if blocks:
+            told["benchmark"] = list(blocks)
         Path("mine.yaml").write_text(yaml.safe_dump(told))
-        return main(["--configfile", "mine.yaml", "--device", "cpu"])
+        chosen = ["--models", *names] if names else []
+        return main(["--configfile", "mine.yaml", "--device", "cpu", *chosen])
 
     return check
 
@@ -252,6 +281,47 @@ def test_the_function_that_scores_a_model_is_tried(workplace, capsys):
     assert "ValueError: the model was called with a tensor of shape (5, 4)" in told
     assert "mine.py:dollars scores eager from -900 to 12.5" in told
     assert "idle() never called the model, so its scores say nothing about it" in told
+
+
+def block(task, model, *batch_sizes):
+    return {"task": task, "models": [model], "modes": ["eager"], "batch_sizes": list(batch_sizes)}
+
+
+def test_what_is_trained_or_generates_does_that_too(workplace, capsys):
+    """A step is of the smallest batch: of one item a normalisation would be refused.
+
+    A model that generates alone needs no forward pass.
+    """
+    normed = USER | {"factory": "mine.py:normed"}
+    models = {
+        "mine": normed | {"train": {"loss": "mine.py:total"}},
+        "faulty": normed | {"train": {"loss": "mine.py:per_row"}},
+        "writer": USER | {"factory": "mine.py:Writer", "inputs": "mine.py:tokens"},
+    }
+    models["writer"]["generation"] = {"prompt_length": 3, "new_tokens": 3}
+    blocks = [
+        block("training", "mine", 8, 4),
+        block("training", "faulty", 4),
+        block("generation", "writer", 2),
+    ]
+    assert workplace(models, blocks, *models) == 1
+    told = capsys.readouterr().out
+    assert endings(told) == {"mine": "ok", "faulty": "error", "writer": "ok"}
+    assert "  training: one optimiser step of a batch of 4, 0." in told
+    assert "  training: train.loss: mine.py:per_row returned the shape (4,): return a sca" in told
+    assert "  generation: one token of a batch of 2, 0." in told
+
+
+def test_a_model_that_generates_alone_is_run_on_what_it_reads_then():
+    writer = {"family": "transformers", "source": "gpt2", "head": "causal-lm"}
+    base = BASE | {"models": {**BASE["models"], "writer": writer}}
+    config = parse_config(base | {"benchmark": [block("generation", "writer", 4, 2)]})
+    assert tasks_asked(config, "writer") == {"generation": 2}
+    spec = _as_called(config.models["writer"], ["generation"])
+    assert spec["sequence_length"] == 64 + 32
+    assert (
+        _as_called(config.models["writer"], ["generation", "inference"])["sequence_length"] == 128
+    )
 
 
 def test_an_output_that_nothing_can_be_compared_with_is_a_fault(workplace):

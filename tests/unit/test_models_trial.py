@@ -87,6 +87,10 @@ def test_it_is_written_where_one_can_go_on_from_and_measured_there(here, capsys)
         (["resnet18"], "families: torchvision, timm, transformers"),
         (["timm/resnet18", "--batch", "0"], "BATCH: 0 is no number of items per call"),
         (["timm/resnet18", "--batch", "two"], "BATCH: 'two' is no whole number"),
+        (
+            ["timm/resnet18", "--modes", "int8-dynamic"],
+            "'int8-dynamic' quantises, and all is",
+        ),
         (["timm/resnet18", "--modes", "induktor"], "no mode 'induktor'; did you mean 'inductor'?"),
     ],
 )

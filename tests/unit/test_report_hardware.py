@@ -97,3 +97,7 @@ def test_machines_and_devices_are_told_apart() -> None:
 def test_one_group_needs_no_advice_by_hardware() -> None:
     assert advice(house_price_records()) == []
     assert advice([]) == []
+
+
+def test_where_every_case_failed_nothing_is_said_of_modes() -> None:
+    assert advice(cases("broken", {"gpt2": 1.0, "resnet50": 1.0}, status="failed")) == []

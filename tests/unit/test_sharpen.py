@@ -19,7 +19,7 @@ from torchmodes.report.verdicts import JudgedRecord, judge
 from torchmodes.results.further_runs import FurtherRuns, read_further_runs, write_further_runs
 from torchmodes.results.reading import CorruptFile
 from torchmodes.results.records import Record
-from torchmodes.sharpen.__main__ import changes
+from torchmodes.sharpen.__main__ import changes, main
 from torchmodes.sharpen.questions import JOB_S, ROUND_S, additions, open_questions, run_seconds
 
 CASE = "inference/cpu/house_price/{}/fp32-b8"
@@ -90,6 +90,25 @@ def test_the_end_says_what_changed() -> None:
     assert "Ship a. Not ranked against b" in was
     assert "Ship a. Faster than the next best, b" in now
     assert changes(before, before)[0].startswith("No run was added")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--minutes", "0"], "MINUTES: 0 is no time"),
+        (["--minutes", "-5"], "MINUTES: -5 is no time"),
+        (["--minutes", "inf"], "MINUTES: inf is no time"),
+        (["--minutes", "nan"], "MINUTES: nan is no time"),
+        (["--runs", "0"], "RUNS: 0 is no number of runs"),
+        (["--case", "resnet50"], "resnet50: not the path of a case"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sharpen", *words])
+    with pytest.raises(SystemExit, match=f"^Error: {told}"):
+        main()
 
 
 def test_a_claim_pays_for_further_looks() -> None:

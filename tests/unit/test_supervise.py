@@ -193,6 +193,7 @@ def test_a_module_that_is_missing_is_an_outcome(run: Run) -> None:
     outcome = run("echo", start="fresh", preload=["not_installed"])
     assert (outcome.kind, outcome.error_type) == ("raised", "ModuleNotFoundError")
     assert outcome.message == "No module named 'not_installed'"
+    assert outcome.remedy == "install it where this runs: `make` installs all of requirements.lock"
 
 
 @needs_linux  # for /dev/full

@@ -171,6 +171,8 @@ def pair(batch_size):
         ("output['logits'].sum(1)", r"returned the shape \(4,\): return a scalar"),
         ("F.cross_entropy(output['logits'], batch.targets)", "is None: set train.targets"),
         ("output['scores']", "raised KeyError: 'scores'"),
+        ("output['logits'].sum() / 0", "returned -?inf at the first step"),
+        ("(output['logits'] - 1e9).log().sum()", "returned nan at the first step"),
     ],
 )
 def test_a_faulty_loss_of_the_users_is_told_by_its_name(own, returned, told):
@@ -193,6 +195,14 @@ def test_targets_that_are_none_are_told(own):
     file.write_text(OWN + "\n\ndef none(batch_size):\n    return None\n")
     with pytest.raises(ValueError, match=r"own\.py:none returned None; return what cross-entropy"):
         training_workload(job_of(own, loss="cross-entropy", targets=f"{file}:none"))
+
+
+def test_targets_that_do_not_fit_the_loss_are_told_by_their_name(own):
+    file = Path(own["factory"].rpartition(":")[0])
+    file.write_text(OWN + "\n\ndef more(batch_size):\n    return targets(batch_size + 1)\n")
+    told = r"cross-entropy raised ValueError: Expected .*; its targets are those of .*:more"
+    with pytest.raises(ValueError, match=told):
+        training_workload(job_of(own, loss="cross-entropy", targets=f"{file}:more"))
 
 
 def test_options_that_the_optimiser_does_not_take_are_told(own):
@@ -289,6 +299,13 @@ def test_a_model_without_blocks_is_refused_checkpoints():
     assert keep_inputs_alone(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) == 0
     with pytest.raises(Refused, match="no list or sequence of blocks"):
         training_workload(job_of(_returning((4, 1)), checkpoint=True))
+
+
+def test_a_model_whose_parameters_are_all_frozen_is_refused(own):
+    file = Path(own["factory"].rpartition(":")[0])
+    file.write_text(OWN.replace("self.head = nn.Linear(6, 4)", "self.requires_grad_(False)"))
+    with pytest.raises(Refused, match="no parameter of the model requires a gradient"):
+        training_workload(job_of(own))
 
 
 @pytest.mark.parametrize("engine", ["fx", "torchscript"])

@@ -311,6 +311,8 @@ def cannot_generate(model: Mapping[str, Any]) -> str | None:
         if model.get("generation") is None:
             return "names no lengths of generation; set `generation: { prompt_length: 64 }`"
         return None
+    if model.get("head") in ("seq2seq-lm", "speech-seq2seq"):
+        return "is an encoder with a decoder, whose text is not measured; use task: inference"
     if model.get("head") != "causal-lm":
         return "has no head that tells the next token; set `head: causal-lm`"
     if model.get("lengths") is not None:

@@ -219,10 +219,14 @@ class Config(Section):
     )
     measurement: Measurement
 
+    def blocks(self) -> list[Grid]:
+        """Return every block of cases: those to measure, to profile and to study."""
+        studied = [grid for study in Studies.model_fields for grid in getattr(self.studies, study)]
+        return [*self.benchmark, *self.profile.cases, *studied]
+
     def about_what_runs(self) -> Config:
         """Return the same without the models and modes that nothing asks for."""
-        blocks = [*self.benchmark, *self.profile.cases]
-        blocks += [grid for study in Studies.model_fields for grid in getattr(self.studies, study)]
+        blocks = self.blocks()
         models = {name for grid in blocks for name in grid.models}
         modes = {BASELINE_MODE, *(name for grid in blocks for name in grid.modes)}
         if self.training.modes:

@@ -17,6 +17,7 @@ import torch
 from torchmodes.planning.job import EAGER, Job
 from torchmodes.results.reasons import reason_of
 from torchmodes.results.records import Numerics
+from torchmodes.workloads.structures import dense
 from torchmodes.workloads.workload import Workload, random_state, workload_of
 
 STEPS = 4
@@ -109,7 +110,11 @@ def nudge(workload: Workload, *, seed: int) -> None:
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().cpu().to(torch.float64, copy=True)
+    """Copy to the host, in fp64: with the zeros of a sparse one and both parts of complex ones."""
+    values = dense(tensor.detach())
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
+    return values.cpu().to(torch.float64, copy=True)
 
 
 def _parameters(workload: Workload) -> dict[str, torch.Tensor]:

@@ -60,6 +60,7 @@ On the house-price MLP, weights perturbed by 1e-6 gave up to 3e-5 after 200 step
 6e-3, while a learning rate off by 1 % gave 6e-3 to 3e-2.
 """
 
+NOTHING_FINITE = "the baseline holds no finite value, so nothing can be verified"
 MAKE_FINITE = "give it weights and inputs, or a learning rate, under which its output is finite"
 
 
@@ -284,7 +285,7 @@ def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor)
     if not bool(same[~finite].all()):
         raise _Mismatch(f"{name}: NaN or infinite in the baseline, but not so in the candidate")
     if not bool(finite.any()):
-        raise _Mismatch(f"{name}: the baseline holds no finite value, so nothing can be verified")
+        raise _Mismatch(f"{name}: {NOTHING_FINITE}")
     return _distances(expected[finite], actual[finite])
 
 

@@ -62,7 +62,7 @@ def describe(
 def with_times(schedule: Schedule, blocks: Sequence[Block]) -> Schedule:
     """Return a schedule with the times of some blocks: by shape, and of a whole pass."""
     baseline, candidate = statistics.sides_of(blocks)
-    numbers = np.array([block.batch for block in blocks])
+    numbers = np.array([block.batch or 0 for block in blocks])  # a schedule of one numbers none
     shapes = [batch.shape for batch in schedule.batches]
     times = []
     for shape in sorted(set(shapes)):

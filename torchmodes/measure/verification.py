@@ -12,6 +12,8 @@ from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
 from torchmodes.measure.gradients import NUDGES, ROUNDINGS, nudge, rounded_otherwise
 from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import (
+    MAKE_FINITE,
+    NOTHING_FINITE,
     compare,
     compare_losses,
     compares_nothing,
@@ -32,6 +34,10 @@ SEEDS_APART = 3.0
 MODEL_REMEDY = (
     "mend the model: what it returns in evaluation mode must follow from its inputs and weights"
     " alone (is dropout left on, or does forward draw random numbers?)"
+)
+STEP_REMEDY = (
+    "mend the training step: its losses must follow from weights and batches alone (does the loss"
+    " or the model keep anything from one step to the next?)"
 )
 MODE_REMEDY = "do not use this mode for this model, or report the difference upstream"
 LEAK_REMEDY = (
@@ -180,12 +186,14 @@ def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
     reason, remedy = numerics.reason, MODE_REMEDY
     if fault := nothing_to_compare(baseline.output):
         reason, remedy = fault
+    elif reason is not None and reason.endswith(NOTHING_FINITE):  # on other inputs than the first
+        remedy = MAKE_FINITE
     elif job.case.is_baseline or not _repeatable(job, baseline):
         reason = (
             "the model is not deterministic: two instances of it in eager, built from the same"
             " seed, differ on the same inputs"
         )
-        remedy = MODEL_REMEDY
+        remedy = STEP_REMEDY if baseline.sets is None else MODEL_REMEDY
     elif baseline.kept:
         reason = (
             f"{reason}; the model keeps state that changes at every call"

@@ -16,6 +16,7 @@ from torchmodes.processes.spec import Ending, ProcessSpec
 
 Kind = Literal["returned", "raised", "killed", "timed_out", "lost"]
 FULL_DISK_BYTES = 1_000_000
+TO_INSTALL = "install it where this runs: `make` installs all of requirements.lock"
 NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "cannot write PCH file")
 """What compilers say of a full disk; of a precompiled header GCC does not say why."""
 
@@ -72,7 +73,7 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
     traceback = last.raised.traceback if kind == "raised" and last.raised else None
     if kind in ("killed", "timed_out"):
         traceback = child.read_crash(spec.folder)
-    remedy = None
+    remedy = _remedy(error_type)
     if (full := _full_disk(spec, kind, error_type, traceback or "")) is not None:
         folder, remedy = full
         message = f"no space left in {folder} ({message if kind != 'raised' else error_type})"
@@ -118,6 +119,10 @@ def _free_bytes(folder: Path) -> float:
     while not folder.exists() and folder != folder.parent:  # a cache that is not yet there
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def _remedy(error_type: str | None) -> str | None:
+    return TO_INSTALL if error_type == "ModuleNotFoundError" else None
 
 
 def _classify(

@@ -201,7 +201,10 @@ def roof_of_case(
 
 
 def advice_by_hardware(data: ReportData) -> list[Hardware]:
-    """Return what each mode did on each hardware, where that is over two groups or more."""
+    """Return what each mode did on each hardware, where that is over two groups or more.
+
+    Where none of its cases has a verdict there is nothing to advise.
+    """
 
     def where(judged: JudgedRecord) -> tuple[Machine, str, str]:
         return judged.machine, judged.case.device, judged.case.task
@@ -211,7 +214,7 @@ def advice_by_hardware(data: ReportData) -> list[Hardware]:
         cases = list(members)
         groups = len({(judged.case.model, judged.case.batch_size) for judged in cases})
         findings = sorted(_findings(cases), key=lambda finding: finding.rank)
-        if groups >= _FEWEST_GROUPS and findings:
+        if groups >= _FEWEST_GROUPS and any(finding.competitors for finding in findings):
             found.append(Hardware(machine, device, task, groups, tuple(findings)))
     return found
 

@@ -54,6 +54,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, help="to bring a case to, in one step")
     options, snakemake = parser.parse_known_args()
     try:
+        if not (math.isfinite(options.minutes) and options.minutes > 0):
+            raise ValueError(f"MINUTES: {options.minutes:g} is no time; give some above 0")
+        if options.runs is not None and options.runs < 1:
+            raise ValueError(f"RUNS: {options.runs} is no number of runs; give 1 or more")
         sharpen(
             minutes=options.minutes,
             case=parse_case(options.case) if options.case else None,
@@ -109,7 +113,8 @@ def changes(before: Sequence[JudgedRecord], now: Sequence[JudgedRecord]) -> list
     there = {judged.case: runs_of(judged) for judged in before}
     added = {judged.case for judged in now if runs_of(judged) > there.get(judged.case, 0)}
     if not added:
-        return ["No run was added: no answer is open, or there was no time for another run."]
+        told = "no answer is open, what is open has as many runs as were asked for"
+        return [f"No run was added: {told}, or there was no time for another run."]
     lines = [
         f"{judged.case}: {there.get(judged.case, 0)} → {runs_of(judged)} runs"
         for judged in now

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils import _pytree
+from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import Cache, DynamicLayer, StaticLayer
 
 from torchmodes.workloads.modes.base import Engine, Refused
@@ -404,15 +405,19 @@ def decoding(
     position = torch.tensor(prompt_length, device=text.device)
     one = Inputs((_plain(text[:, :1]), position, *example))
     engine.refuse_inputs(one)
+    # A folder's may ask for beams, penalties or another cache, and `generate` would heed it.
+    model.generation_config = GenerationConfig()
 
     def generate(text: torch.Tensor) -> torch.Tensor:
+        prompt = _plain(text[:, :prompt_length])
         return model.generate(
-            _plain(text[:, :prompt_length]),
+            prompt,
+            attention_mask=torch.ones_like(prompt),  # or tokens like the one below would be masked
             max_new_tokens=new_tokens,
             do_sample=False,
             use_cache=True,
             eos_token_id=None,
-            pad_token_id=0,  # there is no padding; it would be warned of
+            pad_token_id=0,  # there is no padding; without one it would be warned of
         )[:, prompt_length:]
 
     prepared = engine.load_or_prepare(step.eval(), one)
@@ -494,17 +499,23 @@ def empty_cache(model: Any, text: torch.Tensor, *, positions: int) -> list[torch
     Raises
     ------
     Refused
-        When a layer keeps something else, such as a window or a recurrent state.
+        When a layer keeps something else, such as a window or a recurrent state, or none does.
     """
-    from transformers import DynamicCache
-
     held = DynamicCache(config=model.config)
     model(input_ids=text[:1, :1], past_key_values=held, use_cache=True)
     if others := sorted({type(layer).__name__ for layer in held.layers} - {"DynamicLayer"}):
+        remedy = "use a model whose layers all have full attention"
+        if getattr(model.config, "sliding_window", None) is not None:
+            remedy += "; to a text within the window all is: options: { sliding_window: null }"
         raise Refused(
             f"{type(model).__name__} keeps more than keys and values of all positions:"
             f" {', '.join(others)}",
-            "use a model whose layers all have full attention",
+            remedy,
+        )
+    if not held.layers or any(tensor is None for tensor in keys_and_values(held)):
+        raise Refused(
+            f"{type(model).__name__} keeps no keys and values of the tokens before",
+            "use a causal language model with a cache",
         )
     batch = text.shape[0]
     return [

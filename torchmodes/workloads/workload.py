@@ -254,6 +254,11 @@ def training_workload(
             "in training a detector asks for boxes beside its images, and returns losses",
             "bring it as a model of family user, which is given both and returns its losses",
         )
+    if not any(parameter.requires_grad for parameter in built.module.parameters()):
+        raise Refused(
+            "no parameter of the model requires a gradient: there is nothing to train",
+            "let some require it, by requires_grad_() in the factory; or measure inference",
+        )
     of_output = CROSS_ENTROPY if built.logits else MSE
     loss = told.loss or read_model(job.model).usual_loss() or of_output
     module, device, drawn = built.module.train(), job.case.device, []

@@ -1,5 +1,7 @@
 """Build every configured model and run it once, so that faults show before hours of measuring.
 
+One that the configuration trains takes an optimiser step as well, one that generates a token.
+
 make check                                      every model of config.yaml
 make check ARGS='--configfile mine.yaml'        on top of config.yaml, as in `snakemake`
 make check ARGS=--download                      get pretrained weights that are not here yet
@@ -12,20 +14,28 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.markup import escape
+from torch import nn
 from torch.utils import _pytree
 
 from torchmodes.config import parse_config
 from torchmodes.config.faults import meant
 from torchmodes.config.files import read_file
+from torchmodes.config.models import Model
+from torchmodes.config.modes import BASELINE_MODE
 from torchmodes.config.run import Config
-from torchmodes.machine.devices import cuda_device_count, find_device
+from torchmodes.machine.devices import cuda_device_count, find_device, usable_cores
+from torchmodes.planning.cases import case_from
+from torchmodes.planning.job import Job
+from torchmodes.planning.plan import Plan, limits
+from torchmodes.processes.jobs import RUN_TARGET
+from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import run_supervised
 from torchmodes.results.writing import print_anything
 from torchmodes.workloads.models import build_model, download_weights
@@ -36,13 +46,19 @@ from torchmodes.workloads.structures import copy_output, tensors_of
 
 BASE = Path("config.yaml")
 MODULE = "torchmodes.workloads.models.check"  # started as a program, it has another name
+START = "torchmodes.measure.case:start"
+UNITS = {"training": "optimiser step", "generation": "token"}
+"""What a call of each task is that is more than a forward pass."""
 _COLUMNS = ("family", "params", "MB", "FLOP", "build", "call", "output")
 _FIGURES = "{:12} {:>7} {:>8} {:>7} {:>6} {:>6}  {}"
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a model, at a batch of one; the figures are null where it failed."""
+    """What came of a model, at a batch of one; the figures are null where it failed.
+
+    `tried` says what came of the tasks beside a forward pass.
+    """
 
     name: str
     family: str
@@ -56,6 +72,7 @@ class Checked:
     build_s: float | None = None
     call_s: float | None = None
     scored: str | None = None
+    tried: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -70,6 +87,17 @@ def check_model(
         start = time.perf_counter()
         built = build_model(dict(spec), seed=seed, batch_size=1, device=device, features=features)
         built_at = time.perf_counter()
+        known = Checked(
+            name,
+            spec["family"],
+            parameters=built.parameters,
+            parameter_bytes=built.parameter_bytes,
+            item=built.item,
+            inputs=describe_shapes((built.inputs.args, built.inputs.kwargs)),
+            build_s=built_at - start,
+        )
+        if spec.get("generation") and type(built.module).forward is nn.Module.forward:
+            return known  # it has prefill and decode alone, which `try_task` calls
         with torch.inference_mode():
             output = copy_output(built.inputs.call(built.module))
         call_s = time.perf_counter() - built_at
@@ -77,17 +105,11 @@ def check_model(
             raise ValueError(fault)
         counted = count_flops(built)
         scored = _try_quality(spec, built, seed=seed)
-        return Checked(
-            name,
-            spec["family"],
-            parameters=built.parameters,
-            parameter_bytes=built.parameter_bytes,
+        return replace(
+            known,
             flops=counted.total,
             flops_fault=counted.fault,
-            item=built.item,
-            inputs=describe_shapes((built.inputs.args, built.inputs.kwargs)),
             output=describe_shapes(output),
-            build_s=built_at - start,
             call_s=call_s,
             scored=scored,
         )
@@ -103,7 +125,8 @@ def _try_quality(spec: Mapping[str, Any], built: BuiltModel, *, seed: int) -> st
     call = in_batches(built.module, built.inputs, built.batch_size, context=torch.inference_mode)
     scores = scores_of(reference, call, seed=seed)
     margin_of(spec.get("quality_margin"), scores, reference=reference)
-    return f"quality: {scores.size:,} examples, mean score in eager {scores.mean():.4g}"
+    count = "1 example" if scores.size == 1 else f"{scores.size:,} examples"
+    return f"quality: {count}, mean score in eager {scores.mean():.4g}"
 
 
 def output_fault(output: Any) -> str | None:
@@ -157,32 +180,79 @@ def check_alone(name: str, config: Config, *, device: str, download: bool = Fals
     It prints into ``logs/check/{name}.log``. With `download`, pretrained weights that are not on
     this machine are fetched before, without a time limit.
     """
-    model, limits = config.models[name], config.measurement
-    argument = {
-        "name": name,
-        "spec": model.model_dump(),
-        "seed": config.seed,
-        "device": device,
-        "features": len(config.data.features),
-    }
+    model, log = config.models[name], _log(name)
+    spec = _as_called(model, tasks_asked(config, name))
     if download:
         try:
-            download_weights(argument["spec"])
+            download_weights(spec)
         except Exception as error:  # noqa: BLE001 - as in `check_model`
             return Checked(name, model.family, error=_described(error))
-    log = Path("logs/check", f"{name}.log")
     log.unlink(missing_ok=True)
-    outcome = run_supervised(
-        f"{MODULE}:check_job",
-        argument,
-        log=log,
-        time_limit_s=limits.time_limit_s,
-        memory_limit_bytes=limits.memory_limit_mb and limits.memory_limit_mb * 10**6,
-        preload=("torch", *model.preloadable(gpu=cuda_device_count() > 0)),
-    )
+    features = len(config.data.features)
+    argument = {"name": name, "spec": spec, "seed": config.seed, "features": features}
+    outcome = _alone(f"{MODULE}:check_job", {**argument, "device": device}, config, name)
     if isinstance(outcome.value, dict):
         return Checked(**outcome.value)
-    return Checked(name, model.family, error=f"{outcome.message}; see {log}")
+    return Checked(name, model.family, error=_ended(outcome, log))
+
+
+def tasks_asked(config: Config, name: str) -> dict[str, int]:
+    """Return the tasks that blocks ask of a model, each with its smallest batch."""
+    sizes: dict[str, list[int]] = {}
+    for block in config.blocks():
+        if name in block.models:
+            sizes.setdefault(block.task, []).extend(block.batch_sizes)
+    return {task: min(found) for task, found in sizes.items()}
+
+
+def _as_called(model: Model, tasks: Iterable[str]) -> dict[str, Any]:
+    """Return a model's section; where it generates alone, with sequences of that length."""
+    spec = model.model_dump()
+    if [*tasks] == ["generation"] and "sequence_length" in spec:
+        return spec | {"sequence_length": sum(spec["generation"].values())}
+    return spec
+
+
+def try_task(
+    config: Config, checked: Checked, task: str, batch_size: int, *, device: str
+) -> Checked:
+    """Let a model that was checked do one call of a task in eager, in a process of its own.
+
+    What its losses, targets, optimiser or steps lack is in no forward pass. Where it fails, that is
+    the model's error.
+    """
+    identity = {"task": task, "device": device, "model": checked.name, "mode": BASELINE_MODE}
+    case = case_from({**identity, "precision": "fp32", "batch_size": batch_size})
+    job = Job.planned(Plan(config, case).parameters, limits(config), {}, threads=usable_cores())
+    argument = {"target": START, "job": job.to_json(), "options": {}}
+    outcome = _alone(RUN_TARGET, argument, config, checked.name)
+    found = outcome.value
+    if not isinstance(found, dict):
+        return replace(checked, error=f"{task}: {_ended(outcome, _log(checked.name))}")
+    if found["status"] != "ok":
+        return replace(checked, error=f"{task}: {found['reason']}; {found['remedy']}")
+    told = f"{task}: one {UNITS[task]} of a batch of {batch_size}, {found['first_call_s']:.3f} s"
+    return replace(checked, tried=(*checked.tried, told))
+
+
+def _alone(target: str, argument: dict[str, Any], config: Config, name: str) -> Outcome:
+    settings = config.measurement
+    return run_supervised(
+        target,
+        argument,
+        log=_log(name),
+        time_limit_s=settings.time_limit_s,
+        memory_limit_bytes=settings.memory_limit_mb and settings.memory_limit_mb * 10**6,
+        preload=("torch", *config.models[name].preloadable(gpu=cuda_device_count() > 0)),
+    )
+
+
+def _log(name: str) -> Path:
+    return Path("logs/check", f"{name}.log")
+
+
+def _ended(outcome: Outcome, log: Path) -> str:
+    return f"{outcome.message}; {outcome.remedy or f'see {log}'}"
 
 
 def head(names: Iterable[str], *, device: str) -> str:
@@ -251,8 +321,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Before it is built: whatever ends this process leaves the name of its model.
             console.print(escape(_name_cell(name, chosen)), end=" ")
             console.file.flush()
-            checked.append(check_alone(name, config, device=device, download=options.download))
-            _print_result(checked[-1], console)
+            found = check_alone(name, config, device=device, download=options.download)
+            for task, batch_size in tasks_asked(config, name).items():
+                if task in UNITS and found.error is None:
+                    found = try_task(config, found, task, batch_size, device=device)
+            checked.append(found)
+            _print_result(found, console)
             console.file.flush()
     except KeyboardInterrupt:
         console.print(f"\ninterrupted: {len(checked)} of {len(chosen)} models were checked")
@@ -269,8 +343,8 @@ def _print_result(model: Checked, console: Console) -> None:
     console.print(f"{escape(figures(model))} {ending}")
     if model.error:
         console.print(f"  [red]{escape(model.error)}[/]")
-    if model.scored:
-        console.print(f"  {escape(model.scored)}")
+    for told in filter(None, (model.scored, *model.tried)):
+        console.print(f"  {escape(told)}")
     if model.flops_fault:
         console.print(f"  FLOP not counted: {escape(model.flops_fault)}")
 

@@ -148,7 +148,7 @@ def _axis(value: torch.Tensor, like: torch.Tensor, batch_size: int) -> int | Non
     if axis is not None and len(shape) == len(known) and shape[axis] > 0:
         fits = shape[:axis] + shape[axis + 1 :] == known[:axis] + known[axis + 1 :]
     if not fits:
-        among = "" if axis is None else f", of which dimension {axis} may have any length"
+        among = "" if axis is None else f", of which dimension {axis} may have any length but 0"
         raise ValueError(
             f"the model was called with a tensor of shape {shape}, and its inputs have the shape"
             f" {known}{among}"

@@ -93,6 +93,11 @@ def trial(model: str, modes: Sequence[str], batch_size: int, known: Config) -> d
     for mode in modes:
         if mode not in known.modes:
             raise ValueError(f"MODES: there is no mode {mode!r}{meant(mode, known.modes)}")
+        if known.modes[mode].engine == "quantize":
+            raise ValueError(
+                f"MODES: {mode!r} quantises, and all is tried in fp32; add it to {FOLDER}/NAME/"
+                "config.yaml, with a block of `precisions: [int8]`"
+            )
     return {
         "seed": known.seed,
         "data": {},

@@ -73,9 +73,8 @@ def seeded(seed: int) -> Generator[None]:
 def _schedule(value: Any, batch_size: int, *, told_as: str) -> BatchSchedule:
     """Wrap the batches that the user's function returned, if they differ in nothing but sizes."""
     if not isinstance(value, (tuple, list)) or not value:
-        raise ValueError(
-            f"{told_as} returned {type(value).__name__}; it must return a list of batches"
-        )
+        kind = "an empty list" if isinstance(value, (tuple, list)) else type(value).__name__
+        raise ValueError(f"{told_as} returned {kind}; it must return a list of batches")
     batches = tuple(
         _checked(batch, batch_size, told_as=f"batch {number} of {told_as}")
         for number, batch in enumerate(value)

@@ -189,27 +189,27 @@ def make_batches(built: BuiltModel, told: TrainingStep, *, loss: str, seed: int)
     Raises
     ------
     ValueError
-        When no targets can be drawn for the loss, or a loss of the user's is none.
+        When no targets can be drawn for the loss, or the user's loss or targets are none.
     """
     draw = _targets(built, told, loss)
     parts = [
         Batch(given_as(inputs), draw(number, inputs))
         for number, inputs in _inputs(built, seed=seed, wanted=BATCHES * told.accumulate)
     ]
-    if loss not in LOSSES:
-        _try_loss(built, loss, parts[0].targets, seed=seed)
+    if loss not in LOSSES or told.targets is not None:
+        _try_loss(built, told, loss, parts[0].targets, seed=seed)
     if told.accumulate == 1:
         return parts
     together = [parts[i : i + told.accumulate] for i in range(0, len(parts), told.accumulate)]
     return [Batch([p.inputs for p in some], [p.targets for p in some]) for some in together]
 
 
-def _try_loss(built: BuiltModel, name: str, targets: Any, *, seed: int) -> None:
-    """Call a loss of the user's once, on the example, for a fault to be told by its name.
+def _try_loss(built: BuiltModel, told: TrainingStep, name: str, targets: Any, *, seed: int) -> None:
+    """Call a loss once, on the example, for a fault of the user's to be told by its name.
 
     No step does that: what is in it would be compiled with it.
     """
-    loss, module, was = load_function(name), built.module, built.module.training
+    loss, module, was = load_loss(name), built.module, built.module.training
     inputs = built.inputs.map(torch.clone)
     device = inputs.tensors()[0].device
     targets = _pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), targets)
@@ -219,15 +219,19 @@ def _try_loss(built: BuiltModel, name: str, targets: Any, *, seed: int) -> None:
         try:
             found = loss(output, Batch(given_as(inputs), targets))
         except Exception as error:
-            remedy = "; batch.targets is None: set train.targets" if targets is None else ""
-            raise ValueError(f"train.loss: {name} raised {reason_of(error)}{remedy}") from error
+            remedy = f"; its targets are those of {told.targets}" if told.targets else ""
+            if targets is None:
+                remedy = "; batch.targets is None: set train.targets"
+            raise ValueError(
+                f"train.loss: {name} raised {reason_of(error).rstrip('.')}{remedy}"
+            ) from error
     module.train(was)
     with torch.no_grad():
         for buffer, value in buffers:  # running statistics, which a forward pass changes
             buffer.copy_(value)
     if not isinstance(found, torch.Tensor):
-        told = "None" if found is None else f"a {type(found).__name__}"
-        raise ValueError(f"train.loss: {name} returned {told}: return a tensor with a gradient")
+        kind = "None" if found is None else f"a {type(found).__name__}"
+        raise ValueError(f"train.loss: {name} returned {kind}: return a tensor with a gradient")
     if not found.requires_grad:
         raise ValueError(
             f"train.loss: {name} returned a tensor without a gradient: compute it from the output,"
@@ -237,6 +241,11 @@ def _try_loss(built: BuiltModel, name: str, targets: Any, *, seed: int) -> None:
         raise ValueError(
             f"train.loss: {name} returned the shape {tuple(found.shape)}: return a scalar, such as"
             " the mean"
+        )
+    if not bool(torch.isfinite(found)):
+        raise ValueError(
+            f"train.loss: {name} returned {found.item()} at the first step: no mode can be compared"
+            " with that; look at what the model returns, and at the targets"
         )
 
 
