@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import hashlib
 import importlib.util
@@ -124,12 +125,30 @@ def _reference_faults(
             line = f", line {error.lineno}" if error.lineno else ""
             yield None, f"{path}{line}: Python cannot read it: {error.msg}"
         return
+    yield from ((None, fault) for fault in _hidden_neighbours(path, source))
     if name not in source.names:
         if not source.may_have_more:
             yield None, f"{path} has no function {name!r}{meant(name, source.functions)}"
     elif signature := source.signatures.get(name):
         for below, fault in _call_faults(name, signature, by_position, by_name):
             yield below, f"{name}() in {path} {fault}"
+
+
+def _hidden_neighbours(path: Path, source: _Source) -> Iterator[str]:
+    """Yield faults of files beside the user's whose names Python has a module of its own for.
+
+    The folder comes last on ``sys.path``, so that no file of the user's becomes everybody's.
+    """
+    for module, name in source.taken:
+        beside = path.with_name(f"{module}.py")
+        if module not in sys.stdlib_module_names or beside == path or not beside.is_file():
+            continue
+        with contextlib.suppress(SyntaxError):
+            if name in _read_source(beside.read_bytes()).names:
+                yield (
+                    f"{path} imports {name!r} from {module!r}, which is a module of Python's own:"
+                    f" rename {beside}"
+                )
 
 
 def _call_faults(
@@ -158,13 +177,15 @@ class _Source:
     """What a Python file says of its functions.
 
     `names` are all that is defined, imported or assigned at its top level, on any condition;
-    `functions` the functions and classes among them; `signatures` those of functions and classes
+    `functions` the functions and classes among them; `taken` the modules and names of all that is
+    imported ``from`` elsewhere; `signatures` those of functions and classes
     that are defined once and not decorated. Names may come from elsewhere: ``import *``,
     ``globals()``, ``__getattr__``.
     """
 
     names: frozenset[str]
     functions: tuple[str, ...]
+    taken: tuple[tuple[str, str], ...]
     signatures: Mapping[str, inspect.Signature]
     may_have_more: bool
 
@@ -194,11 +215,18 @@ def _read_source(content: bytes) -> _Source:
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     ]
+    taken = tuple(
+        (node.module, alias.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        for alias in node.names
+    )
     if "__getattr__" in names or any(map(_makes_names, nodes)):
-        return _Source(frozenset(names), (), {}, may_have_more=True)
+        return _Source(frozenset(names), (), taken, {}, may_have_more=True)
     return _Source(
         names=frozenset(names),
         functions=tuple(sorted(s.get_name() for s in symbols if s.is_namespace())),
+        taken=taken,
         signatures={
             node.name: signature
             for node in defined
