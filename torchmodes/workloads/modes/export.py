@@ -95,6 +95,13 @@ def capture(
             "use eager or torch.jit.trace; or a model in fp32, in a mode that quantises it",
         ) from error
     except Exception as error:
+        scripted = [n for n, p in module.named_modules() if isinstance(p, torch.jit.ScriptModule)]
+        if scripted:
+            raise _refused(
+                f"cannot take what torch.jit.script compiled: {scripted[0] or 'the model'}"
+                f" ({reason_of(error)})",
+                "build the model without it, or use eager or torch.jit.trace",
+            ) from error
         if free is None:
             raise
         why = f"fixes a size that differs between batches: {reason_of(error)}"

@@ -147,7 +147,7 @@ def trace(module: nn.Module, inputs: Inputs) -> Traced:
             hook.remove()
     flattened = Flattened(module, inputs)
     scripted = _trace(flattened, Inputs(tuple(inputs.tensors())))
-    return Traced(scripted, flattened.returned())
+    return Traced(scripted, flattened.returned(*inputs.tensors()))
 
 
 def _can_be_traced(module: nn.Module, inputs: Inputs) -> bool:
