@@ -309,3 +309,15 @@ def test_openvino_puts_an_output_together_whose_code_dynamo_alone_could_read():
     found = call(x)
     assert_close(found["x"], expected["x"])
     assert found["n"] == expected["n"], "the example's, which other inputs will show"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (mode("export"), "torch.export cannot take what torch.jit.script compiled: the model"),
+        (mode("torchscript", method="trace"), "the model is TorchScript: nothing is to trace"),
+    ],
+)
+def test_a_model_that_is_torchscript_is_refused_by_what_would_capture_it(options, told):
+    with pytest.raises(Refused, match=told):
+        create_engine(options).prepare(torch.jit.script(nn.Linear(4, 4)), Inputs.of(x))

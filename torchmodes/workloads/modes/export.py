@@ -21,6 +21,7 @@ from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs, Structure, register_dataclasses
 
+UNSCRIPTED = "build the model without it, or use eager or torchscript"
 TERMS = 2
 """Of a sum of sizes that a refusal tells."""
 
@@ -75,6 +76,8 @@ def capture(
     torchmodes.workloads.modes.base.Refused
         When it cannot be exported with those sizes free that differ between the batches.
     """
+    if isinstance(module, torch.jit.ScriptModule):  # which takes no hook either
+        raise _refused("cannot take what torch.jit.script compiled: the model", UNSCRIPTED)
     free = free_sizes(module, inputs, batches) if vary(batches) else None
     # Its code runs as it is unless TorchDynamo reads it, and that would read the hook too.
     hook = None if strict else module.register_forward_hook(_learn_dataclasses)
@@ -97,10 +100,9 @@ def capture(
     except Exception as error:
         scripted = [n for n, p in module.named_modules() if isinstance(p, torch.jit.ScriptModule)]
         if scripted:
+            told = f"{scripted[0]} ({reason_of(error)})"
             raise _refused(
-                f"cannot take what torch.jit.script compiled: {scripted[0] or 'the model'}"
-                f" ({reason_of(error)})",
-                "build the model without it, or use eager or torch.jit.trace",
+                f"cannot take what torch.jit.script compiled: {told}", UNSCRIPTED
             ) from error
         if free is None:
             raise

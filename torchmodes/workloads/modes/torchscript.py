@@ -134,6 +134,10 @@ def trace(module: nn.Module, inputs: Inputs) -> Traced:
     TorchScript has tensors, and lists, tuples and dictionaries of tensors; a module whose inputs or
     output hold anything else is traced as one that takes and returns tensors alone.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise base.Refused(
+            base.Unsupported("the model is TorchScript: nothing is to trace", "use method: script")
+        )
     if _can_be_traced(module, inputs):
         returned = _Returned()
         hook = module.register_forward_hook(returned)
