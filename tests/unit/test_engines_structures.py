@@ -280,3 +280,44 @@ def test_a_refusal_tells_of_a_long_sum_its_beginning():
     reason = refused.value.unsupported.reason
     assert reason.endswith(" + …")
     assert len(reason) < 200
+
+
+class HoldsAScript(nn.Module):
+    """A part that TorchScript compiled already."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = torch.jit.script(nn.Linear(4, 4))
+
+    def forward(self, x):
+        return self.part(x)
+
+
+@pytest.mark.parametrize("engine", ["export", "onnxruntime", "openvino"])
+def test_a_scripted_part_is_refused_by_what_needs_one_graph(engine):
+    with pytest.raises(Refused) as refused:
+        create_engine(mode(engine)).prepare(HoldsAScript().eval(), Inputs.of(x))
+    reason = refused.value.unsupported.reason
+    assert reason.startswith("torch.export cannot take what torch.jit.script compiled: ")
+    assert "part (" in reason
+
+
+def test_openvino_puts_an_output_together_whose_code_dynamo_alone_could_read():
+    model = Calls(lambda w, x: {"x": x * w, "n": int((x > 0).sum())}).eval()
+    with torch.no_grad():
+        call, expected = create_engine(mode("openvino")).prepare(model, Inputs.of(x)), model(x)
+    found = call(x)
+    assert_close(found["x"], expected["x"])
+    assert found["n"] == expected["n"], "the example's, which other inputs will show"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (mode("export"), "torch.export cannot take what torch.jit.script compiled: the model"),
+        (mode("torchscript", method="trace"), "the model is TorchScript: nothing is to trace"),
+    ],
+)
+def test_a_model_that_is_torchscript_is_refused_by_what_would_capture_it(options, told):
+    with pytest.raises(Refused, match=told):
+        create_engine(options).prepare(torch.jit.script(nn.Linear(4, 4)), Inputs.of(x))

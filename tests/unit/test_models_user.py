@@ -38,6 +38,7 @@ def keywords(n): return {"x": torch.rand(n, 3), "shift": torch.ones(1)}
 def user_dict(n): return collections.UserDict(keywords(n))
 def time_first(n): return torch.rand(5, n, 3)
 def expanded(n): return torch.arange(3.0).expand(n, 3)
+def twice(n): return (torch.rand(n, 3),) * 2
 def numpys(n): return torch.tensor(np.random.rand(n, 3) + random.random())
 
 def nothing(n): return None
@@ -72,6 +73,21 @@ def test_inputs_are_in_memory_of_their_own_and_others_can_be_copied_into_them(sp
     rows.copy_(torch.ones(4, 3))
     rows[0] = 2.0
     assert rows.sum() == 3 * 2 + 9, "a row is no other one"
+
+
+def test_one_tensor_that_is_given_twice_becomes_two(spec):
+    one, other = build_model(spec("twice"), seed=1, batch_size=4, device="cpu").inputs.tensors()
+    assert torch.equal(one, other)
+    assert one.data_ptr() != other.data_ptr()
+
+
+def test_what_a_neighbour_draws_when_it_is_imported_changes_no_weights(spec):
+    Path("draws_once.py").write_text("import torch\ntorch.manual_seed(9)\n")
+    Path("mine.py").write_text("import draws_once\n" + MINE)
+    one, other = (
+        build_model(spec("tensor"), seed=1, batch_size=4, device="cpu").module for _ in range(2)
+    )
+    assert torch.equal(one.linear.weight, other.linear.weight)
 
 
 def test_numbers_that_numpy_and_random_draw_come_from_the_seed_too(spec):

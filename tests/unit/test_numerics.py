@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import pytest
@@ -96,6 +97,9 @@ def test_a_mask_of_minus_infinity_is_no_fault(output: torch.Tensor) -> None:
 def test_a_baseline_that_is_all_nan_verifies_nothing() -> None:
     nan = torch.full((3,), math.nan)
     assert "nothing can be verified" in compare(nan, nan, precision="fp32").reason
+    assert compare([nan, 1.0], [nan, 1.0], precision="fp32").within_tolerance
+    assert not compare([nan, 1.0], [nan, 1.1], precision="fp32").within_tolerance
+    assert not compare([nan, 1.0], [0 * nan.nan_to_num(), 1.0], precision="fp32").within_tolerance
 
 
 @pytest.mark.parametrize("shape", [(8, 999), (1, 8, 1000), (8000,), (1000, 8)])
@@ -163,6 +167,17 @@ def test_keys_are_matched_by_name_not_by_order(output: torch.Tensor) -> None:
     assert compare(one, other, precision="fp32").within_tolerance
 
 
+def test_nested_keys_are_matched_by_name_too(output: torch.Tensor) -> None:
+    baseline = {"o": {"a": output, "b": -output}, "p": [{"c": output}]}
+    other = {"p": [{"c": output}], "o": {"b": -output, "a": output}}
+    assert compare(baseline, other, precision="fp32").within_tolerance
+    other["p"] = [{"d": output}]
+    said = compare(baseline, other, precision="fp32")
+    assert said.reason == "output['p'][0] keys differ: missing ['c'], unexpected ['d']"
+    said = compare([(output, output)], [(output,)], precision="fp32")
+    assert said.reason == "the output[0] holds 1 tensors, the baseline's 2"
+
+
 def test_a_small_tensor_cannot_hide_behind_a_large_one(output: torch.Tensor) -> None:
     small = torch.full((2,), 1e-3)
     large = 1000 * output
@@ -216,6 +231,9 @@ def test_numbers_and_complex_and_empty_outputs() -> None:
     spectrum = torch.fft.fft(torch.randn(16))
     assert compare(spectrum, spectrum.clone(), precision="fp32").within_tolerance
     assert not compare(spectrum, spectrum.conj(), precision="fp32").within_tolerance
+    real = compare(spectrum, spectrum.real, precision="fp32")
+    assert real.reason == "output is of torch.float32, the baseline's of torch.complex64"
+    assert not compare(torch.ones(2).int(), torch.ones(2) + 0j, precision="fp32").within_tolerance
     assert compare(torch.empty(0, 4), torch.empty(0, 4), precision="fp32").within_tolerance
 
 
@@ -263,6 +281,10 @@ def test_texts_among_tensors_are_the_same_or_wrong(output: torch.Tensor) -> None
     assert said.reason == "the output holds 1 values, the baseline's 2"
     said = compare([output, "cat"], [output, output], precision="fp32")
     assert said.reason == "output[1] is a tensor, the baseline's is 'cat'"
+    reds = [{"x": output, "colour": Enum("Colour", "RED BLUE").RED} for _ in range(2)]
+    assert compare(*reds, precision="fp32").within_tolerance
+    reds[1]["colour"] = type(reds[1]["colour"]).BLUE
+    assert not compare(*reds, precision="fp32").within_tolerance
     kinds = {"x": output, "dtype": torch.int8, "names": np.array(["a", "b"])}
     assert compare(kinds, dict(kinds), precision="fp32").within_tolerance
     assert not compare(kinds, kinds | {"dtype": torch.uint8}, precision="fp32").within_tolerance

@@ -96,6 +96,7 @@ TRACE, SCRIPT = (mode("torchscript", method=method) for method in ("trace", "scr
 FULLGRAPH = mode("compile", backend="eager", fullgraph=True)
 FAILING = [
     (Gamma, ONNX, "No ONNX function found for prims.bessel_j0"),
+    (Gamma, mode("openvino"), "No conversion rule found for operations: aten.special_bessel_j0"),
     (Branch, EXPORT, "Could not guard on data-dependent expression"),
     (Branch, ONNX, "in `return x * 2 if x.sum() > 0 else x - 1`"),
     (Branch, EXPORT, "in `return x * 2 if x.sum() > 0 else x - 1`"),

@@ -57,3 +57,24 @@ def test_outputs_that_take_long_to_compare_are_looked_at_now_and_then():
         clock["s"] += 9.5
         checked.look("mode", ROUNDED)
     assert 75 <= checked.compared <= 85
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ([RIGHT, "dog", 3], "output[1] is 'dog', the baseline's is 'cat'"),
+        ([RIGHT, "cat", 4], "output[2]: 100 % of the integers differ"),
+        ([RIGHT, "cat", True], "the output holds a bool, as none before"),
+        ([RIGHT, "cat"], "the output holds 2 values, the baseline's 3"),
+    ],
+)
+def test_what_lies_among_tensors_is_looked_at_too(output, told):
+    right = [RIGHT, "cat", 3]
+    checked = SpotChecks({"mode": right}, expected=right, precision="fp32", device="cpu")
+    checked.look("mode", [RIGHT.clone(), "cat", 3])
+    assert checked.wrong is None
+    checked = SpotChecks({"mode": right}, expected=right, precision="fp32", device="cpu")
+    checked.look("mode", output)
+    assert checked.wrong is not None
+    assert checked.wrong.reason.startswith(f"while it was timed: {told}")
+    assert checked.of == "mode"

@@ -246,6 +246,17 @@ def test_options_are_taken_to_be_right_where_the_text_alone_does_not_tell(text):
     assert reference_faults({"models.mine": model(options={"depth": 3})}) == []
 
 
+def test_a_neighbour_that_a_module_of_python_hides_is_told():
+    write("queue.py", "class Layer: ...\n")
+    text = "from queue import {}\ndef build(): ...\ndef inputs(batch_size): ...\n"
+    write("mine.py", text.format("Layer"))
+    (fault,) = reference_faults({"models.mine": model()})
+    assert fault.startswith("models.mine.factory, models.mine.inputs: mine.py imports 'Layer' from")
+    assert fault.endswith("a module of Python's own: rename queue.py")
+    write("mine.py", text.format("Queue"))
+    assert reference_faults({"models.mine": model()}) == [], "that is Python's own"
+
+
 def test_a_file_with_an_environment_of_its_own_may_be_for_a_newer_python():
     write("mine.py", "def build(:")
     write("mine.env.yaml", "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ from job_factory import make_job
 from torchmodes.config.run import Measurement
 from torchmodes.measure.case import measure
 from torchmodes.measure.first_calls import LOSSES_COMPARED, WarmedUp, losses_of
-from torchmodes.measure.verification import compare_again, compare_first
+from torchmodes.measure.verification import FURTHER, compare_again, compare_first
 from torchmodes.planning.job import EAGER
 from torchmodes.workloads.workload import carry_out, training_workload
 
 MODELS = """
+import itertools
 import random
 
 import torch
@@ -98,9 +101,24 @@ class Branches(Base):
         return y.sigmoid() if y[0, 0] > 0 else y.exp()
 
 
+class BranchesSeldom(Base):
+    def forward(self, x):
+        y = self.lin(x)
+        return y.exp() if x[0, 0] > 1.8 else y.sigmoid()
+
+
 class LeavesTorch(Base):
     def forward(self, x):
         return torch.from_numpy(self.lin(x).detach().numpy().clip(-1, 1))
+
+
+class CountsUnseen(Base):
+    def __init__(self):
+        super().__init__()
+        self.calls = itertools.count(1)
+
+    def forward(self, x):
+        return self.lin(x) * next(self.calls)
 
 
 class DropsOut(Base):
@@ -126,6 +144,22 @@ class ReturnsNaN(Base):
 class ReturnsText(Base):
     def forward(self, x):
         return {"label": "cat", "rows": len(x), "none": None}["label"]
+
+
+class Clamps(Base):
+    def forward(self, x):
+        return self.lin(x.clamp(-1, 1))
+
+
+class Yields(Base):
+    def forward(self, x):
+        for _ in range(3):
+            yield self.lin(x)
+
+
+class MapsInADict(Base):
+    def forward(self, x):
+        return {"rows": map(self.lin, x)}
 
 
 class Labels(Base):
@@ -194,10 +228,19 @@ class Picky(Base):
         return self.lin(x)
 """
 
+ROWS = """
+import torch
+
+
+def rows(batch_size):
+    return torch.randn(batch_size, 16)
+"""
+
 ENGINES = """
 import copy
 import functools
 import itertools
+import time
 
 import torch
 from torch.nn import functional as F
@@ -257,6 +300,48 @@ def wrong_at_every_tenth_call(model, inputs):
     return lambda x: model(x) * (next(calls) % 10 > 0)
 
 
+def remembers_until_written(model, inputs):
+    seen = {}
+
+    def call(x):
+        if seen.get("version") != x._version:
+            seen.update(version=x._version, output=model(x))
+        return seen["output"]
+
+    return call
+
+
+def writes_nothing(model, inputs):
+    shape = model(*inputs).shape  # and the right answer lies in memory that is free again
+    return lambda *args: torch.empty(shape)
+
+
+class Promise(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        kept = [arg.compute() if type(arg) is cls else arg for arg in args]
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*kept, **(kwargs or {}))
+
+
+def promises(model, inputs, after=0):
+    calls = itertools.count()
+    empty = torch.empty_like(model(*inputs))
+
+    def call(*args):
+        if next(calls) < after:
+            return model(*args)
+        promise = torch.Tensor._make_subclass(Promise, empty)
+        promise.compute = lambda: model(*args)
+        return promise
+
+    return call
+
+
+def promises_later(model, inputs):
+    return promises(model, inputs, after=6)
+
+
 def answers_the_example(model, inputs):
     expected = model(*inputs.args if hasattr(inputs, "args") else inputs)
     return lambda *args: expected
@@ -268,6 +353,15 @@ def freezes_state(model, inputs):
 
 def calls_it_a_dog(model, inputs):
     return lambda x: model(x) | {"label": "dog"}
+
+
+def says_dog_while_timed(model, inputs):
+    calls = itertools.count()
+    return lambda x: model(x) | ({"label": "dog"} if 7 < next(calls) < 50 else {})
+
+
+def doubles(model, inputs):
+    return lambda *args: model(*args).double()
 
 
 def swaps_two(model, inputs):
@@ -282,6 +376,10 @@ def swaps_two(model, inputs):
 def writes_while_it_prepares(model, inputs):
     model(*inputs)
     return model
+
+
+def writes_into_its_inputs(model, inputs):
+    return lambda x: model(x.clamp_(-1, 1))
 
 
 def computes_on_copies(model, inputs):
@@ -315,6 +413,33 @@ def hooks_every_gradient(model, inputs):
 
 def hooks_every_parameter(model, inputs):
     torch.nn.modules.module.register_module_parameter_registration_hook(lambda *_: None)
+    return model
+
+
+def flushes_denormals(model, inputs):
+    torch.set_flush_denormal(True)
+    return model
+
+
+def lowers_matrix_products(model, inputs):
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    return model
+
+
+def stretches_time(model, inputs):
+    real = time.perf_counter_ns
+    time.perf_counter_ns = lambda: real() // 2
+    return model
+
+
+def replaces_a_layer(model, inputs):
+    torch.nn.Linear = type("Linear", (torch.nn.Linear,), {})
+    return model
+
+
+def patches_its_class(model, inputs):
+    original = type(model).forward
+    type(model).forward = lambda self, x: original(self, x) * 2
     return model
 
 
@@ -353,12 +478,16 @@ def process() -> Any:
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
         torch.nn.functional.linear,
+        torch.nn.Linear,
+        time.perf_counter_ns,
     )
     yield
     torch.set_num_threads(before[0])
     torch.set_default_dtype(before[1])
     torch.set_grad_enabled(before[2])
-    torch.nn.functional.linear = before[3]
+    torch.nn.functional.linear, torch.nn.Linear, time.perf_counter_ns = before[3:]
+    torch.set_flush_denormal(False)
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
     torch.use_deterministic_algorithms(False)
     torch.backends.mha.set_fastpath_enabled(True)
     for kind in ("forward", "backward_pre", "parameter_registration"):
@@ -369,18 +498,20 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, process: Any) -> Run:
+def run(tmp_path: Path, process: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Measure a model in a mode, both of the files above, in some hundredths of a second."""
     models, engines = tmp_path / "models.py", tmp_path / "engines.py"
-    models.write_text(MODELS)
     engines.write_text(ENGINES)
+    monkeypatch.setattr("torchmodes.measure.verification.FURTHER_S", 0.0)
 
     def measured(
         model: str,
         mode: str | dict[str, Any] = "eager",
         inputs: str = "rows",
         budget_s: float = 0.02,
+        code: str = "",
     ) -> dict:
+        models.write_text(code + ROWS if code else MODELS)
         options = (
             mode
             if isinstance(mode, dict)
@@ -395,7 +526,7 @@ def run(tmp_path: Path, process: Any) -> Run:
                 "family": "user",
                 "factory": f"{models}:build",
                 "inputs": f"{models}:{inputs}",
-                "options": {"name": model},
+                "options": {} if code else {"name": model},
                 "item": "row",
             },
             seed=42,
@@ -436,6 +567,8 @@ def test_outputs_are_compared_on_inputs_of_the_models_own_before_and_after_sampl
         ("answers_the_example", "on other inputs: output: relative L2 error"),
         ("swaps_two", "output: relative L2 error"),
         ("wrong_at_every_tenth_call", "while it was timed: output: relative L2 error"),
+        ("promises", "the output holds a Promise, as eager's does not: it may compute"),
+        ("promises_later", "while it was timed: the output holds a Promise, as none before"),
     ],
 )
 def test_a_mode_that_is_right_once_is_wrong(run: Run, mode: str, reason: str):
@@ -453,6 +586,14 @@ def test_a_trace_that_holds_for_one_input_is_wrong_and_its_warnings_are_told(run
     assert found["reason"].startswith("on other inputs: ")
     assert any(warning.startswith("tracing warned: ") for warning in found["warnings"])
     assert any("(models.py, line " in warning for warning in found["warnings"])
+
+
+def test_a_branch_that_few_inputs_take_is_found_among_further_ones(run: Run, monkeypatch):
+    monkeypatch.setattr("torchmodes.measure.verification.FURTHER_S", 600.0)
+    found = run("BranchesSeldom", TRACE)
+    assert found["status"] == "wrong"
+    assert found["reason"].startswith("after sampling: output: relative L2 error")
+    assert run("BranchesSeldom", NO_GRAD)["numerics"]["input_sets"] == 4 + len(FURTHER)
 
 
 @pytest.mark.parametrize("model", ["CountsInABuffer", "CountsInAnAttribute"])
@@ -509,6 +650,14 @@ def test_a_model_that_draws_at_random_is_told_at_its_cause(run: Run, model: str)
     assert "dropout" in aa["remedy"]
 
 
+@pytest.mark.parametrize("mode", ["eager", NO_GRAD])
+def test_a_state_that_nobody_sees_is_the_models_fault(run: Run, mode: Any):
+    found = run("CountsUnseen", mode)
+    assert found["status"] == "wrong"
+    assert found["reason"].endswith("its output for the same inputs changes from call to call")
+    assert "follow from its inputs and weights alone" in found["remedy"]
+
+
 @pytest.mark.parametrize(
     ("model", "reason", "remedy"),
     [
@@ -534,6 +683,28 @@ def test_texts_beside_tensors_are_compared(run: Run):
     assert other["status"] == "wrong"
     assert other["reason"] == "output['label'] is 'dog', the baseline's is 'cat'"
     assert other["remedy"].startswith("do not use this mode")
+    later = run("Labels", "says_dog_while_timed")
+    assert later["reason"] == f"while it was timed: {other['reason']}"
+
+
+@pytest.mark.parametrize(("model", "kind"), [("Yields", "generator"), ("MapsInADict", "map")])
+def test_what_computes_when_it_is_read_is_refused(run: Run, model: str, kind: str):
+    for mode in ("eager", NO_GRAD):
+        found = run(model, mode)
+        assert found["status"] == "unsupported"
+        assert found["reason"].startswith(
+            f"a call returns a {kind}, which computes when it is read"
+        )
+        assert "a tuple or a list" in found["remedy"]
+
+
+def test_what_a_user_of_a_right_mode_stumbles_over_is_told(run: Run):
+    writes = run("Clamps", "writes_into_its_inputs")
+    assert writes["status"] == "ok", writes["reason"]
+    assert any(w.startswith("the mode writes into its inputs") for w in writes["warnings"])
+    told = "the mode returns torch.float64 where eager returns torch.float32"
+    assert told in run("Plain", "doubles")["warnings"]
+    assert told not in run("Plain", "honest")["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -592,6 +763,10 @@ def test_inputs_of_other_shapes_leave_the_example_alone(run: Run):
         ("hooks_every_parameter", "global parameter registration hooks 0 → 1"),
         ("patches_linear", "torch.nn.functional.linear replaced"),
         ("patches_while_called", "fast path of nn.MultiheadAttention True → False"),
+        ("flushes_denormals", "flushing of denormal numbers False → True"),
+        ("lowers_matrix_products", "precision of fp32 in mkldnn, matmul ieee → bf16"),
+        ("stretches_time", "time.perf_counter_ns replaced"),
+        ("replaces_a_layer", "torch.nn.Linear replaced"),
         ("patches_later", "fast path of nn.MultiheadAttention True → False"),
     ],
 )
@@ -600,6 +775,30 @@ def test_a_mode_that_changes_the_process_has_failed(run: Run, mode: str, change:
     assert found["status"] == "failed"
     assert found["reason"] == f"the mode changed the process that eager runs in: {change}"
     assert found["remedy"].startswith("leave the process as it was found")
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch) -> Any:
+    """A file beside the user's, which is imported once and so the same for both sides."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "beside.py").write_text(MODELS + "\nNET = Plain()\n")
+    yield
+    sys.modules.pop("beside")
+
+
+def test_a_mode_that_patches_a_class_that_eager_has_too_has_failed(run: Run, beside: Any):
+    found = run("build", "patches_its_class", code="import beside\nbuild = beside.Plain\n")
+    assert found["status"] == "failed"
+    assert found["reason"].endswith("the process that eager runs in: Plain.forward replaced")
+    assert run("Plain", "patches_its_class")["reason"].startswith("output: "), "of its own class"
+
+
+@pytest.mark.parametrize("mode", ["eager", "honest"])
+def test_two_sides_that_are_one_model_are_not_compared(run: Run, beside: Any, mode: str):
+    found = run("build", mode, code="import beside\ndef build(): return beside.NET\n")
+    assert found["status"] == "failed"
+    assert found["reason"].endswith("the model's factory returned what it had returned before")
+    assert "copy.deepcopy" in found["remedy"]
 
 
 def test_a_rate_beyond_what_the_machine_can_do_gets_no_verdict(run: Run, monkeypatch):
@@ -612,7 +811,7 @@ def test_a_rate_beyond_what_the_machine_can_do_gets_no_verdict(run: Run, monkeyp
     assert "leaves out" in found["remedy"]
 
 
-@pytest.mark.parametrize("mode", ["remembers_values", "honest"])
+@pytest.mark.parametrize("mode", ["remembers_values", "remembers_until_written", "honest"])
 def test_a_mode_that_is_fast_on_inputs_it_has_seen_gets_no_verdict(
     run: Run, monkeypatch, mode: str
 ):
@@ -622,7 +821,7 @@ def test_a_mode_that_is_fast_on_inputs_it_has_seen_gets_no_verdict(
     monkeypatch.setattr("torchmodes.measure.case.quick_peak", lambda *_: None)
     found = run("Deep", mode, budget_s=0.5)
     assert found["status"] == "ok", found["reason"]
-    remembers = mode == "remembers_values"
+    remembers = mode != "honest"
     assert (found["statistics"]["speed_up"]["estimate"] > 3) is remembers
     assert (found["no_verdict"] or "").startswith("it remembers: inputs that are new") is remembers
     if remembers:

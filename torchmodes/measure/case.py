@@ -55,6 +55,8 @@ from torchmodes.measure.verification import (
     compare_again,
     compare_first,
     leak,
+    one_model,
+    surprises,
     unseen,
     wrong,
 )
@@ -66,7 +68,6 @@ from torchmodes.workloads.batches import vary
 from torchmodes.workloads.models.evaluation import EvaluationFault
 from torchmodes.workloads.models.flops import count_flops
 from torchmodes.workloads.modes.precision import instructions
-from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import Workload, workload_of
 
 ENERGY_BLOCK_S = 2.0
@@ -218,17 +219,13 @@ def _judge(
     others: tuple[int, ...],
 ) -> Measured:
     """Judge whether the candidate is right, on other inputs too; time it, and judge again."""
+    if refused := one_model(baseline, candidate):
+        return refused
     if baseline.growth:
         return Measured(
             status="unsupported",
             reason=f"the model's state grows at every call: {baseline.growth}",
             remedy="let each call begin from a fresh state, or bring one step of a fixed size",
-        )
-    if any(tensor.is_nested for tensor in tensors_of(baseline.output)):
-        return Measured(
-            status="unsupported",
-            reason="the model returns a nested tensor, whose parts have no shape in common",
-            remedy="return a padded tensor from forward (torch.nested.to_padded_tensor)",
         )
     began = time.monotonic()
     generates = job.case.task == "generation"  # which compares logits of every step of other texts
@@ -239,7 +236,7 @@ def _judge(
         numerics = generation.judged(job, tokens, numerics)
         told = generation.generation(job, candidate, tokens)
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
-    if leaked := changes(shared, process_state()):
+    if leaked := _changed(shared, baseline, candidate):
         return leak(leaked)
     scored = wider = usual = None
     if data_may_judge(job, numerics):
@@ -262,17 +259,18 @@ def _judge(
         found.generation = told
         return found
     sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s, tolerance=wider)
-    if leaked := changes(shared, process_state()):
+    if leaked := _changed(shared, baseline, candidate):
         return leak(leaked)
     if clock.checks is not None and clock.checks.wrong is not None:
-        return wrong(job, baseline, clock.checks.wrong)
+        of_eager = job.case.is_baseline or clock.checks.of == baseline.workload.call
+        return wrong(job, baseline, clock.checks.wrong, of_eager=of_eager)
     numerics = compare_again(job, baseline, candidate, numerics, clock.calls, wider)
     if not numerics.within_tolerance:
         return wrong(job, baseline, numerics)
     _doubt_memory(sampled, clock, baseline, candidate)
     sampled.numerics = numerics.model_copy(update={"usual_tolerance": usual})
     sampled.quality = scored
-    sampled.warnings += unseen(job, baseline, candidate)
+    sampled.warnings += surprises(job, baseline, candidate) + unseen(job, baseline, candidate)
     sampled.energy = _energy(job, candidate)
     if told is not None and tokens is not None and sampled.statistics is not None:
         sampled.agreement = generation.choices(job, tokens)
@@ -281,6 +279,12 @@ def _judge(
             sampled.generation, quiet=sampled.no_verdict is None
         )
     return sampled
+
+
+def _changed(shared: ProcessState, baseline: WarmedUp, candidate: WarmedUp) -> list[str]:
+    """Name what eager runs with and the mode changed."""
+    replaced = candidate.workload.engine.replaced(baseline.workload.built.module)
+    return list(dict.fromkeys([*changes(shared, process_state()), *replaced]))
 
 
 def _judge_further(
@@ -338,7 +342,7 @@ def _sample(
         make_clock(case.device, flush_l2=settings.flush_l2),
         baseline.workload,
         candidate.workload,
-        fresh=baseline.sets if baseline.changes_inputs else None,
+        fresh=baseline.sets if baseline.changes_inputs or candidate.changes_inputs else None,
         checks=_spot_checks(job, baseline, candidate, tolerance),
     )
     own = candidate.workload.engine.own_threads
@@ -402,6 +406,7 @@ def _spot_checks(
         return None
     return SpotChecks(
         {side.workload.call: side.output for side in (baseline, candidate)},
+        kinds={side.workload.call: side.kinds for side in (baseline, candidate)},
         expected=baseline.output,
         precision=job.case.precision,
         tolerance=tolerance,

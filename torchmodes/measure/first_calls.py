@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import import_libraries
 from torchmodes.workloads.modes.base import ONE_SHAPE, Refused
-from torchmodes.workloads.structures import copy_output
+from torchmodes.workloads.structures import copy_output, kinds_of, tensors_of
 from torchmodes.workloads.workload import Workload, random_state, synchronize, workload_of
 
 CALLS_COMPARED = 3
@@ -42,11 +42,12 @@ class WarmedUp:
     """A workload after its first calls.
 
     `output` is of the last of `CALLS_COMPARED` forward passes on the example inputs, or the losses
-    of the first `LOSSES_COMPARED` optimiser steps; `first_call_s`, of a schedule, of the first
-    calls on all of its batches; `sets` are inputs to go on with, None of a training step. What
-    changes in the module at every call is `kept`, and `growth` says how it grows. `changes_inputs`:
-    a call writes into its inputs; `recompiles`: what TorchDynamo compiled again for other batches
-    than the first; `random`: a training step draws random numbers, as dropout does.
+    of the first `LOSSES_COMPARED` optimiser steps; `kinds` are the classes of what it held before
+    it was copied; `first_call_s`, of a schedule, of the first calls on all of its batches; `sets`
+    are inputs to go on with, None of a training step. What changes in the module at every call is
+    `kept`, and `growth` says how it grows. `changes_inputs`: a call writes into its inputs;
+    `recompiles`: what TorchDynamo compiled again for other batches than the first; `random`: a
+    training step draws random numbers, as dropout does.
     """
 
     workload: Workload
@@ -56,6 +57,7 @@ class WarmedUp:
     kept: tuple[str, ...] = ()
     growth: str | None = None
     changes_inputs: bool = False
+    kinds: frozenset[type] = frozenset()
     recompiles: int = 0
     random: bool = False
 
@@ -139,6 +141,7 @@ def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> W
     states, written = [], False
     with workload.context():
         output, first_call_s = first_call(workload, job)
+    _refuse_output(output)
     for _ in range(CALLS_COMPARED - 1):
         del output  # a CUDA graph may not be recorded while one of its outputs lives
         feed(workload, sets, 0)
@@ -149,13 +152,22 @@ def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> W
             output = workload.call()
         written = versions != [tensor._version for tensor in taken]
     copied = workload.built.judged(copy_output(output), sets[0])
+    kinds = kinds_of(output)  # copying taught PyTorch its dataclasses
     del output
     if watched:
         states.append(state_of(module))
     compiled = compiled_graphs()
     first_call_s += first_pass(workload, job)
     recompiles = compiled_graphs() - compiled
-    warm = WarmedUp(workload, copied, first_call_s, sets, recompiles=recompiles)
+    warm = WarmedUp(
+        workload,
+        copied,
+        first_call_s,
+        sets,
+        recompiles=recompiles,
+        changes_inputs=written,
+        kinds=kinds,
+    )
     if not watched:
         return warm
     first, before, after = states
@@ -163,8 +175,23 @@ def warmed_up(job: Job, *, watched: bool = False, steps: int | None = None) -> W
         warm,
         kept=tuple(before.changes(after)),
         growth=first.growth(before) and before.growth(after),
-        changes_inputs=written,
     )
+
+
+def _refuse_output(output: Any) -> None:
+    """Refuse what cannot be compared, or is not computed yet, before anything else runs."""
+    if any(tensor.is_nested for tensor in tensors_of(output)):
+        raise Refused(
+            "the model returns a nested tensor, whose parts have no shape in common",
+            "return a padded tensor from forward (torch.nested.to_padded_tensor)",
+        )
+    lazy = sorted(kind.__name__ for kind in kinds_of(output) if issubclass(kind, Iterator))
+    if lazy:
+        raise Refused(
+            f"a call returns a {lazy[0]}, which computes when it is read: what was timed would"
+            " be the promise alone",
+            "return a tuple or a list of tensors from forward",
+        )
 
 
 def _first_losses(workload: Workload, job: Job, steps: int | None) -> WarmedUp:

@@ -7,7 +7,7 @@ the timed calls take, and do so again after they were timed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -58,14 +58,14 @@ class InputSets:
             " their last dimension"
         )
 
-    def numbers(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """Return which of the wanted sets there are."""
-        return wanted if self.origin != "example" else tuple(n for n in wanted if n == 0)
+    def numbers(self, wanted: Iterable[int]) -> Iterator[int]:
+        """Yield which of the wanted sets there are."""
+        return (number for number in wanted if self.origin != "example" or number == 0)
 
     def new(self) -> tuple[int, ...]:
         """Return the numbers of some sets that no comparison uses; there may be none."""
         if self.batches == 1:
-            return self.numbers(NEW_SETS)
+            return tuple(self.numbers(NEW_SETS))
         sizes = [size for batch in self._batches for size in batch.tensors()[0].shape[:1]]
         moved = self.batches * (min(sizes) if min(sizes) > 1 else len(NEW_SETS))
         return tuple(range(self.batches + 2, moved))[: len(NEW_SETS)]
@@ -86,18 +86,22 @@ def feed(workload: Workload, sets: InputSets, number: int) -> None:
 
     A text that is generated is worked through to the position that is timed.
     """
-    taken = workload.take(number).tensors()
-    with torch.no_grad():
-        for target, value in zip(taken, sets[number].tensors(), strict=True):
-            target.copy_(value)
+    fill(workload.take(number), sets[number])
     workload.restart()
+
+
+@torch.no_grad()
+def fill(taken: Inputs, values: Inputs) -> None:
+    """Copy the values of inputs into others that are like them."""
+    for target, value in zip(taken.tensors(), values.tensors(), strict=True):
+        target.copy_(value)
 
 
 def agree(
     baseline: Workload,
     candidate: Workload,
     sets: InputSets,
-    numbers: tuple[int, ...],
+    numbers: Iterable[int],
     *,
     precision: str,
     tolerance: float | None = None,
@@ -109,7 +113,9 @@ def agree(
     """
     for number in sets.numbers(numbers):
         try:
-            expected = output_on(baseline, sets, number)
+            # Kept: in the memory of one that is gone a mode that writes nothing would find it.
+            kept = _call_on(baseline, sets, number)
+            expected = baseline.built.judged(copy_output(kept), sets[number])
         except Exception:
             if (
                 sets.origin == "rearranged" or number >= sets.batches > 1
@@ -123,9 +129,13 @@ def agree(
 
 def output_on(workload: Workload, sets: InputSets, number: int) -> Any:
     """Run a side once on a set of inputs, and return what counts of its output on the host."""
+    return workload.built.judged(copy_output(_call_on(workload, sets, number)), sets[number])
+
+
+def _call_on(workload: Workload, sets: InputSets, number: int) -> Any:
     feed(workload, sets, number)
     with workload.context():
-        return workload.built.judged(copy_output(workload.call()), sets[number])
+        return workload.call()
 
 
 def together(

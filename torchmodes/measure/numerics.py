@@ -14,6 +14,7 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Number
 from typing import Any, Literal
 
 import numpy as np
@@ -61,6 +62,9 @@ On the house-price MLP, weights perturbed by 1e-6 gave up to 3e-5 after 200 step
 """
 
 NOTHING_FINITE = "the baseline holds no finite value, so nothing can be verified"
+VALUES = (Number, str, bytes, Enum, torch.dtype, torch.device, np.ndarray, np.generic, type(None))
+"""What an output may hold beside tensors that is no more than its value."""
+
 MAKE_FINITE = "give it weights and inputs, or a learning rate, under which its output is finite"
 
 
@@ -100,23 +104,26 @@ def compare(
 ) -> Numerics:
     """Compare two outputs, tensor by tensor; the worst one decides.
 
-    The containers may differ in kind (an exported engine returns a tuple where the model returns a
-    dict), the tensors in their order may not. Copy an output before the other side runs if its
-    engine may reuse the memory. `align` is the model's, where its outputs have parts of no fixed
-    number or order (`BuiltModel`); `tolerance` is in place of the precision's.
+    Mappings are compared by their keys. Other containers may differ in kind (an exported engine
+    returns a tuple where the model returns a dict), the tensors in their order may not. Copy an
+    output before the other side runs if its engine may reuse the memory. `align` is the model's,
+    where its outputs have parts of no fixed number or order (`BuiltModel`); `tolerance` is in place
+    of the precision's.
     """
     if tolerance is None:
         tolerance = OUTPUT_TOLERANCE[precision]
     if align is not None:
         baseline, candidate = align(baseline, candidate)
     try:
+        if not _tensors(baseline):
+            raise _Mismatch("the baseline's output holds no tensor")
         figures = [
             (name, _compare_tensors(name, expected, actual))
             for name, expected, actual in _paired(baseline, candidate)
         ]
+        return _judged(figures, compared="output", tolerance=tolerance)
     except _Mismatch as mismatch:
-        return _void(str(mismatch), compared="output", tolerance=tolerance)
-    return _judged(figures, compared="output", tolerance=tolerance)
+        return incomparable(str(mismatch), compared="output", tolerance=tolerance)
 
 
 def compare_losses(
@@ -138,18 +145,17 @@ def compare_losses(
             torch.tensor(list(baseline), dtype=torch.float64),
             torch.tensor(list(candidate), dtype=torch.float64),
         )
+        return _judged([("losses", figures)], compared="losses", tolerance=tolerance)
     except _Mismatch as mismatch:
-        return _void(str(mismatch), compared="losses", tolerance=tolerance)
-    return _judged([("losses", figures)], compared="losses", tolerance=tolerance)
+        return incomparable(str(mismatch), compared="losses", tolerance=tolerance)
 
 
 def nothing_to_compare(output: object) -> tuple[str, str] | None:
     """Say why a baseline's output can verify nothing, and what to do about the model, or None."""
     try:
-        leaves = [leaf for _, leaf in _leaves(output, "output")]
+        tensors = _tensors(output)
     except _Mismatch as mismatch:
         return str(mismatch), "return tensors from forward, in any nesting of containers"
-    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     if not tensors:
         return (
             f"the model returns no tensor ({type(output).__name__}), so nothing can be compared",
@@ -167,20 +173,29 @@ def compares_nothing(baseline: object, candidate: object, *, align: Align | None
     """Tell whether two outputs have no element that `compare` looks at, as of no detection."""
     if align is not None:
         baseline, _ = align(baseline, candidate)
-    leaves = (leaf for _, leaf in _leaves(baseline, "output"))
-    return not any(leaf.numel() for leaf in leaves if isinstance(leaf, torch.Tensor))
+    return not any(tensor.numel() for tensor in _tensors(baseline))
 
 
-def _void(reason: str, *, compared: Literal["output", "losses"], tolerance: float) -> Numerics:
+def _tensors(output: object) -> list[torch.Tensor]:
+    return [leaf for _, leaf in _leaves(output, "output") if isinstance(leaf, torch.Tensor)]
+
+
+def incomparable(
+    reason: str, *, compared: Literal["output", "losses"], tolerance: float
+) -> Numerics:
+    """Say why two outputs cannot be compared: the candidate's is wrong."""
     return Numerics(within_tolerance=False, reason=reason, compared=compared, tolerance=tolerance)
 
 
 def _judged(
-    figures: Sequence[tuple[str, _Figures]],
+    found: Sequence[tuple[str, _Figures | None]],
     *,
     compared: Literal["output", "losses"],
     tolerance: float,
 ) -> Numerics:
+    figures = [(name, figure) for name, figure in found if figure is not None]
+    if not figures:
+        raise _Mismatch(f"{found[0][0]}: {NOTHING_FINITE}")
     name, worst = max(figures, key=lambda item: item[1].error)
     within = worst.error <= tolerance
     limit = f"{100 * tolerance:g} %" if worst.differing is not None else f"{tolerance:g}"
@@ -206,9 +221,9 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 
 def _paired(
-    baseline: object, candidate: object
+    baseline: object, candidate: object, name: str = "output"
 ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Yield the tensors of both outputs, in order, with the name the baseline gives them.
+    """Yield the tensors of both outputs, with the name the baseline gives them.
 
     What lies among them is the same, or the outputs cannot be compared.
     """
@@ -216,23 +231,31 @@ def _paired(
         missing = [key for key in baseline if key not in candidate]
         extra = [key for key in candidate if key not in baseline]
         if missing or extra:
-            raise _Mismatch(f"output keys differ: missing {missing}, unexpected {extra}")
-        candidate = {key: candidate[key] for key in baseline}
-    expected, actual = list(_leaves(baseline, "output")), list(_leaves(candidate, "output"))
-    if not any(isinstance(leaf, torch.Tensor) for _, leaf in expected):
-        raise _Mismatch("the baseline's output holds no tensor")
+            raise _Mismatch(f"{name} keys differ: missing {missing}, unexpected {extra}")
+        for key, item in baseline.items():
+            yield from _paired(item, candidate[key], f"{name}[{key!r}]")
+        return
+    if (
+        isinstance(baseline, list | tuple)
+        and isinstance(candidate, list | tuple)
+        and len(baseline) == len(candidate)
+    ):
+        for index, (one, other) in enumerate(zip(baseline, candidate, strict=True)):
+            yield from _paired(one, other, f"{name}[{index}]")
+        return
+    expected, actual = list(_leaves(baseline, name)), list(_leaves(candidate, name))
     if len(expected) != len(actual):
         what = (
             "tensors"
             if all(isinstance(leaf, torch.Tensor) for _, leaf in expected + actual)
             else "values"
         )
-        raise _Mismatch(f"the output holds {len(actual)} {what}, the baseline's {len(expected)}")
-    for (name, one), (_, other) in zip(expected, actual, strict=True):
+        raise _Mismatch(f"the {name} holds {len(actual)} {what}, the baseline's {len(expected)}")
+    for (place, one), (_, other) in zip(expected, actual, strict=True):
         if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-            yield name, one, other
+            yield place, one, other
         elif isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor) or one != other:
-            raise _Mismatch(f"{name} is {_told(other)}, the baseline's is {_told(one)}")
+            raise _Mismatch(f"{place} is {_told(other)}, the baseline's is {_told(one)}")
 
 
 def _told(leaf: object) -> str:
@@ -251,7 +274,9 @@ def _leaves(value: object, name: str) -> Iterator[tuple[str, object]]:
         yield name, torch.as_tensor(value) if -(2**63) <= value < 2**63 else value
     elif isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
         yield name, torch.as_tensor(np.asarray(value))
-    elif isinstance(value, str | bytes | Enum | torch.dtype | torch.device | np.generic):
+    elif isinstance(value, Enum):  # by name: a user's file is run for each side, its class anew
+        yield name, f"{type(value).__name__}.{value.name}"
+    elif isinstance(value, str | bytes | torch.dtype | torch.device | np.generic):
         yield name, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -266,12 +291,15 @@ def _leaves(value: object, name: str) -> Iterator[tuple[str, object]]:
         raise _Mismatch(f"{name} is a {type(value).__name__}: no tensor, sequence or mapping")
 
 
-def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor) -> _Figures:
+def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor) -> _Figures | None:
+    """Measure how far apart two tensors are; None where neither holds a finite value."""
     if baseline.shape != candidate.shape:
         raise _Mismatch(
             f"{name} has the shape {tuple(candidate.shape)}, the baseline's is "
             f"{tuple(baseline.shape)}"
         )
+    if baseline.is_complex() != candidate.is_complex():
+        raise _Mismatch(f"{name} is of {candidate.dtype}, the baseline's of {baseline.dtype}")
     if baseline.numel() == 0:
         return _Figures(max_abs=0.0, max_rel=0.0, relative_l2=0.0)
     if not (baseline.is_floating_point() or baseline.is_complex()):
@@ -285,7 +313,7 @@ def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor)
     if not bool(same[~finite].all()):
         raise _Mismatch(f"{name}: NaN or infinite in the baseline, but not so in the candidate")
     if not bool(finite.any()):
-        raise _Mismatch(f"{name}: {NOTHING_FINITE}")
+        return None
     return _distances(expected[finite], actual[finite])
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +17,13 @@ from torch import nn
 from torch.nn.modules import module
 
 Function = Callable[..., Any]
+
+
+def _precision_of_fp32(backend: str, operators: str) -> str:
+    """Read what `set_float32_matmul_precision` and `allow_tf32` set; to read those may raise."""
+    told = torch._C._get_fp32_precision_getter(backend, operators)
+    return "ieee" if told == "none" else told
+
 
 SETTINGS: Mapping[str, Callable[[], object]] = {
     "threads": torch.get_num_threads,
@@ -24,16 +35,25 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
     "anomaly detection": torch.is_anomaly_enabled,
     "autocast on the CPU": lambda: torch.is_autocast_enabled("cpu"),
     "autocast on CUDA": lambda: torch.is_autocast_enabled("cuda"),
-    "precision of fp32 matrix products": torch.get_float32_matmul_precision,
-    "tf32 in convolutions": lambda: torch.backends.cudnn.allow_tf32,
+    **{
+        f"precision of fp32 in {backend}, {what}": partial(_precision_of_fp32, backend, what)
+        for backend, what in (
+            ("generic", "all"),
+            *itertools.product(("cuda", "mkldnn"), ("matmul", "conv", "rnn")),
+        )
+    },
+    "flushing of denormal numbers": lambda: float(torch.tensor(1e-40) * 1) == 0,
+    "cores": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
     "deterministic cuDNN": lambda: torch.backends.cudnn.deterministic,
     "benchmarking of cuDNN": lambda: torch.backends.cudnn.benchmark,
     "cuDNN": lambda: torch.backends.cudnn.enabled,
     "oneDNN": lambda: torch.backends.mkldnn.enabled,
+    "opt_einsum": lambda: torch.backends.opt_einsum.enabled,
     "fused attention (flash)": torch.backends.cuda.flash_sdp_enabled,
     "fused attention (memory-efficient)": torch.backends.cuda.mem_efficient_sdp_enabled,
     "fused attention (plain)": torch.backends.cuda.math_sdp_enabled,
+    "fused attention (cuDNN)": torch.backends.cuda.cudnn_sdp_enabled,
     "fast path of nn.MultiheadAttention": torch.backends.mha.get_fastpath_enabled,
     "active function modes": torch._C._len_torch_function_stack,
     "active dispatch modes": torch._C._len_torch_dispatch_stack,
@@ -52,7 +72,9 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
 """Name of each setting of a process, and how to read it."""
 
 NAMESPACES: Mapping[str, ModuleType | type] = {
+    "time": time,
     "torch": torch,
+    "torch.nn": nn,
     "torch.nn.functional": nn.functional,
     "torch.Tensor": torch.Tensor,
     "torch.nn.Module": nn.Module,
@@ -106,5 +128,5 @@ def _of_pytorch(function: Function) -> bool:
 def _functions(namespaces: Mapping[str, ModuleType | type]) -> Iterator[tuple[str, Function]]:
     for place, namespace in namespaces.items():
         for name, value in vars(namespace).items():
-            if callable(value) and not isinstance(value, type):
+            if callable(value) and (namespace is nn or not isinstance(value, type)):
                 yield f"{place}.{name}", value

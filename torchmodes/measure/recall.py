@@ -1,8 +1,9 @@
 """Is a mode fast at computing, or at answering inputs that it has seen?
 
 All timed calls of a sample get the same inputs. A mode that keeps its outputs by the values of its
-inputs is right, and as fast as a look-up. So a mode that seems faster is also timed on inputs that
-are new to it, and at once twice again on the same: what computes takes as long for all.
+inputs, or until somebody writes into them, is right, and as fast as a look-up. So a mode that seems
+faster is also timed on inputs that are new to it, and at once twice again on the same: what
+computes takes as long for all.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import math
 from statistics import median
 
+import torch
+
 from torchmodes.measure.clock import Clock
-from torchmodes.measure.input_sets import InputSets, feed
+from torchmodes.measure.input_sets import InputSets, feed, fill
 from torchmodes.workloads.workload import Workload
 
 LEAST_GAIN = 1.1
@@ -39,15 +42,18 @@ def recall(
 
 
 def _first_against_next(workload: Workload, sets: InputSets, number: int, clock: Clock) -> float:
-    """Time a call on new inputs over the same again, each after a call on the old ones.
+    """Time a call on new inputs, after one on the old ones, over the same call again.
 
-    The faster of two counts: one may have been interrupted.
+    Again as it is sampled: nothing is written into its inputs, which a mode may notice. What is
+    copied elsewhere leaves the same behind in caches. The faster of two counts: one may have been
+    interrupted.
     """
-    times = []
-    for _ in range(3):
-        feed(workload, sets, 0)
-        clock.time(workload.call, 1)
-        feed(workload, sets, number)
+    feed(workload, sets, 0)
+    clock.time(workload.call, 1)
+    feed(workload, sets, number)
+    times, elsewhere = [clock.time(workload.call, 1).host_s], sets[number].map(torch.clone)
+    for _ in range(2):
+        fill(elsewhere, sets[number])
         times.append(clock.time(workload.call, 1).host_s)
     feed(workload, sets, 0)
     return times[0] / min(times[1:])

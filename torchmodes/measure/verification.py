@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
+
+import torch
 
 from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
 from torchmodes.measure.gradients import NUDGES, ROUNDINGS, nudge, rounded_otherwise
@@ -14,19 +16,25 @@ from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import (
     MAKE_FINITE,
     NOTHING_FINITE,
+    VALUES,
     compare,
     compare_losses,
     compares_nothing,
+    incomparable,
     nothing_to_compare,
 )
 from torchmodes.planning.job import Job
 from torchmodes.results.records import Measured, Numerics
+from torchmodes.workloads.structures import tensors_of
 from torchmodes.workloads.workload import workload_of
 
 BEFORE_SAMPLING = (1, 2)
 """Numbers of the input sets that both sides run before they are timed, beside the example."""
 AFTER_SAMPLING = {"drawn": (3,), "rearranged": (3, 0), "example": (0,)}
 """And after it, by where the sets come from: a model may refuse rearranged ones."""
+FURTHER = range(2_000, 2_100)
+"""Sets that are compared after it as well, for `FURTHER_S`: a branch may be taken by few inputs."""
+FURTHER_S = 0.02
 EVEN_OUT_S = 5.0
 """The most time that calls may take which bring both sides of a stateful model to one number."""
 SEEDS_APART = 3.0
@@ -65,6 +73,9 @@ def compare_first(
     first = compare(
         baseline.output, candidate.output, precision=precision, align=align, tolerance=tolerance
     )
+    if lazy := _may_compute_later(baseline, candidate):
+        told = f"the output holds a {lazy[0]}, as eager's does not: it may compute when it is read"
+        return incomparable(told, compared="output", tolerance=first.tolerance)
     if baseline.sets is None or not first.within_tolerance:
         return first
     sides = baseline.workload, candidate.workload
@@ -75,6 +86,13 @@ def compare_first(
     for side in sides:
         feed(side, baseline.sets, 0)  # on which they are timed
     return numerics
+
+
+def _may_compute_later(baseline: WarmedUp, candidate: WarmedUp) -> list[str]:
+    """Name classes in an output that eager's has not, whose operators may be code of their own."""
+    known = {kind.__qualname__ for kind in (*baseline.kinds, torch.Tensor, torch.nn.Parameter)}
+    found = {kind.__qualname__ for kind in candidate.kinds if not issubclass(kind, VALUES)}
+    return sorted(found - known)
 
 
 def compare_again(
@@ -100,6 +118,9 @@ def compare_again(
         return first  # it has fewer input sets than others, which the record tells
     whole = (*range(baseline.sets.batches), baseline.sets.batches + 1)
     numbers = AFTER_SAMPLING.get(baseline.sets.origin, whole)
+    if baseline.sets.origin == "drawn":
+        until = time.monotonic() + FURTHER_S
+        numbers = chain(numbers, takewhile(lambda _: time.monotonic() < until, FURTHER))
     sides = baseline.workload, workload
     others = agree(*sides, baseline.sets, numbers, precision=precision, tolerance=tolerance)
     return together(first, others, baseline.sets, when="after sampling")
@@ -181,16 +202,22 @@ def _even_out(baseline: WarmedUp, candidate: WarmedUp, calls: Mapping[Any, int])
     return True
 
 
-def wrong(job: Job, baseline: WarmedUp, numerics: Numerics) -> Measured:
-    """Say why a case is wrong: because of its mode, or of the model that no mode can follow."""
+def wrong(job: Job, baseline: WarmedUp, numerics: Numerics, *, of_eager: bool = False) -> Measured:
+    """Say why a case is wrong: because of its mode, or of the model that no mode can follow.
+
+    `of_eager`: eager's own output was another than before.
+    """
     reason, remedy = numerics.reason, MODE_REMEDY
     if fault := nothing_to_compare(baseline.output):
         reason, remedy = fault
     elif reason is not None and reason.endswith(NOTHING_FINITE):  # on other inputs than the first
         remedy = MAKE_FINITE
-    elif job.case.is_baseline or not _repeatable(job, baseline):
+    elif of_eager or job.case.is_baseline or not _repeatable(job, baseline):
         reason = (
-            "the model is not deterministic: two instances of it in eager, built from the same"
+            "the model is not deterministic: in eager, its output for the same inputs changes from"
+            " call to call"
+            if of_eager
+            else "the model is not deterministic: two instances of it in eager, built from the same"
             " seed, differ on the same inputs"
         )
         remedy = STEP_REMEDY if baseline.sets is None else MODEL_REMEDY
@@ -219,6 +246,40 @@ def leak(leaked: list[str]) -> Measured:
         reason=f"the mode changed the process that eager runs in: {', '.join(leaked[:3])}{more}",
         remedy=LEAK_REMEDY,
     )
+
+
+def one_model(baseline: WarmedUp, candidate: WarmedUp) -> Measured | None:
+    """Refuse to compare two sides that are one: what a mode does to its own it does to eager's."""
+    one, other = (
+        {id(part) for part in (module, *module.parameters())}
+        for module in (side.workload.built.module for side in (baseline, candidate))
+    )
+    if one.isdisjoint(other):
+        return None
+    return Measured(
+        status="failed",
+        reason="eager and the mode have parts of one model in common: the model's factory returned"
+        " what it had returned before",
+        remedy="build the model anew, or by copy.deepcopy, at each call of its factory",
+    )
+
+
+def surprises(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> list[str]:
+    """Warn of what somebody stumbles over who puts a mode that is right in eager's place."""
+    warnings = []
+    if candidate.changes_inputs and not baseline.changes_inputs:
+        warnings.append("the mode writes into its inputs, which eager does not")
+    if baseline.changes_inputs and not candidate.changes_inputs:
+        warnings.append("the mode does not write into its inputs, which eager does")
+    if job.case.task == "inference" and job.case.precision == "fp32":
+        ours, theirs = (tensors_of(side.output) for side in (baseline, candidate))
+        others = {
+            f"{other.dtype} where eager returns {one.dtype}"
+            for one, other in zip(ours, theirs, strict=False)
+            if one.dtype != other.dtype
+        }
+        warnings += [f"the mode returns {told}" for told in sorted(others)]
+    return warnings
 
 
 def unseen(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import hashlib
 import importlib.util
@@ -126,6 +127,7 @@ def _reference_faults(
             line = f", line {error.lineno}" if error.lineno else ""
             yield None, f"{path}{line}: Python cannot read it: {error.msg}"
         return
+    yield from ((None, fault) for fault in _hidden_neighbours(path, source))
     if source.may_have_more:
         return
     if name not in source.names:
@@ -133,6 +135,23 @@ def _reference_faults(
     elif signature := source.signatures.get(name):
         for below, fault in _call_faults(name, signature, by_position, by_name):
             yield below, f"{name}() in {path} {fault}"
+
+
+def _hidden_neighbours(path: Path, source: _Source) -> Iterator[str]:
+    """Yield faults of files beside the user's whose names Python has a module of its own for.
+
+    The folder comes last on ``sys.path``, so that no file of the user's becomes everybody's.
+    """
+    for module, name in source.taken:
+        beside = path.with_name(f"{module}.py")
+        if module not in sys.stdlib_module_names or beside == path or not beside.is_file():
+            continue
+        with contextlib.suppress(SyntaxError):
+            if name in _read_source(beside.read_bytes()).names:
+                yield (
+                    f"{path} imports {name!r} from {module!r}, which is a module of Python's own:"
+                    f" rename {beside}"
+                )
 
 
 def _call_faults(
@@ -161,13 +180,15 @@ class _Source:
     """What a Python file says of its functions.
 
     `names` are all that is defined, imported or assigned anywhere in it, on any condition;
-    `functions` the functions and classes at its top level; `signatures` those of them that are
-    bound once and not decorated. Names may come from elsewhere: ``import *``, ``globals()``,
+    `functions` the functions and classes at its top level; `taken` the modules and names of all
+    that is imported ``from`` elsewhere; `signatures` those of functions and classes that are bound
+    once and not decorated. Names may come from elsewhere: ``import *``, ``globals()``,
     ``__getattr__``.
     """
 
     names: frozenset[str]
     functions: tuple[str, ...]
+    taken: tuple[tuple[str, str], ...]
     signatures: Mapping[str, inspect.Signature]
     may_have_more: bool
 
@@ -196,9 +217,16 @@ def _read_source(content: bytes) -> _Source:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     }
     once = {name: _signature(node) for name, node in defined.items() if bound[name] == 1}
+    taken = tuple(
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        for alias in node.names
+    )
     return _Source(
         names=frozenset(bound),
         functions=tuple(sorted(defined)),
+        taken=taken,
         signatures={name: found for name, found in once.items() if found is not None},
         may_have_more="__getattr__" in defined or _MAKES_NAMES.search(text) is not None,
     )

@@ -119,6 +119,8 @@ def _told(lines: list[str]) -> str:
     if not lines:
         return ""
     first = lines[0]
+    if first.startswith("Check '") and (told := _after(lines, "-- ")):  # OpenVINO
+        return told
     if first.startswith("The following operation failed in the TorchScript interpreter"):
         raised = filter(None, map(_RAISED.match, lines))
         return next((found[1] for found in raised), first)

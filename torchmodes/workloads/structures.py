@@ -73,6 +73,11 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
+def kinds_of(value: Any) -> frozenset[type]:
+    """Return the classes of what any nesting of containers holds."""
+    return frozenset(map(type, _pytree.tree_leaves(value)))
+
+
 def dense(tensor: torch.Tensor) -> torch.Tensor:
     """Return a sparse tensor with its zeros, and any other as it is."""
     if tensor.layout == torch.strided:
@@ -298,8 +303,13 @@ class Flattened(nn.Module):
         )
         return tuple(different.values())
 
-    def returned(self) -> Structure:
-        """Return the module's own output, of the tensors that `forward` returned or stands for."""
+    def returned(self, *tensors: torch.Tensor) -> Structure:
+        """Return the module's own output, of the tensors that `forward` returned or stands for.
+
+        It runs on these tensors where it has not so far: TorchDynamo reads code and runs none.
+        """
+        if self._seen.structure is None:
+            self(*tensors)
         assert self._seen.structure is not None, "forward has run"
         return self._seen.structure
 

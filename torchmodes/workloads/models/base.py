@@ -28,6 +28,22 @@ def in_memory_of_its_own(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def _placing(device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what puts tensors on a device; one that is given twice becomes two.
+
+    A graph that is captured with one would hold the two to be equal for ever.
+    """
+    seen: set[int] = set()
+
+    def placed(tensor: torch.Tensor) -> torch.Tensor:
+        moved = in_memory_of_its_own(tensor.to(device))
+        moved = moved.clone() if id(moved) in seen else moved
+        seen.add(id(moved))
+        return moved
+
+    return placed
+
+
 @dataclass(frozen=True)
 class BuiltModel:
     """A module ready to run, with inputs of one batch.
@@ -67,15 +83,11 @@ class BuiltModel:
 
     def to(self, device: torch.device | str) -> BuiltModel:
         """Put module and inputs on a device; other inputs can be copied into these tensors."""
-
-        def placed(tensor: torch.Tensor) -> torch.Tensor:
-            return in_memory_of_its_own(tensor.to(device))
-
         return replace(
             self,
             module=self.module.to(device),
-            inputs=self.inputs.map(placed),
-            schedule=self.schedule and self.schedule.map(placed),
+            inputs=self.inputs.map(_placing(device)),
+            schedule=self.schedule and self.schedule.map(_placing(device)),
         )
 
     @property

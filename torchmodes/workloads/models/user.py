@@ -31,13 +31,14 @@ def build(
     """
     reference = spec["inputs"] or spec["schedule"]
     told_as = f"{reference}({batch_size})"
+    with seeded(seed):  # apart: what a file imports may draw, and is imported once
+        factory, function = load_function(spec["factory"]), load_function(reference)
     with seeded(seed):
-        module = load_function(spec["factory"])(**spec["options"])
+        module = factory(**spec["options"])
         if not isinstance(module, nn.Module):
             raise ValueError(
                 f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module"
             )
-        function = load_function(reference)
         schedule = None
         if spec["inputs"]:
             example = _checked(function(batch_size), batch_size, told_as=told_as)

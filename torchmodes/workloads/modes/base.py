@@ -308,6 +308,10 @@ class Engine:
         inputs = batch[0][0] if isinstance(batch[0], list) else batch[0]
         return make_step(self.prepare(module, Inputs.of(inputs)))
 
+    def replaced(self, other: nn.Module) -> list[str]:
+        """Name what it replaced of the code that another module of the same classes runs."""
+        return []
+
     def stats(self) -> dict[str, Any]:
         """Tell what was done, after it ran, as JSON values.
 

@@ -21,6 +21,7 @@ from torchmodes.workloads.batches import vary
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.structures import Inputs, Structure, register_dataclasses
 
+UNSCRIPTED = "build the model without it, or use eager or torchscript"
 TERMS = 2
 """Of a sum of sizes that a refusal tells."""
 
@@ -74,6 +75,8 @@ def capture(
         does, in a way that one graph cannot follow; or when it cannot be exported with those sizes
         free that differ between the batches.
     """
+    if isinstance(module, torch.jit.ScriptModule):  # which takes no hook either
+        raise _refused("cannot take what torch.jit.script compiled: the model", UNSCRIPTED)
     free = free_sizes(module, inputs, batches) if vary(batches) else None
     # Its code runs as it is unless TorchDynamo reads it, and that would read the hook too.
     hook = None if strict else module.register_forward_hook(_learn_dataclasses)
@@ -94,6 +97,12 @@ def capture(
             "use eager or torch.jit.trace; or a model in fp32, in a mode that quantises it",
         ) from error
     except Exception as error:
+        scripted = [n for n, p in module.named_modules() if isinstance(p, torch.jit.ScriptModule)]
+        if scripted:
+            told = f"{scripted[0]} ({reason_of(error)})"
+            raise _refused(
+                f"cannot take what torch.jit.script compiled: {told}", UNSCRIPTED
+            ) from error
         if free is None:
             raise
         why = f"fixes a size that differs between batches: {reason_of(error)}"

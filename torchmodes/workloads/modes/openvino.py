@@ -114,7 +114,7 @@ class OpenVinoEngine(base.Engine):
             if not vary(flat):
                 # Conversion leaves sizes open; kernels are better chosen for those of the case.
                 self.model.reshape({i: list(t.shape) for i, t in enumerate(flat[0].tensors())})
-        self.returned = flattened.returned()
+        self.returned = flattened.returned(*flat[0].args)
         self.made["operators"] = len(self.model.get_ordered_ops())
         self.times["convert_s"] = time.perf_counter() - start
         start = time.perf_counter()

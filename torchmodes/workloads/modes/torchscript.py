@@ -112,6 +112,8 @@ def trace(module: nn.Module, inputs: Inputs) -> tuple[torch.jit.ScriptModule, St
     output hold anything else is traced as one that takes and returns tensors alone: then the
     structure has an `order`. There is none where the trace returns the module's own output.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise base.Refused("the model is TorchScript: nothing is to trace", "use method: script")
     if _can_be_traced(module, inputs):
         returned = _Returned()
         hook = module.register_forward_hook(returned)
@@ -125,7 +127,7 @@ def trace(module: nn.Module, inputs: Inputs) -> tuple[torch.jit.ScriptModule, St
             hook.remove()
     flattened = Flattened(module, inputs)
     scripted = _trace(flattened, Inputs(tuple(inputs.tensors())))
-    return scripted, flattened.returned()
+    return scripted, flattened.returned(*inputs.tensors())
 
 
 def _can_be_traced(module: nn.Module, inputs: Inputs) -> bool:
