@@ -822,9 +822,9 @@ def test_a_mode_that_is_fast_on_inputs_it_has_seen_gets_no_verdict(
     found = run("Deep", mode, budget_s=0.5)
     assert found["status"] == "ok", found["reason"]
     remembers = mode != "honest"
-    assert (found["statistics"]["speed_up"]["estimate"] > 3) is remembers
     assert (found["no_verdict"] or "").startswith("it remembers: inputs that are new") is remembers
     if remembers:
+        assert found["statistics"]["speed_up"]["estimate"] > 3
         assert found["verdict"] == "unresolved"
         assert found["remedy"].startswith("time it on new inputs")
 
