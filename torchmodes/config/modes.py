@@ -58,6 +58,9 @@ class ModeSection(Section):
     threads_at_call
         Whether it asks for PyTorch's number of threads at each call. Others fix it when they
         compile or open a session, so that one process cannot compare two numbers.
+    recomputes
+        Whether its training steps compute activations again in the backward pass where the model
+        asks for it (torch.utils.checkpoint): a graph may have no operator for that.
     packages
         The distributions that it needs beside PyTorch: another version makes results stale.
     environment
@@ -71,6 +74,7 @@ class ModeSection(Section):
     trains: ClassVar[bool] = False
     generates: ClassVar[bool] = False
     threads_at_call: ClassVar[bool] = False
+    recomputes: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str] = "torch"
     looks: ClassVar[tuple[NamedLook, ...]] = ()
@@ -168,6 +172,7 @@ class FxMode(ModeSection):
     """torch.fx.symbolic_trace, then graph passes."""
 
     trains = True
+    recomputes = False
     threads_at_call = True
     looks = (
         NamedLook("fx", "green", "^", "solid"),
@@ -191,6 +196,7 @@ class TorchScriptMode(ModeSection):
 
     trains = True
     generates = True
+    recomputes = False
     threads_at_call = True
     looks = (
         NamedLook("torchscript", "vermilion", "P", "solid"),

@@ -20,7 +20,12 @@ import torch
 from torch.utils import _pytree
 
 from torchmodes.config.models import cannot_generate, read_model
-from torchmodes.config.modes import ENGINES_THAT_GENERATE, ENGINES_THAT_TRAIN, ModeSection
+from torchmodes.config.modes import (
+    ENGINES,
+    ENGINES_THAT_GENERATE,
+    ENGINES_THAT_TRAIN,
+    ModeSection,
+)
 from torchmodes.config.training_step import CROSS_ENTROPY, MSE
 from torchmodes.planning.cases import Case
 from torchmodes.planning.job import Job
@@ -58,8 +63,6 @@ if TYPE_CHECKING:
 Context = Callable[[], AbstractContextManager[Any]]
 Target = Callable[..., dict[str, Any]]
 """What a job's process does: it takes the job and options, and returns parts of a result."""
-LOSES_CHECKPOINTS = ("fx", "torchscript")
-"""Engines whose graph has no operator for computing something again in the backward pass."""
 PROMPT = "prompt"
 """The part of a generation that takes the prompt, where an engine of its own does."""
 
@@ -481,7 +484,7 @@ def _unsupported_training(job: Job, engine: str) -> Unsupported | None:
             f"a batch of {job.case.batch_size} cannot be taken in {parts} parts (train.accumulate)",
             f"use a batch size that {parts} divides",
         )
-    if job.train.checkpoint and engine in LOSES_CHECKPOINTS:
+    if job.train.checkpoint and not ENGINES[engine].recomputes:
         return Unsupported(
             f"the graph of the engine {engine} keeps every intermediate result: train.checkpoint"
             " would be lost in it",
