@@ -42,18 +42,23 @@ def recall(
 
 
 def _first_against_next(workload: Workload, sets: InputSets, number: int, clock: Clock) -> float:
-    """Time a call on new inputs, after one on the old ones, over the same call again.
+    """Time a call on new inputs over the same again, each after a call on the old ones.
 
-    Again as it is sampled: nothing is written into its inputs, which a mode may notice. What is
-    copied elsewhere leaves the same behind in caches. The faster of two counts: one may have been
-    interrupted.
+    And one on inputs that were written over the same where nothing was, but as much elsewhere. The
+    larger ratio counts, and of times to divide by the smaller: one may have been interrupted.
     """
-    feed(workload, sets, 0)
-    clock.time(workload.call, 1)
-    feed(workload, sets, number)
-    times, elsewhere = [clock.time(workload.call, 1).host_s], sets[number].map(torch.clone)
-    for _ in range(2):
-        fill(elsewhere, sets[number])
+    times = []
+    for _ in range(3):
+        feed(workload, sets, 0)
+        clock.time(workload.call, 1)
+        feed(workload, sets, number)
         times.append(clock.time(workload.call, 1).host_s)
+    elsewhere = sets[number].map(torch.clone)
+    written, left = [], []
+    for _ in range(3):
+        feed(workload, sets, number)
+        written.append(clock.time(workload.call, 1).host_s)
+        fill(elsewhere, sets[number])
+        left.append(clock.time(workload.call, 1).host_s)
     feed(workload, sets, 0)
-    return times[0] / min(times[1:])
+    return max(times[0] / min(times[1:]), min(written) / min(left))
