@@ -73,7 +73,7 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
     traceback = last.raised.traceback if kind == "raised" and last.raised else None
     if kind in ("killed", "timed_out"):
         traceback = child.read_crash(spec.folder)
-    remedy = _remedy(error_type)
+    remedy = remedy_of(error_type)
     if (full := _full_disk(spec, kind, error_type, traceback or "")) is not None:
         folder, remedy = full
         message = f"no space left in {folder} ({message if kind != 'raised' else error_type})"
@@ -121,7 +121,8 @@ def _free_bytes(folder: Path) -> float:
     return shutil.disk_usage(folder).free
 
 
-def _remedy(error_type: str | None) -> str | None:
+def remedy_of(error_type: str | None) -> str | None:
+    """Return what to do about an exception by its class, where that says it."""
     return TO_INSTALL if error_type == "ModuleNotFoundError" else None
 
 

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from torchmodes.processes import child, forkserver, processes
 from torchmodes.processes.folders import make_places, private_folder
 from torchmodes.processes.forkserver import PreloadError, ServerUnavailableError, Service
-from torchmodes.processes.outcome import Outcome, conclude
+from torchmodes.processes.outcome import Outcome, conclude, remedy_of
 from torchmodes.processes.spec import CASE_VARIABLE, Ending, ProcessSpec
 from torchmodes.processes.start import command
 from torchmodes.processes.workflow import workflow_process
@@ -130,7 +130,10 @@ def _run_forked(spec: ProcessSpec, service: Service, requested_at: float) -> Out
         monitor, import_s = forkserver.connect(service, limit_s=START_LIMIT_S, log=Path(spec.log))
     except PreloadError as error:
         start_s = time.monotonic() - requested_at
-        return Outcome("raised", None, **vars(error.fault), start_method="fork", start_s=start_s)
+        fault, remedy = error.fault, remedy_of(error.fault.error_type)
+        return Outcome(
+            "raised", None, **vars(fault), start_method="fork", start_s=start_s, remedy=remedy
+        )
     with monitor:  # while it is open the monitor leaves the folder alone
         ending = _monitored(spec, monitor)
         return conclude(ending, spec, requested_at=requested_at, import_s=import_s)
