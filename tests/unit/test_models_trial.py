@@ -147,8 +147,8 @@ def test_what_was_not_edited_follows_what_is_asked(here, capsys):
 
 
 def test_make_hands_every_mode_over_as_one_word():
-    asked = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/ready", "try", "MODEL=timm/x"]
-    asked += ["MODES=eager $$(touch) it's;", "BATCH=`8`"]
+    asked = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/ready", "try"]
+    asked += ["MODEL=timm/x", "MODES=eager $$(touch) it's;", "BATCH=`8`"]
     ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     words = shlex.split(ran.stdout.partition(".trial ")[2].replace("\\\n", ""))
     assert words[words.index("--batch") :] == [
