@@ -137,6 +137,11 @@ GOOD = "def build(depth=1, *, width=8): ...\ndef inputs(batch_size): ...\n"
         ),
         ("", {}, ["'build'", "'inputs'"]),
         (
+            "def build():\n  bild = 1\n  return bild\ndef inputs(batch_size): ...\n",
+            {"factory": "mine.py:bild"},
+            ["models.mine.factory: mine.py has no function 'bild'; did you mean 'build'?"],
+        ),
+        (
             GOOD,
             {"options": {"dept": 2, "colour": 1}},
             [

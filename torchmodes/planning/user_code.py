@@ -179,7 +179,7 @@ def _call_faults(
 class _Source:
     """What a Python file says of its functions.
 
-    `names` are all that is defined, imported or assigned anywhere in it, on any condition;
+    `names` are all that is defined, imported or assigned at its top level, on any condition;
     `functions` the functions and classes at its top level; `taken` the modules and names of all
     that is imported ``from`` elsewhere; `signatures` those of functions and classes that are bound
     once and not decorated. Names may come from elsewhere: ``import *``, ``globals()``,
@@ -223,13 +223,27 @@ def _read_source(content: bytes) -> _Source:
         if isinstance(node, ast.ImportFrom) and node.module and not node.level
         for alias in node.names
     )
+    of_file = {name for node in _top_level(tree) for name in _bound(node)}
+    of_file |= {
+        name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names
+    }
     return _Source(
-        names=frozenset(bound),
+        names=frozenset(of_file),
         functions=tuple(sorted(defined)),
         taken=taken,
         signatures={name: found for name, found in once.items() if found is not None},
         may_have_more="__getattr__" in defined or _MAKES_NAMES.search(text) is not None,
     )
+
+
+def _top_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what a file runs itself, on any condition, but not what is in functions and classes."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(
+            child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+        ):
+            yield from _top_level(child)
 
 
 def _bound(node: ast.AST) -> list[str]:
