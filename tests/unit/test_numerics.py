@@ -57,6 +57,44 @@ def test_the_limit_is_the_relative_l2_error(output: torch.Tensor, precision: str
     assert not compare(output, off_by(output, 1.02 * limit), precision=precision).within_tolerance
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_one_wrong_item_among_many_is_wrong(precision: str) -> None:
+    rows = torch.randn(100_000, 16, generator=torch.Generator().manual_seed(0))
+    spoilt = off_by(rows, OUTPUT_TOLERANCE[precision] / 4)
+    assert compare(rows, spoilt, precision=precision).within_tolerance
+    rows[17], spoilt[17] = 1.0, 1.0 + 6 * OUTPUT_TOLERANCE[precision]
+    said = compare(rows, spoilt, precision=precision)
+    assert said.whole_error < said.tolerance < said.error
+    assert said.reason is not None
+    assert said.reason.startswith("output: one of 100,000 items has a relative L2 error of ")
+
+
+def test_an_item_near_zero_is_measured_by_the_others_and_a_large_one_by_itself() -> None:
+    rows = torch.tensor([[1.0, 0.0], [1e-9, 0.0], [1e3, 0.0], [1.0, 0.0]])
+    typical = float(rows.norm() / 2)
+    said = compare(rows, rows + torch.tensor([0.0, 0.5]), precision="int8")
+    assert said.worst_item == pytest.approx(0.5 / typical)
+    said = compare(rows, rows * 1.01, precision="int8")
+    assert said.worst_item == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 1000), (0, 4)])
+def test_an_output_of_one_item_has_no_worst(shape: tuple[int, ...]) -> None:
+    assert compare(torch.ones(shape), torch.ones(shape), precision="fp32").worst_item is None
+
+
+def test_items_are_found_beside_a_mask_and_in_complex_numbers() -> None:
+    masked = torch.ones(300, 2).masked_fill(torch.eye(300, 2).bool(), -math.inf)
+    wrong = masked.clone()
+    wrong[7] = 0.0
+    assert compare(masked, masked, precision="int8").worst_item == 0
+    assert compare(masked, wrong, precision="int8").worst_item == pytest.approx(1, rel=0.01)
+    waves = torch.ones(300, 2, dtype=torch.complex64)
+    turned = waves.clone()
+    turned[7] *= 1j
+    assert compare(waves, turned, precision="int8").worst_item == pytest.approx(math.sqrt(2))
+
+
 def test_one_per_cent_off_is_wrong_in_fp32(output: torch.Tensor) -> None:
     said = compare(output, output * 1.01, precision="fp32")
     assert not said.within_tolerance
@@ -315,6 +353,7 @@ def test_losses_are_compared_as_one_trajectory() -> None:
     said = compare_losses(LOSSES, candidate, precision="fp32")
     assert said.relative_l2 == pytest.approx(5e-4)
     assert (said.compared, said.within_tolerance, said.tolerance) == ("losses", True, 1e-3)
+    assert said.worst_item is None, "a loss is no item of a batch"
 
 
 @pytest.mark.parametrize("precision", list(LOSS_TOLERANCE))

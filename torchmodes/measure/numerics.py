@@ -1,9 +1,9 @@
 """Is the candidate still right? Its output, or its losses, against the baseline's.
 
-The gate is the relative L2 error of every floating tensor of the output, and the share of the
-integers or truth values of every other that differ; the other figures are for the reader. A
-non-finite value where the baseline has a finite one is wrong at any precision, as is another text
-or name among the tensors.
+The gate is the relative L2 error of every floating tensor of the output, and of each item of its
+first dimension (a batch's), and the share of the integers or truth values of every other that
+differ; the other figures are for the reader. A non-finite value where the baseline has a finite one
+is wrong at any precision, as is another text or name among the tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from torchmodes.results.records import Numerics
+from torchmodes.results.records import ITEM_SHARE, Numerics
 from torchmodes.workloads.models.base import Align
 from torchmodes.workloads.structures import dense
 
@@ -75,19 +75,31 @@ class _Figures:
     max_abs: float
     max_rel: float | None = None
     relative_l2: float | None = None
+    worst_item: float | None = None
     differing: float | None = None
     cosine: float | None = None
+    items: int = 1
     kind: str = "values"
 
     @property
-    def error(self) -> float:
+    def whole(self) -> float:
         return max(self.relative_l2 or 0.0, self.differing or 0.0)
 
-    def in_words(self) -> str:
+    @property
+    def error(self) -> float:
+        return max(self.whole, ITEM_SHARE * (self.worst_item or 0.0))
+
+    def beyond(self, tolerance: float) -> str:
+        """Say in words what is above the tolerance."""
+        if self.whole <= tolerance:
+            return (
+                f"one of {self.items:,} items has a relative L2 error of {self.worst_item:.2g},"
+                f" above {tolerance / ITEM_SHARE:g} (of all together: {self.relative_l2:.2g})"
+            )
         if self.differing is None:
-            return f"relative L2 error {self.relative_l2:.2g}"
+            return f"relative L2 error {self.relative_l2:.2g}, above {tolerance:g}"
         share = f"{100 * self.differing:.2g}" if self.differing < 0.995 else "100"
-        return f"{share} % of the {self.kind} differ"
+        return f"{share} % of the {self.kind} differ, above {100 * tolerance:g} %"
 
 
 class _Mismatch(Exception):
@@ -145,7 +157,8 @@ def compare_losses(
             torch.tensor(list(baseline), dtype=torch.float64),
             torch.tensor(list(candidate), dtype=torch.float64),
         )
-        return _judged([("losses", figures)], compared="losses", tolerance=tolerance)
+        whole = figures and dataclasses.replace(figures, worst_item=None)  # a loss is no item
+        return _judged([("losses", whole)], compared="losses", tolerance=tolerance)
     except _Mismatch as mismatch:
         return incomparable(str(mismatch), compared="losses", tolerance=tolerance)
 
@@ -198,16 +211,16 @@ def _judged(
         raise _Mismatch(f"{found[0][0]}: {NOTHING_FINITE}")
     name, worst = max(figures, key=lambda item: item[1].error)
     within = worst.error <= tolerance
-    limit = f"{100 * tolerance:g} %" if worst.differing is not None else f"{tolerance:g}"
     every = [figure for _, figure in figures]
     cosines = [figure.cosine for figure in every if figure.cosine is not None]
     return Numerics(
         within_tolerance=within,
-        reason=None if within else f"{name}: {worst.in_words()}, above {limit}",
+        reason=None if within else f"{name}: {worst.beyond(tolerance)}",
         compared=compared,
         max_abs=_largest(figure.max_abs for figure in every),
         max_rel=_largest(figure.max_rel for figure in every),
         relative_l2=_largest(figure.relative_l2 for figure in every),
+        worst_item=_largest(figure.worst_item for figure in every),
         differing=_largest(figure.differing for figure in every),
         cosine=min(cosines, default=None),
         tolerance=tolerance,
@@ -314,7 +327,24 @@ def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor)
         raise _Mismatch(f"{name}: NaN or infinite in the baseline, but not so in the candidate")
     if not bool(finite.any()):
         return None
-    return _distances(expected[finite], actual[finite])
+    figures = _distances(expected[finite], actual[finite])
+    if expected.ndim == 0 or len(expected) == 1:
+        return figures
+    worst = _worst_item(expected.where(finite, 0.0), actual.where(finite, 0.0))
+    return dataclasses.replace(figures, worst_item=worst, items=len(expected))
+
+
+def _worst_item(expected: torch.Tensor, actual: torch.Tensor) -> float:
+    """Return the largest relative L2 error along the first dimension.
+
+    An item's norm is taken for no less than their root mean square, so that one near zero does not
+    look far off.
+    """
+    scale = float(expected.abs().max()) or 1.0  # so that no square overflows
+    one, other = (side.reshape(len(side), -1) / scale for side in (expected, actual))
+    norms = one.norm(dim=1)
+    typical = float(norms.square().mean().sqrt()) or 1.0
+    return float(((other - one).norm(dim=1) / norms.clamp(min=typical)).max())
 
 
 def _as_doubles(tensor: torch.Tensor) -> torch.Tensor:

@@ -109,6 +109,7 @@ def numerics_columns() -> list[CaseColumn]:
         CaseColumn("Weights", lambda j: "random" if j.random_weights else NOTHING),
         _numerics("Compared", "compared", str),
         _numerics("Input sets", "input_sets", str),
+        _numerics("Worst item", "worst_item", relative_error),
         _numerics("Largest error", "max_abs", deviation),
         _numerics("Largest relative", "max_rel", deviation),
         _numerics("Cosine", "cosine", lambda value: f"{value:.8g}"),

@@ -250,6 +250,8 @@ def numerics(judged: JudgedRecord) -> str:
         told.append(f"relative error {relative_error(found.relative_l2)}")
     if found.differing is not None:
         told.append(f"{percent(found.differing)} of the integers differ")
+    if found.error > found.whole_error:
+        told.append(f"of one item {relative_error(found.worst_item)}")
     sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
     if found.gradient_error is not None:
         sets = (

@@ -271,6 +271,13 @@ class Statistics(Part):
     )
 
 
+ITEM_SHARE = 1 / 5
+"""What the error of one item weighs of the whole output's, which one among many hardly moves.
+
+Of a million normal errors the largest is 4.9 times their root mean square.
+"""
+
+
 class Numerics(Part):
     """The candidate's output against the baseline's."""
 
@@ -288,13 +295,20 @@ class Numerics(Part):
     relative_l2: NotNegative | None = Field(
         None, description="‖candidate − baseline‖ / ‖baseline‖ of the worst tensor"
     )
+    worst_item: NotNegative | None = Field(
+        None,
+        description="relative L2 error of the item of a tensor's first dimension (a batch's) that"
+        " is furthest off; its norm is no less than their root mean square",
+    )
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
     cosine: float | None = Field(
         None, description="of the angle between the two, in the worst tensor"
     )
-    tolerance: NotNegative = Field(description="of relative_l2 and of differing")
+    tolerance: NotNegative = Field(
+        description="of relative_l2, of differing and of a fifth of worst_item"
+    )
     usual_tolerance: NotNegative | None = Field(
         None,
         description="the precision's, where the output is outside of it and was scored on the"
@@ -330,9 +344,14 @@ class Numerics(Part):
     parameter_tolerance: NotNegative | None = Field(None, description="of that, likewise")
 
     @property
-    def error(self) -> float:
-        """What is held against the tolerance: the larger of `relative_l2` and `differing`."""
+    def whole_error(self) -> float:
+        """The larger of `relative_l2` and `differing`."""
         return max(self.relative_l2 or 0.0, self.differing or 0.0)
+
+    @property
+    def error(self) -> float:
+        """What is held against the tolerance: that, or `ITEM_SHARE` of `worst_item`."""
+        return max(self.whole_error, ITEM_SHARE * (self.worst_item or 0.0))
 
 
 class Exactness(Part):
