@@ -44,6 +44,8 @@ class Writer(nn.Module):
         logits = self.head(out[:, -1])
         if self.fault == "logits alone":
             return logits
+        if self.fault == "one token":
+            return logits[:, :1], {"state": new}
         if self.fault == "other parts":
             return logits, {"state": new[0]}
         return logits, {"state": new}
@@ -145,6 +147,7 @@ def test_a_state_that_decode_confuses_is_wrong(described: dict[str, Any], monkey
         ({"factory": "linear"}, "Linear has no method 'prefill': to generate text the factory's"),
         ({"fault": "in place"}, r"decode\(token, state\) writes into the state that it is given"),
         ({"fault": "logits alone"}, r"decode\(token, state\) must return \(logits, state\)"),
+        ({"fault": "one token"}, r"decode\(token, state\) returned logits of one token"),
         ({"fault": "other parts"}, "returned a state of other parts than prefill's"),
         ({"inputs": "few"}, "inputs: returned 8 tokens of each text, and generation takes 9"),
         ({"inputs": "floats"}, r"inputs: .* one tensor of token ids \(torch.long\)"),

@@ -197,6 +197,13 @@ def test_targets_that_are_none_are_told(own):
         training_workload(job_of(own, loss="cross-entropy", targets=f"{file}:none"))
 
 
+def test_targets_that_raise_are_told_by_their_name(own):
+    file = Path(own["factory"].rpartition(":")[0])
+    file.write_text(OWN + "\n\ndef lost(batch_size):\n    return {}['labels']\n")
+    with pytest.raises(ValueError, match=r"train.targets: .*:lost raised KeyError: 'labels'"):
+        training_workload(job_of(own, loss="cross-entropy", targets=f"{file}:lost"))
+
+
 def test_targets_that_do_not_fit_the_loss_are_told_by_their_name(own):
     file = Path(own["factory"].rpartition(":")[0])
     file.write_text(OWN + "\n\ndef more(batch_size):\n    return targets(batch_size + 1)\n")

@@ -193,6 +193,8 @@ def _flat(returned: Any, told: str, batch: int) -> tuple[list[torch.Tensor], _py
         raise ValueError(
             f"{told} must return (logits, state), the logits of shape ({batch}, vocabulary)"
         )
+    if logits.shape[-1] < 2:
+        raise ValueError(f"{told} returned logits of one token: there is nothing to choose from")
     leaves, spec = _pytree.tree_flatten(state)
     if not leaves or not all(isinstance(leaf, torch.Tensor) for leaf in leaves):
         raise ValueError(f"the state of {told} must be of tensors alone, in tuples, lists or dicts")

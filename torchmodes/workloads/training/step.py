@@ -282,8 +282,13 @@ def _targets(built: BuiltModel, told: TrainingStep, loss: str) -> Callable[[int,
         function = load_function(told.targets)
 
         def made(seed: int, inputs: Inputs) -> Any:
-            with seeded(seed):
-                targets = function(built.batch_size)
+            try:
+                with seeded(seed):
+                    targets = function(built.batch_size)
+            except Exception as error:
+                raise ValueError(
+                    f"train.targets: {told.targets} raised {reason_of(error).rstrip('.')}"
+                ) from error
             if targets is None and loss in LOSSES:
                 raise ValueError(
                     f"train.targets: {told.targets} returned None; return what {loss} compares the"
