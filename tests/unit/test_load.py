@@ -188,7 +188,7 @@ def test_beside_another_program_there_is_no_verdict_but_a_reason_and_a_remedy() 
     )
     assert result.remedy == (
         "stop them, or ask for fewer cores (--cores 1);"
-        " then delete this record and run snakemake again"
+        " then delete its folder in results/runs and run snakemake again"
     )
     (warning,) = result.warnings
     assert warning.endswith("kept 1.0 of 2 cores busy, more than there was room for")

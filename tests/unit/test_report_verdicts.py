@@ -91,7 +91,7 @@ def test_of_two_cases_the_slowed_one_is_compared_with_the_other_and_claims_nothi
 BUSY = {
     "verdict": "unresolved",
     "no_verdict": "other programs kept 1.0 of 2 cores busy",
-    "remedy": "stop them; then delete this record and run snakemake again",
+    "remedy": "stop them; then delete its folder in results/runs and run snakemake again",
 }
 
 
@@ -103,7 +103,7 @@ def test_what_was_measured_beside_other_programs_is_not_shipped_and_is_no_pick()
     assert recommendation.answer == "unresolved"
     assert sentences.reason(recommendation).endswith(
         "Other programs kept 1.0 of 2 cores busy."
-        " Stop them; then delete this record and run snakemake again."
+        " Stop them; then delete its folder in results/runs and run snakemake again."
     )
     assert {
         best_case.case.name

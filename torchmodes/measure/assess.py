@@ -13,7 +13,7 @@ from torchmodes.measure.schedules import items_per_second, levelled
 from torchmodes.planning.cases import Case
 from torchmodes.results.records import Cost, Latency, Measured, Statistics
 
-AGAIN = "then delete this record and run snakemake again"
+AGAIN = "then delete its folder in results/runs and run snakemake again"
 
 
 def assess(

@@ -20,7 +20,10 @@ from torchmodes.planning.cases import Case
 from torchmodes.report.environments import Machine, machine_of, mapping
 from torchmodes.results.records import Record, Verdict
 
-AGAIN = "let nothing else run on this machine; then delete this record and run snakemake again"
+AGAIN = (
+    "let nothing else run on this machine; then delete its folder in results/runs and run snakemake"
+    " again"
+)
 
 
 @dataclass(frozen=True, order=True)
