@@ -18,12 +18,12 @@ from torchmodes.workloads.models.check import read_config
 LIST = Path("config/kinds.yaml")
 HEAD = f"""{KINDS}
 
-One model of each kind, small and with random weights, measured in five modes: `ok`, so its output
-agreed with eager's on every set of inputs; else the status, with its reason below. Figures of that
-run mean nothing, and are not told. A detector with random weights scores all boxes alike, and of
-those few or none can be matched ([how](own-model.md#a-model-of-torchvision-or-timm)): its `ok` says
-that a mode runs it, and next to nothing of what it returns.
-Made by `python -m tools.kinds` after
+One model of each kind, small and with random weights, was measured in five modes. `ok` says that
+its output agreed with eager's on every set of inputs; for any other status the reason is below.
+Times of so short a run mean nothing and are left out. A detector with random weights scores all
+boxes alike, and few or none of them can be matched
+([how](own-model.md#a-model-of-torchvision-or-timm)): its `ok` says that a mode runs it, and next to
+nothing about what it returns. This part is made by `python -m tools.kinds` after
 
 ```sh long
 snakemake --cores 4 --configfile config/kinds.yaml

@@ -29,13 +29,13 @@ HEAD = """\
 
 # Models that were built and run
 
-Any name of a family can be configured ([your own model](own-model.md)); these are what was tried,
-some of each kind. Each was built with random weights and run once in eager on one item, on a CPU,
-without a network: `ok`, or what was wrong. Their configurations are in
+Any model of a family can be configured ([your own model](own-model.md)); these were tried, some of
+each kind. Each was built with random weights and run once in eager on one item, on a CPU, without a
+network; the status is `ok` or what was wrong. Their configurations are in
 [config/models.yaml](../config/models.yaml), and `make check ARGS='--configfile config/models.yaml'`
 does the same on the terminal.
 
-One line measures any of them, such as `make try MODEL=timm/convnext_tiny`.
+One line measures a model, such as `make try MODEL=timm/convnext_tiny`.
 """
 
 
