@@ -197,7 +197,9 @@ class Config(Section):
     seed: int = Field(
         42, description="seed of data, weights, splits and sample order", ge=0, le=2**63 - 1
     )
-    strict: bool = Field(False, description="end with exit code 1 when a case failed or is wrong")
+    strict: bool = Field(
+        False, description="end with exit code 1 when a case failed, is wrong or cannot be read"
+    )
     base: FilePath | None = Field(
         None, description="results folder of another run: reports/comparison.html compares with it"
     )
