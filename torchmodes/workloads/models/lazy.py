@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,13 +72,11 @@ def _reached(module: nn.Module, inputs: Inputs) -> dict[str, Inputs]:
     """Run a model, and return what its lazy modules were first called with, in that order."""
     found: dict[str, Inputs] = {}
 
-    def keep(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def keep(name: str, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found.setdefault(name, Inputs(args, kwargs))
 
     hooks = [
-        part.register_forward_pre_hook(
-            lambda _, args, kwargs, name=name: keep(name, args, kwargs), with_kwargs=True
-        )
+        part.register_forward_pre_hook(partial(keep, name), with_kwargs=True)
         for name, part in module.named_modules()
         if isinstance(part, LazyModuleMixin)
     ]

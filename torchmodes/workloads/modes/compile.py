@@ -24,7 +24,7 @@ from torchmodes.planning.cases import Case
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
-from torchmodes.workloads.modes.torchscript import calling, sparse_layouts, trace
+from torchmodes.workloads.modes.torchscript import calling, trace
 from torchmodes.workloads.structures import Inputs
 
 REMEDIES = {
@@ -116,19 +116,15 @@ class CompileEngine(base.Engine):
     def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse to trace what torch.jit.trace cannot copy."""
         if self.options.after == "trace":
-            self.refuse(sparse_layouts(inputs), "trace", ())
+            self.refuse((tensor.layout for tensor in inputs.tensors()), "trace", {torch.strided})
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Wrap the module; it is compiled at the first call, or here if there is a fallback."""
-        self.example = inputs
-        match self.options.after:
-            case "trace":
-                return self._compiled(calling(*trace(module, inputs), inputs))
-            case "export":
-                return self._compiled(capture(module, inputs, self.batches).module())
-        return self._compiled(module)
-
-    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        self.example, function = inputs, module
+        if self.options.after == "trace":
+            function = calling(*trace(module, inputs), inputs)
+        elif self.options.after == "export":
+            function = capture(module, inputs, self.batches).module()
         if self.options.fallback:
             self.compiled = self._first_that_works(function)
         else:
@@ -191,15 +187,12 @@ class CompileEngine(base.Engine):
         Where the recompile limit was reached, some more calls show what is still compiled.
         """
         counters = torch._dynamo.utils.counters
+        breaks = torch._dynamo.utils.graph_break_reasons
         compiles = torch._dynamo.convert_frame.FRAME_COMPILE_COUNTER
         stats: dict[str, Any] = {
             "graphs": counters["stats"]["unique_graphs"],
             # Not counters["graph_break"]: that one misses branches that depend on data.
-            "graph_breaks": dict(
-                Counter(
-                    _in_short(found.reason) for found in torch._dynamo.utils.graph_break_reasons
-                )
-            ),
+            "graph_breaks": dict(Counter(_in_short(found.reason) for found in breaks)),
             "recompiles": sum(count - 1 for count in compiles.values()) - _refused(),
             "cudagraph_skips": counters["inductor"]["cudagraph_skips"],
         }
