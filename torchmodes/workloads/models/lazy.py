@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
+from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.structures import Inputs
 
 
@@ -32,10 +33,9 @@ def initialise_lazy(module: nn.Module, inputs: Inputs) -> None:
         trial, given = _copied(module, inputs)
         reached = _reached(trial, given)
     except Exception as error:  # a user's model may raise anything
-        told = next(iter(str(error).splitlines()), "")
         raise ValueError(
             f"{_few(_lazy_names(module))} have no shape before a first forward pass, and that"
-            f" fails ({type(error).__name__}: {told}); {_REMEDY}"
+            f" fails ({reason_of(error)}); {_REMEDY}"
         ) from error
     parts = dict(module.named_modules())
     for name, given in reached.items():

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from torchmodes.config.faults import meant
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.results.reasons import cause_of
+from torchmodes.workloads.models.base import BuiltModel, seeded
 from torchmodes.workloads.models.hub import offline
 from torchmodes.workloads.structures import Inputs
 
@@ -34,8 +35,7 @@ def build(
     """
     from timm.data import resolve_input_data_config
 
-    with offline(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with offline(), seeded(seed):
         module = _create(spec).eval()
     size = spec["image_size"]
     config = resolve_input_data_config(module, {} if size is None else {"img_size": size})
@@ -94,7 +94,7 @@ def _create(spec: Mapping[str, Any]) -> nn.Module:
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(
             f"{'options' if options else 'name'}: timm cannot create {name!r} with this"
-            f" configuration ({' '.join(str(error).split())[:200]})"
+            f" configuration ({cause_of(error)})"
         ) from error
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from torchmodes.config.faults import meant
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.base import BuiltModel, seeded
 from torchmodes.workloads.models.detections import matched
 from torchmodes.workloads.structures import Inputs
 
@@ -49,8 +49,7 @@ def build(
     name, pretrained = spec["name"], spec["weights"] == "pretrained"
     kind = kind_of(name)
     weights = _cached_weights(name) if pretrained else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = _build(name, kind, weights, spec["options"]).eval()
     size, frames = spec["image_size"] or _own_size(name, kind, module), spec["frames"]
 

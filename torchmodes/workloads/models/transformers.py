@@ -19,6 +19,7 @@ from torch import nn
 
 from torchmodes.config.faults import meant
 from torchmodes.config.models import saved_model
+from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.batches import BatchSchedule
 from torchmodes.workloads.models.base import BuiltModel, whole_output
 from torchmodes.workloads.models.hub import offline
@@ -328,7 +329,7 @@ def _read_configuration(spec: Mapping[str, Any], **options: Any) -> PretrainedCo
         raise ValueError(_absent(spec)) from error
     except Exception as error:  # each configuration checks its values in its own way
         raise ValueError(
-            f"options: the configuration of {source!r} is not valid ({_one_line(error)})"
+            f"options: the configuration of {source!r} is not valid ({reason_of(error)})"
         ) from error
 
 
@@ -470,7 +471,7 @@ def _sketch(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedMode
             return None
         raise ValueError(
             f"options: {spec['source']!r} cannot be built with this configuration"
-            f" ({_one_line(error)}); change it by options"
+            f" ({reason_of(error)}); change it by options"
         ) from error
 
 
@@ -483,7 +484,7 @@ def _fault(
         with torch.no_grad():
             output = module(*(argument.sketch() for argument in arguments))
     except Exception as error:  # noqa: BLE001 - a model may raise anything on what it does not expect
-        return None if _of_meta(error) else _one_line(error)
+        return None if _of_meta(error) else reason_of(error)
     if isinstance(output, torch.Tensor):
         return None
     return f"its first output is of type {type(output).__name__}, not a tensor"
@@ -513,10 +514,6 @@ def _too_long(spec: Mapping[str, Any], positions: int) -> str:
         f"sequence_length: {spec['sequence_length']} is more than the {positions} positions of"
         f" {spec['source']!r}{of_task}"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _random(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel:

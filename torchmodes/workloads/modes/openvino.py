@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export import ExportedProgram
 
 from torchmodes.config.modes import OpenVinoMode
 from torchmodes.planning.cases import Case
@@ -107,7 +106,8 @@ class OpenVinoEngine(base.Engine):
             self.model = openvino.convert_model(quantized)
             self.layers = _inside(node_layers(exported))
         else:
-            decoder = _decoder(program)
+            fx_decoder: Any = importlib.import_module("openvino.frontend.pytorch.fx_decoder")
+            decoder = fx_decoder.TorchFXPythonDecoder.from_exported_program(program)
             self.model = openvino.convert_model(decoder)
             told = {node.name: module_path(node) for node in decoder.pt_module.graph.nodes}
             self.layers = _inside({name: path for name, path in told.items() if path is not None})
@@ -255,12 +255,6 @@ def executed_layers(executed: Any, layers: Mapping[str, str]) -> dict[str, str]:
             around = module.rpartition(".")[0]
             found[node.get_friendly_name()] = module if names[0] in layers else around
     return found
-
-
-def _decoder(program: ExportedProgram) -> Any:
-    """Return what OpenVINO reads a program by; its graph keeps the modules of its nodes."""
-    fx_decoder: Any = importlib.import_module("openvino.frontend.pytorch.fx_decoder")
-    return fx_decoder.TorchFXPythonDecoder.from_exported_program(program)
 
 
 def _inside(layers: Mapping[str, str]) -> dict[str, str]:

@@ -45,8 +45,7 @@ def batches(
             f"training.batch_size: {batch_size} is more than the {rows} rows of the training split"
         )
     order = torch.randperm(rows, generator=generator).to(x.device)
-    for start in range(0, rows - batch_size + 1, batch_size):
-        index = order[start : start + batch_size]
+    for index in order[: rows - rows % batch_size].split(batch_size):
         yield x[index], y[index]
 
 
