@@ -82,12 +82,16 @@ class CompileEngine(base.Engine):
         # A chain is there to get past a backend that cannot.
         return refusals[0] if all(refusals) else None
 
+    def _settings(self, backend: str) -> tuple[str, bool]:
+        """Return the mode of a backend and whether it freezes: a fallback does as by default."""
+        if backend == self.options.backend:
+            return self.options.mode, self.options.freezing
+        return "default", False
+
     def _refusal(
         self, backend: str, *, device: str, task: str = "inference"
     ) -> base.Unsupported | None:
-        first = backend == self.options.backend
-        mode = self.options.mode if first else "default"
-        freezing = first and self.options.freezing
+        mode, freezing = self._settings(backend)
         if refusal := _unknown_backend(backend):
             return refusal
         if mode != "default" and backend != "inductor":
@@ -148,9 +152,8 @@ class CompileEngine(base.Engine):
     def _compile(self, function: Callable[..., Any], backend: str) -> Callable[..., Any]:
         self.source, self.backend = function, backend
         torch._dynamo.utils.clear_compilation_metrics()  # capturing before this was not it
-        first = backend == self.options.backend
-        mode = self.options.mode if first else "default"
-        if first and self.options.freezing:
+        mode, freezing = self._settings(backend)
+        if freezing:
             # Not by torch.compile(options=…): TorchDynamo reads the setting before they apply.
             torch._inductor.config.freezing = True
         return torch.compile(

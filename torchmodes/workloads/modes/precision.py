@@ -133,11 +133,7 @@ def cast(module: nn.Module, inputs: Inputs, precision: str) -> tuple[nn.Module, 
     dtype = torch.bfloat16 if precision == "fp8" else HALF.get(precision)
     if dtype is None:
         return module, inputs
-
-    def convert(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    return module.to(dtype), inputs.map(convert)
+    return module.to(dtype), inputs.map(lambda t: t.to(dtype) if t.is_floating_point() else t)
 
 
 def autocast(case: Case) -> AbstractContextManager[Any]:
