@@ -75,7 +75,8 @@ class BuiltModel:
     batch_size
         Items in the inputs.
     draw
-        Makes inputs like these from a seed, on the host.
+        Makes inputs like these from a seed, on the host; the same for random weights as for
+        pretrained ones, by a generator of its own.
     logits
         Whether its first output are logits, over classes or tokens in the last dimension.
     align

@@ -1,7 +1,6 @@
 """Models of timm by name; inputs are images of its own size, normalised by its own means.
 
-Building never touches the network: pretrained weights are read from the caches of the hub and of
-PyTorch, and `download` is what fills them. timm is imported by the functions, for it takes seconds.
+Pretrained weights lie in the hub's cache, or in that of PyTorch.
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ def build(
     config = resolve_input_data_config(module, {} if size is None else {"img_size": size})
     mean, deviation = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
 
-    # A generator of their own: random and pretrained weights get the same images.
     def draw(seed: int) -> Inputs:
         generator = torch.Generator().manual_seed(seed)
         images = torch.rand(batch_size, *config["input_size"], generator=generator)

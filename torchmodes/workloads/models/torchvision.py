@@ -1,8 +1,4 @@
-"""Models of torchvision by name: of images, videos, pairs of images; detectors; quantised ones.
-
-Building never touches the network: pretrained weights are read from torchvision's cache, and
-`download` is what fills it. torchvision is imported by the functions, for it takes seconds.
-"""
+"""Models of torchvision by name: of images, videos, pairs of images; detectors; quantised ones."""
 
 from __future__ import annotations
 
@@ -53,7 +49,6 @@ def build(
         module = _build(name, kind, weights, spec["options"]).eval()
     size, frames = spec["image_size"] or _own_size(name, kind, module), spec["frames"]
 
-    # A generator of their own: random and pretrained weights get the same images.
     def draw(seed: int) -> Inputs:
         generator = torch.Generator().manual_seed(seed)
         return _inputs(kind, batch_size, size, frames, generator)

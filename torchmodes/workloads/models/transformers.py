@@ -1,8 +1,6 @@
 """Models of transformers as functions of tensors: tokens, images or recordings → one tensor.
 
-Building never touches the network: what is not a configuration name or a folder is read from the
-hub's cache, and `download` is what fills it. transformers is imported by the functions, for it
-takes seconds.
+What is not a configuration name or a folder is read from the hub's cache.
 """
 
 from __future__ import annotations
@@ -112,7 +110,11 @@ class FirstOutput(nn.Module):
 
 
 class TokensToTensor(FirstOutput):
-    """A model of texts."""
+    """A model of texts, or, with a pooling, of sentences."""
+
+    def __init__(self, model: PreTrainedModel, pooling: Pooling | None = None) -> None:
+        super().__init__(model)
+        self.pooling = pooling
 
     def forward(
         self,
@@ -121,6 +123,8 @@ class TokensToTensor(FirstOutput):
         position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run a batch of sequences; return (batch, tokens, width), or (batch, classes).
+
+        Of sentences it returns one vector each: (batch, width).
 
         Parameters
         ----------
@@ -132,27 +136,10 @@ class TokensToTensor(FirstOutput):
             Of each token in its text, same shape; None: as the model numbers them, from the left.
         """
         placed = {} if position_ids is None else {"position_ids": position_ids}
-        return self.model(
+        output = self.model(
             input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **placed
         )[0]
-
-
-class TokensToEmbedding(TokensToTensor):
-    """A model of sentences: one vector of each, of shape (batch, width)."""
-
-    def __init__(self, model: PreTrainedModel, pooling: Pooling) -> None:
-        super().__init__(model)
-        self.pooling = pooling
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Run a batch of sequences, padded as for `TokensToTensor`, and pool their tokens."""
-        hidden = super().forward(input_ids, attention_mask, position_ids)
-        return self.pooling.pool(hidden, attention_mask)
+        return output if self.pooling is None else self.pooling.pool(output, attention_mask)
 
 
 class NamedToTensor(FirstOutput):
@@ -196,8 +183,7 @@ def build(
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
         module = _module(spec, model, arguments)
 
-    # A generator of their own: random and pretrained weights get the same tokens. All are tokens,
-    # none is padding: a mask would make some engines compute what others leave out.
+    # All are tokens, none is padding: a mask would make some engines compute what others leave out.
     def draw(seed: int) -> Inputs:
         if schedule is not None:
             return schedule.batches[0]
@@ -224,9 +210,8 @@ def _module(
     names = [argument.name for argument in arguments]
     if names != ["input_ids"]:
         return NamedToTensor(model, names)
-    if spec["head"] == EMBEDDING:
-        return TokensToEmbedding(model, read_pooling(spec["source"]))
-    return TokensToTensor(model)
+    pooling = read_pooling(spec["source"]) if spec["head"] == EMBEDDING else None
+    return TokensToTensor(model, pooling)
 
 
 def _item(arguments: tuple[Argument, ...]) -> str:
@@ -509,10 +494,9 @@ def _positions_after_padding(model: PreTrainedModel) -> int | None:
 
 
 def _too_long(spec: Mapping[str, Any], positions: int) -> str:
-    of_task = "; generating text, it is prompt_length + new_tokens" if "generation" in spec else ""
     return (
         f"sequence_length: {spec['sequence_length']} is more than the {positions} positions of"
-        f" {spec['source']!r}{of_task}"
+        f" {spec['source']!r}; generating text, it is prompt_length + new_tokens"
     )
 
 
