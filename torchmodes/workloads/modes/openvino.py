@@ -275,5 +275,7 @@ def _products(executed: Any) -> Iterator[Product]:
         precision = told["runtimePrecision"].astype(str)
         out = prod(node.get_output_shape(0))
         given, other = (list(node.input(i).get_shape()) for i in (0, 1))
+        if len(other) > len(given):  # weights of a grouped convolution: (groups, out, in, …)
+            other = other[1:]
         each = prod(other[1:]) if kind == "convolution" else given[-1]
         yield Product(kind, FORMATS.get(precision, precision), out * each)
