@@ -244,8 +244,7 @@ def _schedule(
         raise ValueError(
             f"lengths: {spec['source']!r} reads more than texts; {_AS_USER}, with a schedule"
         )
-    taken = inspect.signature(_model_class(spec["head"], config).forward).parameters
-    if spec["lengths"]["side"] == "left" and "position_ids" not in taken:
+    if spec["lengths"]["side"] == "left" and not _takes("position_ids", spec, config):
         raise ValueError(
             f"lengths.side: {spec['source']!r} takes no position_ids, so that padding on the left"
             " would move its texts; use side: right"
@@ -365,7 +364,8 @@ def _arguments(spec: Mapping[str, Any], config: PretrainedConfig) -> tuple[Argum
         raise ValueError(f"source: {source!r} reads {reads}; {_AS_USER}")
     first = _argument(reads, spec, config)
     tries = [(first,)]
-    if _reads_with_decoder(spec, config):
+    both = config.is_encoder_decoder and not _encodes_alone(spec, config)
+    if both and _takes("decoder_input_ids", spec, config):
         tries = [(first, _tokens("decoder_input_ids", spec, config))]
     elif reads == "input_ids" and getattr(config, "vision_config", None) is not None:
         tries.append((first, _argument("pixel_values", spec, config)))
@@ -390,11 +390,8 @@ def _reads(head: str, config: PretrainedConfig) -> str:
     return getattr(_model_class(head, config), "main_input_name", "input_ids")
 
 
-def _reads_with_decoder(spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
-    if not config.is_encoder_decoder or spec["part"] == "encoder":
-        return False
-    forward = _model_class(spec["head"], config).forward
-    return "decoder_input_ids" in inspect.signature(forward).parameters
+def _takes(name: str, spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
+    return name in inspect.signature(_model_class(spec["head"], config).forward).parameters
 
 
 def _argument(name: str, spec: Mapping[str, Any], config: PretrainedConfig) -> Argument:

@@ -199,12 +199,9 @@ class Engine:
         return torch.inference_mode()
 
     @cached_property
-    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="torchmodes-")
-
-    @property
     def directory(self) -> Path:
         """A private folder for what the engine writes; it goes with the engine."""
+        self._temporary = tempfile.TemporaryDirectory(prefix="torchmodes-")
         return Path(self._temporary.name)
 
     def supports(self, case: Case, *, family: str) -> Unsupported | None:
