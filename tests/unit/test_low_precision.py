@@ -17,6 +17,7 @@ from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import CALIBRATION
 from torchmodes.workloads.modes.executed import Product, count_executed
 from torchmodes.workloads.modes.onnxruntime import _product
+from torchmodes.workloads.modes.openvino import _products
 from torchmodes.workloads.modes.precision import (
     INSTRUCTIONS,
     cast,
@@ -106,6 +107,14 @@ def test_multiply_adds_are_those_of_the_shapes_that_a_node_took():
     facts = count_executed([convolved, product], "int8")
     assert facts["executed"] == {"int8 convolution": 1, "fp32 matrix product": 1}
     assert facts["share_of_multiply_adds"] == pytest.approx(15552 / 15616)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_a_grouped_convolution_multiplies_the_channels_of_its_group_alone(groups):
+    example = Example(nn.Conv2d(8, 16, 3, groups=groups), Inputs.of(torch.randn(1, 8, 6, 6)), None)
+    engine, output = prepared(mode("openvino"), "fp32", example)
+    (product,) = _products(engine.compiled.get_runtime_model())
+    assert product.multiply_adds == output.numel() * 8 // groups * 3 * 3
 
 
 @torch._inductor.config.patch(freezing=False, cpp_cache_precompile_headers=False)  # restored

@@ -312,9 +312,7 @@ class Decoding:
         Returned are their ids, shape (batch, new tokens), on the host.
         """
         self._walked, found, stamps = None, [], []
-        self._kept.clear()
-        prompt = _plain(text[:, : self.prompt_length])
-        logits, cache = self._run(self.prefill, prompt, 0, self.empty)
+        logits, cache = self._begin(text)
         for at in self._fed_back():
             token = logits.argmax(-1, keepdim=True)
             found.append(token.cpu())
@@ -332,15 +330,18 @@ class Decoding:
 
     def _steps(self, text: torch.Tensor) -> Iterator[tuple[torch.Tensor, Tensors]]:
         """Yield logits and cache after the prompt, and after each further token but the last."""
-        self._kept.clear()
-        prompt = _plain(text[:, : self.prompt_length])
-        logits, cache = self._run(self.prefill, prompt, 0, self.empty)
+        logits, cache = self._begin(text)
         yield logits, cache
         for at in self._fed_back():
             token = _plain(text[:, at : at + 1])
             self._keep(at, token, cache)
             logits, cache = self._decode(token, at, cache)
             yield logits, cache
+
+    def _begin(self, text: torch.Tensor) -> tuple[torch.Tensor, Tensors]:
+        """Forget what was kept of an earlier text, and take the prompt's step."""
+        self._kept.clear()
+        return self._run(self.prefill, _plain(text[:, : self.prompt_length]), 0, self.empty)
 
     def _keep(self, at: int, token: torch.Tensor, cache: Tensors) -> None:
         """Keep what the step at a position takes, if it is one of `places` or `position`."""

@@ -214,7 +214,7 @@ def inference_workload(job: Job) -> Workload:
     return Workload(
         call=call,
         function=prepared,
-        context=_context(engine.context, precision),
+        context=partial(_entered, engine.context, precision),
         engine=engine,
         built=built,
         build_s=built_at - start,
@@ -318,7 +318,7 @@ def training_workload(
     return Workload(
         call=call,
         function=step,
-        context=_context(torch.enable_grad, job.case.precision),
+        context=partial(_entered, torch.enable_grad, job.case.precision),
         engine=engine,
         built=built,
         build_s=built_at - start,
@@ -358,7 +358,7 @@ def generation_workload(job: Job) -> Workload:
                 another=lambda: _engine(job, part=PROMPT),
             )
     synchronize(job.case.device)
-    context = _context(engine.context, precision)
+    context = partial(_entered, engine.context, precision)
 
     def restore() -> None:
         with context():
@@ -384,15 +384,11 @@ def _moved(batch: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     return _pytree.tree_map_only(torch.Tensor, function, batch)
 
 
-def _context(own: Context, precision: str) -> Context:
-    """Return the context of an engine together with that of a precision."""
-
-    @contextmanager
-    def both() -> Generator[None]:
-        with in_precision(precision), own():
-            yield
-
-    return both
+@contextmanager
+def _entered(own: Context, precision: str) -> Generator[None]:
+    """Enter the context of an engine together with that of a precision."""
+    with in_precision(precision), own():
+        yield
 
 
 def _engine(job: Job, part: str = "") -> Engine:

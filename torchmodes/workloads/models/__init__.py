@@ -1,4 +1,9 @@
-"""Models: how to build each family, its example inputs, and what one item of a batch is."""
+"""Models: how to build each family, its example inputs, and what one item of a batch is.
+
+Building never touches the network: pretrained weights are read from the caches of their libraries,
+and `download_weights` is what fills these. A family's module imports its library in functions, for
+that takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +45,6 @@ def build_model(
 
 def download_weights(spec: Mapping[str, Any]) -> None:
     """Fetch pretrained weights into their cache, where a model asks for some that are not there.
-
-    Nothing else goes to the network: a model is built from what the machine has.
 
     Raises
     ------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +22,21 @@ Align = Callable[[Any, Any], tuple[Any, Any]]
 def whole_output(output: Any, inputs: Inputs) -> Any:
     """Return an output as it is: all of it counts."""
     return output
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Seed whatever a model's code draws from, and let it go on as before afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - it takes no larger one
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def in_memory_of_its_own(tensor: torch.Tensor) -> torch.Tensor:
@@ -57,7 +75,8 @@ class BuiltModel:
     batch_size
         Items in the inputs.
     draw
-        Makes inputs like these from a seed, on the host.
+        Makes inputs like these from a seed, on the host; the same for random weights as for
+        pretrained ones, by a generator of its own.
     logits
         Whether its first output are logits, over classes or tokens in the last dimension.
     align

@@ -19,7 +19,7 @@ from torch.utils import _pytree
 
 from torchmodes.planning.user_code import load_function, user_file
 from torchmodes.results.reasons import reason_of
-from torchmodes.workloads.models.user import seeded
+from torchmodes.workloads.models.base import seeded
 from torchmodes.workloads.structures import Inputs, copy_output
 
 Call = Callable[..., Any]

@@ -19,6 +19,7 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.models.base import BuiltModel
 
 aten = torch.ops.aten
@@ -179,8 +180,7 @@ def flops_of(call: Callable[[], Any], module: nn.Module) -> Flops:
         with sdpa_kernel(SDPBackend.MATH), encoders_layer_by_layer(), uncounted, counter:
             call()
     except Exception as error:  # noqa: BLE001 - the counter runs a user's model in its own way
-        told = next(iter(str(error).splitlines()), "")
-        return Flops(None, f"the counter cannot run it ({type(error).__name__}: {told})", {})
+        return Flops(None, f"the counter cannot run it ({reason_of(error)})", {})
     names = sorted(uncounted.found.get("Global", ()))
     told = f"no operations are known of {', '.join(names)}" if names else None
     fault = told or _hidden_in_scripts(module)

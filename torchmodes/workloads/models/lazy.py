@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
+from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.structures import Inputs
 
 
@@ -31,10 +33,9 @@ def initialise_lazy(module: nn.Module, inputs: Inputs) -> None:
         trial, given = _copied(module, inputs)
         reached = _reached(trial, given)
     except Exception as error:  # a user's model may raise anything
-        told = next(iter(str(error).splitlines()), "")
         raise ValueError(
             f"{_few(_lazy_names(module))} have no shape before a first forward pass, and that"
-            f" fails ({type(error).__name__}: {told}); {_REMEDY}"
+            f" fails ({reason_of(error)}); {_REMEDY}"
         ) from error
     parts = dict(module.named_modules())
     for name, given in reached.items():
@@ -71,13 +72,11 @@ def _reached(module: nn.Module, inputs: Inputs) -> dict[str, Inputs]:
     """Run a model, and return what its lazy modules were first called with, in that order."""
     found: dict[str, Inputs] = {}
 
-    def keep(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def keep(name: str, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found.setdefault(name, Inputs(args, kwargs))
 
     hooks = [
-        part.register_forward_pre_hook(
-            lambda _, args, kwargs, name=name: keep(name, args, kwargs), with_kwargs=True
-        )
+        part.register_forward_pre_hook(partial(keep, name), with_kwargs=True)
         for name, part in module.named_modules()
         if isinstance(part, LazyModuleMixin)
     ]

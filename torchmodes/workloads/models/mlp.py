@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.base import BuiltModel, seeded
 from torchmodes.workloads.structures import Inputs
 
 
@@ -38,7 +38,6 @@ def build(spec: dict[str, Any], *, seed: int, batch_size: int, features: int | N
         generator = torch.Generator().manual_seed(seed)
         return Inputs.of(torch.randn(batch_size, features, generator=generator))
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = HousePriceMLP(features, spec["hidden"]).eval()
     return BuiltModel(module, draw(seed), "row", batch_size, draw)

@@ -1,7 +1,6 @@
 """Models of timm by name; inputs are images of its own size, normalised by its own means.
 
-Building never touches the network: pretrained weights are read from the caches of the hub and of
-PyTorch, and `download` is what fills them. timm is imported by the functions, for it takes seconds.
+Pretrained weights lie in the hub's cache, or in that of PyTorch.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import torch
 from torch import nn
 
 from torchmodes.config.faults import meant
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.results.reasons import cause_of
+from torchmodes.workloads.models.base import BuiltModel, seeded
 from torchmodes.workloads.models.hub import offline
 from torchmodes.workloads.structures import Inputs
 
@@ -34,14 +34,12 @@ def build(
     """
     from timm.data import resolve_input_data_config
 
-    with offline(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with offline(), seeded(seed):
         module = _create(spec).eval()
     size = spec["image_size"]
     config = resolve_input_data_config(module, {} if size is None else {"img_size": size})
     mean, deviation = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
 
-    # A generator of their own: random and pretrained weights get the same images.
     def draw(seed: int) -> Inputs:
         generator = torch.Generator().manual_seed(seed)
         images = torch.rand(batch_size, *config["input_size"], generator=generator)
@@ -94,7 +92,7 @@ def _create(spec: Mapping[str, Any]) -> nn.Module:
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(
             f"{'options' if options else 'name'}: timm cannot create {name!r} with this"
-            f" configuration ({' '.join(str(error).split())[:200]})"
+            f" configuration ({cause_of(error)})"
         ) from error
 
 

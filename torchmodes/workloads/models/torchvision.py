@@ -1,8 +1,4 @@
-"""Models of torchvision by name: of images, videos, pairs of images; detectors; quantised ones.
-
-Building never touches the network: pretrained weights are read from torchvision's cache, and
-`download` is what fills it. torchvision is imported by the functions, for it takes seconds.
-"""
+"""Models of torchvision by name: of images, videos, pairs of images; detectors; quantised ones."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ import torch
 from torch import nn
 
 from torchmodes.config.faults import meant
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.base import BuiltModel, seeded
 from torchmodes.workloads.models.detections import matched
 from torchmodes.workloads.structures import Inputs
 
@@ -49,12 +45,10 @@ def build(
     name, pretrained = spec["name"], spec["weights"] == "pretrained"
     kind = kind_of(name)
     weights = _cached_weights(name) if pretrained else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = _build(name, kind, weights, spec["options"]).eval()
     size, frames = spec["image_size"] or _own_size(name, kind, module), spec["frames"]
 
-    # A generator of their own: random and pretrained weights get the same images.
     def draw(seed: int) -> Inputs:
         generator = torch.Generator().manual_seed(seed)
         return _inputs(kind, batch_size, size, frames, generator)

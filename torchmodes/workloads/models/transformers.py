@@ -1,8 +1,6 @@
 """Models of transformers as functions of tensors: tokens, images or recordings → one tensor.
 
-Building never touches the network: what is not a configuration name or a folder is read from the
-hub's cache, and `download` is what fills it. transformers is imported by the functions, for it
-takes seconds.
+What is not a configuration name or a folder is read from the hub's cache.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from torch import nn
 
 from torchmodes.config.faults import meant
 from torchmodes.config.models import saved_model
+from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.batches import BatchSchedule
 from torchmodes.workloads.models.base import BuiltModel, whole_output
 from torchmodes.workloads.models.hub import offline
@@ -111,7 +110,11 @@ class FirstOutput(nn.Module):
 
 
 class TokensToTensor(FirstOutput):
-    """A model of texts."""
+    """A model of texts, or, with a pooling, of sentences."""
+
+    def __init__(self, model: PreTrainedModel, pooling: Pooling | None = None) -> None:
+        super().__init__(model)
+        self.pooling = pooling
 
     def forward(
         self,
@@ -120,6 +123,8 @@ class TokensToTensor(FirstOutput):
         position_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run a batch of sequences; return (batch, tokens, width), or (batch, classes).
+
+        Of sentences it returns one vector each: (batch, width).
 
         Parameters
         ----------
@@ -131,27 +136,10 @@ class TokensToTensor(FirstOutput):
             Of each token in its text, same shape; None: as the model numbers them, from the left.
         """
         placed = {} if position_ids is None else {"position_ids": position_ids}
-        return self.model(
+        output = self.model(
             input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **placed
         )[0]
-
-
-class TokensToEmbedding(TokensToTensor):
-    """A model of sentences: one vector of each, of shape (batch, width)."""
-
-    def __init__(self, model: PreTrainedModel, pooling: Pooling) -> None:
-        super().__init__(model)
-        self.pooling = pooling
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Run a batch of sequences, padded as for `TokensToTensor`, and pool their tokens."""
-        hidden = super().forward(input_ids, attention_mask, position_ids)
-        return self.pooling.pool(hidden, attention_mask)
+        return output if self.pooling is None else self.pooling.pool(output, attention_mask)
 
 
 class NamedToTensor(FirstOutput):
@@ -195,8 +183,7 @@ def build(
         model = (_pretrained if spec["weights"] == "pretrained" else _random)(spec, config)
         module = _module(spec, model, arguments)
 
-    # A generator of their own: random and pretrained weights get the same tokens. All are tokens,
-    # none is padding: a mask would make some engines compute what others leave out.
+    # All are tokens, none is padding: a mask would make some engines compute what others leave out.
     def draw(seed: int) -> Inputs:
         if schedule is not None:
             return schedule.batches[0]
@@ -223,9 +210,8 @@ def _module(
     names = [argument.name for argument in arguments]
     if names != ["input_ids"]:
         return NamedToTensor(model, names)
-    if spec["head"] == EMBEDDING:
-        return TokensToEmbedding(model, read_pooling(spec["source"]))
-    return TokensToTensor(model)
+    pooling = read_pooling(spec["source"]) if spec["head"] == EMBEDDING else None
+    return TokensToTensor(model, pooling)
 
 
 def _item(arguments: tuple[Argument, ...]) -> str:
@@ -258,8 +244,7 @@ def _schedule(
         raise ValueError(
             f"lengths: {spec['source']!r} reads more than texts; {_AS_USER}, with a schedule"
         )
-    taken = inspect.signature(_model_class(spec["head"], config).forward).parameters
-    if spec["lengths"]["side"] == "left" and "position_ids" not in taken:
+    if spec["lengths"]["side"] == "left" and not _takes("position_ids", spec, config):
         raise ValueError(
             f"lengths.side: {spec['source']!r} takes no position_ids, so that padding on the left"
             " would move its texts; use side: right"
@@ -328,7 +313,7 @@ def _read_configuration(spec: Mapping[str, Any], **options: Any) -> PretrainedCo
         raise ValueError(_absent(spec)) from error
     except Exception as error:  # each configuration checks its values in its own way
         raise ValueError(
-            f"options: the configuration of {source!r} is not valid ({_one_line(error)})"
+            f"options: the configuration of {source!r} is not valid ({reason_of(error)})"
         ) from error
 
 
@@ -379,7 +364,8 @@ def _arguments(spec: Mapping[str, Any], config: PretrainedConfig) -> tuple[Argum
         raise ValueError(f"source: {source!r} reads {reads}; {_AS_USER}")
     first = _argument(reads, spec, config)
     tries = [(first,)]
-    if _reads_with_decoder(spec, config):
+    both = config.is_encoder_decoder and not _encodes_alone(spec, config)
+    if both and _takes("decoder_input_ids", spec, config):
         tries = [(first, _tokens("decoder_input_ids", spec, config))]
     elif reads == "input_ids" and getattr(config, "vision_config", None) is not None:
         tries.append((first, _argument("pixel_values", spec, config)))
@@ -404,11 +390,8 @@ def _reads(head: str, config: PretrainedConfig) -> str:
     return getattr(_model_class(head, config), "main_input_name", "input_ids")
 
 
-def _reads_with_decoder(spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
-    if not config.is_encoder_decoder or spec["part"] == "encoder":
-        return False
-    forward = _model_class(spec["head"], config).forward
-    return "decoder_input_ids" in inspect.signature(forward).parameters
+def _takes(name: str, spec: Mapping[str, Any], config: PretrainedConfig) -> bool:
+    return name in inspect.signature(_model_class(spec["head"], config).forward).parameters
 
 
 def _argument(name: str, spec: Mapping[str, Any], config: PretrainedConfig) -> Argument:
@@ -470,7 +453,7 @@ def _sketch(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedMode
             return None
         raise ValueError(
             f"options: {spec['source']!r} cannot be built with this configuration"
-            f" ({_one_line(error)}); change it by options"
+            f" ({reason_of(error)}); change it by options"
         ) from error
 
 
@@ -483,7 +466,7 @@ def _fault(
         with torch.no_grad():
             output = module(*(argument.sketch() for argument in arguments))
     except Exception as error:  # noqa: BLE001 - a model may raise anything on what it does not expect
-        return None if _of_meta(error) else _one_line(error)
+        return None if _of_meta(error) else reason_of(error)
     if isinstance(output, torch.Tensor):
         return None
     return f"its first output is of type {type(output).__name__}, not a tensor"
@@ -508,15 +491,10 @@ def _positions_after_padding(model: PreTrainedModel) -> int | None:
 
 
 def _too_long(spec: Mapping[str, Any], positions: int) -> str:
-    of_task = "; generating text, it is prompt_length + new_tokens" if "generation" in spec else ""
     return (
         f"sequence_length: {spec['sequence_length']} is more than the {positions} positions of"
-        f" {spec['source']!r}{of_task}"
+        f" {spec['source']!r}; generating text, it is prompt_length + new_tokens"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _random(spec: Mapping[str, Any], config: PretrainedConfig) -> PreTrainedModel:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from torchmodes.planning.user_code import load_function
 from torchmodes.workloads.batches import BatchSchedule, difference
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.base import BuiltModel, seeded
 from torchmodes.workloads.models.lazy import initialise_lazy
 from torchmodes.workloads.structures import Inputs
 
@@ -54,21 +51,6 @@ def build(
             return _checked(function(batch_size), batch_size, told_as=told_as)
 
     return BuiltModel(module, example, spec["item"], batch_size, draw, schedule=schedule)
-
-
-@contextmanager
-def seeded(seed: int) -> Generator[None]:
-    """Seed whatever the user's code draws from, and let it go on as before afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - it takes no larger one
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _schedule(value: Any, batch_size: int, *, told_as: str) -> BatchSchedule:

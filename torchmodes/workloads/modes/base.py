@@ -137,12 +137,10 @@ def not_installed(*packages: str) -> Unsupported | None:
 
 def inference_only(case: Case, options: ModeSection, *names: str) -> Unsupported | None:
     """Refuse a training case whose mode sets one of the named options."""
-    if case.task == "training":
-        for name in names:
-            if getattr(options, name):
-                return Unsupported(
-                    f"{name} is for inference", f"train in a mode that does not set {name}"
-                )
+    if case.task == "training" and (named := [name for name in names if getattr(options, name)]):
+        return Unsupported(
+            f"{named[0]} is for inference", f"train in a mode that does not set {named[0]}"
+        )
     return None
 
 
@@ -201,12 +199,9 @@ class Engine:
         return torch.inference_mode()
 
     @cached_property
-    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="torchmodes-")
-
-    @property
     def directory(self) -> Path:
         """A private folder for what the engine writes; it goes with the engine."""
+        self._temporary = tempfile.TemporaryDirectory(prefix="torchmodes-")
         return Path(self._temporary.name)
 
     def supports(self, case: Case, *, family: str) -> Unsupported | None:
@@ -230,7 +225,7 @@ class Engine:
         self,
         kinds: Iterable[torch.dtype | torch.layout],
         does_not: str,
-        known: Collection[torch.dtype],
+        known: Collection[torch.dtype | torch.layout],
     ) -> None:
         """Raise `Refused` where there are types that the engine does not take or return."""
         if unknown := sorted({str(kind) for kind in kinds if kind not in known}):

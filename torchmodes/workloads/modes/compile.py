@@ -24,7 +24,7 @@ from torchmodes.planning.cases import Case
 from torchmodes.results.reasons import reason_of
 from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.export import capture
-from torchmodes.workloads.modes.torchscript import calling, sparse_layouts, trace
+from torchmodes.workloads.modes.torchscript import calling, trace
 from torchmodes.workloads.structures import Inputs
 
 REMEDIES = {
@@ -82,12 +82,16 @@ class CompileEngine(base.Engine):
         # A chain is there to get past a backend that cannot.
         return refusals[0] if all(refusals) else None
 
+    def _settings(self, backend: str) -> tuple[str, bool]:
+        """Return the mode of a backend and whether it freezes: a fallback does as by default."""
+        if backend == self.options.backend:
+            return self.options.mode, self.options.freezing
+        return "default", False
+
     def _refusal(
         self, backend: str, *, device: str, task: str = "inference"
     ) -> base.Unsupported | None:
-        first = backend == self.options.backend
-        mode = self.options.mode if first else "default"
-        freezing = first and self.options.freezing
+        mode, freezing = self._settings(backend)
         if refusal := _unknown_backend(backend):
             return refusal
         if mode != "default" and backend != "inductor":
@@ -116,19 +120,15 @@ class CompileEngine(base.Engine):
     def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse to trace what torch.jit.trace cannot copy."""
         if self.options.after == "trace":
-            self.refuse(sparse_layouts(inputs), "trace", ())
+            self.refuse((tensor.layout for tensor in inputs.tensors()), "trace", {torch.strided})
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Wrap the module; it is compiled at the first call, or here if there is a fallback."""
-        self.example = inputs
-        match self.options.after:
-            case "trace":
-                return self._compiled(calling(*trace(module, inputs), inputs))
-            case "export":
-                return self._compiled(capture(module, inputs, self.batches).module())
-        return self._compiled(module)
-
-    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        self.example, function = inputs, module
+        if self.options.after == "trace":
+            function = calling(*trace(module, inputs), inputs)
+        elif self.options.after == "export":
+            function = capture(module, inputs, self.batches).module()
         if self.options.fallback:
             self.compiled = self._first_that_works(function)
         else:
@@ -152,9 +152,8 @@ class CompileEngine(base.Engine):
     def _compile(self, function: Callable[..., Any], backend: str) -> Callable[..., Any]:
         self.source, self.backend = function, backend
         torch._dynamo.utils.clear_compilation_metrics()  # capturing before this was not it
-        first = backend == self.options.backend
-        mode = self.options.mode if first else "default"
-        if first and self.options.freezing:
+        mode, freezing = self._settings(backend)
+        if freezing:
             # Not by torch.compile(options=…): TorchDynamo reads the setting before they apply.
             torch._inductor.config.freezing = True
         return torch.compile(
@@ -191,15 +190,12 @@ class CompileEngine(base.Engine):
         Where the recompile limit was reached, some more calls show what is still compiled.
         """
         counters = torch._dynamo.utils.counters
+        breaks = torch._dynamo.utils.graph_break_reasons
         compiles = torch._dynamo.convert_frame.FRAME_COMPILE_COUNTER
         stats: dict[str, Any] = {
             "graphs": counters["stats"]["unique_graphs"],
             # Not counters["graph_break"]: that one misses branches that depend on data.
-            "graph_breaks": dict(
-                Counter(
-                    _in_short(found.reason) for found in torch._dynamo.utils.graph_break_reasons
-                )
-            ),
+            "graph_breaks": dict(Counter(_in_short(found.reason) for found in breaks)),
             "recompiles": sum(count - 1 for count in compiles.values()) - _refused(),
             "cudagraph_skips": counters["inductor"]["cudagraph_skips"],
         }

@@ -129,15 +129,13 @@ def free_sizes(module: nn.Module, inputs: Inputs, batches: Sequence[Inputs]) -> 
     module's forward names them.
     """
     shapes = zip(*([tensor.shape for tensor in batch.tensors()] for batch in batches), strict=True)
-    free = iter(
-        [
-            {
-                dimension: torch.export.Dim.DYNAMIC
-                for dimension, sizes in enumerate(zip(*of_tensor, strict=True))
-                if len(set(sizes)) > 1
-            }
-            for of_tensor in shapes
-        ]
+    free = (
+        {
+            dimension: torch.export.Dim.DYNAMIC
+            for dimension, sizes in enumerate(zip(*of_tensor, strict=True))
+            if len(set(sizes)) > 1
+        }
+        for of_tensor in shapes
     )
     return named_by_forward(module, inputs, lambda tensor: next(free))
 

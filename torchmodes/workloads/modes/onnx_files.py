@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from torchmodes.workloads.modes.export import capture, with_tensors_alone
-from torchmodes.workloads.modes.precision import instructions
+from torchmodes.workloads.modes.precision import int8_saturates
 from torchmodes.workloads.structures import Inputs
 
 QUANTIZED = (
@@ -106,7 +106,7 @@ def write_calibrated(exported: Path, batches: list[Inputs], quantized: Path) -> 
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(QUANTIZED),
         per_channel=True,
-        reduce_range=_saturates(),
+        reduce_range=int8_saturates(),
         activation_type=QuantType.QUInt8 if x86 else QuantType.QInt8,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=_left_in_fp32(prepared),
@@ -129,7 +129,7 @@ def write_scaled_at_each_call(exported: Path, quantized: Path) -> None:
         quantized,
         op_types_to_quantize=["MatMul"],
         per_channel=True,
-        reduce_range=_saturates(),
+        reduce_range=int8_saturates(),
     )
 
 
@@ -150,11 +150,6 @@ def _left_in_fp32(model: Path) -> list[str]:
         if (node.op_type == "MatMul" and node.input[1] not in weights)
         or (node.op_type == "Add" and convolved.isdisjoint(node.input))
     ]
-
-
-def _saturates() -> bool:
-    """Whether sums of two products of bytes are cut to 16 bits: with AVX2, before VNNI."""
-    return not instructions("int8")
 
 
 def _reader(model: Path, batches: list[Inputs]) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export import ExportedProgram
 
 from torchmodes.config.modes import OpenVinoMode
 from torchmodes.planning.cases import Case
@@ -107,7 +106,8 @@ class OpenVinoEngine(base.Engine):
             self.model = openvino.convert_model(quantized)
             self.layers = _inside(node_layers(exported))
         else:
-            decoder = _decoder(program)
+            fx_decoder: Any = importlib.import_module("openvino.frontend.pytorch.fx_decoder")
+            decoder = fx_decoder.TorchFXPythonDecoder.from_exported_program(program)
             self.model = openvino.convert_model(decoder)
             told = {node.name: module_path(node) for node in decoder.pt_module.graph.nodes}
             self.layers = _inside({name: path for name, path in told.items() if path is not None})
@@ -257,12 +257,6 @@ def executed_layers(executed: Any, layers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _decoder(program: ExportedProgram) -> Any:
-    """Return what OpenVINO reads a program by; its graph keeps the modules of its nodes."""
-    fx_decoder: Any = importlib.import_module("openvino.frontend.pytorch.fx_decoder")
-    return fx_decoder.TorchFXPythonDecoder.from_exported_program(program)
-
-
 def _inside(layers: Mapping[str, str]) -> dict[str, str]:
     """Name modules as the model does that lies in a `Flattened` one."""
     return {name: path.removeprefix("module").removeprefix(".") for name, path in layers.items()}
@@ -281,5 +275,7 @@ def _products(executed: Any) -> Iterator[Product]:
         precision = told["runtimePrecision"].astype(str)
         out = prod(node.get_output_shape(0))
         given, other = (list(node.input(i).get_shape()) for i in (0, 1))
+        if len(other) > len(given):  # weights of a grouped convolution: (groups, out, in, …)
+            other = other[1:]
         each = prod(other[1:]) if kind == "convolution" else given[-1]
         yield Product(kind, FORMATS.get(precision, precision), out * each)

@@ -89,11 +89,16 @@ def instructions(precision: str) -> list[str]:
     return [name for flag, name in INSTRUCTIONS.get(precision, {}).items() if there.get(flag)]
 
 
-def unsupported_int8(case: Case, engine: str) -> Unsupported | None:
-    """Say why an engine that multiplies 8-bit integers on the CPU cannot, or None.
+def int8_saturates() -> bool:
+    """Whether sums of two products of bytes are cut to 16 bits: with AVX2, before VNNI.
 
-    AVX2 can, by a multiply-add whose 16-bit sums saturate: weights then need a range of 7 bits.
+    Weights then need a range of 7 bits.
     """
+    return not instructions("int8")
+
+
+def unsupported_int8(case: Case, engine: str) -> Unsupported | None:
+    """Say why an engine that multiplies 8-bit integers on the CPU cannot, or None."""
     if case.device != "cpu":
         return Unsupported(
             f"{engine} multiplies int8 on the CPU, not on {case.device}", "run the case on cpu"
@@ -128,11 +133,7 @@ def cast(module: nn.Module, inputs: Inputs, precision: str) -> tuple[nn.Module, 
     dtype = torch.bfloat16 if precision == "fp8" else HALF.get(precision)
     if dtype is None:
         return module, inputs
-
-    def convert(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    return module.to(dtype), inputs.map(convert)
+    return module.to(dtype), inputs.map(lambda t: t.to(dtype) if t.is_floating_point() else t)
 
 
 def autocast(case: Case) -> AbstractContextManager[Any]:

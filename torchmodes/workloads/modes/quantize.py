@@ -18,7 +18,7 @@ from torchmodes.workloads.modes import base
 from torchmodes.workloads.modes.compile import missing_compiler, recompile_limit_reached
 from torchmodes.workloads.modes.executed import Kind, Product, count_executed
 from torchmodes.workloads.modes.export import capture
-from torchmodes.workloads.modes.precision import instructions, unsupported_int8
+from torchmodes.workloads.modes.precision import int8_saturates, unsupported_int8
 from torchmodes.workloads.structures import Inputs
 
 INT4_GROUP = 32
@@ -141,10 +141,7 @@ class QuantizeEngine(base.Engine):
         # Strictly: otherwise calls of one module in several places have one name, and the quantiser
         # raises "Input partition has more than one output node".
         graph = capture(module, inputs, strict=True).module()
-        # As with AVX2, sums of two products may saturate.
-        config = x86.get_default_x86_inductor_quantization_config(
-            reduce_range=not instructions("int8")
-        )
+        config = x86.get_default_x86_inductor_quantization_config(reduce_range=int8_saturates())
         prepared = pt2e.prepare_pt2e(graph, x86.X86InductorQuantizer().set_global(config))
         for batch in self.calibration_inputs(inputs, self.options.calibration_batches):
             batch.call(prepared)

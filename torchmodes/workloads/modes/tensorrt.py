@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import operator
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -239,11 +239,9 @@ def engines_of(graph: nn.Module) -> list[Any]:
 
 def count_left(graph: nn.Module) -> int:
     """Count the operators of a compiled graph that PyTorch executes."""
-    graphs: Iterable[fx.GraphModule] = (
-        part for part in graph.modules() if isinstance(part, fx.GraphModule)
-    )
     return sum(
         node.op == "call_function" and node.target is not operator.getitem
-        for part in graphs
+        for part in graph.modules()
+        if isinstance(part, fx.GraphModule)
         for node in part.graph.nodes
     )

@@ -38,7 +38,7 @@ class TorchScriptEngine(base.Engine):
     def refuse_inputs(self, inputs: Inputs) -> None:
         """Refuse to trace what torch.jit.trace cannot copy."""
         if self.options.method == "trace":
-            self.refuse(sparse_layouts(inputs), "trace", ())
+            self.refuse((tensor.layout for tensor in inputs.tensors()), "trace", {torch.strided})
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Script the module, or trace it with the example inputs; then optimise it."""
@@ -152,11 +152,6 @@ def _trace(module: nn.Module, inputs: Inputs) -> torch.jit.ScriptModule:
         example_kwarg_inputs=inputs.kwargs or None,
         strict=False,
     )
-
-
-def sparse_layouts(inputs: Inputs) -> list[torch.layout]:
-    """Return the layouts of input tensors that torch.jit.trace cannot copy."""
-    return [tensor.layout for tensor in inputs.tensors() if tensor.layout != torch.strided]
 
 
 class _Nested(Exception):

@@ -13,8 +13,8 @@ import torch
 
 from torchmodes.planning.job import Job
 from torchmodes.workloads.training.dataset import load_statistics, load_tensors, save_training_stats
-from torchmodes.workloads.training.loop import Epoch, batches, fit_error, train
-from torchmodes.workloads.training.metrics import HISTORY
+from torchmodes.workloads.training.loop import fit_error, train
+from torchmodes.workloads.training.metrics import HISTORY, Epoch
 from torchmodes.workloads.workload import training_workload
 
 
@@ -28,10 +28,7 @@ def train_model(job: Job, *, epochs: int, history: str, model: str) -> dict[str,
     table, described = job.table
     tensors = load_tensors(table, described, device=device)
     fitted = load_statistics(described)
-    generator = torch.Generator().manual_seed(job.seed)
-    first = next(
-        batches(tensors.x_train, tensors.y_train, batch_size=batch_size, generator=generator)
-    )
+    first = tensors.x_train[:batch_size], tensors.y_train[:batch_size]
     workload = training_workload(job, [first])
     module = workload.built.module
     done: list[Epoch] = []

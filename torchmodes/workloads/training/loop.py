@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,16 +16,7 @@ from torch.nn import functional as F
 
 from torchmodes.workloads.modes.base import Step
 from torchmodes.workloads.training.dataset import Tensors
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training split; losses are mean squared errors of the z-scored target."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    seconds: float
+from torchmodes.workloads.training.metrics import Epoch
 
 
 def batches(
@@ -45,8 +35,7 @@ def batches(
             f"training.batch_size: {batch_size} is more than the {rows} rows of the training split"
         )
     order = torch.randperm(rows, generator=generator).to(x.device)
-    for start in range(0, rows - batch_size + 1, batch_size):
-        index = order[start : start + batch_size]
+    for index in order[: rows - rows % batch_size].split(batch_size):
         yield x[index], y[index]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,10 +18,21 @@ from torchmodes.results.signing import NoKey, sign
 if TYPE_CHECKING:
     import pandas as pd
 
-HISTORY = ("epoch", "train_loss", "validation_loss", "seconds")
-"""Columns of ``history.csv``, one row per epoch."""
-
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training split; losses are mean squared errors of the z-scored target."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    seconds: float
+
+
+HISTORY = tuple(field.name for field in fields(Epoch))
+"""Columns of ``history.csv``, one row per epoch."""
 
 
 class Metrics(Result):

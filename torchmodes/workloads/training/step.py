@@ -21,8 +21,7 @@ from torchmodes.config.faults import meant
 from torchmodes.config.training_step import CROSS_ENTROPY, LOSSES, MSE, NEXT_TOKEN, TrainingStep
 from torchmodes.planning.user_code import load_function
 from torchmodes.results.reasons import reason_of
-from torchmodes.workloads.models.base import BuiltModel
-from torchmodes.workloads.models.user import seeded
+from torchmodes.workloads.models.base import BuiltModel, seeded
 from torchmodes.workloads.modes.base import Step
 from torchmodes.workloads.structures import Inputs, copy_output, tensors_of
 
