@@ -20,7 +20,6 @@ from torchmodes.report.formatting import (
     speed_up,
 )
 from torchmodes.report.hardware import peak_share
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import Cost, Numerics, Statistics
 
@@ -135,7 +134,7 @@ def figure_column(
 def _measured(
     head: str, find: Callable[[Statistics], Any], write: Callable[[Any], str]
 ) -> CaseColumn:
-    return figure_column(head, lambda j: find(statistics_of(j)) if j.measured else None, write)
+    return figure_column(head, lambda j: find(j.statistics) if j.measured else None, write)
 
 
 def _cost(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
@@ -149,13 +148,13 @@ def _numerics(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
 
 
 def _speed_up(judged: JudgedRecord) -> str:
-    return speed_up(statistics_of(judged).speed_up) if judged.measured else NOTHING
+    return speed_up(judged.speed_up) if judged.measured else NOTHING
 
 
 def _estimate(judged: JudgedRecord) -> float | None:
-    if not judged.measured or statistics_of(judged).speed_up.says_nothing:
+    if not judged.measured or judged.speed_up.says_nothing:
         return None
-    return statistics_of(judged).speed_up.estimate
+    return judged.speed_up.estimate
 
 
 def _break_even(judged: JudgedRecord) -> float | None:

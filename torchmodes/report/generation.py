@@ -12,7 +12,6 @@ from torchmodes.report.case_tables import CaseColumn, figure_column
 from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import NOTHING, duration, percent, plural, rate, size, speed_up
 from torchmodes.report.hardware import roof_of_case
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import Generation, Statistics, TimedPart
 
@@ -122,7 +121,7 @@ def _bandwidth_share(judged: JudgedRecord, data: ReportData) -> float | None:
     read, roof = _bytes_per_step(judged), roof_of_case(judged, data, precision="fp32")
     if read is None or roof is None or not judged.measured:
         return None
-    return read / statistics_of(judged).candidate.median_s / roof.bytes_per_s
+    return read / judged.statistics.candidate.median_s / roof.bytes_per_s
 
 
 def _tokens() -> Iterable[CaseColumn]:

@@ -41,7 +41,6 @@ from torchmodes.report.recommendation import (
     BestCase,
     Group,
     ModeRecommendation,
-    statistics_of,
 )
 from torchmodes.report.verdicts import Deployment, JudgedRecord
 
@@ -120,7 +119,7 @@ def gained_at_most(recommendation: ModeRecommendation) -> str | None:
 
 def evidence(judged: JudgedRecord) -> str:
     """State what the speed-up of a case rests on, beside the number itself."""
-    found = statistics_of(judged)
+    found = judged.statistics
     turns = (
         f"Measured alternately, in {plural(found.blocks, 'block')} of four samples"
         f" in {plural(found.runs, 'process', 'processes')}."
@@ -162,13 +161,13 @@ def ranking(recommendation: ModeRecommendation) -> str | None:
     best, rivals = recommendation.best, recommendation.rivals
     if best is None or not rivals:
         return None
-    if statistics_of(best).runs < 2:
+    if best.statistics.runs < 2:
         return "One process each does not rank the modes: raise measurement.runs."
     if unranked := recommendation.unranked:
         told = [f"{one.rival.name} ({speed_up(one.estimate.ratio)})" for one in unranked]
         return f"Not ranked against {listing(told)}: it may be no faster than that."
     if alike := [one.rival.name for one in rivals if one.verdict == "same"]:
-        return f"As fast, within {percent(statistics_of(best).margin)}: {listing(alike)}."
+        return f"As fast, within {percent(best.statistics.margin)}: {listing(alike)}."
     nearest = rivals[0]
     return f"Faster than the next best, {nearest.rival.name}: {speed_up(nearest.estimate.ratio)}."
 
@@ -187,7 +186,7 @@ def noise(group: Group) -> str:
 
 def latency(judged: JudgedRecord) -> str:
     """State the latency beside the baseline's, which was measured alternately."""
-    statistics = statistics_of(judged)
+    statistics = judged.statistics
     own = f"{duration(statistics.candidate.median_s)} a {call(judged.case.task)}"
     if judged.case.is_baseline:
         return own
@@ -492,7 +491,7 @@ def threshold(tried: Mapping[str, Any]) -> str:
 
 
 def _gain(judged: JudgedRecord) -> str:
-    interval = statistics_of(judged).speed_up
+    interval = judged.speed_up
     return (
         f"{judged.name} is {estimate(interval)} as fast as eager,"
         f" 95 % interval {ratio_range(interval)}."
@@ -500,7 +499,7 @@ def _gain(judged: JudgedRecord) -> str:
 
 
 def _side_by_side(judged: JudgedRecord) -> str:
-    statistics, per = statistics_of(judged), call(judged.case.task)
+    statistics, per = judged.statistics, call(judged.case.task)
     return (
         f"One {per} takes {duration(statistics.candidate.median_s)}"
         f" where eager takes {duration(statistics.baseline.median_s)}."
@@ -516,7 +515,7 @@ def _doubt(judged: JudgedRecord) -> str:
 
 
 def _speed_up(judged: JudgedRecord) -> str:
-    return speed_up(statistics_of(judged).speed_up)
+    return speed_up(judged.speed_up)
 
 
 def _each(cases: Sequence[JudgedRecord]) -> str:

@@ -21,7 +21,6 @@ from torchmodes.report.figures.panels import (
     ticks,
 )
 from torchmodes.report.formatting import time_tick
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.sentences import deployment as deployment_name
 from torchmodes.report.style import look
 from torchmodes.report.verdicts import Deployment, JudgedRecord
@@ -103,7 +102,7 @@ def draw_lines(panels: Mapping[str, list[BatchLine]], item: str) -> Figure:
 
 
 def _line(cases: list[JudgedRecord]) -> BatchLine:
-    statistics = [statistics_of(judged) for judged in cases]
+    statistics = [judged.statistics for judged in cases]
     return BatchLine(
         mode=cases[0].case.mode,
         name=cases[0].name,

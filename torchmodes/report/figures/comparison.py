@@ -37,7 +37,7 @@ from torchmodes.report.figures.ratios import (
     shade_rows,
 )
 from torchmodes.report.formatting import call, duration, time_tick
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
+from torchmodes.report.recommendation import Group, group_cases
 from torchmodes.report.sentences import verdict
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, look
 from torchmodes.report.verdicts import JudgedRecord
@@ -67,15 +67,15 @@ def draw_speed_up(data: ReportData) -> Figure:
     panels = [Panel(group_title(g, data), _ROW * len(_shown(g))) for g in groups]
     left = label_width(c.name for g in groups for c in _shown(g))
     figure, axes = stack(panels, left=left, right=VALUE, axis=0.3)
-    limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
+    limits = ratio_limits([c.speed_up for g in groups for c in _shown(g)])
     for ax, group in zip(axes, groups, strict=True):
         cases = _shown(group)
         make_rows(ax, len(cases))
         ratio_axis(ax.xaxis, limits)
-        shade_rows(ax, [statistics_of(c).margin for c in cases], MARGIN)
-        shade_rows(ax, [statistics_of(c).noise_floor for c in cases], FLOOR)
+        shade_rows(ax, [c.statistics.margin for c in cases], MARGIN)
+        shade_rows(ax, [c.statistics.noise_floor for c in cases], FLOOR)
         for row, judged in enumerate(cases):
-            speed_up, mode = statistics_of(judged).speed_up, judged.case.mode
+            speed_up, mode = judged.speed_up, judged.case.mode
             with about_case(ax, data.anchor(judged)):
                 label_row(ax, row, judged.name)
                 ratio_bars(ax, [speed_up], [mode], first=row)

@@ -26,7 +26,7 @@ from torchmodes.report.figures.panels import (
     value_beside,
 )
 from torchmodes.report.formatting import call, duration, size, size_unit, time_tick
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
+from torchmodes.report.recommendation import Group, group_cases
 from torchmodes.report.style import INK, MUTED, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -99,7 +99,7 @@ def paying(group: Group) -> list[JudgedRecord]:
         c
         for c in in_order(group.competitors)
         if c.cold_s is not None
-        and not statistics_of(c).speed_up.says_nothing
+        and not c.speed_up.says_nothing
         and c.record.cost
         and c.record.cost.baseline_first_call_s is not None
     ]
@@ -144,11 +144,11 @@ def _break_even_panel(saved: Axes, group: Group) -> None:
     cases = paying(group)
     last = _last_call(cases)
     calls = np.unique(np.geomspace(1, last, _POINTS).round())
-    baseline_s = float(np.median([statistics_of(c).baseline.median_s for c in cases]))
+    baseline_s = float(np.median([c.statistics.baseline.median_s for c in cases]))
     first_s = float(np.median([c.record.cost.baseline_first_call_s for c in cases]))  # ty: ignore
     eager = first_s + (calls - 1) * baseline_s
     for judged in cases:
-        seen, statistics = look(judged.case.mode), statistics_of(judged)
+        seen, statistics = look(judged.case.mode), judged.statistics
         own = (judged.cold_s or 0) + (calls - 1) * baseline_s / statistics.speed_up.estimate
         saved.plot(calls, 100 * (1 - own / eager), color=seen.colour, linestyle=_line(judged))
         _mark_break_even(saved, judged, last)
@@ -157,7 +157,7 @@ def _break_even_panel(saved: Axes, group: Group) -> None:
     ticks(saved.xaxis, LogLocator(10, numticks=8), _power)
     saved.grid()
     saved.set_xlabel(f"{call(group.deployment.task)}s")
-    top = max(5.0, *(100 * (1 - 1 / statistics_of(c).speed_up.estimate) for c in cases))
+    top = max(5.0, *(100 * (1 - 1 / c.speed_up.estimate) for c in cases))
     saved.set_ylim(-_SHOWN_LOSS, top * 1.25)
     saved.axhline(0, color=INK, linewidth=0.9)
     saved.yaxis.set_major_formatter(lambda value, _: _signed(value))

@@ -20,7 +20,7 @@ from torchmodes.report.figures.panels import (
     stack,
 )
 from torchmodes.report.figures.ratios import SMALL_TICKS, small_ratio_axis
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
+from torchmodes.report.recommendation import Group, group_cases
 from torchmodes.report.style import INK, look
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import CaseRun
@@ -76,7 +76,7 @@ def _row(ax: Axes, judged: JudgedRecord, *, span: float) -> None:
 
 def _middle(judged: JudgedRecord) -> float:
     """Return the speed-up of all runs of a case, a logarithm."""
-    return log(statistics_of(judged).speed_up.estimate)
+    return log(judged.speed_up.estimate)
 
 
 def _began(run: CaseRun) -> float:

@@ -24,7 +24,7 @@ from torchmodes.report.figures.panels import (
     value_beside,
 )
 from torchmodes.report.formatting import percent
-from torchmodes.report.recommendation import group_cases, recommend, statistics_of
+from torchmodes.report.recommendation import group_cases, recommend
 from torchmodes.report.style import GRID, INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -163,7 +163,7 @@ def _length(
 ) -> float | None:
     """Return a step's time as a share of eager's: measured, or else as both profiles have it."""
     if judged is not None and judged.measured:
-        return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
+        return judged.time_share
     if profile is None:
         return None
     own, whole = (p.summary["lean"]["step_s"] for p in (profile, eager or profile))

@@ -20,7 +20,7 @@ from torchmodes.report.figures.panels import (
     ticks,
 )
 from torchmodes.report.formatting import size_unit, time_tick
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
+from torchmodes.report.recommendation import Group, group_cases
 from torchmodes.report.style import MUTED, look
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -64,26 +64,21 @@ def weighed(group: Group, price: Price) -> list[JudgedRecord]:
     return in_order(
         c
         for c in (*group.competitors, *filter(None, [group.baseline]))
-        if price.amount(c) and not statistics_of(c).speed_up.says_nothing
+        if price.amount(c) and not c.speed_up.says_nothing
     )
 
 
 def front(cases: Sequence[JudgedRecord], price: Price) -> list[JudgedRecord]:
     """Return the Pareto front: cases that no other beats in time and price, by price."""
     found: list[JudgedRecord] = []
-    for judged in sorted(cases, key=lambda c: (price.amount(c) or 0, _time(c))):
-        if not found or _time(judged) < _time(found[-1]):
+    for judged in sorted(cases, key=lambda c: (price.amount(c) or 0, c.time_share)):
+        if not found or judged.time_share < found[-1].time_share:
             found.append(judged)
     return found
 
 
 def _panels(group: Group) -> list[Price]:
     return [price for price in (MEMORY, START) if len(weighed(group, price)) >= _FEWEST]
-
-
-def _time(judged: JudgedRecord) -> float:
-    """Return a call's time as a share of eager's; eager's own is 1, whatever noise says."""
-    return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
 
 
 def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
@@ -97,22 +92,22 @@ def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
         ax.set_xlim(0, 1.06 * max(amounts))
         factor, unit = size_unit(max(amounts))
         ticks(ax.xaxis, MaxNLocator(5), lambda value: f"{value / factor:g} {unit}")
-    ax.set_ylim(0, 115 * max(map(_time, cases)))
+    ax.set_ylim(0, 115 * max(c.time_share for c in cases))
     ax.plot(
         [price.amount(c) or 0.0 for c in best],
-        [100 * _time(c) for c in best],
+        [100 * c.time_share for c in best],
         color=MUTED,
         linewidth=1,
         drawstyle="steps-post",
     )
     for judged, x in zip(cases, amounts, strict=True):
-        seen, speed_up = look(judged.case.mode), statistics_of(judged).speed_up
+        seen, speed_up = look(judged.case.mode), judged.speed_up
         if speed_up.low and speed_up.high and not judged.case.is_baseline:
             ax.plot([x, x], [100 / speed_up.high, 100 / speed_up.low], color=seen.colour, alpha=0.4)
-        ax.plot(x, 100 * _time(judged), **seen.point(filled=judged in best), markersize=7)
+        ax.plot(x, 100 * judged.time_share, **seen.point(filled=judged in best), markersize=7)
     ticks(ax.yaxis, MaxNLocator(5), lambda value: f"{value:.0f} %")
     ax.grid()
     ax.set_ylabel("time, eager = 100 %", labelpad=1)
     ax.set_xlabel(price.label)
-    points = [(x, 100 * _time(c)) for c, x in zip(cases, amounts, strict=True)]
+    points = [(x, 100 * c.time_share) for c, x in zip(cases, amounts, strict=True)]
     names_at_points(ax, [c.name for c in cases], points)
