@@ -62,10 +62,7 @@ def load_report_data(
     whole, unreadable = read_whole_records(records, blocks=len(records) <= CASES_SHOWN)
     missed: list[Unreadable] = []
     placed = None if roofline is None else _or_missed(_read_roofline, roofline, missed)
-    changes = [
-        _or_missed(lambda file: read_content(file, DiffFile), path, missed)
-        for path in sorted(diffs)
-    ]
+    changes = [_or_missed(_read_diff, path, missed) for path in sorted(diffs)]
     return make_report_data(
         whole,
         trainings=_read_trainings(_folders(trainings), missed),
@@ -73,7 +70,7 @@ def load_report_data(
         config=config or {},
         studies=_read_studies(sorted(map(Path, studies)), missed),
         data_digest=None if table is None else _digest(table, missed),
-        roofline=placed,
+        roofline=placed or {},
         diffs=[change for change in changes if change is not None],
         unreadable_cases=unreadable,
         unreadable_files=missed,
@@ -163,6 +160,10 @@ def _digest(table: Path, missed: list[Unreadable]) -> str | None:
     except OSError as error:
         missed.append(Unreadable(table, f"cannot be read ({error.strerror})"))
         return None
+
+
+def _read_diff(path: Path) -> Mapping[str, Any]:
+    return read_content(path, DiffFile)
 
 
 def _read_roofline(path: Path) -> Mapping[str, Any]:
