@@ -26,7 +26,7 @@ from torchmodes.report.figures import figures_of
 from torchmodes.report.figures.layer_pairs import layers_missing
 from torchmodes.report.figures.timeline import timeline_pairs
 from torchmodes.report.flame import FlameCell, flame_cells
-from torchmodes.report.formatting import duration, percent
+from torchmodes.report.formatting import duration, group_name, percent
 from torchmodes.report.plots import inline_figures
 
 ROWS_OF_A_DIFF = 10
@@ -133,9 +133,8 @@ def _pair(a: str, b: str) -> tuple[str, tuple[str, str]]:
     one, other = case_at(Path(a)), case_at(Path(b))
     if one is None or other is None or one.baseline != other.baseline:
         return f"{a} → {b}", (a, b)
-    where = f"{one.model} · {one.task} · batch {one.batch_size:,}"
     sides = one.mode_named, other.mode_named
-    return f"{where}: {' → '.join(sides)}", sides
+    return f"{group_name(one)}: {' → '.join(sides)}", sides
 
 
 def _measured_steps(

@@ -10,6 +10,7 @@ from torchmodes.report.formatting import (
     NOTHING,
     TOO_NOISY,
     estimate,
+    group_name,
     listing,
     plural,
     ratio,
@@ -76,7 +77,7 @@ def machines(comparison: Comparison) -> str | None:
 
 def group(case: Case) -> str:
     """Name the group of a case: ``house_price · training · batch 2,048 · cpu``."""
-    return f"{case.model} · {case.task} · batch {case.batch_size:,} · {case.device}"
+    return f"{group_name(case)} · {case.device}"
 
 
 def eager(change: EagerChange) -> str:

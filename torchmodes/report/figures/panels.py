@@ -23,7 +23,8 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Locator, NullLocator
 
 from torchmodes.report.data import ReportData
-from torchmodes.report.recommendation import Group
+from torchmodes.report.formatting import group_name
+from torchmodes.report.recommendation import group_cases
 from torchmodes.report.style import INK, MUTED, WIDTH_INCHES, look
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -317,16 +318,22 @@ def _points(ax: Axes, points: float) -> float:
     return points / 72 / (WIDTH_INCHES * ax.get_position().width)
 
 
-def group_title(group: Group, data: ReportData) -> str:
-    """Name a group, and its machine among several: ``gpt2 · inference · batch 8 · cpu``."""
-    found = group.deployment
-    named = f"{found.model} · {found.task} · batch {group.batch_size:,} · {found.device}"
-    return f"{named}{data.host_beside(found.machine)}"
+Groups = list[tuple[str, list[JudgedRecord]]]
+"""What a figure shows of some groups: of each a title, and its cases."""
 
 
-def in_order(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
-    """Order the cases of a group for reading: eager, then by mode and precision."""
-    return sorted(cases, key=lambda judged: (not judged.case.is_baseline, judged.case))
+def groups_with(data: ReportData, shown: Callable[[JudgedRecord], bool]) -> Groups:
+    """Return the groups that have cases to show, in order for reading: eager, then the others.
+
+    The title names the machine among several: ``gpt2 · inference · batch 8 · cpu``.
+    """
+    found = []
+    for group in group_cases(data.cases):
+        if cases := list(filter(shown, group.cases)):
+            case, where = cases[0].case, data.host_beside(group.deployment.machine)
+            cases.sort(key=lambda judged: (not judged.case.is_baseline, judged.case))
+            found.append((f"{group_name(case)} · {case.device}{where}", cases))
+    return found
 
 
 def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:

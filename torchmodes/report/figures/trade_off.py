@@ -12,15 +12,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
-    group_title,
-    in_order,
+    groups_with,
     names_at_points,
     point_names_width,
     stack,
     ticks,
 )
 from torchmodes.report.formatting import size_unit, time_tick
-from torchmodes.report.recommendation import Group, group_cases
 from torchmodes.report.style import MUTED, look
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -43,29 +41,30 @@ START = Price(
 )
 
 
-def any_weighed(data: ReportData) -> bool:
-    """Tell whether time and a price of two modes of a group are known."""
-    return any(map(_panels, group_cases(data.cases)))
+def weighed(data: ReportData) -> list[tuple[str, list[JudgedRecord], Price]]:
+    """Return each group's title and cases for each price that is known of two of them."""
+
+    def shown(judged: JudgedRecord) -> bool:
+        runs = judged.competes or (judged.case.is_baseline and judged.measured)
+        return runs and not judged.speed_up.says_nothing
+
+    return [
+        (f"{title}: {price.name}", priced, price)
+        for title, cases in groups_with(data, shown)
+        for price in (MEMORY, START)
+        if len(priced := list(filter(price.amount, cases))) >= _FEWEST
+    ]
 
 
 def draw_trade_off(data: ReportData) -> Figure:
     """Draw each mode's time, as a share of eager's beside it, against its memory and its start."""
-    drawn = [(group, price) for group in group_cases(data.cases) for price in _panels(group)]
-    panels = [Panel(f"{group_title(g, data)}: {p.name}", _HEIGHT) for g, p in drawn]
-    names = point_names_width(c.name for group, price in drawn for c in weighed(group, price))
+    drawn = weighed(data)
+    names = point_names_width(c.name for _, cases, _ in drawn for c in cases)
+    panels = [Panel(title, _HEIGHT) for title, _, _ in drawn]
     figure, axes = stack(panels, left=0.75, right=names)
-    for ax, (group, price) in zip(axes, drawn, strict=True):
-        _panel(ax, weighed(group, price), price)
+    for ax, (_, cases, price) in zip(axes, drawn, strict=True):
+        _panel(ax, cases, price)
     return figure
-
-
-def weighed(group: Group, price: Price) -> list[JudgedRecord]:
-    """Return the measured cases of a group whose price is known."""
-    return in_order(
-        c
-        for c in (*group.competitors, *filter(None, [group.baseline]))
-        if price.amount(c) and not c.speed_up.says_nothing
-    )
 
 
 def front(cases: Sequence[JudgedRecord], price: Price) -> list[JudgedRecord]:
@@ -75,10 +74,6 @@ def front(cases: Sequence[JudgedRecord], price: Price) -> list[JudgedRecord]:
         if not found or judged.time_share < found[-1].time_share:
             found.append(judged)
     return found
-
-
-def _panels(group: Group) -> list[Price]:
-    return [price for price in (MEMORY, START) if len(weighed(group, price)) >= _FEWEST]
 
 
 def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
