@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import getmembers, isfunction
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The writers of figures, by the names they have.
-    names = ("duration", "figure", "percent", "plural", "rate", "ratio", "signed_duration")
-    writers = {name: getattr(formatting, name) for name in (*names, "size", "speed_up")}
-    environment.filters.update(writers)
+    environment.filters.update(getmembers(formatting, isfunction))
     return environment
 
 

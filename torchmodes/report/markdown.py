@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchmodes.report import sentences
 from torchmodes.report.answer_table import answer_table
 from torchmodes.report.case_tables import speed_columns
 from torchmodes.report.data import CASES_SHOWN, ReportData
-from torchmodes.report.formatting import NOTHING, duration, size
+from torchmodes.report.formatting import NOTHING, duration, figure, size
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, lengths_found
 from torchmodes.report.problems import Problem, all_well, by_reason, problems
@@ -193,7 +192,7 @@ def _said(recommendation: ModeRecommendation) -> str:
 
 
 _SPEED = {column.head: column.text for column in speed_columns()}
-_COLUMNS: Mapping[str, Callable[[JudgedRecord], str | Code]] = {
+_COLUMNS: Mapping[str, Callable[[JudgedRecord], str]] = {
     "case": lambda judged: Code(str(judged.case)),
     "result": sentences.result,
     "speed-up (95 % interval)": _SPEED["Speed-up"],
@@ -221,18 +220,16 @@ def _trainings(data: ReportData) -> Iterable[str]:
     if not data.trainings:
         return
     yield "## Training"
-    rows = []
-    for run in data.trainings:
-        rmse, r2 = run.metrics.rmse, run.metrics.r2
-        rows.append(
-            [
-                run.mode,
-                run.metrics.status,
-                NOTHING if rmse is None else f"{rmse:,.4g}" if rmse < 1000 else f"{rmse:,.0f}",
-                NOTHING if r2 is None else f"{r2:.4f}",
-                duration(run.metrics.seconds),
-            ]
-        )
+    rows = [
+        [
+            metrics.mode,
+            metrics.status,
+            figure(metrics.rmse),
+            NOTHING if metrics.r2 is None else f"{metrics.r2:.4f}",
+            duration(metrics.seconds),
+        ]
+        for metrics in (run.metrics for run in data.trainings)
+    ]
     yield markdown_table(("mode", "status", "RMSE (test)", "R² (test)", "whole training"), rows)
 
 
@@ -250,7 +247,7 @@ def _problems(data: ReportData) -> str:
     found = by_reason(problems(data))
     if not found:
         return all_well(data)
-    rows: list[list[str | Code]] = [
+    rows = [
         [
             Code(", ".join(problem.case for problem in same)),
             same[0].kind,
@@ -271,23 +268,20 @@ def markdown_list(title: str, entries: Sequence[str]) -> Iterable[str]:
         yield "\n".join(f"- {entry}" for entry in entries)
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(str):
     """A cell that is shown as code."""
 
-    text: str
 
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str | Code]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table; every cell is escaped."""
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(value: str | Code) -> str:
+def _cell(value: str) -> str:
     """Keep a value on one line and inside its cell."""
     if isinstance(value, Code):
-        return markdown_code(value.text).replace("|", "\\|")
+        return markdown_code(value).replace("|", "\\|")
     return markdown_text(value)
 
 

@@ -85,7 +85,7 @@ def headline(recommendation: ModeRecommendation) -> str:
 def in_brief(recommendation: ModeRecommendation) -> str:
     """Return the answer for one group and its speed-up."""
     best = recommendation.best
-    return headline(recommendation) if best is None else f"{best.name} {_speed_up(best)}"
+    return headline(recommendation) if best is None else f"{best.name} {speed_up(best.speed_up)}"
 
 
 def reason(recommendation: ModeRecommendation) -> str:
@@ -143,7 +143,7 @@ def runner_up(recommendation: ModeRecommendation) -> str | None:
     best, second = recommendation.best, recommendation.runner_up
     if best is None or second is None:
         return None
-    said = f"{second.name}, {_speed_up(second)}."
+    said = f"{second.name}, {speed_up(second.speed_up)}."
     if best.cold_s and second.cold_s is not None and second.cold_s < best.cold_s:
         said += f" It starts in {duration(second.cold_s)} instead of {duration(best.cold_s)}."
     return said
@@ -153,7 +153,7 @@ def best_fp32(recommendation: ModeRecommendation) -> str | None:
     """Name the fastest mode in full precision where the answer has another one."""
     if recommendation.best_fp32 is None:
         return None
-    return f"{recommendation.best_fp32.name}, {_speed_up(recommendation.best_fp32)}"
+    return f"{recommendation.best_fp32.name}, {speed_up(recommendation.best_fp32.speed_up)}"
 
 
 def ranking(recommendation: ModeRecommendation) -> str | None:
@@ -438,16 +438,18 @@ def figure_label(entry: FigureEntry, cases: Sequence[JudgedRecord]) -> str:
     if entry.category == "Why":
         return f"{title}. The files beside each trace hold its figures."
     if name == "speed_up":
-        told = "; ".join(f"{c.name} {_speed_up(c)}, {verdict(c)}" for c in cases if c.measured)
-        return f"{title}: {told}."
-    if name == "heat_map":
-        told = "; ".join(
-            f"{c.case.model}, batch {c.case.batch_size:,}, {c.name} {_speed_up(c)}, {verdict(c)}"
-            for c in cases
-            if c.competes
-        )
-        return f"{title}: {told}."
-    return f"{title}. The tables of this page hold its figures."
+        told = [_how(c) for c in cases if c.measured]
+    elif name == "heat_map":
+        told = [
+            f"{c.case.model}, batch {c.case.batch_size:,}, {_how(c)}" for c in cases if c.competes
+        ]
+    else:
+        return f"{title}. The tables of this page hold its figures."
+    return f"{title}: {'; '.join(told)}."
+
+
+def _how(judged: JudgedRecord) -> str:
+    return f"{judged.name} {speed_up(judged.speed_up)}, {verdict(judged)}"
 
 
 def profiled(profile: CaseProfile) -> str:
@@ -514,13 +516,9 @@ def _doubt(judged: JudgedRecord) -> str:
     )
 
 
-def _speed_up(judged: JudgedRecord) -> str:
-    return speed_up(judged.speed_up)
-
-
 def _each(cases: Sequence[JudgedRecord]) -> str:
     """Name every competitor with its verdict and speed-up."""
-    told = [f"{c.name} {_is(c)}, {_speed_up(c)}" for c in cases]
+    told = [f"{c.name} {_is(c)}, {speed_up(c.speed_up)}" for c in cases]
     return "; ".join(told) + "."
 
 

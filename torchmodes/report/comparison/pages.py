@@ -139,7 +139,7 @@ def _differences(found: Sequence[Difference]) -> str:
     return markdown_table(("what", "there", "here"), rows)
 
 
-def _brief_row(change: Change) -> list[str | Code]:
+def _brief_row(change: Change) -> list[str]:
     return [
         change.name,
         sentences.sign(change),
@@ -149,7 +149,7 @@ def _brief_row(change: Change) -> list[str | Code]:
     ]
 
 
-def _row(change: Change) -> list[str | Code]:
+def _row(change: Change) -> list[str]:
     return [
         Code(str(change.case)),
         sentences.sign(change),
