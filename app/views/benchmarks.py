@@ -31,8 +31,7 @@ NAMES = {"batch_size": "Batch"}
 SPEED_UP = ("speed_up", "speed_up_low", "speed_up_high")
 PUBLISHED = (
     *SPEED_UP,
-    *("latency_median_s", "latency_p95_s"),
-    *("baseline_latency_median_s", "quads"),
+    *("latency_median_s", "latency_p95_s", "baseline_latency_median_s", "quads"),
 )
 """What the report shows of measured cases alone: nothing of a case that came out wrong."""
 MILLISECONDS = 1e3
@@ -142,10 +141,10 @@ def _wanted(case: Case, wanted: dict[str, list[object]]) -> bool:
 
 def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
     tidy = judged_table(cases)
-    published = pd.Series([judged.measured for judged in cases])
-    tidy.loc[~published, list(PUBLISHED)] = pd.NA
-    telling = pd.Series([not _says_nothing(judged) for judged in cases])
-    tidy.loc[~telling, list(SPEED_UP)] = pd.NA
+    measured = [judged.measured for judged in cases]
+    telling = [judged.measured and not judged.speed_up.says_nothing for judged in cases]
+    tidy.loc[~pd.Series(measured), [*PUBLISHED]] = pd.NA
+    tidy.loc[~pd.Series(telling), [*SPEED_UP]] = pd.NA
     machines = [str(judged.machine) for judged in cases]
     table = pd.DataFrame(
         {
@@ -161,7 +160,7 @@ def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
             "Eager beside it, ms": tidy["baseline_latency_median_s"] * MILLISECONDS,
             "p95, ms": tidy["latency_p95_s"] * MILLISECONDS,
             "Cold start, s": tidy["cold_s"],
-            "Memory, MB": [_megabytes(judged.memory_bytes) for judged in cases],
+            "Memory, MB": pd.Series([j.memory_bytes for j in cases], dtype=float) * MEGABYTES,
             "Blocks": tidy["quads"],
         }
     )
@@ -174,15 +173,6 @@ def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
         placeholder=NOTHING,
         column_config={n: st.column_config.NumberColumn(format=f) for n, f in digits.items()},
     )
-
-
-def _says_nothing(judged: JudgedRecord) -> bool:
-    statistics = judged.record.statistics
-    return statistics is not None and statistics.speed_up.says_nothing
-
-
-def _megabytes(count: int | None) -> float | None:
-    return None if count is None else count * MEGABYTES
 
 
 def _show_figure(data: ReportData) -> None:

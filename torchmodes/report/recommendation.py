@@ -17,7 +17,7 @@ from typing import Literal
 from torchmodes.measure import statistics
 from torchmodes.measure.statistics import Estimate
 from torchmodes.report.verdicts import Deployment, JudgedRecord
-from torchmodes.results.records import Verdict
+from torchmodes.results.records import Statistics, Verdict
 
 Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none can be; one may still be; only eager ran; none ran."""
@@ -211,7 +211,7 @@ def head_to_head(pick: JudgedRecord, rival: JudgedRecord) -> HeadToHead:
     difference counts. The pick was found to be the fastest in the same data: that it beats each
     other mode at 5 % is then still wrong in 5 % at the most (Gutmann and Maymin 1987).
     """
-    estimate = estimate_of(pick).against(estimate_of(rival))
+    estimate = estimate_of(pick.statistics).against(estimate_of(rival.statistics))
     looks = max(pick.statistics.looks, rival.statistics.looks)
     p_value = statistics.spent(statistics.p_value(estimate, beyond=0.0), looks=looks)
     found = statistics.verdict(estimate, beyond=math.log1p(pick.statistics.margin))
@@ -221,9 +221,8 @@ def head_to_head(pick: JudgedRecord, rival: JudgedRecord) -> HeadToHead:
     return HeadToHead(rival, estimate, verdict)
 
 
-def estimate_of(judged: JudgedRecord) -> Estimate:
-    """Return the speed-up of a measured case with its error, as a logarithm."""
-    found = judged.statistics
+def estimate_of(found: Statistics) -> Estimate:
+    """Return a case's speed-up with its error, as a logarithm."""
     centre = math.log(found.speed_up.estimate)
     return Estimate(centre, found.standard_error, found.degrees_of_freedom)
 

@@ -59,9 +59,9 @@ def _fields(
             continue
         if types == {Interval}:
             for bound, end in (("estimate", ""), ("low", "_low"), ("high", "_high")):
-                yield TableColumn(f"{name}{end}", "Float64", _getter(f"{path}.{field}.{bound}"))
+                yield TableColumn(f"{name}{end}", "Float64", recorded(f"{path}.{field}.{bound}"))
         elif dtype := _DTYPES.get(*types):
-            yield TableColumn(name, dtype, _getter(f"{path}.{field}"))
+            yield TableColumn(name, dtype, recorded(f"{path}.{field}"))
 
 
 def _part_at(path: str) -> type[Part]:
@@ -85,8 +85,8 @@ def _types(annotation: Any) -> set[Any]:
             return {annotation}
 
 
-def _getter(path: str) -> Callable[[JudgedRecord], Any]:
-    """Return what gets a field of a case's record; None where it, or what it is of, is None."""
+def recorded(path: str) -> Callable[[JudgedRecord], Any]:
+    """Return what finds a value in a case's record, such as ``cost.import_s``, or else None."""
 
     def value(judged: JudgedRecord) -> Any:
         found: Any = judged.record
@@ -115,7 +115,7 @@ def _timed_part(name: str) -> Iterator[TableColumn]:
     yield from _fields(path, prefix=columns, without=("log_speed_up", "standard_error"))
     for side, prefix in (("candidate", ""), ("baseline", "baseline_")):
         column = f"{columns}{prefix}median_s"
-        yield TableColumn(column, "Float64", _getter(f"{path}.{side}.median_s"))
+        yield TableColumn(column, "Float64", recorded(f"{path}.{side}.median_s"))
 
 
 def _git_dirty(judged: JudgedRecord) -> bool | None:
@@ -131,7 +131,7 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("p_holm", "Float64", lambda judged: judged.adjusted_p),
     *_fields("statistics"),
     *_fields("statistics.candidate", prefix="latency_", without=("standard_deviation_s", "p50_s")),
-    TableColumn("baseline_latency_median_s", "Float64", _getter("statistics.baseline.median_s")),
+    TableColumn("baseline_latency_median_s", "Float64", recorded("statistics.baseline.median_s")),
     *_fields("samples", without=("timer_s", "empty_sample_s")),
     *_fields("schedule", prefix="schedule_"),
     TableColumn("cold_s", "Float64", lambda judged: judged.cold_s),
@@ -147,7 +147,7 @@ COLUMNS: tuple[TableColumn, ...] = (
     *_fields("quality", prefix="quality_"),
     *_fields("energy", without=("joules", "seconds", "source", "reason", "calls", "items")),
     *_fields("generation", prefix="generation_"),
-    TableColumn("generation_tokens_per_s", "Float64", _getter("generation.tokens_per_s")),
+    TableColumn("generation_tokens_per_s", "Float64", recorded("generation.tokens_per_s")),
     *_timed_part("prefill"),
     *_timed_part("whole"),
     *_fields("usage"),

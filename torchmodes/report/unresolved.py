@@ -100,14 +100,14 @@ def more_runs(
     beyond = math.log1p(now.margin)
     for count in range(1, MOST_RUNS + 1):
         then = Estimate(
-            estimate_of(judged).centre,
+            estimate_of(now).centre,
             now.standard_error * math.sqrt(now.runs / (now.runs + count)),
             now.degrees_of_freedom + count,
         )
         assert then.high is not None
         p = min(1.0, comparisons * p_value(then, beyond=beyond))
         settled = survivor(verdict(then, beyond=beyond), adjusted_p=p) != "unresolved"
-        beaten = best is not None and (estimate_of(best).against(then).low or 0.0) > 0
+        beaten = best is not None and (estimate_of(best.statistics).against(then).low or 0.0) > 0
         if settled or beaten or then.high <= beyond:
             return MoreRuns(count, count * each, math.expm1(then.high - then.centre))
     return None

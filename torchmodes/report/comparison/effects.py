@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchmodes.measure.statistics import Estimate, effect, log_ratios, sides_of
+from torchmodes.report.recommendation import estimate_of
 from torchmodes.results.records import Record
 
 
@@ -71,8 +72,7 @@ def _over_runs(record: Record) -> Estimate:
     found = record.statistics
     if found is None or found.standard_error is None:
         return effect(_ratios(record))
-    centre = math.log(found.speed_up.estimate)
-    return Estimate(centre, found.standard_error, found.degrees_of_freedom)
+    return estimate_of(found)
 
 
 def _ratios(record: Record) -> NDArray[np.float64]:
