@@ -20,9 +20,10 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.formatting import NOTHING
 from torchmodes.report.loading import Existing, load_existing
-from torchmodes.report.markdown import markdown_code, markdown_text, render_answers
+from torchmodes.report.markdown import markdown_code, markdown_text, render_answer, render_answers
 from torchmodes.report.problems import problems
-from torchmodes.report.sections import Facets, answers
+from torchmodes.report.recommendation import group_cases, recommend
+from torchmodes.report.sections import Facets
 from torchmodes.report.tables import judged_table
 from torchmodes.report.unresolved import headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
@@ -105,12 +106,9 @@ def _show_advice(data: ReportData) -> None:
     for note in answer_table(data).notes:
         st.caption(markdown_text(note))
     with st.expander("Why"):
-        for answer in answers(data):
-            for recommendation in answer.recommendations:
-                title = sentences.group(recommendation.group, several=True)
-                st.caption(markdown_text(title))
-                said, why = sentences.headline(recommendation), sentences.reason(recommendation)
-                st.markdown(f"**{markdown_text(said)}.** {markdown_text(why)}")
+        for recommendation in map(recommend, group_cases(data.cases)):
+            st.caption(markdown_text(sentences.group(recommendation.group, several=True)))
+            st.markdown(render_answer(recommendation))
 
 
 def _filtered(data: ReportData) -> tuple[JudgedRecord, ...]:

@@ -35,8 +35,6 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         data=data,
         shown=len(data.excerpt().cases),
         sections=listed,
-        place=data.places,
-        anchor_of=data.anchor,
         facets=Facets.of([judged.case for judged in data.cases]),
         made_with=made_with(data.conditions),
         finished_at=max((r.run.finished_at for r in data.records), default=None),

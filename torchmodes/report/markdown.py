@@ -14,7 +14,7 @@ from torchmodes.report.formatting import NOTHING, duration, figure, size
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, lengths_found
 from torchmodes.report.problems import Problem, all_well, by_reason, problems
-from torchmodes.report.recommendation import ModeRecommendation
+from torchmodes.report.recommendation import ModeRecommendation, group_cases, recommend
 from torchmodes.report.sections import answers, case_warnings
 from torchmodes.report.unresolved import Unresolved, headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
@@ -109,13 +109,12 @@ def render_brief(data: ReportData, *, width: int) -> str:
 
 def _on_your_data(data: ReportData) -> Iterable[str]:
     """Say how each pick does on the user's data, and which modes are no picks because of that."""
-    for found in answers(data):
-        for recommendation in found.recommendations:
-            best = recommendation.best
-            if best is not None and (said := sentences.quality(best)) is not None:
-                yield f"{best.name} on {best.case.model}: {said}"
-            if worse := sentences.set_aside(recommendation.group):
-                yield worse
+    for recommendation in map(recommend, group_cases(data.cases)):
+        best = recommendation.best
+        if best is not None and (said := sentences.quality(best)) is not None:
+            yield f"{best.name} on {best.case.model}: {said}"
+        if worse := sentences.set_aside(recommendation.group):
+            yield worse
 
 
 def render_answers(data: ReportData, *, without: Sequence[str] = ()) -> str:
@@ -160,7 +159,7 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
         for recommendation in found.recommendations:
             yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
             worse = sentences.set_aside(recommendation.group)
-            yield _said(recommendation) + (f" {markdown_text(worse)}" if worse else "")
+            yield render_answer(recommendation) + (f" {markdown_text(worse)}" if worse else "")
             if recommendation.best is not None:
                 best = recommendation.best
                 entries = [
@@ -186,7 +185,8 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
             )
 
 
-def _said(recommendation: ModeRecommendation) -> str:
+def render_answer(recommendation: ModeRecommendation) -> str:
+    """Return the answer of one group, and why it is that."""
     headline = markdown_text(sentences.headline(recommendation))
     return f"**{headline}.** {markdown_text(sentences.reason(recommendation))}"
 

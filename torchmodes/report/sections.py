@@ -34,7 +34,6 @@ from torchmodes.report.environments import (
     conditions,
     is_version,
     machine_of,
-    short_names,
 )
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distance_from, trained
@@ -158,7 +157,7 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
             name: sorted({getattr(judged.case, name) for judged in shown.cases})
             for name in Facets.of([judged.case for judged in data.cases]).varying
         },
-        "machines": sorted(short_names(data.machines).values()),
+        "machines": sorted(data.places.values()),
         "verdicts": sorted({sentences.verdict(judged) for judged in shown.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
         "figures": _figures(shown, "Speed"),

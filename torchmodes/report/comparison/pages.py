@@ -19,8 +19,8 @@ from torchmodes.report.markdown import (
     markdown_table,
     markdown_text,
 )
-from torchmodes.report.plots import inline_svg
-from torchmodes.report.sections import Facets, InlineFigure
+from torchmodes.report.plots import InlineFigure, inline_svg
+from torchmodes.report.sections import Facets
 from torchmodes.results.writing import write_atomically
 
 HEAD = (

@@ -38,7 +38,7 @@ def lines(data: ReportData, deployment: Deployment) -> Lines:
     for judged in data.about(deployment).cases:
         if judged.measured and (judged.competes or judged.case.is_baseline):
             found.setdefault((judged.case.mode, judged.case.precision), []).append(judged)
-    several = {key: sorted(cases, key=_batch) for key, cases in found.items() if len(cases) > 1}
+    several = {key: cases for key, cases in found.items() if len(cases) > 1}
     return dict(sorted(several.items(), key=lambda item: (item[0][0] != "eager", item[0])))
 
 
@@ -106,7 +106,7 @@ def _line(cases: list[JudgedRecord]) -> BatchLine:
     return BatchLine(
         mode=cases[0].case.mode,
         name=cases[0].name,
-        sizes=[_batch(judged) for judged in cases],
+        sizes=[judged.case.batch_size for judged in cases],
         latencies_s=[one.candidate.median_s for one in statistics],
         rates=[one.throughput_per_s for one in statistics],
     )
@@ -126,7 +126,3 @@ def _axes(ax: Axes, sizes: list[int], write: Callable[[float], str]) -> None:
 def _count(value: float) -> str:
     """Write the tick of a rate: ``2,500``."""
     return f"{value:,.0f}" if value >= 10 else f"{value:g}"
-
-
-def _batch(judged: JudgedRecord) -> int:
-    return judged.case.batch_size

@@ -41,8 +41,11 @@ CASE_ID = "case:"
 _LINE = 1.25
 """Height of a line of text, in its size."""
 _MARGIN = 0.06
+_GAP = 0.1
+"""Inches between small multiples."""
 _WIDER = 1.06
 _WIDEST_LABEL = 1.75
+_AT_THE_LEFT: dict[str, Any] = {"ha": "right", "va": "center", "multialignment": "right"}
 _HANDLE = 0.5
 """Inches of a legend's entry that are not text."""
 
@@ -89,15 +92,15 @@ def stack(
     return figure, axes
 
 
-def divide(ax: Axes, count: int, *, gap: float = 0.1) -> list[Axes]:
-    """Put several axes in the place of one from `stack`, from the top, a gap of inches apart.
+def divide(ax: Axes, count: int) -> list[Axes]:
+    """Put several axes in the place of one from `stack`, from the top.
 
     They share their x axis; the last alone names it.
     """
     figure, box = ax.get_figure(), ax.get_position()
     assert isinstance(figure, Figure)
     ax.remove()
-    space = gap / figure.get_size_inches()[1]
+    space = _GAP / figure.get_size_inches()[1]
     height = (box.height - (count - 1) * space) / count
     found: list[Axes] = []
     for row in range(count):
@@ -111,15 +114,7 @@ def divide(ax: Axes, count: int, *, gap: float = 0.1) -> list[Axes]:
 
 def name_beside(ax: Axes, name: str) -> None:
     """Write a case's name at the left of a small multiple, before its axis."""
-    ax.text(
-        -_points(ax, 34),
-        0.5,
-        row_label(name),
-        transform=ax.transAxes,
-        ha="right",
-        va="center",
-        multialignment="right",
-    )
+    ax.text(-_points(ax, 34), 0.5, row_label(name), transform=ax.transAxes, **_AT_THE_LEFT)
 
 
 def point_names_width(names: Iterable[str]) -> float:
@@ -208,15 +203,8 @@ def label_rows(ax: Axes, names: Sequence[str]) -> None:
 
 def label_row(ax: Axes, row: int, name: str) -> None:
     """Name one row."""
-    ax.text(
-        -_points(ax, 7),
-        row,
-        row_label(name),
-        transform=ax.get_yaxis_transform(),
-        ha="right",
-        va="center",
-        multialignment="right",
-    )
+    beside = ax.get_yaxis_transform()
+    ax.text(-_points(ax, 7), row, row_label(name), transform=beside, **_AT_THE_LEFT)
 
 
 @contextmanager
