@@ -89,9 +89,8 @@ class ReportData:
     @cached_property
     def machines(self) -> list[Machine]:
         """The machines that the results come from, in order."""
-        trained_in = [run.metrics.environment for run in self.trainings]
-        of_trainings = (machine_of(environment) for environment in trained_in if environment)
-        return sorted({*(judged.machine for judged in self.cases), *of_trainings})
+        measured_on = {judged.machine for judged in self.cases}
+        return sorted(measured_on.union(map(machine_of, self.environments)))
 
     @cached_property
     def deployments(self) -> list[Deployment]:
@@ -101,8 +100,8 @@ class ReportData:
     @property
     def environments(self) -> list[Mapping[str, Any]]:
         """The environments of all records and trainings."""
-        found = [record.environment for record in self.records]
-        return [e for e in (*found, *(run.metrics.environment for run in self.trainings)) if e]
+        sources = (*self.records, *(run.metrics for run in self.trainings))
+        return [source.environment for source in sources if source.environment]
 
     @cached_property
     def conditions(self) -> list[Condition]:

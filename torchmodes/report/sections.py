@@ -36,7 +36,7 @@ from torchmodes.report.environments import (
     machine_of,
 )
 from torchmodes.report.figures import FIGURES, figure_named
-from torchmodes.report.figures.losses import distance_from, trained
+from torchmodes.report.figures.losses import distances
 from torchmodes.report.generation import generated, generation_tables
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, BY_LENGTH, lengths_found
@@ -282,15 +282,9 @@ def answers(data: ReportData) -> list[Answers]:
 
 def loss_agreement(data: ReportData) -> str | None:
     """Say how far the training losses of the modes are from eager's."""
-    runs = trained(data)
-    reference = next((run for run in runs if run.mode == "eager"), None)
-    if reference is None or len(runs) < 2:
+    furthest = {mode: max(found, default=0.0) for mode, found in distances(data).items()}
+    if not furthest:
         return None
-    furthest = {
-        run.mode: max(distance_from(reference, run), default=0.0)
-        for run in runs
-        if run is not reference
-    }
     mode = max(furthest, key=lambda name: furthest[name])
     if furthest[mode] == 0:
         return "In every epoch, every mode has exactly eager's training loss."

@@ -375,9 +375,13 @@ def verdict(judged: JudgedRecord) -> str:
 
 def result(judged: JudgedRecord) -> str:
     """Return how a case came out with its sign, and its own verdict where that does not stand."""
-    how = verdict(judged)
-    said = f"{SIGNS[how]} {how}" if how in SIGNS else how
+    said = with_sign(verdict(judged))
     return f"{said} (alone: {judged.record.verdict})" if judged.withdrawn else said
+
+
+def with_sign(outcome: str) -> str:
+    """Return a verdict, or another outcome, with its sign where it has one."""
+    return f"{SIGNS[outcome]} {outcome}" if outcome in SIGNS else outcome
 
 
 def best_case(found: BestCase) -> tuple[str, str, str]:

@@ -74,21 +74,19 @@ class JudgedRecord:
     @property
     def no_verdict(self) -> str | None:
         """Why nothing is concluded from its samples, where that is not for the interval to say."""
-        if self.record.no_verdict is None and self._far_slowed:
+        record = self.record
+        concluded = record.no_verdict is None and record.no_effect is None
+        if self.measured and concluded and _far(self.slowed_by):
             return (
                 f"eager took {self.slowed_by:,.0f} times as long beside it as in the rest of its"
                 " group"
             )
-        return self.record.no_verdict
+        return record.no_verdict
 
     @property
     def no_verdict_remedy(self) -> str:
         """What to do about `no_verdict`."""
         return self.record.remedy or AGAIN
-
-    @property
-    def _far_slowed(self) -> bool:
-        return self.measured and self.record.no_effect is None and _far(self.slowed_by)
 
     @property
     def withdrawn(self) -> bool:

@@ -17,7 +17,7 @@ from torchmodes.report.formatting import (
     ratio_digits,
     ratio_range,
 )
-from torchmodes.report.sentences import SIGNS
+from torchmodes.report.sentences import with_sign
 from torchmodes.results.records import Record
 
 MEANINGS = {
@@ -37,8 +37,7 @@ METHOD = (
 
 def sign(change: Change) -> str:
     """Return the outcome with its sign."""
-    outcome = change.outcome
-    return f"{SIGNS[outcome]} {outcome}" if outcome in SIGNS else outcome
+    return with_sign(change.outcome)
 
 
 def headline(comparison: Comparison) -> str:
