@@ -62,16 +62,16 @@ def load_report_data(
     whole, unreadable = read_whole_records(records, blocks=len(records) <= CASES_SHOWN)
     missed: list[Unreadable] = []
     placed = None if roofline is None else _or_missed(_read_roofline, roofline, missed)
-    changes = [_or_missed(_read_diff, path, missed) for path in sorted(diffs)]
+    changes = _readable(lambda path: read_content(path, DiffFile), diffs, missed)
     return make_report_data(
         whole,
         trainings=_read_trainings(_folders(trainings), missed),
         profiles=[read_profile(folder) for folder in _folders(profiles)],
         config=config or {},
-        studies=_read_studies(sorted(map(Path, studies)), missed),
+        studies=_readable(lambda path: Study(path.stem, read_study(path)), studies, missed),
         data_digest=None if table is None else _digest(table, missed),
         roofline=placed or {},
-        diffs=[change for change in changes if change is not None],
+        diffs=changes,
         unreadable_cases=unreadable,
         unreadable_files=missed,
     )
@@ -131,7 +131,7 @@ def _folders(paths: Sequence[Path]) -> list[Path]:
     return sorted(
         {
             path if path.is_dir() and path.suffix not in (".json", ".csv") else path.parent
-            for path in map(Path, paths)
+            for path in paths
         }
     )
 
@@ -149,21 +149,12 @@ def _read_trainings(folders: Iterable[Path], missed: list[Unreadable]) -> list[T
     return found
 
 
-def _read_studies(paths: Iterable[Path], missed: list[Unreadable]) -> list[Study]:
-    found = [(path.stem, _or_missed(read_study, path, missed)) for path in paths]
-    return [Study(name, result) for name, result in found if result is not None]
-
-
 def _digest(table: Path, missed: list[Unreadable]) -> str | None:
     try:
         return file_digest(table)
     except OSError as error:
         missed.append(Unreadable(table, f"cannot be read ({error.strerror})"))
         return None
-
-
-def _read_diff(path: Path) -> Mapping[str, Any]:
-    return read_content(path, DiffFile)
 
 
 def _read_roofline(path: Path) -> Mapping[str, Any]:
@@ -184,6 +175,13 @@ def _or_missed(read: Callable[[Path], T], path: Path, missed: list[Unreadable]) 
     except CorruptFile as error:
         missed.append(error.unreadable)
         return None
+
+
+def _readable(
+    read: Callable[[Path], T], paths: Iterable[Path], missed: list[Unreadable]
+) -> list[T]:
+    found = [_or_missed(read, path, missed) for path in sorted(paths)]
+    return [one for one in found if one is not None]
 
 
 def _cases_of(summary: Path) -> set[Case]:
