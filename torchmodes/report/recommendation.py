@@ -23,6 +23,7 @@ Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none can be; one may still be; only eager ran; none ran."""
 RuledOut = Literal["no gain", "beaten"]
 """It is faster by no more than what does not count; it is slower than what is advised."""
+Aim = Literal["latency", "throughput", "start", "memory"]
 NOISY = 0.1
 """A margin above it says how far eager is from itself, not what does not matter."""
 
@@ -132,7 +133,7 @@ class ModeRecommendation:
 class BestCase:
     """The best case of a deployment by one measure, across modes and batch sizes."""
 
-    aim: Literal["latency", "throughput", "start", "memory"]
+    aim: Aim
     case: JudgedRecord
     value: float
 
@@ -248,7 +249,7 @@ def _floor_shown(baseline: JudgedRecord | None) -> float | None:
 
 
 def _best_case(
-    aim: Literal["latency", "throughput", "start", "memory"],
+    aim: Aim,
     cases: Sequence[JudgedRecord],
     cost: Callable[[JudgedRecord], float | None],
 ) -> BestCase | None:

@@ -53,12 +53,6 @@ AS_EXACT = 1.1
 _FEW_DECISIONS = 100
 """Decisions below which a share of them says less than their number."""
 
-AIMS = {
-    "latency": "Lowest latency",
-    "throughput": "Highest throughput",
-    "start": "Fastest start",
-    "memory": "Smallest memory",
-}
 _WITHOUT_A_PICK = {
     "eager": "Eager is fine",
     "unresolved": "Keep eager for now",
@@ -387,13 +381,13 @@ def with_sign(outcome: str) -> str:
 def best_case(found: BestCase) -> tuple[str, str, str]:
     """Return the title, the case and the value of a best case."""
     judged = found.case
-    values = {
-        "latency": f"{duration(found.value)} a {call(judged.case.task)}",
-        "throughput": f"{rate(found.value)} {judged.record.item}s/s",
-        "start": duration(found.value),
-        "memory": size(found.value),
-    }
-    return AIMS[found.aim], f"{judged.name}, batch {judged.case.batch_size:,}", values[found.aim]
+    title, value = {
+        "latency": ("Lowest latency", f"{duration(found.value)} a {call(judged.case.task)}"),
+        "throughput": ("Highest throughput", f"{rate(found.value)} {judged.record.item}s/s"),
+        "start": ("Fastest start", duration(found.value)),
+        "memory": ("Smallest memory", size(found.value)),
+    }[found.aim]
+    return title, f"{judged.name}, batch {judged.case.batch_size:,}", value
 
 
 def warnings(judged: JudgedRecord) -> list[str]:
