@@ -29,24 +29,23 @@ _WIDEST_NAME = 0.8
 Placed = tuple[Case, Mapping[str, Any]]
 
 
-def placed_points(data: ReportData) -> list[Mapping[str, Any]]:
-    """Return the points that have a place in the figure."""
-    return [point for point in data.roofline.get("points", []) if point["share"] is not None]
+def placed_points(data: ReportData) -> list[Placed]:
+    """Return the points that have a place in the figure, each with its case."""
+    points = data.roofline.get("points", [])
+    return [(parse_case(point["case"]), point) for point in points if point["share"] is not None]
 
 
 def draw_roofline(data: ReportData) -> Figure:
     """Draw the roofs of each device and the cases under them."""
-    points = [(parse_case(point["case"]), point) for point in placed_points(data)]
+    points = placed_points(data)
     devices = sorted({case.device for case, _ in points})
     panels = [Panel(f"roofline · {device}", _HEIGHT) for device in devices]
     figure, axes = stack(panels, left=0.8, right=0.3)
     for ax, device in zip(axes, devices, strict=True):
         here = [(case, point) for case, point in points if case.device == device]
         _panel(ax, here, data.roofline["machines"][device])
-    handles = [
-        mode_handle(mode, line="none") for mode in dict.fromkeys(case.mode for case, _ in points)
-    ]
-    bottom_legend(figure, handles, columns=3)
+    modes = dict.fromkeys(case.mode for case, _ in points)
+    bottom_legend(figure, [mode_handle(mode, line="none") for mode in modes], columns=3)
     return figure
 
 

@@ -46,7 +46,6 @@ LOOKS = {
 }
 """Name, colour and hatch of each part of a step, in order."""
 _ROW = 0.27
-_LETTERS = {"other": "Python, idle"}
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,8 @@ def _bar(ax: Axes, row: int, bar: StepBar) -> None:
 
 def _label(ax: Axes, row: int, start: float, width: float, name: str, *, room: float) -> None:
     """Write a part's name into it where there is room and no hatch in its way."""
-    text, hatched = _LETTERS.get(name, name), bool(LOOKS[name][2])
-    if text_width(text, size=7.5) < 0.9 * room and not hatched:
-        colour = INK if name == "other" else SURFACE
+    text, colour = ("Python, idle", INK) if name == "other" else (name, SURFACE)
+    if text_width(text, size=7.5) < 0.9 * room and not LOOKS[name][2]:
         ax.text(start + width / 2, row, text, size=7.5, ha="center", va="center", color=colour)
 
 
