@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -57,10 +58,11 @@ def show() -> None:
     if not data.cases:
         return
     _show_advice(data)
-    cases = _filtered(data)
+    varying = Facets.of([judged.case for judged in data.cases]).varying
+    cases = _filtered(data, varying)
     st.caption(f"{sentences.counts(cases)}.")
     if cases:
-        _show_table(cases, _varying(data))
+        _show_table(cases, varying)
         _show_figure(replace(data, cases=cases))
         _show_problems(replace(data, cases=cases, trainings=()))
     else:
@@ -111,9 +113,8 @@ def _show_advice(data: ReportData) -> None:
             st.markdown(render_answer(recommendation))
 
 
-def _filtered(data: ReportData) -> tuple[JudgedRecord, ...]:
+def _filtered(data: ReportData, choices: Mapping[str, list[Any]]) -> tuple[JudgedRecord, ...]:
     """Return the cases that the reader's filters leave; a field all cases share gets none."""
-    choices = {n: sorted({getattr(j.case, n) for j in data.cases}) for n in _varying(data)}
     verdicts = sorted({sentences.verdict(judged) for judged in data.cases})
     places = st.columns(len(choices) + 1)
     wanted = {
@@ -128,16 +129,11 @@ def _filtered(data: ReportData) -> tuple[JudgedRecord, ...]:
     )
 
 
-def _varying(data: ReportData) -> list[str]:
-    """Return the fields in which the cases of a run differ."""
-    return list(Facets.of([judged.case for judged in data.cases]).varying)
-
-
 def _wanted(case: Case, wanted: dict[str, list[object]]) -> bool:
     return all(not values or getattr(case, name) in values for name, values in wanted.items())
 
 
-def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
+def _show_table(cases: Sequence[JudgedRecord], varying: Collection[str]) -> None:
     tidy = judged_table(cases)
     measured = [judged.measured for judged in cases]
     telling = [judged.measured and not judged.speed_up.says_nothing for judged in cases]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
@@ -103,18 +103,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Facets:
-    """Which fields of their cases a run's tables must show, and what all cases have in common."""
+    """The values of the fields in which some cases differ, and what all have in common."""
 
-    varying: tuple[str, ...]
+    varying: Mapping[str, list[Any]]
     common: str
 
     @staticmethod
     def of(cases: Sequence[Case]) -> Facets:
         """Part the fields of cases into those that vary and the others."""
-        values = {name: {getattr(case, name) for case in cases} for name in _CASE_FACETS}
-        common = [_said(name, *found) for name, found in values.items() if len(found) == 1]
+        values = {name: sorted({getattr(case, name) for case in cases}) for name in _CASE_FACETS}
+        common = {name: found[0] for name, found in values.items() if len(found) == 1}
+        if "batch_size" in common:
+            common["batch_size"] = f"batch {common['batch_size']:,}"
         return Facets(
-            tuple(name for name, found in values.items() if len(found) > 1), " · ".join(common)
+            varying={name: found for name, found in values.items() if len(found) > 1},
+            common=" · ".join(common.values()),
         )
 
 
@@ -349,7 +352,3 @@ def _place(machine: Machine, data: ReportData) -> Place:
         versions=tuple(c for c in found if is_version(c)),
         differing=tuple(c.name for c in found if c.differs),
     )
-
-
-def _said(name: str, value: Any) -> str:
-    return f"batch {value:,}" if name == "batch_size" else str(value)
