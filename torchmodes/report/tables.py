@@ -87,10 +87,11 @@ def _types(annotation: Any) -> set[Any]:
 
 def recorded(path: str) -> Callable[[JudgedRecord], Any]:
     """Return what finds a value in a case's record, such as ``cost.import_s``, or else None."""
+    fields = list(filter(None, path.split(".")))
 
     def value(judged: JudgedRecord) -> Any:
         found: Any = judged.record
-        for field in filter(None, path.split(".")):
+        for field in fields:
             if found is None:
                 return None
             found = getattr(found, field)
