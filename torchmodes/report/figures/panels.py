@@ -21,7 +21,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Locator, NullLocator
-from scipy.optimize import isotonic_regression
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import group_name
@@ -159,9 +158,21 @@ def _point_name(name: str) -> str:
 
 
 def _apart(values: Sequence[float], *, gap: float) -> list[float]:
-    """Move rising values as little as it takes, in squares, to keep them a gap apart."""
-    steps = gap * np.arange(len(values))
-    return list(isotonic_regression(np.asarray(values) - steps).x + steps)
+    """Move rising values as little as it takes to keep them a gap apart, around their middle."""
+    merged: list[list[float]] = []  # the middle of a block of values, and how many are in it
+    for value in values:
+        merged.append([value, 1.0])
+        while len(merged) > 1 and (
+            merged[-1][0] - merged[-2][0] < gap * (merged[-1][1] + merged[-2][1]) / 2
+        ):
+            upper, lower = merged.pop(), merged.pop()
+            count = upper[1] + lower[1]
+            merged.append([(upper[0] * upper[1] + lower[0] * lower[1]) / count, count])
+    return [
+        middle + gap * (place - (count - 1) / 2)
+        for middle, count in merged
+        for place in range(int(count))
+    ]
 
 
 def message_figure(message: str) -> Figure:
