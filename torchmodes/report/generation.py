@@ -30,13 +30,8 @@ class GenerationTable:
         return "".join(f" {column.head}: {column.meaning}." for column in self.columns)
 
 
-def generated(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
-    """Return the cases that generated text, those that did it wrong included."""
-    return [judged for judged in cases if judged.record.generation is not None]
-
-
 def generation_tables(cases: Sequence[JudgedRecord], data: ReportData) -> list[GenerationTable]:
-    """Return the tables of what `generated` returns, without the columns that nothing fills."""
+    """Return the tables of cases that generated text, without the columns that nothing fills."""
     tables = {
         "How long a text takes": _times(),
         "How many tokens a second": _rates(data),

@@ -37,7 +37,7 @@ from torchmodes.report.environments import (
 )
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.figures.losses import distances
-from torchmodes.report.generation import generated, generation_tables
+from torchmodes.report.generation import generation_tables
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, BY_LENGTH, lengths_found
 from torchmodes.report.plots import InlineFigure, inline_figures
@@ -214,7 +214,7 @@ def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
 
 def section_generation(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what generating text takes, token by token."""
-    found = generated(data.excerpt().cases)
+    found = [j for j in data.excerpt().cases if j.record.generation is not None]
     if not found:
         return None
     return {

@@ -17,7 +17,6 @@ from torchmodes.report.formatting import (
     ratio_digits,
     ratio_range,
 )
-from torchmodes.report.sentences import with_sign
 from torchmodes.results.records import Record
 
 MEANINGS = {
@@ -33,11 +32,6 @@ METHOD = (
     " the smallest effect that counts, among all cases compared (Holm). What eager and a mode share"
     " is seen in eager's own line alone, where it cannot be told from the machine's state."
 )
-
-
-def sign(change: Change) -> str:
-    """Return the outcome with its sign."""
-    return with_sign(change.outcome)
 
 
 def headline(comparison: Comparison) -> str:
