@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -57,7 +57,6 @@ from torchmodes.report.why import section_why
 
 _NUMBER = re.compile(r"(?<!run )\d+(?:,\d{3})*(?:\.\d+)?")
 _GIT = {"git.revision": "git revision", "git.dirty": "uncommitted changes"}
-_CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,8 @@ class Facets:
     @staticmethod
     def of(cases: Sequence[Case]) -> Facets:
         """Part the fields of cases into those that vary and the others."""
-        values = {name: sorted({getattr(case, name) for case in cases}) for name in _CASE_FACETS}
+        names = [field.name for field in fields(Case)]
+        values = {name: sorted({getattr(case, name) for case in cases}) for name in names}
         common = {name: found[0] for name, found in values.items() if len(found) == 1}
         if "batch_size" in common:
             common["batch_size"] = f"batch {common['batch_size']:,}"

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from torchmodes.measure.statistics import every_call
@@ -122,7 +122,7 @@ def _latency_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
     ax.set_xlim(low, high)
     steps = (1, 2, 5) if high / low > 8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     ax.xaxis.set_major_locator(LogLocator(10, subs=steps, numticks=9))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
+    ax.xaxis.set_major_formatter(lambda value, _: time_tick(value))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(f"time of a {call(cases[0].case.task)} (log scale; a dot: 5 % of the samples)")
 
