@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -17,57 +15,41 @@ def sideways(table: pd.DataFrame, *, name: str, value: str, title: str, colour: 
     """Draw a row with a bar for each row of a table, in its order."""
     label = {"title": None, "labelLimit": LONGEST_NAME_PIXELS}
     scale = {"title": title, "tickCount": TICKS}
-    _draw(
+    _draw_bars(
         table,
-        {
-            "mark": {"type": "bar", "color": colour},
-            "height": {"step": ROW_PIXELS},
-            "encoding": {
-                "y": {"field": name, "type": "nominal", "sort": None, "axis": label},
-                "x": {"field": value, "type": "quantitative", "axis": scale},
-            },
-        },
+        colour,
+        {"step": ROW_PIXELS},
+        y={"field": name, "type": "nominal", "sort": None, "axis": label},
+        x={"field": value, "type": "quantitative", "axis": scale},
     )
 
 
 def bins(table: pd.DataFrame, *, title: str, colour: str) -> None:
     """Draw a histogram: a bar from ``low`` to ``high``, as high as ``count``, for each row."""
-    _draw(
+    low = {"field": "low", "type": "quantitative", "bin": {"binned": True}}
+    _draw_bars(
         table,
-        {
-            "mark": {"type": "bar", "color": colour},
-            "height": HEIGHT_PIXELS,
-            "encoding": {
-                "x": {
-                    "field": "low",
-                    "type": "quantitative",
-                    "bin": {"binned": True},
-                    "axis": {"title": title},
-                },
-                "x2": {"field": "high"},
-                "y": {"field": "count", "type": "quantitative", "axis": {"title": "how many"}},
-            },
-        },
+        colour,
+        HEIGHT_PIXELS,
+        x=low | {"axis": {"title": title}},
+        x2={"field": "high"},
+        y={"field": "count", "type": "quantitative", "axis": {"title": "how many"}},
     )
 
 
 def upright(table: pd.DataFrame, *, name: str, value: str, colour: str) -> None:
     """Draw a bar for each row of a table, with as many names below as there is room for."""
     label = {"labelOverlap": True, "labelAngle": 0, "ticks": False}
-    _draw(
+    _draw_bars(
         table,
-        {
-            "mark": {"type": "bar", "color": colour},
-            "height": HEIGHT_PIXELS,
-            "encoding": {
-                "x": {"field": name, "type": "ordinal", "axis": label},
-                "y": {"field": value, "type": "quantitative"},
-            },
-        },
+        colour,
+        HEIGHT_PIXELS,
+        x={"field": name, "type": "ordinal", "axis": label},
+        y={"field": value, "type": "quantitative"},
     )
 
 
-def _draw(table: pd.DataFrame, specification: dict[str, Any]) -> None:
-    tooltips = [{"field": name} for name in table.columns]
-    specification["encoding"]["tooltip"] = tooltips
-    st.vega_lite_chart(table, specification)
+def _draw_bars(table: pd.DataFrame, colour: str, height: object, **encoding: object) -> None:
+    tooltip = [{"field": name} for name in table.columns]
+    bars = {"mark": {"type": "bar", "color": colour}, "height": height}
+    st.vega_lite_chart(table, {**bars, "encoding": {**encoding, "tooltip": tooltip}})

@@ -11,14 +11,6 @@ from torchmodes.report.style import look
 
 
 def coloured(table: pd.DataFrame, modes: Sequence[str]) -> Styler:
-    """Write the cells of the column ``Mode`` in their modes' colours.
-
-    Parameters
-    ----------
-    table
-        With a column ``Mode``.
-    modes
-        The mode of each row.
-    """
+    """Write the cells of the column ``Mode`` in the colours of the rows' modes."""
     colours = [f"color: {look(mode).colour}; font-weight: 600" for mode in modes]
     return table.style.apply(lambda _: colours, subset=["Mode"])

@@ -25,7 +25,6 @@ from typing import Any
 from torchmodes.measure.combine import combine
 from torchmodes.planning.cases import parse_case
 from torchmodes.report.comparison.effects import effect_between
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.verdicts import JudgedRecord, judge
 from torchmodes.results.records import Record, read_record
 
@@ -82,7 +81,7 @@ def agreement(sets: Sequence[Sequence[Record]]) -> Agreement:
         compatible=sum(compatible(one, other) for one, other in pairs),
         contradictory=sum(len(found) > 1 for found in verdicts),
         opposite=sum(found >= {"faster", "slower"} for found in verdicts),
-        half_width=statistics.median(statistics_of(one[c]).half_width or 0 for one, c in each),
+        half_width=statistics.median(one[c].statistics.half_width or 0 for one, c in each),
     )
 
 

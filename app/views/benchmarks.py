@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -20,9 +21,10 @@ from torchmodes.report.data import ReportData
 from torchmodes.report.figures import FIGURES, figure_named
 from torchmodes.report.formatting import NOTHING
 from torchmodes.report.loading import Existing, load_existing
-from torchmodes.report.markdown import markdown_code, markdown_text, render_answers
+from torchmodes.report.markdown import markdown_code, markdown_text, render_answer, render_answers
 from torchmodes.report.problems import problems
-from torchmodes.report.sections import Facets, answers
+from torchmodes.report.recommendation import group_cases, recommend
+from torchmodes.report.sections import Facets
 from torchmodes.report.tables import judged_table
 from torchmodes.report.unresolved import headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
@@ -31,8 +33,7 @@ NAMES = {"batch_size": "Batch"}
 SPEED_UP = ("speed_up", "speed_up_low", "speed_up_high")
 PUBLISHED = (
     *SPEED_UP,
-    *("latency_median_s", "latency_p95_s"),
-    *("baseline_latency_median_s", "quads"),
+    *("latency_median_s", "latency_p95_s", "baseline_latency_median_s", "quads"),
 )
 """What the report shows of measured cases alone: nothing of a case that came out wrong."""
 MILLISECONDS = 1e3
@@ -57,10 +58,11 @@ def show() -> None:
     if not data.cases:
         return
     _show_advice(data)
-    cases = _filtered(data)
+    varying = Facets.of([judged.case for judged in data.cases]).varying
+    cases = _filtered(data, varying)
     st.caption(f"{sentences.counts(cases)}.")
     if cases:
-        _show_table(cases, _varying(data))
+        _show_table(cases, varying)
         _show_figure(replace(data, cases=cases))
         _show_problems(replace(data, cases=cases, trainings=()))
     else:
@@ -106,17 +108,13 @@ def _show_advice(data: ReportData) -> None:
     for note in answer_table(data).notes:
         st.caption(markdown_text(note))
     with st.expander("Why"):
-        for answer in answers(data):
-            for recommendation in answer.recommendations:
-                title = sentences.group(recommendation.group, several=True)
-                st.caption(markdown_text(title))
-                said, why = sentences.headline(recommendation), sentences.reason(recommendation)
-                st.markdown(f"**{markdown_text(said)}.** {markdown_text(why)}")
+        for recommendation in map(recommend, group_cases(data.cases)):
+            st.caption(markdown_text(sentences.group(recommendation.group, several=True)))
+            st.markdown(render_answer(recommendation))
 
 
-def _filtered(data: ReportData) -> tuple[JudgedRecord, ...]:
+def _filtered(data: ReportData, choices: Mapping[str, list[Any]]) -> tuple[JudgedRecord, ...]:
     """Return the cases that the reader's filters leave; a field all cases share gets none."""
-    choices = {n: sorted({getattr(j.case, n) for j in data.cases}) for n in _varying(data)}
     verdicts = sorted({sentences.verdict(judged) for judged in data.cases})
     places = st.columns(len(choices) + 1)
     wanted = {
@@ -131,21 +129,16 @@ def _filtered(data: ReportData) -> tuple[JudgedRecord, ...]:
     )
 
 
-def _varying(data: ReportData) -> list[str]:
-    """Return the fields in which the cases of a run differ."""
-    return list(Facets.of([judged.case for judged in data.cases]).varying)
-
-
 def _wanted(case: Case, wanted: dict[str, list[object]]) -> bool:
     return all(not values or getattr(case, name) in values for name, values in wanted.items())
 
 
-def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
+def _show_table(cases: Sequence[JudgedRecord], varying: Collection[str]) -> None:
     tidy = judged_table(cases)
-    published = pd.Series([judged.measured for judged in cases])
-    tidy.loc[~published, list(PUBLISHED)] = pd.NA
-    telling = pd.Series([not _says_nothing(judged) for judged in cases])
-    tidy.loc[~telling, list(SPEED_UP)] = pd.NA
+    measured = [judged.measured for judged in cases]
+    telling = [judged.measured and not judged.speed_up.says_nothing for judged in cases]
+    tidy.loc[~pd.Series(measured), [*PUBLISHED]] = pd.NA
+    tidy.loc[~pd.Series(telling), [*SPEED_UP]] = pd.NA
     machines = [str(judged.machine) for judged in cases]
     table = pd.DataFrame(
         {
@@ -161,7 +154,7 @@ def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
             "Eager beside it, ms": tidy["baseline_latency_median_s"] * MILLISECONDS,
             "p95, ms": tidy["latency_p95_s"] * MILLISECONDS,
             "Cold start, s": tidy["cold_s"],
-            "Memory, MB": [_megabytes(judged.memory_bytes) for judged in cases],
+            "Memory, MB": pd.Series([j.memory_bytes for j in cases], dtype=float) * MEGABYTES,
             "Blocks": tidy["quads"],
         }
     )
@@ -174,15 +167,6 @@ def _show_table(cases: Sequence[JudgedRecord], varying: Sequence[str]) -> None:
         placeholder=NOTHING,
         column_config={n: st.column_config.NumberColumn(format=f) for n, f in digits.items()},
     )
-
-
-def _says_nothing(judged: JudgedRecord) -> bool:
-    statistics = judged.record.statistics
-    return statistics is not None and statistics.speed_up.says_nothing
-
-
-def _megabytes(count: int | None) -> float | None:
-    return None if count is None else count * MEGABYTES
 
 
 def _show_figure(data: ReportData) -> None:

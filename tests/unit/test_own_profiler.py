@@ -22,7 +22,6 @@ from torchmodes.profiling.reading import CaseProfile, read_profile
 from torchmodes.profiling.trace import profile_case
 from torchmodes.report.chosen_profiles import choose_profiles
 from torchmodes.report.data import make_report_data
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.why import explained_diff
 from torchmodes.workloads.modes import openvino
 from torchmodes.workloads.modes.onnxruntime import executed_calls, layer_of
@@ -124,7 +123,7 @@ def test_a_picks_diff_adds_up_to_the_measured_difference(profiles, pick):
         profiled_s = sum(row[f"{side}_s"] for row in found["account"])
         plain_s = profiled_s / found[side]["distortion"]
         assert plain_s == pytest.approx(found[side]["unprofiled_step_s"])
-    (measured,) = (statistics_of(one) for one in data.cases if one.case == b)
+    (measured,) = (one.statistics for one in data.cases if one.case == b)
     gained_s = measured.baseline.median_s - measured.candidate.median_s
     rows = explained_diff(found, data).rows
     assert sum(row["gained_s"] for row in rows) == pytest.approx(gained_s)

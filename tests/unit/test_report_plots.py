@@ -288,7 +288,7 @@ def test_labels_of_a_narrow_axis_of_ratios_stand_apart() -> None:
     counts = []
     for inches in (8.0, 2.0):
         figure, ax = plt.subplots(figsize=(inches, 1.0))
-        ratio_axis(ax.xaxis, (0.9, 1.4))
+        ratio_axis(ax, (0.9, 1.4))
         figure.draw_without_rendering()
         spans = [label.get_window_extent() for label in ax.get_xticklabels()]
         assert all(one.x1 < other.x0 for one, other in pairwise(spans))

@@ -22,7 +22,6 @@ from torchmodes.report.recommendation import (
     group_cases,
     head_to_head,
     recommend,
-    statistics_of,
 )
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -89,7 +88,7 @@ def _row(recommendation: ModeRecommendation, data: ReportData) -> AnswerRow:
 
 def _gain(recommendation: ModeRecommendation) -> str:
     if recommendation.best is not None:
-        return speed_up(statistics_of(recommendation.best).speed_up)
+        return speed_up(recommendation.best.speed_up)
     return sentences.gained_at_most(recommendation) or NOTHING
 
 
@@ -108,7 +107,7 @@ def right(judged: JudgedRecord) -> str:
 
 
 def _times(judged: JudgedRecord) -> str:
-    statistics = statistics_of(judged)
+    statistics = judged.statistics
     own = duration(statistics.candidate.median_s)
     if judged.case.is_baseline:
         return own
@@ -134,11 +133,11 @@ def _next_best(recommendation: ModeRecommendation) -> str:
     if best is not None and second is not None:
         against = head_to_head(best, second).verdict
         apart = {"same": ", as fast", "unresolved": ", not ranked"}.get(against, "")
-        return f"{second.name}\n{estimate(statistics_of(second).speed_up)}{apart}"
+        return f"{second.name}\n{estimate(second.speed_up)}{apart}"
     others = [c for c in recommendation.group.competitors if c is not best]
     if not others:
         return NOTHING
-    shown = estimate(statistics_of(others[0]).speed_up)
+    shown = estimate(others[0].speed_up)
     figure = "" if shown == NOTHING else f"{shown} "
     return f"{others[0].name}\n{figure}{sentences.verdict(others[0])}"
 

@@ -20,9 +20,9 @@ from torchmodes.report.formatting import (
     speed_up,
 )
 from torchmodes.report.hardware import peak_share
-from torchmodes.report.recommendation import statistics_of
+from torchmodes.report.tables import recorded
 from torchmodes.report.verdicts import JudgedRecord
-from torchmodes.results.records import Cost, Numerics, Statistics
+from torchmodes.results.records import Statistics
 
 _LONG = 40
 """Characters of an engine's facts that stand in a table unfolded."""
@@ -79,21 +79,21 @@ def cost_columns(data: ReportData) -> list[CaseColumn]:
         CaseColumn("Pays back after", sentences.break_even, _break_even),
         figure_column("Peak memory", lambda j: j.memory_bytes, size),
         figure_column("Warm peak", lambda j: j.warm_memory_bytes, size),
-        _cost("Artefact", "artefact_bytes", size),
+        figure_column("Artefact", recorded("cost.artefact_bytes"), size),
         figure_column("Of the peak", lambda j: peak_share(j, data), percent),
-        figure_column("Energy an item", _joules, energy),
+        figure_column("Energy an item", recorded("energy.joules_per_item"), energy),
     ]
 
 
 def start_columns() -> list[CaseColumn]:
     """Return what a start and its memory are made of, and what the engine tells of it."""
     return [
-        _cost("Import", "import_s", duration),
-        _cost("Build", "build_s", duration),
-        _cost("Prepare", "prepare_s", duration),
-        _cost("First call", "first_call_s", duration),
-        _cost("Largest child", "peak_children_bytes", size),
-        _cost("Parameters", "parameter_bytes", size),
+        figure_column("Import", recorded("cost.import_s"), duration),
+        figure_column("Build", recorded("cost.build_s"), duration),
+        figure_column("Prepare", recorded("cost.prepare_s"), duration),
+        figure_column("First call", recorded("cost.first_call_s"), duration),
+        figure_column("Largest child", recorded("cost.peak_children_bytes"), size),
+        figure_column("Parameters", recorded("cost.parameter_bytes"), size),
         CaseColumn("What the engine tells", lambda j: facts(j.record.facts)),
     ]
 
@@ -101,19 +101,21 @@ def start_columns() -> list[CaseColumn]:
 def numerics_columns() -> list[CaseColumn]:
     """Return how far a case's output is from eager's."""
     return [
-        _numerics("Relative error", "relative_l2", relative_error),
-        _numerics("Allowed", "tolerance", relative_error),
-        _numerics("Integers that differ", "differing", deviation),
-        _numerics("Worst gradient", "gradient_error", relative_error),
-        _numerics("Allowed of gradients", "gradient_tolerance", relative_error),
+        figure_column("Relative error", recorded("numerics.relative_l2"), relative_error),
+        figure_column("Allowed", recorded("numerics.tolerance"), relative_error),
+        figure_column("Integers that differ", recorded("numerics.differing"), deviation),
+        figure_column("Worst gradient", recorded("numerics.gradient_error"), relative_error),
+        figure_column(
+            "Allowed of gradients", recorded("numerics.gradient_tolerance"), relative_error
+        ),
         CaseColumn("Weights", lambda j: "random" if j.random_weights else NOTHING),
-        _numerics("Compared", "compared", str),
-        _numerics("Input sets", "input_sets", str),
-        _numerics("Worst item", "worst_item", relative_error),
-        _numerics("Largest error", "max_abs", deviation),
-        _numerics("Largest relative", "max_rel", deviation),
-        _numerics("Cosine", "cosine", lambda value: f"{value:.8g}"),
-        _numerics("Why not", "reason", str),
+        figure_column("Compared", recorded("numerics.compared"), str),
+        figure_column("Input sets", recorded("numerics.input_sets"), str),
+        figure_column("Worst item", recorded("numerics.worst_item"), relative_error),
+        figure_column("Largest error", recorded("numerics.max_abs"), deviation),
+        figure_column("Largest relative", recorded("numerics.max_rel"), deviation),
+        figure_column("Cosine", recorded("numerics.cosine"), lambda value: f"{value:.8g}"),
+        figure_column("Why not", recorded("numerics.reason"), str),
     ]
 
 
@@ -135,34 +137,20 @@ def figure_column(
 def _measured(
     head: str, find: Callable[[Statistics], Any], write: Callable[[Any], str]
 ) -> CaseColumn:
-    return figure_column(head, lambda j: find(statistics_of(j)) if j.measured else None, write)
-
-
-def _cost(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
-    assert field in Cost.model_fields
-    return figure_column(head, lambda judged: getattr(judged.record.cost, field, None), write)
-
-
-def _numerics(head: str, field: str, write: Callable[[Any], str]) -> CaseColumn:
-    assert field in Numerics.model_fields
-    return figure_column(head, lambda judged: getattr(judged.record.numerics, field, None), write)
+    return figure_column(head, lambda j: find(j.statistics) if j.measured else None, write)
 
 
 def _speed_up(judged: JudgedRecord) -> str:
-    return speed_up(statistics_of(judged).speed_up) if judged.measured else NOTHING
+    return speed_up(judged.speed_up) if judged.measured else NOTHING
 
 
 def _estimate(judged: JudgedRecord) -> float | None:
-    if not judged.measured or statistics_of(judged).speed_up.says_nothing:
+    if not judged.measured or judged.speed_up.says_nothing:
         return None
-    return statistics_of(judged).speed_up.estimate
+    return judged.speed_up.estimate
 
 
 def _break_even(judged: JudgedRecord) -> float | None:
     cost = judged.record.cost
     paid = None if cost is None or judged.verdict != "faster" else cost.break_even_calls
     return None if paid is None else paid.estimate
-
-
-def _joules(judged: JudgedRecord) -> float | None:
-    return None if judged.record.energy is None else judged.record.energy.joules_per_item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -71,15 +71,15 @@ class ReportData:
     """
 
     cases: tuple[JudgedRecord, ...]
-    trainings: tuple[TrainingRun, ...]
-    profiles: tuple[CaseProfile, ...]
-    config: Mapping[str, Any]
-    studies: tuple[Study, ...] = ()
+    trainings: Sequence[TrainingRun] = ()
+    profiles: Sequence[CaseProfile] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    studies: Sequence[Study] = ()
     data_digest: str | None = None
     roofline: Mapping[str, Any] = field(default_factory=dict)
-    diffs: tuple[Mapping[str, Any], ...] = ()
-    unreadable_cases: tuple[Unreadable, ...] = ()
-    unreadable_files: tuple[Unreadable, ...] = ()
+    diffs: Sequence[Mapping[str, Any]] = ()
+    unreadable_cases: Sequence[Unreadable] = ()
+    unreadable_files: Sequence[Unreadable] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -89,9 +89,8 @@ class ReportData:
     @cached_property
     def machines(self) -> list[Machine]:
         """The machines that the results come from, in order."""
-        trained_in = [run.metrics.environment for run in self.trainings]
-        of_trainings = (machine_of(environment) for environment in trained_in if environment)
-        return sorted({*(judged.machine for judged in self.cases), *of_trainings})
+        measured_on = {judged.machine for judged in self.cases}
+        return sorted(measured_on.union(map(machine_of, self.environments)))
 
     @cached_property
     def deployments(self) -> list[Deployment]:
@@ -101,8 +100,8 @@ class ReportData:
     @property
     def environments(self) -> list[Mapping[str, Any]]:
         """The environments of all records and trainings."""
-        found = [record.environment for record in self.records]
-        return [e for e in (*found, *(run.metrics.environment for run in self.trainings)) if e]
+        sources = (*self.records, *(run.metrics for run in self.trainings))
+        return [source.environment for source in sources if source.environment]
 
     @cached_property
     def conditions(self) -> list[Condition]:
@@ -146,24 +145,12 @@ def make_report_data(
     *,
     trainings: Iterable[TrainingRun] = (),
     profiles: Iterable[CaseProfile] = (),
-    config: Mapping[str, Any] | None = None,
-    studies: Iterable[Study] = (),
-    data_digest: str | None = None,
-    roofline: Mapping[str, Any] | None = None,
-    diffs: Iterable[Mapping[str, Any]] = (),
-    unreadable_cases: Iterable[Unreadable] = (),
-    unreadable_files: Iterable[Unreadable] = (),
+    **more: Any,
 ) -> ReportData:
-    """Judge records and put them together with what else there is."""
+    """Judge records, order trainings and profiles, and join them with more fields of the data."""
     return ReportData(
         cases=judge(records),
-        trainings=tuple(sorted(trainings, key=lambda run: (run.mode != "eager", run.mode))),
-        profiles=tuple(sorted(profiles, key=lambda profile: profile.case)),
-        config=config or {},
-        studies=tuple(studies),
-        data_digest=data_digest,
-        roofline=roofline or {},
-        diffs=tuple(diffs),
-        unreadable_cases=tuple(unreadable_cases),
-        unreadable_files=tuple(unreadable_files),
+        trainings=sorted(trainings, key=lambda run: (run.mode != "eager", run.mode)),
+        profiles=sorted(profiles, key=lambda profile: profile.case),
+        **more,
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from torchmodes.planning.cases import Case
 from torchmodes.results.records import Interval
 
 DASH = "–"
@@ -140,6 +141,11 @@ def _signed(written: str, value: float) -> str:
 def tenths(share: float) -> str:
     """Write a share whose small differences matter, such as ``91.4 %``."""
     return f"{100 * share:.1f}{_SPACE}%"
+
+
+def group_name(case: Case) -> str:
+    """Name what modes are compared on: ``house_price · training · batch 2,048``."""
+    return f"{case.model} · {case.task} · batch {case.batch_size:,}"
 
 
 def call(task: str) -> str:

@@ -5,16 +5,16 @@ Three tables of a few columns each, all of the same cases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torchmodes.report.case_tables import CaseColumn, figure_column
 from torchmodes.report.data import ReportData
 from torchmodes.report.formatting import NOTHING, duration, percent, plural, rate, size, speed_up
 from torchmodes.report.hardware import roof_of_case
-from torchmodes.report.recommendation import statistics_of
+from torchmodes.report.tables import recorded
 from torchmodes.report.verdicts import JudgedRecord
-from torchmodes.results.records import Generation, Statistics, TimedPart
+from torchmodes.results.records import Generation
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,8 @@ class GenerationTable:
         return "".join(f" {column.head}: {column.meaning}." for column in self.columns)
 
 
-def generated(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
-    """Return the cases that generated text, those that did it wrong included."""
-    return [judged for judged in cases if judged.record.generation is not None]
-
-
 def generation_tables(cases: Sequence[JudgedRecord], data: ReportData) -> list[GenerationTable]:
-    """Return the tables of what `generated` returns, without the columns that nothing fills."""
+    """Return the tables of cases that generated text, without the columns that nothing fills."""
     tables = {
         "How long a text takes": _times(),
         "How many tokens a second": _rates(data),
@@ -56,29 +51,24 @@ def _told(judged: JudgedRecord) -> Generation:
 def _times() -> Iterable[CaseColumn]:
     busy = "none where the machine was too busy for a verdict"
     prompt = f"the prompt, with its speed-up over eager ({busy})"
-    yield _timed("First token", lambda judged: _told(judged).prefill, prompt)
-    yield _timed("One step", lambda judged: judged.record.statistics, "in the middle of a text")
-    yield _timed("Whole text", lambda judged: _told(judged).whole, "prompt and all new tokens")
-    yield CaseColumn(
-        "Between tokens", _between, _typical_between, "p50, p90 and p99 within whole texts"
-    )
+    yield _timed("First token", "generation.prefill", prompt)
+    yield _timed("One step", "statistics", "in the middle of a text")
+    yield _timed("Whole text", "generation.whole", "prompt and all new tokens")
+    between = recorded("generation.between_tokens.p50_s")
+    yield CaseColumn("Between tokens", _between, between, "p50, p90 and p99 within whole texts")
 
 
-def _timed(
-    head: str, part: Callable[[JudgedRecord], TimedPart | Statistics | None], meaning: str
-) -> CaseColumn:
+def _timed(head: str, path: str, meaning: str) -> CaseColumn:
+    find = recorded(path)
+
     def text(judged: JudgedRecord) -> str:
-        found = part(judged)
+        found = find(judged)
         if found is None:
             return NOTHING
         own = duration(found.candidate.median_s)
         return own if judged.no_verdict is not None else f"{own} · {speed_up(found.speed_up)}"
 
-    def value(judged: JudgedRecord) -> float | None:
-        found = part(judged)
-        return None if found is None else found.candidate.median_s
-
-    return CaseColumn(head, text, value, meaning)
+    return CaseColumn(head, text, recorded(f"{path}.candidate.median_s"), meaning)
 
 
 def _between(judged: JudgedRecord) -> str:
@@ -88,14 +78,9 @@ def _between(judged: JudgedRecord) -> str:
     return ", ".join(map(duration, (found.p50_s, found.p90_s, found.p99_s)))
 
 
-def _typical_between(judged: JudgedRecord) -> float | None:
-    found = _told(judged).between_tokens
-    return None if found is None else found.p50_s
-
-
 def _rates(data: ReportData) -> Iterable[CaseColumn]:
     one = "of one text, prompt included"
-    yield figure_column("Tokens/s", lambda judged: _told(judged).tokens_per_s, rate, one)
+    yield figure_column("Tokens/s", recorded("generation.tokens_per_s"), rate, one)
     yield figure_column("In total", _in_total, rate, "of all texts of the batch")
     least = "bytes of weights and cache that a step reads at the least"
     yield figure_column("Read a step", _bytes_per_step, size, least)
@@ -122,13 +107,13 @@ def _bandwidth_share(judged: JudgedRecord, data: ReportData) -> float | None:
     read, roof = _bytes_per_step(judged), roof_of_case(judged, data, precision="fp32")
     if read is None or roof is None or not judged.measured:
         return None
-    return read / statistics_of(judged).candidate.median_s / roof.bytes_per_s
+    return read / judged.statistics.candidate.median_s / roof.bytes_per_s
 
 
 def _tokens() -> Iterable[CaseColumn]:
     yield CaseColumn("Tokens", _whose, lambda _: True, "of every prompt that was compared")
     where = "where a text is not eager's"
-    yield figure_column("First that differs", lambda judged: _told(judged).divergence, str, where)
+    yield figure_column("First that differs", recorded("generation.divergence"), str, where)
     yield CaseColumn(
         "Prompt + new",
         _decoded,
@@ -138,7 +123,7 @@ def _tokens() -> Iterable[CaseColumn]:
     yield CaseColumn(
         "Parts of it",
         _parts,
-        lambda judged: _told(judged).accounted,
+        recorded("generation.accounted"),
         "prompt and steps, each timed alone right after a whole text, as a share of its time",
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
 from torchmodes.profiling.roofline import Roof, roof_of
 from torchmodes.report.data import ReportData
@@ -22,11 +23,11 @@ from torchmodes.report.formatting import (
     plural,
     rate,
 )
-from torchmodes.report.recommendation import speed_up, statistics_of
 from torchmodes.report.sentences import verdict
 from torchmodes.report.verdicts import JudgedRecord
 
 _FEWEST_GROUPS = 2
+_SPEED_UP = attrgetter("speed_up.estimate")
 NEAR_THE_PEAK = 0.4
 """Share of the peak below which the page says where the rest of the time goes."""
 
@@ -91,17 +92,17 @@ class ModeFinding:
     @property
     def reach(self) -> str:
         """The smallest and the largest estimated speed-up."""
-        telling = [c for c in self.competitors if not statistics_of(c).speed_up.says_nothing]
+        telling = [c for c in self.competitors if not c.speed_up.says_nothing]
         if not telling:
             return NOTHING
-        ends = min(telling, key=speed_up), max(telling, key=speed_up)
-        return DASH.join(dict.fromkeys(estimate(statistics_of(c).speed_up) for c in ends))
+        ends = (end(telling, key=_SPEED_UP) for end in (min, max))
+        return DASH.join(dict.fromkeys(estimate(c.speed_up) for c in ends))
 
     @property
     def rank(self) -> tuple[int, float, str]:
         """Order: those that help most often first, then by how much."""
-        values = list(map(speed_up, self.competitors)) or [0.0]
-        return -len(self.faster), -max(values), self.name
+        most = max(map(_SPEED_UP, self.competitors), default=0.0)
+        return -len(self.faster), -most, self.name
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def peak_share(judged: JudgedRecord, data: ReportData) -> float | None:
     flops, roof = judged.record.flops, roof_of_case(judged, data)
     if not judged.measured or judged.case.task != "inference" or not flops or roof is None:
         return None
-    return flops / statistics_of(judged).candidate.median_s / roof.flops_per_s
+    return flops / judged.statistics.candidate.median_s / roof.flops_per_s
 
 
 def limit(judged: JudgedRecord, data: ReportData) -> str | None:
@@ -168,7 +169,7 @@ def _where_the_rest_goes(judged: JudgedRecord, data: ReportData, roof: Roof) -> 
     Products that an engine left in fp32 are known where it counts what it executed, the bytes
     where the case was profiled; what is not known is not told.
     """
-    flops, total_s = judged.record.flops, statistics_of(judged).candidate.median_s
+    flops, total_s = judged.record.flops, judged.statistics.candidate.median_s
     assert flops
     share = judged.record.facts.get("share_of_multiply_adds", 1.0)
     floor_s = products_s = share * flops / roof.flops_per_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import getmembers, isfunction
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,6 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         data=data,
         shown=len(data.excerpt().cases),
         sections=listed,
-        place=data.places,
-        anchor_of=data.anchor,
         facets=Facets.of([judged.case for judged in data.cases]),
         made_with=made_with(data.conditions),
         finished_at=max((r.run.finished_at for r in data.records), default=None),
@@ -65,10 +64,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The writers of figures, by the names they have.
-    names = ("duration", "figure", "percent", "plural", "rate", "ratio", "signed_duration")
-    writers = {name: getattr(formatting, name) for name in (*names, "size", "speed_up")}
-    environment.filters.update(writers)
+    environment.filters.update(getmembers(formatting, isfunction))
     return environment
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torchmodes.report.formatting import duration, percent, plural, rate, ratio
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import Schedule, ShapeTimes
 
@@ -63,7 +62,7 @@ def _winner(group: Sequence[JudgedRecord]) -> str:
             f"Of {plural(len(group), 'way')} to work through the same texts none was timed on every"
             " batch: raise measurement.budget_s, or runs."
         )
-    best = max(whole, key=lambda judged: statistics_of(judged).throughput_per_s)
+    best = max(whole, key=lambda judged: judged.statistics.throughput_per_s)
     eager = [judged for judged in whole if judged.case.is_baseline]
     told = (
         f"Of {plural(len(whole), 'way')} to work through the same texts, {_way(best)} gets through"
@@ -73,7 +72,7 @@ def _winner(group: Sequence[JudgedRecord]) -> str:
         return f"{told}; but nothing is concluded from it: {best.no_verdict}."
     if not eager or best.case.is_baseline:
         return f"{told}."
-    other = max(eager, key=lambda judged: statistics_of(judged).throughput_per_s)
+    other = max(eager, key=lambda judged: judged.statistics.throughput_per_s)
     return f"{told}; the best in eager is {_way(other)}, {_speed(other)}."
 
 
@@ -82,7 +81,7 @@ def _way(judged: JudgedRecord) -> str:
 
 
 def _speed(judged: JudgedRecord) -> str:
-    return f"{rate(statistics_of(judged).throughput_per_s)} {judged.record.item}s a second"
+    return f"{rate(judged.statistics.throughput_per_s)} {judged.record.item}s a second"
 
 
 def _case_row(judged: JudgedRecord, schedule: Schedule) -> list[str]:
@@ -94,7 +93,7 @@ def _case_row(judged: JudgedRecord, schedule: Schedule) -> list[str]:
         schedule.padding or "—",
         str(len(schedule.shapes)),
         percent(schedule.useful_share),
-        rate(statistics_of(judged).throughput_per_s),
+        rate(judged.statistics.throughput_per_s),
         duration(schedule.pass_s),
         duration(schedule.baseline_pass_s),
         f"{schedule.recompiles}" + (f", {while_timed} while timed" if while_timed else ""),

@@ -62,19 +62,16 @@ def load_report_data(
     whole, unreadable = read_whole_records(records, blocks=len(records) <= CASES_SHOWN)
     missed: list[Unreadable] = []
     placed = None if roofline is None else _or_missed(_read_roofline, roofline, missed)
-    changes = [
-        _or_missed(lambda file: read_content(file, DiffFile), path, missed)
-        for path in sorted(diffs)
-    ]
+    changes = _readable(lambda path: read_content(path, DiffFile), diffs, missed)
     return make_report_data(
         whole,
         trainings=_read_trainings(_folders(trainings), missed),
         profiles=[read_profile(folder) for folder in _folders(profiles)],
         config=config or {},
-        studies=_read_studies(sorted(map(Path, studies)), missed),
+        studies=_readable(lambda path: Study(path.stem, read_study(path)), studies, missed),
         data_digest=None if table is None else _digest(table, missed),
-        roofline=placed,
-        diffs=[change for change in changes if change is not None],
+        roofline=placed or {},
+        diffs=changes,
         unreadable_cases=unreadable,
         unreadable_files=missed,
     )
@@ -134,7 +131,7 @@ def _folders(paths: Sequence[Path]) -> list[Path]:
     return sorted(
         {
             path if path.is_dir() and path.suffix not in (".json", ".csv") else path.parent
-            for path in map(Path, paths)
+            for path in paths
         }
     )
 
@@ -150,11 +147,6 @@ def _read_trainings(folders: Iterable[Path], missed: list[Unreadable]) -> list[T
                 history = pd.DataFrame(columns=list(HISTORY), dtype=float)
             found.append(TrainingRun(metrics, history))
     return found
-
-
-def _read_studies(paths: Iterable[Path], missed: list[Unreadable]) -> list[Study]:
-    found = [(path.stem, _or_missed(read_study, path, missed)) for path in paths]
-    return [Study(name, result) for name, result in found if result is not None]
 
 
 def _digest(table: Path, missed: list[Unreadable]) -> str | None:
@@ -183,6 +175,13 @@ def _or_missed(read: Callable[[Path], T], path: Path, missed: list[Unreadable]) 
     except CorruptFile as error:
         missed.append(error.unreadable)
         return None
+
+
+def _readable(
+    read: Callable[[Path], T], paths: Iterable[Path], missed: list[Unreadable]
+) -> list[T]:
+    found = [_or_missed(read, path, missed) for path in sorted(paths)]
+    return [one for one in found if one is not None]
 
 
 def _cases_of(summary: Path) -> set[Case]:

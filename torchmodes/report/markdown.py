@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchmodes.report import sentences
 from torchmodes.report.answer_table import answer_table
 from torchmodes.report.case_tables import speed_columns
 from torchmodes.report.data import CASES_SHOWN, ReportData
-from torchmodes.report.formatting import NOTHING, duration, size
+from torchmodes.report.formatting import NOTHING, duration, figure, size
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, lengths_found
 from torchmodes.report.problems import Problem, all_well, by_reason, problems
-from torchmodes.report.recommendation import ModeRecommendation
+from torchmodes.report.recommendation import ModeRecommendation, group_cases, recommend
 from torchmodes.report.sections import answers, case_warnings
 from torchmodes.report.unresolved import Unresolved, headline, unresolved
 from torchmodes.report.verdicts import JudgedRecord
@@ -110,13 +109,12 @@ def render_brief(data: ReportData, *, width: int) -> str:
 
 def _on_your_data(data: ReportData) -> Iterable[str]:
     """Say how each pick does on the user's data, and which modes are no picks because of that."""
-    for found in answers(data):
-        for recommendation in found.recommendations:
-            best = recommendation.best
-            if best is not None and (said := sentences.quality(best)) is not None:
-                yield f"{best.name} on {best.case.model}: {said}"
-            if worse := sentences.set_aside(recommendation.group):
-                yield worse
+    for recommendation in map(recommend, group_cases(data.cases)):
+        best = recommendation.best
+        if best is not None and (said := sentences.quality(best)) is not None:
+            yield f"{best.name} on {best.case.model}: {said}"
+        if worse := sentences.set_aside(recommendation.group):
+            yield worse
 
 
 def render_answers(data: ReportData, *, without: Sequence[str] = ()) -> str:
@@ -161,7 +159,7 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
         for recommendation in found.recommendations:
             yield f"## {markdown_text(sentences.group(recommendation.group, several=several))}"
             worse = sentences.set_aside(recommendation.group)
-            yield _said(recommendation) + (f" {markdown_text(worse)}" if worse else "")
+            yield render_answer(recommendation) + (f" {markdown_text(worse)}" if worse else "")
             if recommendation.best is not None:
                 best = recommendation.best
                 entries = [
@@ -187,13 +185,14 @@ def _answers(data: ReportData, shown: ReportData) -> Iterable[str]:
             )
 
 
-def _said(recommendation: ModeRecommendation) -> str:
+def render_answer(recommendation: ModeRecommendation) -> str:
+    """Return the answer of one group, and why it is that."""
     headline = markdown_text(sentences.headline(recommendation))
     return f"**{headline}.** {markdown_text(sentences.reason(recommendation))}"
 
 
 _SPEED = {column.head: column.text for column in speed_columns()}
-_COLUMNS: Mapping[str, Callable[[JudgedRecord], str | Code]] = {
+_COLUMNS: Mapping[str, Callable[[JudgedRecord], str]] = {
     "case": lambda judged: Code(str(judged.case)),
     "result": sentences.result,
     "speed-up (95 % interval)": _SPEED["Speed-up"],
@@ -221,18 +220,16 @@ def _trainings(data: ReportData) -> Iterable[str]:
     if not data.trainings:
         return
     yield "## Training"
-    rows = []
-    for run in data.trainings:
-        rmse, r2 = run.metrics.rmse, run.metrics.r2
-        rows.append(
-            [
-                run.mode,
-                run.metrics.status,
-                NOTHING if rmse is None else f"{rmse:,.4g}" if rmse < 1000 else f"{rmse:,.0f}",
-                NOTHING if r2 is None else f"{r2:.4f}",
-                duration(run.metrics.seconds),
-            ]
-        )
+    rows = [
+        [
+            metrics.mode,
+            metrics.status,
+            figure(metrics.rmse),
+            NOTHING if metrics.r2 is None else f"{metrics.r2:.4f}",
+            duration(metrics.seconds),
+        ]
+        for metrics in (run.metrics for run in data.trainings)
+    ]
     yield markdown_table(("mode", "status", "RMSE (test)", "R² (test)", "whole training"), rows)
 
 
@@ -250,7 +247,7 @@ def _problems(data: ReportData) -> str:
     found = by_reason(problems(data))
     if not found:
         return all_well(data)
-    rows: list[list[str | Code]] = [
+    rows = [
         [
             Code(", ".join(problem.case for problem in same)),
             same[0].kind,
@@ -271,23 +268,20 @@ def markdown_list(title: str, entries: Sequence[str]) -> Iterable[str]:
         yield "\n".join(f"- {entry}" for entry in entries)
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(str):
     """A cell that is shown as code."""
 
-    text: str
 
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str | Code]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table; every cell is escaped."""
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(value: str | Code) -> str:
+def _cell(value: str) -> str:
     """Keep a value on one line and inside its cell."""
     if isinstance(value, Code):
-        return markdown_code(value.text).replace("|", "\\|")
+        return markdown_code(value).replace("|", "\\|")
     return markdown_text(value)
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Literal
 
 from torchmodes.measure import statistics
@@ -22,6 +23,7 @@ Answer = Literal["faster", "eager", "unresolved", "alone", "nothing"]
 """A mode is faster; none can be; one may still be; only eager ran; none ran."""
 RuledOut = Literal["no gain", "beaten"]
 """It is faster by no more than what does not count; it is slower than what is advised."""
+Aim = Literal["latency", "throughput", "start", "memory"]
 NOISY = 0.1
 """A margin above it says how far eager is from itself, not what does not matter."""
 
@@ -42,7 +44,8 @@ class Group:
     @property
     def competitors(self) -> tuple[JudgedRecord, ...]:
         """Every case that competes, the fastest first."""
-        return tuple(sorted((c for c in self.cases if c.competes), key=speed_up, reverse=True))
+        competing = (c for c in self.cases if c.competes)
+        return tuple(sorted(competing, key=attrgetter("speed_up.estimate"), reverse=True))
 
     def with_verdict(self, verdict: Verdict) -> tuple[JudgedRecord, ...]:
         """Return the competitors with a verdict, the fastest first."""
@@ -58,7 +61,7 @@ class Group:
     @property
     def margin(self) -> float | None:
         """The effect that a claim in this group had to exceed, relative."""
-        return max((statistics_of(c).margin for c in self.competitors), default=None)
+        return max((c.statistics.margin for c in self.competitors), default=None)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class ModeRecommendation:
 
         None where some mode's interval is not known, or says nothing.
         """
-        told = [statistics_of(c).speed_up for c in self.group.competitors]
+        told = [c.speed_up for c in self.group.competitors]
         highs = [one.high for one in told if one.high is not None and not one.says_nothing]
         if self.best is not None or not highs or len(highs) < len(told):
             return None
@@ -130,7 +133,7 @@ class ModeRecommendation:
 class BestCase:
     """The best case of a deployment by one measure, across modes and batch sizes."""
 
-    aim: Literal["latency", "throughput", "start", "memory"]
+    aim: Aim
     case: JudgedRecord
     value: float
 
@@ -178,23 +181,12 @@ def best_cases(recommendations: Sequence[ModeRecommendation]) -> list[BestCase]:
     measured = [c for group in groups if (c := group.baseline) is not None]
     measured += [c for group in groups for c in group.competitors]
     found = [
-        _best_case("latency", shipped, lambda c: statistics_of(c).candidate.median_s),
-        _best_case("throughput", shipped, lambda c: -statistics_of(c).throughput_per_s),
+        _best_case("latency", shipped, lambda c: c.statistics.candidate.median_s),
+        _best_case("throughput", shipped, lambda c: -c.statistics.throughput_per_s),
         _best_case("start", [c for c in measured if c.no_verdict is None], lambda c: c.cold_s),
         _best_case("memory", measured, lambda c: c.memory_bytes),
     ]
     return [best_case for best_case in found if best_case is not None]
-
-
-def speed_up(judged: JudgedRecord) -> float:
-    """Return the estimated speed-up of a measured case."""
-    return statistics_of(judged).speed_up.estimate
-
-
-def statistics_of(judged: JudgedRecord) -> Statistics:
-    """Return the statistics of a measured case."""
-    assert judged.record.statistics is not None
-    return judged.record.statistics
 
 
 def ruled_out(judged: JudgedRecord, best: JudgedRecord | None) -> RuledOut | None:
@@ -202,7 +194,7 @@ def ruled_out(judged: JudgedRecord, best: JudgedRecord | None) -> RuledOut | Non
 
     `best` is what is advised in its group; None: eager.
     """
-    found = statistics_of(judged)
+    found = judged.statistics
     high = found.speed_up.high
     if high is None or judged.no_verdict is not None:
         return None
@@ -220,19 +212,18 @@ def head_to_head(pick: JudgedRecord, rival: JudgedRecord) -> HeadToHead:
     difference counts. The pick was found to be the fastest in the same data: that it beats each
     other mode at 5 % is then still wrong in 5 % at the most (Gutmann and Maymin 1987).
     """
-    estimate = estimate_of(pick).against(estimate_of(rival))
-    looks = max(statistics_of(pick).looks, statistics_of(rival).looks)
+    estimate = estimate_of(pick.statistics).against(estimate_of(rival.statistics))
+    looks = max(pick.statistics.looks, rival.statistics.looks)
     p_value = statistics.spent(statistics.p_value(estimate, beyond=0.0), looks=looks)
-    found = statistics.verdict(estimate, beyond=math.log1p(statistics_of(pick).margin))
+    found = statistics.verdict(estimate, beyond=math.log1p(pick.statistics.margin))
     verdict: Verdict = "same" if found == "same" else "unresolved"
     if estimate.centre > 0 and p_value <= 1 - statistics.CONFIDENCE:
         verdict = "faster"
     return HeadToHead(rival, estimate, verdict)
 
 
-def estimate_of(judged: JudgedRecord) -> Estimate:
-    """Return the speed-up of a measured case with its error, as a logarithm."""
-    found = statistics_of(judged)
+def estimate_of(found: Statistics) -> Estimate:
+    """Return a case's speed-up with its error, as a logarithm."""
     centre = math.log(found.speed_up.estimate)
     return Estimate(centre, found.standard_error, found.degrees_of_freedom)
 
@@ -251,14 +242,14 @@ def _floor_shown(baseline: JudgedRecord | None) -> float | None:
     """Return the largest relative effect that an A/A case leaves possible."""
     if baseline is None:
         return None
-    interval = statistics_of(baseline).speed_up
+    interval = baseline.speed_up
     if interval.says_nothing or not interval.low or not interval.high:
         return None
     return max(interval.high, 1 / interval.low) - 1
 
 
 def _best_case(
-    aim: Literal["latency", "throughput", "start", "memory"],
+    aim: Aim,
     cases: Sequence[JudgedRecord],
     cost: Callable[[JudgedRecord], float | None],
 ) -> BestCase | None:

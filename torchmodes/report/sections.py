@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -34,11 +34,10 @@ from torchmodes.report.environments import (
     conditions,
     is_version,
     machine_of,
-    short_names,
 )
 from torchmodes.report.figures import FIGURES, figure_named
-from torchmodes.report.figures.losses import distance_from, trained
-from torchmodes.report.generation import generated, generation_tables
+from torchmodes.report.figures.losses import distances
+from torchmodes.report.generation import generation_tables
 from torchmodes.report.hardware import advice_by_hardware, limit
 from torchmodes.report.lengths import BY_CASE, BY_LENGTH, lengths_found
 from torchmodes.report.plots import InlineFigure, inline_figures
@@ -58,7 +57,6 @@ from torchmodes.report.why import section_why
 
 _NUMBER = re.compile(r"(?<!run )\d+(?:,\d{3})*(?:\.\d+)?")
 _GIT = {"git.revision": "git revision", "git.dirty": "uncommitted changes"}
-_CASE_FACETS = ("task", "device", "model", "mode", "precision", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -104,18 +102,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Facets:
-    """Which fields of their cases a run's tables must show, and what all cases have in common."""
+    """The values of the fields in which some cases differ, and what all have in common."""
 
-    varying: tuple[str, ...]
+    varying: Mapping[str, list[Any]]
     common: str
 
     @staticmethod
     def of(cases: Sequence[Case]) -> Facets:
         """Part the fields of cases into those that vary and the others."""
-        values = {name: {getattr(case, name) for case in cases} for name in _CASE_FACETS}
-        common = [_said(name, *found) for name, found in values.items() if len(found) == 1]
+        names = [field.name for field in fields(Case)]
+        values = {name: sorted({getattr(case, name) for case in cases}) for name in names}
+        common = {name: found[0] for name, found in values.items() if len(found) == 1}
+        if "batch_size" in common:
+            common["batch_size"] = f"batch {common['batch_size']:,}"
         return Facets(
-            tuple(name for name, found in values.items() if len(found) > 1), " · ".join(common)
+            varying={name: found for name, found in values.items() if len(found) > 1},
+            common=" · ".join(common.values()),
         )
 
 
@@ -158,7 +160,7 @@ def section_compare(data: ReportData, _: Path) -> dict[str, Any] | None:
             name: sorted({getattr(judged.case, name) for judged in shown.cases})
             for name in Facets.of([judged.case for judged in data.cases]).varying
         },
-        "machines": sorted(short_names(data.machines).values()),
+        "machines": sorted(data.places.values()),
         "verdicts": sorted({sentences.verdict(judged) for judged in shown.cases}),
         "csv": base64.b64encode(csv).decode("ascii"),
         "figures": _figures(shown, "Speed"),
@@ -212,7 +214,7 @@ def section_lengths(data: ReportData, _: Path) -> dict[str, Any] | None:
 
 def section_generation(data: ReportData, _: Path) -> dict[str, Any] | None:
     """Show what generating text takes, token by token."""
-    found = generated(data.excerpt().cases)
+    found = [j for j in data.excerpt().cases if j.record.generation is not None]
     if not found:
         return None
     return {
@@ -283,15 +285,9 @@ def answers(data: ReportData) -> list[Answers]:
 
 def loss_agreement(data: ReportData) -> str | None:
     """Say how far the training losses of the modes are from eager's."""
-    runs = trained(data)
-    reference = next((run for run in runs if run.mode == "eager"), None)
-    if reference is None or len(runs) < 2:
+    furthest = {mode: max(found, default=0.0) for mode, found in distances(data).items()}
+    if not furthest:
         return None
-    furthest = {
-        run.mode: max(distance_from(reference, run), default=0.0)
-        for run in runs
-        if run is not reference
-    }
     mode = max(furthest, key=lambda name: furthest[name])
     if furthest[mode] == 0:
         return "In every epoch, every mode has exactly eager's training loss."
@@ -356,7 +352,3 @@ def _place(machine: Machine, data: ReportData) -> Place:
         versions=tuple(c for c in found if is_version(c)),
         differing=tuple(c.name for c in found if c.differs),
     )
-
-
-def _said(name: str, value: Any) -> str:
-    return f"batch {value:,}" if name == "batch_size" else str(value)

@@ -41,7 +41,6 @@ from torchmodes.report.recommendation import (
     BestCase,
     Group,
     ModeRecommendation,
-    statistics_of,
 )
 from torchmodes.report.verdicts import Deployment, JudgedRecord
 
@@ -54,12 +53,6 @@ AS_EXACT = 1.1
 _FEW_DECISIONS = 100
 """Decisions below which a share of them says less than their number."""
 
-AIMS = {
-    "latency": "Lowest latency",
-    "throughput": "Highest throughput",
-    "start": "Fastest start",
-    "memory": "Smallest memory",
-}
 _WITHOUT_A_PICK = {
     "eager": "Eager is fine",
     "unresolved": "Keep eager for now",
@@ -86,7 +79,7 @@ def headline(recommendation: ModeRecommendation) -> str:
 def in_brief(recommendation: ModeRecommendation) -> str:
     """Return the answer for one group and its speed-up."""
     best = recommendation.best
-    return headline(recommendation) if best is None else f"{best.name} {_speed_up(best)}"
+    return headline(recommendation) if best is None else f"{best.name} {speed_up(best.speed_up)}"
 
 
 def reason(recommendation: ModeRecommendation) -> str:
@@ -120,7 +113,7 @@ def gained_at_most(recommendation: ModeRecommendation) -> str | None:
 
 def evidence(judged: JudgedRecord) -> str:
     """State what the speed-up of a case rests on, beside the number itself."""
-    found = statistics_of(judged)
+    found = judged.statistics
     turns = (
         f"Measured alternately, in {plural(found.blocks, 'block')} of four samples"
         f" in {plural(found.runs, 'process', 'processes')}."
@@ -144,7 +137,7 @@ def runner_up(recommendation: ModeRecommendation) -> str | None:
     best, second = recommendation.best, recommendation.runner_up
     if best is None or second is None:
         return None
-    said = f"{second.name}, {_speed_up(second)}."
+    said = f"{second.name}, {speed_up(second.speed_up)}."
     if best.cold_s and second.cold_s is not None and second.cold_s < best.cold_s:
         said += f" It starts in {duration(second.cold_s)} instead of {duration(best.cold_s)}."
     return said
@@ -154,7 +147,7 @@ def best_fp32(recommendation: ModeRecommendation) -> str | None:
     """Name the fastest mode in full precision where the answer has another one."""
     if recommendation.best_fp32 is None:
         return None
-    return f"{recommendation.best_fp32.name}, {_speed_up(recommendation.best_fp32)}"
+    return f"{recommendation.best_fp32.name}, {speed_up(recommendation.best_fp32.speed_up)}"
 
 
 def ranking(recommendation: ModeRecommendation) -> str | None:
@@ -162,13 +155,13 @@ def ranking(recommendation: ModeRecommendation) -> str | None:
     best, rivals = recommendation.best, recommendation.rivals
     if best is None or not rivals:
         return None
-    if statistics_of(best).runs < 2:
+    if best.statistics.runs < 2:
         return "One process each does not rank the modes: raise measurement.runs."
     if unranked := recommendation.unranked:
         told = [f"{one.rival.name} ({speed_up(one.estimate.ratio)})" for one in unranked]
         return f"Not ranked against {listing(told)}: it may be no faster than that."
     if alike := [one.rival.name for one in rivals if one.verdict == "same"]:
-        return f"As fast, within {percent(statistics_of(best).margin)}: {listing(alike)}."
+        return f"As fast, within {percent(best.statistics.margin)}: {listing(alike)}."
     nearest = rivals[0]
     return f"Faster than the next best, {nearest.rival.name}: {speed_up(nearest.estimate.ratio)}."
 
@@ -187,7 +180,7 @@ def noise(group: Group) -> str:
 
 def latency(judged: JudgedRecord) -> str:
     """State the latency beside the baseline's, which was measured alternately."""
-    statistics = statistics_of(judged)
+    statistics = judged.statistics
     own = f"{duration(statistics.candidate.median_s)} a {call(judged.case.task)}"
     if judged.case.is_baseline:
         return own
@@ -376,21 +369,25 @@ def verdict(judged: JudgedRecord) -> str:
 
 def result(judged: JudgedRecord) -> str:
     """Return how a case came out with its sign, and its own verdict where that does not stand."""
-    how = verdict(judged)
-    said = f"{SIGNS[how]} {how}" if how in SIGNS else how
+    said = with_sign(verdict(judged))
     return f"{said} (alone: {judged.record.verdict})" if judged.withdrawn else said
+
+
+def with_sign(outcome: str) -> str:
+    """Return a verdict, or another outcome, with its sign where it has one."""
+    return f"{SIGNS[outcome]} {outcome}" if outcome in SIGNS else outcome
 
 
 def best_case(found: BestCase) -> tuple[str, str, str]:
     """Return the title, the case and the value of a best case."""
     judged = found.case
-    values = {
-        "latency": f"{duration(found.value)} a {call(judged.case.task)}",
-        "throughput": f"{rate(found.value)} {judged.record.item}s/s",
-        "start": duration(found.value),
-        "memory": size(found.value),
-    }
-    return AIMS[found.aim], f"{judged.name}, batch {judged.case.batch_size:,}", values[found.aim]
+    title, value = {
+        "latency": ("Lowest latency", f"{duration(found.value)} a {call(judged.case.task)}"),
+        "throughput": ("Highest throughput", f"{rate(found.value)} {judged.record.item}s/s"),
+        "start": ("Fastest start", duration(found.value)),
+        "memory": ("Smallest memory", size(found.value)),
+    }[found.aim]
+    return title, f"{judged.name}, batch {judged.case.batch_size:,}", value
 
 
 def warnings(judged: JudgedRecord) -> list[str]:
@@ -439,16 +436,18 @@ def figure_label(entry: FigureEntry, cases: Sequence[JudgedRecord]) -> str:
     if entry.category == "Why":
         return f"{title}. The files beside each trace hold its figures."
     if name == "speed_up":
-        told = "; ".join(f"{c.name} {_speed_up(c)}, {verdict(c)}" for c in cases if c.measured)
-        return f"{title}: {told}."
-    if name == "heat_map":
-        told = "; ".join(
-            f"{c.case.model}, batch {c.case.batch_size:,}, {c.name} {_speed_up(c)}, {verdict(c)}"
-            for c in cases
-            if c.competes
-        )
-        return f"{title}: {told}."
-    return f"{title}. The tables of this page hold its figures."
+        told = [_how(c) for c in cases if c.measured]
+    elif name == "heat_map":
+        told = [
+            f"{c.case.model}, batch {c.case.batch_size:,}, {_how(c)}" for c in cases if c.competes
+        ]
+    else:
+        return f"{title}. The tables of this page hold its figures."
+    return f"{title}: {'; '.join(told)}."
+
+
+def _how(judged: JudgedRecord) -> str:
+    return f"{judged.name} {speed_up(judged.speed_up)}, {verdict(judged)}"
 
 
 def profiled(profile: CaseProfile) -> str:
@@ -492,7 +491,7 @@ def threshold(tried: Mapping[str, Any]) -> str:
 
 
 def _gain(judged: JudgedRecord) -> str:
-    interval = statistics_of(judged).speed_up
+    interval = judged.speed_up
     return (
         f"{judged.name} is {estimate(interval)} as fast as eager,"
         f" 95 % interval {ratio_range(interval)}."
@@ -500,7 +499,7 @@ def _gain(judged: JudgedRecord) -> str:
 
 
 def _side_by_side(judged: JudgedRecord) -> str:
-    statistics, per = statistics_of(judged), call(judged.case.task)
+    statistics, per = judged.statistics, call(judged.case.task)
     return (
         f"One {per} takes {duration(statistics.candidate.median_s)}"
         f" where eager takes {duration(statistics.baseline.median_s)}."
@@ -515,13 +514,9 @@ def _doubt(judged: JudgedRecord) -> str:
     )
 
 
-def _speed_up(judged: JudgedRecord) -> str:
-    return speed_up(statistics_of(judged).speed_up)
-
-
 def _each(cases: Sequence[JudgedRecord]) -> str:
     """Name every competitor with its verdict and speed-up."""
-    told = [f"{c.name} {_is(c)}, {_speed_up(c)}" for c in cases]
+    told = [f"{c.name} {_is(c)}, {speed_up(c.speed_up)}" for c in cases]
     return "; ".join(told) + "."
 
 

@@ -17,28 +17,7 @@ from torchmodes.planning.cases import case_at
 from torchmodes.report.environments import mapping
 from torchmodes.report.verdicts import JudgedRecord, judge
 from torchmodes.results.reading import Unreadable
-from torchmodes.results.records import (
-    Agreement,
-    Cost,
-    Energy,
-    Exactness,
-    Failure,
-    Generation,
-    Identity,
-    Interval,
-    Latency,
-    Numerics,
-    Part,
-    Quality,
-    Record,
-    Run,
-    Samples,
-    Schedule,
-    Statistics,
-    TimedPart,
-    Usage,
-    Warmup,
-)
+from torchmodes.results.records import Interval, Part, Record
 from torchmodes.results.writing import write_atomically
 
 _DTYPES = {str: "string", bool: "boolean", int: "Int64", float: "Float64"}
@@ -54,8 +33,7 @@ class TableColumn:
 
 
 def _fields(
-    part: type[Part],
-    find: Callable[[Record], Part | None],
+    path: str,
     *,
     prefix: str = "",
     names: Mapping[str, str] | None = None,
@@ -65,10 +43,8 @@ def _fields(
 
     Parameters
     ----------
-    part
-        Its type.
-    find
-        Finds it in a record; None where there is none.
+    path
+        Where the part is in a record, such as ``statistics.candidate``; empty: the record itself.
     prefix
         Of the columns' names, before those of the fields.
     names
@@ -76,16 +52,24 @@ def _fields(
     without
         Fields that are no columns.
     """
-    for field, about in part.model_fields.items():
+    for field, about in _part_at(path).model_fields.items():
         name = (names or {}).get(field, prefix + (about.serialization_alias or field))
         types = _types(about.annotation) - {NoneType}
         if field in without or len(types) != 1:
             continue
         if types == {Interval}:
             for bound, end in (("estimate", ""), ("low", "_low"), ("high", "_high")):
-                yield TableColumn(f"{name}{end}", "Float64", _getter(find, field, bound))
+                yield TableColumn(f"{name}{end}", "Float64", recorded(f"{path}.{field}.{bound}"))
         elif dtype := _DTYPES.get(*types):
-            yield TableColumn(name, dtype, _getter(find, field))
+            yield TableColumn(name, dtype, recorded(f"{path}.{field}"))
+
+
+def _part_at(path: str) -> type[Part]:
+    """Return the type of a part of a record."""
+    part: type[Part] = Record
+    for field in filter(None, path.split(".")):
+        (part,) = _types(part.model_fields[field].annotation) - {NoneType}
+    return part
 
 
 def _types(annotation: Any) -> set[Any]:
@@ -101,11 +85,12 @@ def _types(annotation: Any) -> set[Any]:
             return {annotation}
 
 
-def _getter(find: Callable[[Record], Part | None], *fields: str) -> Callable[[JudgedRecord], Any]:
-    """Return what gets a field of a part of a case's record, or of what that field holds."""
+def recorded(path: str) -> Callable[[JudgedRecord], Any]:
+    """Return what finds a value in a case's record, such as ``cost.import_s``, or else None."""
+    fields = list(filter(None, path.split(".")))
 
     def value(judged: JudgedRecord) -> Any:
-        found: Any = find(judged.record)
+        found: Any = judged.record
         for field in fields:
             if found is None:
                 return None
@@ -127,16 +112,11 @@ def _environment(name: str, *keys: str) -> Callable[[JudgedRecord], str | None]:
 
 def _timed_part(name: str) -> Iterator[TableColumn]:
     """Yield the columns of a part of a generation that was timed beside the step."""
-
-    def find(record: Record) -> TimedPart | None:
-        told = record.generation
-        return None if told is None else getattr(told, name)
-
-    left_out = ("log_speed_up", "standard_error")
-    yield from _fields(TimedPart, find, prefix=f"generation_{name}_", without=left_out)
+    path, columns = f"generation.{name}", f"generation_{name}_"
+    yield from _fields(path, prefix=columns, without=("log_speed_up", "standard_error"))
     for side, prefix in (("candidate", ""), ("baseline", "baseline_")):
-        column = f"generation_{name}_{prefix}median_s"
-        yield TableColumn(column, "Float64", _getter(find, side, "median_s"))
+        column = f"{columns}{prefix}median_s"
+        yield TableColumn(column, "Float64", recorded(f"{path}.{side}.median_s"))
 
 
 def _git_dirty(judged: JudgedRecord) -> bool | None:
@@ -145,71 +125,38 @@ def _git_dirty(judged: JudgedRecord) -> bool | None:
 
 
 COLUMNS: tuple[TableColumn, ...] = (
-    *_fields(Identity, lambda record: record.case),
-    *_fields(
-        Record,
-        lambda record: record,
-        without=("schema_version", "no_verdict", "doubted", "flops"),
-    ),
+    *_fields("case"),
+    *_fields("", without=("schema_version", "no_verdict", "doubted", "flops")),
     TableColumn("no_verdict", "string", lambda judged: judged.no_verdict),
     TableColumn("verdict_holm", "string", lambda judged: judged.verdict),
     TableColumn("p_holm", "Float64", lambda judged: judged.adjusted_p),
-    *_fields(Statistics, lambda record: record.statistics),
-    *_fields(
-        Latency,
-        lambda record: record.statistics and record.statistics.candidate,
-        prefix="latency_",
-        without=("standard_deviation_s", "p50_s"),
-    ),
-    TableColumn(
-        "baseline_latency_median_s",
-        "Float64",
-        _getter(lambda record: record.statistics, "baseline", "median_s"),
-    ),
-    *_fields(Samples, lambda record: record.samples, without=("timer_s", "empty_sample_s")),
-    *_fields(Schedule, lambda record: record.schedule, prefix="schedule_"),
+    *_fields("statistics"),
+    *_fields("statistics.candidate", prefix="latency_", without=("standard_deviation_s", "p50_s")),
+    TableColumn("baseline_latency_median_s", "Float64", recorded("statistics.baseline.median_s")),
+    *_fields("samples", without=("timer_s", "empty_sample_s")),
+    *_fields("schedule", prefix="schedule_"),
     TableColumn("cold_s", "Float64", lambda judged: judged.cold_s),
-    *_fields(Cost, lambda record: record.cost),
-    *_fields(Numerics, lambda record: record.numerics, without=("reason",)),
+    *_fields("cost"),
+    *_fields("numerics", without=("reason",)),
     *_fields(
-        Exactness,
-        lambda record: record.exactness,
+        "exactness",
         prefix="fp64_",
         names={"eager": "fp64_error_eager", "mode": "fp64_error"},
         without=("reason",),
     ),
-    *_fields(Agreement, lambda record: record.agreement, prefix="agreement_"),
-    *_fields(Quality, lambda record: record.quality, prefix="quality_"),
-    *_fields(
-        Energy,
-        lambda record: record.energy,
-        without=("joules", "seconds", "source", "reason", "calls", "items"),
-    ),
-    *_fields(Generation, lambda record: record.generation, prefix="generation_"),
-    TableColumn(
-        "generation_tokens_per_s",
-        "Float64",
-        _getter(lambda record: record.generation, "tokens_per_s"),
-    ),
+    *_fields("agreement", prefix="agreement_"),
+    *_fields("quality", prefix="quality_"),
+    *_fields("energy", without=("joules", "seconds", "source", "reason", "calls", "items")),
+    *_fields("generation", prefix="generation_"),
+    TableColumn("generation_tokens_per_s", "Float64", recorded("generation.tokens_per_s")),
     *_timed_part("prefill"),
     *_timed_part("whole"),
-    *_fields(Usage, lambda record: record.usage),
-    *_fields(Usage, lambda record: record.baseline_usage, prefix="baseline_"),
+    *_fields("usage"),
+    *_fields("baseline_usage", prefix="baseline_"),
+    *_fields("warmup", prefix="warmup_", names={"seconds": "warmup_s", "steady": "steady"}),
+    *_fields("failure", prefix="failure_", without=("traceback", "log")),
     *_fields(
-        Warmup,
-        lambda record: record.warmup,
-        prefix="warmup_",
-        names={"seconds": "warmup_s", "steady": "steady"},
-    ),
-    *_fields(
-        Failure,
-        lambda record: record.failure,
-        prefix="failure_",
-        without=("traceback", "log"),
-    ),
-    *_fields(
-        Run,
-        lambda record: record.run,
+        "run",
         without=(
             *("finished_at", "start_s", "other_load_at_start", "sampling_s", "stopped_s"),
             *("bookkeeping_share", "torch_threads"),

@@ -17,7 +17,6 @@ from torchmodes.report.recommendation import (
     group_cases,
     recommend,
     ruled_out,
-    statistics_of,
 )
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -94,21 +93,21 @@ def more_runs(
     (Bonferroni's bound of Holm's procedure), or cannot be what to ship. `best` is what is advised
     in the group (None: eager), `comparisons` counts the cases of the whole run with a baseline.
     """
-    now, each = statistics_of(judged), _seconds_of_a_run(judged)
+    now, each = judged.statistics, _seconds_of_a_run(judged)
     if now.standard_error is None or now.degrees_of_freedom is None:
         count = max(1, _FEWEST_RUNS - now.runs)
         return MoreRuns(count, count * each, None)
     beyond = math.log1p(now.margin)
     for count in range(1, MOST_RUNS + 1):
         then = Estimate(
-            estimate_of(judged).centre,
+            estimate_of(now).centre,
             now.standard_error * math.sqrt(now.runs / (now.runs + count)),
             now.degrees_of_freedom + count,
         )
         assert then.high is not None
         p = min(1.0, comparisons * p_value(then, beyond=beyond))
         settled = survivor(verdict(then, beyond=beyond), adjusted_p=p) != "unresolved"
-        beaten = best is not None and (estimate_of(best).against(then).low or 0.0) > 0
+        beaten = best is not None and (estimate_of(best.statistics).against(then).low or 0.0) > 0
         if settled or beaten or then.high <= beyond:
             return MoreRuns(count, count * each, math.expm1(then.high - then.centre))
     return None
@@ -132,7 +131,7 @@ def _told(
 ) -> tuple[str, str | None]:
     """Return the meaning and the command of an unresolved comparison."""
     best = recommendation.best
-    high = statistics_of(judged).speed_up.high
+    high = judged.speed_up.high
     match ruled_out(judged, best):
         case "no gain":
             assert high is not None
@@ -144,10 +143,10 @@ def _told(
             return f"at best {effect(high)}: cannot beat {best.name}", None
     if judged.no_verdict is not None:
         return judged.no_verdict, judged.no_verdict_remedy
-    if (margin := statistics_of(judged).margin) > NOISY:
+    if (margin := judged.statistics.margin) > NOISY:
         return f"eager against itself is up to {percent(margin)} off: nothing can be told", _QUIET
     needed = more_runs(judged, best, comparisons=comparisons)
-    now = statistics_of(judged).half_width
+    now = judged.statistics.half_width
     reach = NOTHING if now is None else f"±{percent(now)}"
     if now is not None and now > NOTHING_YET:
         return f"{reach}: its runs are too far apart to say anything yet", _QUIET

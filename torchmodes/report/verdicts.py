@@ -18,7 +18,7 @@ from torchmodes.measure.latency import TWO_SPEEDS_FACTOR, slowed_by
 from torchmodes.measure.statistics import holm, survivor
 from torchmodes.planning.cases import Case
 from torchmodes.report.environments import Machine, machine_of, mapping
-from torchmodes.results.records import Record, Verdict
+from torchmodes.results.records import Interval, Record, Statistics, Verdict
 
 AGAIN = (
     "let nothing else run on this machine; then delete its folder in results/runs and run snakemake"
@@ -77,21 +77,19 @@ class JudgedRecord:
     @property
     def no_verdict(self) -> str | None:
         """Why nothing is concluded from its samples, where that is not for the interval to say."""
-        if self.record.no_verdict is None and self._far_slowed:
+        record = self.record
+        concluded = record.no_verdict is None and record.no_effect is None
+        if self.measured and concluded and _far(self.slowed_by):
             return (
                 f"eager took {self.slowed_by:,.0f} times as long beside it as in the rest of its"
                 " group"
             )
-        return self.record.no_verdict
+        return record.no_verdict
 
     @property
     def no_verdict_remedy(self) -> str:
         """What to do about `no_verdict`."""
         return self.record.remedy or AGAIN
-
-    @property
-    def _far_slowed(self) -> bool:
-        return self.measured and self.record.no_effect is None and _far(self.slowed_by)
 
     @property
     def withdrawn(self) -> bool:
@@ -104,12 +102,28 @@ class JudgedRecord:
 
         Right is also: not worse than eager on the user's data, where that is known.
         """
-        return self.measured and not self.case.is_baseline and not _is_out(self.record)
+        return _is_claim(self.record)
 
     @property
     def measured(self) -> bool:
         """Whether there are figures of it that may be published."""
-        return self.record.status == "ok" and self.record.statistics is not None
+        return _is_measured(self.record)
+
+    @property
+    def statistics(self) -> Statistics:
+        """The statistics of a measured case."""
+        assert self.record.statistics is not None
+        return self.record.statistics
+
+    @property
+    def speed_up(self) -> Interval:
+        """How many times as fast as eager a measured case is."""
+        return self.statistics.speed_up
+
+    @property
+    def time_share(self) -> float:
+        """A call's time as a share of eager's beside it; eager's own is 1, whatever noise says."""
+        return 1.0 if self.case.is_baseline else 1 / self.speed_up.estimate
 
     @property
     def cold_s(self) -> float | None:
@@ -237,13 +251,12 @@ def _is_out(record: Record) -> bool:
     return record.no_effect is not None or record.is_worse
 
 
+def _is_measured(record: Record) -> bool:
+    return record.status == "ok" and record.statistics is not None
+
+
 def _is_claim(record: Record) -> bool:
-    return (
-        record.status == "ok"
-        and record.statistics is not None
-        and not record.identity.is_baseline
-        and not _is_out(record)
-    )
+    return _is_measured(record) and not record.identity.is_baseline and not _is_out(record)
 
 
 def _p_value(record: Record, slowed: float | None) -> float:

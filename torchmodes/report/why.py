@@ -26,9 +26,8 @@ from torchmodes.report.figures import figures_of
 from torchmodes.report.figures.layer_pairs import layers_missing
 from torchmodes.report.figures.timeline import timeline_pairs
 from torchmodes.report.flame import FlameCell, flame_cells
-from torchmodes.report.formatting import duration, percent
+from torchmodes.report.formatting import duration, group_name, percent
 from torchmodes.report.plots import inline_figures
-from torchmodes.report.recommendation import statistics_of
 
 ROWS_OF_A_DIFF = 10
 OPERATORS_SHOWN = 15
@@ -134,9 +133,8 @@ def _pair(a: str, b: str) -> tuple[str, tuple[str, str]]:
     one, other = case_at(Path(a)), case_at(Path(b))
     if one is None or other is None or one.baseline != other.baseline:
         return f"{a} → {b}", (a, b)
-    where = f"{one.model} · {one.task} · batch {one.batch_size:,}"
     sides = one.mode_named, other.mode_named
-    return f"{where}: {' → '.join(sides)}", sides
+    return f"{group_name(one)}: {' → '.join(sides)}", sides
 
 
 def _measured_steps(
@@ -145,13 +143,11 @@ def _measured_steps(
     """Return the typical seconds of both sides, as the tables have them, and b's speed-up on a."""
     cases = {str(judged.case): judged for judged in data.cases if judged.measured}
     sides = [cases.get(found[side]["case"]) for side in ("a", "b")]
-    known = [s for s in sides if s is not None and not statistics_of(s).speed_up.says_nothing]
+    known = [s for s in sides if s is not None and not s.speed_up.says_nothing]
     if len(known) < 2:
         return None
-    of_b = statistics_of(known[1])
-    over_a, over_b = (
-        1.0 if s.case.is_baseline else statistics_of(s).speed_up.estimate for s in known
-    )
+    of_b = known[1].statistics
+    over_a, over_b = (1.0 if s.case.is_baseline else s.speed_up.estimate for s in known)
     return (of_b.baseline.median_s / over_a, of_b.candidate.median_s), over_b / over_a
 
 

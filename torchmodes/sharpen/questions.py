@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from torchmodes.planning.cases import Case
-from torchmodes.report.recommendation import group_cases, recommend, statistics_of
+from torchmodes.report.recommendation import group_cases, recommend
 from torchmodes.report.verdicts import JudgedRecord
 
 JOB_S = 2.0
@@ -102,5 +102,5 @@ def run_seconds(judged: JudgedRecord) -> float:
 
 
 def _half_width(judged: JudgedRecord) -> float:
-    width = statistics_of(judged).half_width
+    width = judged.statistics.half_width
     return math.inf if width is None else width

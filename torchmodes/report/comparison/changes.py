@@ -33,6 +33,7 @@ from torchmodes.report.comparison.effects import (
     seconds,
 )
 from torchmodes.report.comparison.runs import ComparedRun, Difference, differences
+from torchmodes.report.environments import mapping
 from torchmodes.results.reading import Unreadable
 from torchmodes.results.records import Interval, Record
 
@@ -275,8 +276,7 @@ def _smallest(records: Iterable[Record], given: float | None) -> float:
 
 
 def _minimum_effect(record: Record) -> float:
-    told = record.parameters.get("measurement")
-    value = told.get("minimum_effect") if isinstance(told, Mapping) else None
+    value = mapping(record.parameters.get("measurement")).get("minimum_effect")
     return value if isinstance(value, int | float) and 0 <= value < 1 else MINIMUM_EFFECT
 
 

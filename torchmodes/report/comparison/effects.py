@@ -8,12 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchmodes.measure.statistics import Estimate, effect, log_ratios, sides_of
+from torchmodes.report.recommendation import estimate_of
 from torchmodes.results.records import Record
 
 
 def case_effect(record: Record) -> Estimate | None:
-    """Return a case's speed-up over eager, from its samples; None where none may be published."""
-    return _over_runs(record) if is_measured(record) else None
+    """Return a case's speed-up over eager; None where none may be published.
+
+    Its error is over runs; of one run, over its blocks.
+    """
+    if not is_measured(record):
+        return None
+    found = record.statistics
+    if found is None or found.standard_error is None:
+        return effect(_ratios(record))
+    return estimate_of(found)
 
 
 def effect_between(base: Record, this: Record) -> Estimate | None:
@@ -22,11 +31,12 @@ def effect_between(base: Record, this: Record) -> Estimate | None:
     Its logarithms are positive where the mode gained on eager. Two records of one and the same
     measurement (a copy, or one with altered figures) are compared block by block.
     """
-    if not (is_measured(base) and is_measured(this)):
+    there, here = case_effect(base), case_effect(this)
+    if there is None or here is None:
         return None
     if is_same_measurement(base, this):
         return effect(_ratios(this) - _ratios(base))
-    return _over_runs(this).against(_over_runs(base))
+    return here.against(there)
 
 
 def mean(values: NDArray[np.float64]) -> Estimate:
@@ -64,15 +74,6 @@ def is_same_measurement(base: Record, this: Record) -> bool:
         [block.at_s for block in samples.blocks] for samples in (base.samples, this.samples)
     )
     return base.run.started_at == this.run.started_at and there == here
-
-
-def _over_runs(record: Record) -> Estimate:
-    """Return a case's speed-up with its error over runs; of one run, over its blocks."""
-    found = record.statistics
-    if found is None or found.standard_error is None:
-        return effect(_ratios(record))
-    centre = math.log(found.speed_up.estimate)
-    return Estimate(centre, found.standard_error, found.degrees_of_freedom)
 
 
 def _ratios(record: Record) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ def draw_changes(comparison: Comparison) -> Figure | None:
         limits = ratio_limits([change.ratio for change in found if change.ratio is not None])
         for ax, members in zip(axes, groups, strict=True):
             label_rows(ax, [change.name for change in members])
-            ratio_axis(ax.xaxis, limits)
+            ratio_axis(ax, limits)
             shade_rows(ax, [change.margin for change in members], MARGIN)
             ratios = [change.ratio for change in members if change.ratio is not None]
             ratio_bars(ax, ratios, [change.case.mode for change in members])

@@ -19,8 +19,9 @@ from torchmodes.report.markdown import (
     markdown_table,
     markdown_text,
 )
-from torchmodes.report.plots import inline_svg
-from torchmodes.report.sections import Facets, InlineFigure
+from torchmodes.report.plots import InlineFigure, inline_svg
+from torchmodes.report.sections import Facets
+from torchmodes.report.sentences import with_sign
 from torchmodes.results.writing import write_atomically
 
 HEAD = (
@@ -29,16 +30,14 @@ HEAD = (
 )
 _BRIEF_HEAD = ("mode", "change", "here / there", "95 % interval", "latency", "took")
 _MOST_DIFFERENCES = 12
-_CAPTIONS = {
-    "changes": (
-        "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower."
-        " A bar that ends at the edge goes on beyond it."
-    ),
-    "history": (
-        "The speed-up over eager that each run measured, with its interval; in order of time."
-        " All scales of a group span the same share."
-    ),
-}
+_ABOUT_CHANGES = (
+    "Above 1 the mode gained on eager, below 1 it lost. Filled: faster or slower. A bar that ends"
+    " at the edge goes on beyond it."
+)
+_ABOUT_HISTORY = (
+    "The speed-up over eager that each run measured, with its interval; in order of time. All"
+    " scales of a group span the same share."
+)
 
 
 def write_comparison(
@@ -122,14 +121,13 @@ def ordered(comparison: Comparison) -> list[Change]:
 
 
 def _figures(comparison: Comparison, history: Sequence[ComparedRun]) -> Iterator[InlineFigure]:
-    changes = "Change of speed-ups", sentences.figure_label(comparison)
-    trend = "Speed-ups from run to run", "Speed-ups of every case from run to run."
-    for name, figure, (title, label) in (
-        ("changes", draw_changes(comparison), changes),
-        ("history", draw_history(history), trend),
-    ):
-        if figure is not None:
-            yield InlineFigure(inline_svg(figure, prefix=name, label=label), title, _CAPTIONS[name])
+    if (figure := draw_changes(comparison)) is not None:
+        svg = inline_svg(figure, prefix="changes", label=sentences.figure_label(comparison))
+        yield InlineFigure(svg, "Change of speed-ups", _ABOUT_CHANGES)
+    if (figure := draw_history(history)) is not None:
+        label = "Speed-ups of every case from run to run."
+        svg = inline_svg(figure, prefix="history", label=label)
+        yield InlineFigure(svg, "Speed-ups from run to run", _ABOUT_HISTORY)
 
 
 def _differences(found: Sequence[Difference]) -> str:
@@ -139,20 +137,20 @@ def _differences(found: Sequence[Difference]) -> str:
     return markdown_table(("what", "there", "here"), rows)
 
 
-def _brief_row(change: Change) -> list[str | Code]:
+def _brief_row(change: Change) -> list[str]:
     return [
         change.name,
-        sentences.sign(change),
+        with_sign(change.outcome),
         *sentences.change_text(change),
         duration(change.this_s),
         ratio(change.took),
     ]
 
 
-def _row(change: Change) -> list[str | Code]:
+def _row(change: Change) -> list[str]:
     return [
         Code(str(change.case)),
-        sentences.sign(change),
+        with_sign(change.outcome),
         *sentences.change_text(change),
         sentences.margin_text(change),
         duration(change.base_s),

@@ -10,13 +10,13 @@ from torchmodes.report.formatting import (
     NOTHING,
     TOO_NOISY,
     estimate,
+    group_name,
     listing,
     plural,
     ratio,
     ratio_digits,
     ratio_range,
 )
-from torchmodes.report.sentences import SIGNS
 from torchmodes.results.records import Record
 
 MEANINGS = {
@@ -32,12 +32,6 @@ METHOD = (
     " the smallest effect that counts, among all cases compared (Holm). What eager and a mode share"
     " is seen in eager's own line alone, where it cannot be told from the machine's state."
 )
-
-
-def sign(change: Change) -> str:
-    """Return the outcome with its sign."""
-    outcome = change.outcome
-    return f"{SIGNS[outcome]} {outcome}" if outcome in SIGNS else outcome
 
 
 def headline(comparison: Comparison) -> str:
@@ -76,7 +70,7 @@ def machines(comparison: Comparison) -> str | None:
 
 def group(case: Case) -> str:
     """Name the group of a case: ``house_price · training · batch 2,048 · cpu``."""
-    return f"{case.model} · {case.task} · batch {case.batch_size:,} · {case.device}"
+    return f"{group_name(case)} · {case.device}"
 
 
 def eager(change: EagerChange) -> str:

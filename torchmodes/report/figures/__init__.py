@@ -73,7 +73,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         category="Speed",
         subcategory="Against eager",
         draws="comparison.draw_speed_up",
-        has_data="comparison.any_measured",
+        has_data="comparison.measured",
         of="run",
     ),
     FigureEntry(
@@ -106,7 +106,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         category="Speed",
         subcategory="Against eager",
         draws="runs.draw_runs",
-        has_data="runs.any_runs",
+        has_data="runs.repeated",
     ),
     FigureEntry(
         name="latency",
@@ -126,7 +126,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         category="Cost",
         subcategory="Before the first result",
         draws="cost.draw_cost",
-        has_data="cost.any_costed",
+        has_data="cost.costed",
     ),
     FigureEntry(
         name="trade_off",
@@ -137,7 +137,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         category="Cost",
         subcategory="Time and memory",
         draws="trade_off.draw_trade_off",
-        has_data="trade_off.any_weighed",
+        has_data="trade_off.weighed",
     ),
     FigureEntry(
         name="break_even",
@@ -147,7 +147,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         category="Cost",
         subcategory="Until it has paid",
         draws="cost.draw_break_even",
-        has_data="cost.any_paying",
+        has_data="cost.paying",
     ),
     FigureEntry(
         name="losses",

@@ -21,7 +21,6 @@ from torchmodes.report.figures.panels import (
     ticks,
 )
 from torchmodes.report.formatting import time_tick
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.sentences import deployment as deployment_name
 from torchmodes.report.style import look
 from torchmodes.report.verdicts import Deployment, JudgedRecord
@@ -39,7 +38,7 @@ def lines(data: ReportData, deployment: Deployment) -> Lines:
     for judged in data.about(deployment).cases:
         if judged.measured and (judged.competes or judged.case.is_baseline):
             found.setdefault((judged.case.mode, judged.case.precision), []).append(judged)
-    several = {key: sorted(cases, key=_batch) for key, cases in found.items() if len(cases) > 1}
+    several = {key: cases for key, cases in found.items() if len(cases) > 1}
     return dict(sorted(several.items(), key=lambda item: (item[0][0] != "eager", item[0])))
 
 
@@ -103,11 +102,11 @@ def draw_lines(panels: Mapping[str, list[BatchLine]], item: str) -> Figure:
 
 
 def _line(cases: list[JudgedRecord]) -> BatchLine:
-    statistics = [statistics_of(judged) for judged in cases]
+    statistics = [judged.statistics for judged in cases]
     return BatchLine(
         mode=cases[0].case.mode,
         name=cases[0].name,
-        sizes=[_batch(judged) for judged in cases],
+        sizes=[judged.case.batch_size for judged in cases],
         latencies_s=[one.candidate.median_s for one in statistics],
         rates=[one.throughput_per_s for one in statistics],
     )
@@ -127,7 +126,3 @@ def _axes(ax: Axes, sizes: list[int], write: Callable[[float], str]) -> None:
 def _count(value: float) -> str:
     """Write the tick of a rate: ``2,500``."""
     return f"{value:,.0f}" if value >= 10 else f"{value:g}"
-
-
-def _batch(judged: JudgedRecord) -> int:
-    return judged.case.batch_size

@@ -9,18 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from torchmodes.measure.statistics import every_call
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     VALUE,
+    Groups,
     Panel,
     about_case,
     bottom_legend,
-    group_title,
-    in_order,
+    groups_with,
     label_row,
     label_rows,
     label_width,
@@ -37,7 +37,6 @@ from torchmodes.report.figures.ratios import (
     shade_rows,
 )
 from torchmodes.report.formatting import call, duration, time_tick
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.sentences import verdict
 from torchmodes.report.style import BASELINE, FLOOR, INK, MARGIN, MUTED, look
 from torchmodes.report.verdicts import JudgedRecord
@@ -48,9 +47,9 @@ _DOTS = np.linspace(0.025, 0.975, 20)
 """Each dot of a side stands for a twentieth of its samples: one outlier moves none of them far."""
 
 
-def any_measured(data: ReportData) -> bool:
-    """Tell whether a case has figures that may be shown."""
-    return any(judged.measured for judged in data.cases)
+def measured(data: ReportData) -> Groups:
+    """Return the groups with cases whose figures may be shown."""
+    return groups_with(data, lambda judged: judged.measured)
 
 
 def any_samples(data: ReportData) -> bool:
@@ -63,19 +62,18 @@ def any_samples(data: ReportData) -> bool:
 
 def draw_speed_up(data: ReportData) -> Figure:
     """Draw a forest plot: each case's speed-up over eager with its interval, floors shaded."""
-    groups = _groups(data)
-    panels = [Panel(group_title(g, data), _ROW * len(_shown(g))) for g in groups]
-    left = label_width(c.name for g in groups for c in _shown(g))
+    groups = measured(data)
+    panels = [Panel(title, _ROW * len(cases)) for title, cases in groups]
+    left = label_width(c.name for _, cases in groups for c in cases)
     figure, axes = stack(panels, left=left, right=VALUE, axis=0.3)
-    limits = ratio_limits([statistics_of(c).speed_up for g in groups for c in _shown(g)])
-    for ax, group in zip(axes, groups, strict=True):
-        cases = _shown(group)
+    limits = ratio_limits([c.speed_up for _, cases in groups for c in cases])
+    for ax, (_, cases) in zip(axes, groups, strict=True):
         make_rows(ax, len(cases))
-        ratio_axis(ax.xaxis, limits)
-        shade_rows(ax, [statistics_of(c).margin for c in cases], MARGIN)
-        shade_rows(ax, [statistics_of(c).noise_floor for c in cases], FLOOR)
+        ratio_axis(ax, limits)
+        shade_rows(ax, [c.statistics.margin for c in cases], MARGIN)
+        shade_rows(ax, [c.statistics.noise_floor for c in cases], FLOOR)
         for row, judged in enumerate(cases):
-            speed_up, mode = statistics_of(judged).speed_up, judged.case.mode
+            speed_up, mode = judged.speed_up, judged.case.mode
             with about_case(ax, data.anchor(judged)):
                 label_row(ax, row, judged.name)
                 ratio_bars(ax, [speed_up], [mode], first=row)
@@ -91,12 +89,12 @@ def draw_speed_up(data: ReportData) -> Figure:
 
 def draw_latency(data: ReportData) -> Figure:
     """Draw where the samples lie: the mode's on its line, eager's beside it below."""
-    groups = _groups(data)
-    panels = [Panel(group_title(g, data), _TALL_ROW * len(_shown(g))) for g in groups]
-    left = label_width(c.name for g in groups for c in _shown(g))
+    groups = measured(data)
+    panels = [Panel(title, _TALL_ROW * len(cases)) for title, cases in groups]
+    left = label_width(c.name for _, cases in groups for c in cases)
     figure, axes = stack(panels, left=left, right=0.86)
-    for ax, group in zip(axes, groups, strict=True):
-        _latency_panel(ax, group)
+    for ax, (_, cases) in zip(axes, groups, strict=True):
+        _latency_panel(ax, cases)
     handles = [
         Line2D([], [], color=MUTED, marker="o", label="the mode, in twentieths"),
         Line2D([], [], color=BASELINE, marker="|", label="eager beside it"),
@@ -108,16 +106,7 @@ def draw_latency(data: ReportData) -> Figure:
     return figure
 
 
-def _groups(data: ReportData) -> list[Group]:
-    return [group for group in group_cases(data.cases) if _shown(group)]
-
-
-def _shown(group: Group) -> list[JudgedRecord]:
-    return in_order(judged for judged in group.cases if judged.measured)
-
-
-def _latency_panel(ax: Axes, group: Group) -> None:
-    cases = _shown(group)
+def _latency_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
     label_rows(ax, [judged.name for judged in cases])
     pairs = [_samples(judged) for judged in cases]
     for row, (judged, (baseline, candidate)) in enumerate(zip(cases, pairs, strict=True)):
@@ -133,9 +122,9 @@ def _latency_panel(ax: Axes, group: Group) -> None:
     ax.set_xlim(low, high)
     steps = (1, 2, 5) if high / low > 8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     ax.xaxis.set_major_locator(LogLocator(10, subs=steps, numticks=9))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value)))
+    ax.xaxis.set_major_formatter(lambda value, _: time_tick(value))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel(f"time of a {call(group.deployment.task)} (log scale; a dot: 5 % of the samples)")
+    ax.set_xlabel(f"time of a {call(cases[0].case.task)} (log scale; a dot: 5 % of the samples)")
 
 
 def _dots(

@@ -14,10 +14,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
+    Groups,
     Panel,
     bottom_legend,
-    group_title,
-    in_order,
+    groups_with,
     label_rows,
     label_width,
     mode_handle,
@@ -26,7 +26,6 @@ from torchmodes.report.figures.panels import (
     value_beside,
 )
 from torchmodes.report.formatting import call, duration, size, size_unit, time_tick
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import INK, MUTED, SURFACE, look
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -39,29 +38,40 @@ _LOW_PRECISIONS = {"bf16": "-.", "fp16": "-.", "int8": ":", "int4": ":", "fp8": 
 """Lines that tell the precisions of one mode apart."""
 
 
-def any_costed(data: ReportData) -> bool:
-    """Tell whether the cold start of a measured case is known."""
-    return any(map(costed, group_cases(data.cases)))
+def costed(data: ReportData) -> Groups:
+    """Return the groups with measured cases whose cold seconds are known."""
+    return groups_with(data, lambda judged: judged.measured and judged.cold_s is not None)
 
 
-def any_paying(data: ReportData) -> bool:
-    """Tell whether it can be said of a case when it has paid."""
-    return any(map(paying, group_cases(data.cases)))
+def paying(data: ReportData) -> Groups:
+    """Return the groups with cases whose cold seconds and eager's are known, and whose gain is."""
+    return groups_with(data, _is_paying)
+
+
+def _is_paying(judged: JudgedRecord) -> bool:
+    cost = judged.record.cost
+    return (
+        judged.competes
+        and judged.cold_s is not None
+        and not judged.speed_up.says_nothing
+        and cost is not None
+        and cost.baseline_first_call_s is not None
+    )
 
 
 def draw_cost(data: ReportData) -> Figure:
     """Draw the start, cold and warm, and the peak memory of each case."""
-    groups = [group for group in group_cases(data.cases) if costed(group)]
+    groups = costed(data)
     panels = [
-        Panel(f"{group_title(group, data)}: {what}", _ROW * len(costed(group)))
-        for group in groups
+        Panel(f"{title}: {what}", _ROW * len(cases))
+        for title, cases in groups
         for what in ("start", "peak memory")
     ]
-    left = label_width(c.name for g in groups for c in costed(g))
+    left = label_width(c.name for _, cases in groups for c in cases)
     figure, axes = stack(panels, left=left, right=1.25)
-    for index, group in enumerate(groups):
-        _start_panel(axes[2 * index], costed(group))
-        _memory_panel(axes[2 * index + 1], costed(group))
+    for index, (_, cases) in enumerate(groups):
+        _start_panel(axes[2 * index], cases)
+        _memory_panel(axes[2 * index + 1], cases)
     dot: dict[str, Any] = {"color": MUTED, "marker": "o", "linestyle": "none"}
     handles = [
         Line2D([], [], **dot, label="cold start"),
@@ -75,34 +85,17 @@ def draw_cost(data: ReportData) -> Figure:
 
 def draw_break_even(data: ReportData) -> Figure:
     """Draw the time saved or lost against eager, start included, as calls add up."""
-    groups = [group for group in group_cases(data.cases) if paying(group)]
-    panels = [Panel(group_title(g, data), 1.6) for g in groups]
-    shown = {c.name: c for g in groups for c in paying(g)}
+    groups = paying(data)
+    panels = [Panel(title, 1.6) for title, _ in groups]
+    shown = {c.name: c for _, cases in groups for c in cases}
     figure, axes = stack(panels, left=0.82, right=0.2)
-    for ax, group in zip(axes, groups, strict=True):
-        _break_even_panel(ax, group)
+    for ax, (_, cases) in zip(axes, groups, strict=True):
+        _break_even_panel(ax, cases)
     handles = [
         mode_handle(c.case.mode, name=name, line=_line(c)) for name, c in sorted(shown.items())
     ]
     bottom_legend(figure, handles, columns=3)
     return figure
-
-
-def costed(group: Group) -> list[JudgedRecord]:
-    """Return the measured cases whose cold seconds are known."""
-    return in_order(c for c in group.cases if c.measured and c.cold_s is not None)
-
-
-def paying(group: Group) -> list[JudgedRecord]:
-    """Return the cases whose cold seconds and eager's are known, and whose gain is."""
-    return [
-        c
-        for c in in_order(group.competitors)
-        if c.cold_s is not None
-        and not statistics_of(c).speed_up.says_nothing
-        and c.record.cost
-        and c.record.cost.baseline_first_call_s is not None
-    ]
 
 
 def _start_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
@@ -140,15 +133,14 @@ def _memory_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
     ax.set_xlabel(f"peak memory in {unit}, above the start (one reading each)")
 
 
-def _break_even_panel(saved: Axes, group: Group) -> None:
-    cases = paying(group)
+def _break_even_panel(saved: Axes, cases: list[JudgedRecord]) -> None:
     last = _last_call(cases)
     calls = np.unique(np.geomspace(1, last, _POINTS).round())
-    baseline_s = float(np.median([statistics_of(c).baseline.median_s for c in cases]))
+    baseline_s = float(np.median([c.statistics.baseline.median_s for c in cases]))
     first_s = float(np.median([c.record.cost.baseline_first_call_s for c in cases]))  # ty: ignore
     eager = first_s + (calls - 1) * baseline_s
     for judged in cases:
-        seen, statistics = look(judged.case.mode), statistics_of(judged)
+        seen, statistics = look(judged.case.mode), judged.statistics
         own = (judged.cold_s or 0) + (calls - 1) * baseline_s / statistics.speed_up.estimate
         saved.plot(calls, 100 * (1 - own / eager), color=seen.colour, linestyle=_line(judged))
         _mark_break_even(saved, judged, last)
@@ -156,8 +148,8 @@ def _break_even_panel(saved: Axes, group: Group) -> None:
     saved.set_xlim(1, last)
     ticks(saved.xaxis, LogLocator(10, numticks=8), _power)
     saved.grid()
-    saved.set_xlabel(f"{call(group.deployment.task)}s")
-    top = max(5.0, *(100 * (1 - 1 / statistics_of(c).speed_up.estimate) for c in cases))
+    saved.set_xlabel(f"{call(cases[0].case.task)}s")
+    top = max(5.0, *(100 * (1 - 1 / c.speed_up.estimate) for c in cases))
     saved.set_ylim(-_SHOWN_LOSS, top * 1.25)
     saved.axhline(0, color=INK, linewidth=0.9)
     saved.yaxis.set_major_formatter(lambda value, _: _signed(value))

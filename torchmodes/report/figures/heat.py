@@ -24,7 +24,6 @@ from torchmodes.report.figures.panels import (
     stack,
 )
 from torchmodes.report.formatting import estimate
-from torchmodes.report.recommendation import statistics_of
 from torchmodes.report.style import INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -102,7 +101,7 @@ def shade(judged: JudgedRecord) -> tuple[str, float]:
     """Return the colour of a measured case and how strong it is, from 0 to 1."""
     if judged.verdict not in ("faster", "slower"):
         return MARGIN, 1.0
-    effect = abs(math.log(statistics_of(judged).speed_up.estimate))
+    effect = abs(math.log(judged.speed_up.estimate))
     depth = _DEEPEST * (0.25 + 0.75 * min(1.0, effect / _FULL))
     return (FASTER if judged.verdict == "faster" else SLOWER), depth
 
@@ -139,7 +138,7 @@ def _cell(ax: Axes, column: int, row: int, judged: JudgedRecord) -> None:
     ax.text(
         column,
         row,
-        estimate(statistics_of(judged).speed_up),
+        estimate(judged.speed_up),
         ha="center",
         va="center",
         size=8.5,

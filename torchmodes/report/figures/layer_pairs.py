@@ -25,8 +25,8 @@ from torchmodes.report.figures.panels import (
     value_beside,
 )
 from torchmodes.report.figures.profiles import icicle, with_layers
-from torchmodes.report.figures.step_parts import StepBar, shipped_pairs
-from torchmodes.report.formatting import ratio
+from torchmodes.report.figures.step_parts import StepBar, share_axes, shipped_pairs
+from torchmodes.report.formatting import group_name, ratio
 from torchmodes.report.style import BASELINE, PALETTE, SURFACE
 
 SHOWN = 10
@@ -64,8 +64,7 @@ class PairedLayers:
     @property
     def title(self) -> str:
         """Of the panel."""
-        case = self.eager.case
-        return f"{case.model} · {case.task} · batch {case.batch_size:,} · {self.shipped.name}"
+        return f"{group_name(self.eager.case)} · {self.shipped.name}"
 
 
 def paired_layers(data: ReportData) -> list[PairedLayers]:
@@ -178,8 +177,7 @@ def draw_by_layer(data: ReportData) -> Figure:
             ax.barh(place + 0.19, row.shipped, height=0.34, **_SHIPPED)
             faster = row.eager / row.shipped if row.eager > 0 and row.shipped > 0 else None
             value_beside(ax, place, ratio(faster))
-        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes[-1].set_xlabel("measured time, eager = 100 %")
+    share_axes(axes)
     handles = [Patch(facecolor=BASELINE, label="eager"), Patch(**_SHIPPED, label="what is shipped")]
     bottom_legend(figure, handles, columns=2)
     return figure

@@ -22,16 +22,14 @@ def draw_losses(data: ReportData) -> Figure:
     Curves that coincide would hide each other: the first is drawn widest and each next one thinner
     on top of it, and each carries its markers at epochs of its own.
     """
-    runs = trained(data)
-    reference = next((run for run in runs if run.mode == "eager"), None)
-    compared = [run for run in runs if run is not reference] if reference else []
+    runs, found = trained(data), distances(data)
     panels = [Panel("training loss", 1.6)]
-    if compared:
+    if found:
         panels.append(Panel("training loss: relative difference from eager", 1.4))
     figure, axes = stack(panels, left=0.78, right=0.2)
     _loss_panel(axes[0], runs)
-    if reference is not None and compared:
-        _distance_panel(axes[1], reference, compared)
+    if found:
+        _distance_panel(axes[1], found)
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -45,11 +43,17 @@ def trained(data: ReportData) -> list[TrainingRun]:
     return [run for run in data.trainings if run.metrics.status == "ok" and len(run.history)]
 
 
-def distance_from(reference: TrainingRun, run: TrainingRun) -> pd.Series:
-    """Return |loss − reference's| / reference's of the training loss, by the epochs of both.
+def distances(data: ReportData) -> dict[str, pd.Series]:
+    """Return |loss − eager's| / eager's of each other mode's training loss, by the epochs of both.
 
-    An epoch in which the reference's loss is zero, or one of the two is no number, has none.
+    An epoch in which eager's loss is zero, or one of the two is no number, has none.
     """
+    runs = trained(data)
+    eager = next((run for run in runs if run.mode == "eager"), None)
+    return {run.mode: _distance(eager, run) for run in runs if eager and run is not eager}
+
+
+def _distance(reference: TrainingRun, run: TrainingRun) -> pd.Series:
     losses = [one.history.set_index("epoch")["train_loss"] for one in (reference, run)]
     both = pd.concat(losses, axis=1, join="inner", keys=["expected", "found"])
     both = both[np.isfinite(both).all(axis=1) & (both["expected"] > 0)]
@@ -79,11 +83,9 @@ def _loss_panel(ax: Axes, runs: list[TrainingRun]) -> None:
     ax.set_ylabel("MSE, z-scored")
 
 
-def _distance_panel(ax: Axes, reference: TrainingRun, runs: list[TrainingRun]) -> None:
-    largest = 0.0
-    for run in runs:
-        distance, seen = distance_from(reference, run), look(run.mode)
-        largest = max([largest, *distance])
+def _distance_panel(ax: Axes, found: dict[str, pd.Series]) -> None:
+    for mode, distance in found.items():
+        seen = look(mode)
         ax.plot(
             distance.index,
             distance,
@@ -95,6 +97,7 @@ def _distance_panel(ax: Axes, reference: TrainingRun, runs: list[TrainingRun]) -
             clip_on=False,
         )
     ax.set_yscale("symlog", linthresh=1e-8)
+    largest = max(max(distance, default=0.0) for distance in found.values())
     ax.set_ylim(0, max(1e-6, largest * 3))
     decades = FixedLocator([0, 1e-8, 1e-6, 1e-4, 1e-2, 1])
     ticks(ax.yaxis, decades, lambda value: f"{value:.0e}" if value else "0")

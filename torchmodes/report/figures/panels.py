@@ -23,7 +23,8 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Locator, NullLocator
 
 from torchmodes.report.data import ReportData
-from torchmodes.report.recommendation import Group
+from torchmodes.report.formatting import group_name
+from torchmodes.report.recommendation import group_cases
 from torchmodes.report.style import INK, MUTED, WIDTH_INCHES, look
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -40,8 +41,11 @@ CASE_ID = "case:"
 _LINE = 1.25
 """Height of a line of text, in its size."""
 _MARGIN = 0.06
+_GAP = 0.1
+"""Inches between small multiples."""
 _WIDER = 1.06
 _WIDEST_LABEL = 1.75
+_AT_THE_LEFT: dict[str, Any] = {"ha": "right", "va": "center", "multialignment": "right"}
 _HANDLE = 0.5
 """Inches of a legend's entry that are not text."""
 
@@ -88,15 +92,15 @@ def stack(
     return figure, axes
 
 
-def divide(ax: Axes, count: int, *, gap: float = 0.1) -> list[Axes]:
-    """Put several axes in the place of one from `stack`, from the top, a gap of inches apart.
+def divide(ax: Axes, count: int) -> list[Axes]:
+    """Put several axes in the place of one from `stack`, from the top.
 
     They share their x axis; the last alone names it.
     """
     figure, box = ax.get_figure(), ax.get_position()
     assert isinstance(figure, Figure)
     ax.remove()
-    space = gap / figure.get_size_inches()[1]
+    space = _GAP / figure.get_size_inches()[1]
     height = (box.height - (count - 1) * space) / count
     found: list[Axes] = []
     for row in range(count):
@@ -110,15 +114,7 @@ def divide(ax: Axes, count: int, *, gap: float = 0.1) -> list[Axes]:
 
 def name_beside(ax: Axes, name: str) -> None:
     """Write a case's name at the left of a small multiple, before its axis."""
-    ax.text(
-        -_points(ax, 34),
-        0.5,
-        row_label(name),
-        transform=ax.transAxes,
-        ha="right",
-        va="center",
-        multialignment="right",
-    )
+    ax.text(-_points(ax, 34), 0.5, row_label(name), transform=ax.transAxes, **_AT_THE_LEFT)
 
 
 def point_names_width(names: Iterable[str]) -> float:
@@ -207,15 +203,8 @@ def label_rows(ax: Axes, names: Sequence[str]) -> None:
 
 def label_row(ax: Axes, row: int, name: str) -> None:
     """Name one row."""
-    ax.text(
-        -_points(ax, 7),
-        row,
-        row_label(name),
-        transform=ax.get_yaxis_transform(),
-        ha="right",
-        va="center",
-        multialignment="right",
-    )
+    beside = ax.get_yaxis_transform()
+    ax.text(-_points(ax, 7), row, row_label(name), transform=beside, **_AT_THE_LEFT)
 
 
 @contextmanager
@@ -317,16 +306,22 @@ def _points(ax: Axes, points: float) -> float:
     return points / 72 / (WIDTH_INCHES * ax.get_position().width)
 
 
-def group_title(group: Group, data: ReportData) -> str:
-    """Name a group, and its machine among several: ``gpt2 · inference · batch 8 · cpu``."""
-    found = group.deployment
-    named = f"{found.model} · {found.task} · batch {group.batch_size:,} · {found.device}"
-    return f"{named}{data.host_beside(found.machine)}"
+Groups = list[tuple[str, list[JudgedRecord]]]
+"""What a figure shows of some groups: of each a title, and its cases."""
 
 
-def in_order(cases: Iterable[JudgedRecord]) -> list[JudgedRecord]:
-    """Order the cases of a group for reading: eager, then by mode and precision."""
-    return sorted(cases, key=lambda judged: (not judged.case.is_baseline, judged.case))
+def groups_with(data: ReportData, shown: Callable[[JudgedRecord], bool]) -> Groups:
+    """Return the groups that have cases to show, in order for reading: eager, then the others.
+
+    The title names the machine among several: ``gpt2 · inference · batch 8 · cpu``.
+    """
+    found = []
+    for group in group_cases(data.cases):
+        if cases := list(filter(shown, group.cases)):
+            case, where = cases[0].case, data.host_beside(group.deployment.machine)
+            cases.sort(key=lambda judged: (not judged.case.is_baseline, judged.case))
+            found.append((f"{group_name(case)} · {case.device}{where}", cases))
+    return found
 
 
 def bottom_legend(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:

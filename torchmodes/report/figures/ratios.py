@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
@@ -66,20 +65,15 @@ def _ratio_at(places: Any) -> NDArray[np.float64]:
     return np.exp(np.sinh(places) * _NEAR)
 
 
-def ratio_axis(axis: Axis, limits: tuple[float, float]) -> None:
-    """Make an axis one of ratios, with as many round ones on it as there is room for."""
-    ax = axis.axes
-    scale, limit = (
-        (ax.set_xscale, ax.set_xlim) if axis is ax.xaxis else (ax.set_yscale, ax.set_ylim)
-    )
-    scale("function", functions=(ratio_scale, _ratio_at))
+def ratio_axis(ax: Axes, limits: tuple[float, float]) -> None:
+    """Make the horizontal axis one of ratios, with as many round ones as there is room for."""
+    ax.set_xscale("function", functions=(ratio_scale, _ratio_at))
     low, high = ratio_scale(limits)
     air = _AIR * (high - low)
-    limit(*_ratio_at(np.array([low - air, high + air])))
-    extent = ax.get_window_extent()
-    length = (extent.width if axis is ax.xaxis else extent.height) / ax.figure.dpi
-    chosen = _ticks(limits, gap=max(_LEAST_GAP, _LABEL / length))
-    ticks(axis, FixedLocator(chosen), lambda ratio: f"{ratio:g}")
+    ax.set_xlim(*_ratio_at(np.array([low - air, high + air])))
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    chosen = _ticks(limits, gap=max(_LEAST_GAP, _LABEL / inches))
+    ticks(ax.xaxis, FixedLocator(chosen), lambda ratio: f"{ratio:g}")
 
 
 def _ticks(limits: tuple[float, float], *, gap: float) -> list[float]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from torchmodes.planning.cases import parse_case
+from torchmodes.planning.cases import Case, parse_case
 from torchmodes.profiling.roofline import Roof, roof_of
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
@@ -26,44 +26,45 @@ from torchmodes.report.style import INK, MUTED, look
 _HEIGHT = 2.6
 _WIDEST_NAME = 0.8
 
+Placed = tuple[Case, Mapping[str, Any]]
 
-def placed_points(data: ReportData) -> list[Mapping[str, Any]]:
-    """Return the points that have a place in the figure."""
-    return [point for point in data.roofline.get("points", []) if point["share"] is not None]
+
+def placed_points(data: ReportData) -> list[Placed]:
+    """Return the points that have a place in the figure, each with its case."""
+    points = data.roofline.get("points", [])
+    return [(parse_case(point["case"]), point) for point in points if point["share"] is not None]
 
 
 def draw_roofline(data: ReportData) -> Figure:
     """Draw the roofs of each device and the cases under them."""
     points = placed_points(data)
-    devices = sorted({parse_case(point["case"]).device for point in points})
-    modes = list(dict.fromkeys(parse_case(point["case"]).mode for point in points))
+    devices = sorted({case.device for case, _ in points})
     panels = [Panel(f"roofline · {device}", _HEIGHT) for device in devices]
     figure, axes = stack(panels, left=0.8, right=0.3)
     for ax, device in zip(axes, devices, strict=True):
-        here = [point for point in points if parse_case(point["case"]).device == device]
+        here = [(case, point) for case, point in points if case.device == device]
         _panel(ax, here, data.roofline["machines"][device])
-    handles = [mode_handle(mode, line="none") for mode in modes]
-    bottom_legend(figure, handles, columns=3)
+    modes = dict.fromkeys(case.mode for case, _ in points)
+    bottom_legend(figure, [mode_handle(mode, line="none") for mode in modes], columns=3)
     return figure
 
 
-def _panel(ax: Axes, points: list[Mapping[str, Any]], machine: Mapping[str, Any]) -> None:
-    precisions = sorted({parse_case(point["case"]).precision for point in points})
+def _panel(ax: Axes, points: list[Placed], machine: Mapping[str, Any]) -> None:
+    precisions = sorted({case.precision for case, _ in points})
     roofs = {name: roof for name in precisions if (roof := roof_of(machine, name))}
-    intensities = [point["intensity"] for point in points]
+    intensities = [point["intensity"] for _, point in points]
     ridges = [roof.ridge for roof in roofs.values()]
     low, high = min(intensities + ridges) / 4, max(intensities + ridges) * 4
     for name, roof in roofs.items():
         _roof(ax, roof, name, low, high)
-    for point in points:
-        seen = look(parse_case(point["case"]).mode)
-        (mark,) = ax.plot(point["intensity"], point["flops_per_s"] / 1e9, **seen.curve)
+    for case, point in points:
+        (mark,) = ax.plot(point["intensity"], point["flops_per_s"] / 1e9, **look(case.mode).curve)
         mark.set(linestyle="none", markersize=6)
     _name_groups(ax, points)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
-    reached = [point["flops_per_s"] / 1e9 for point in points]
+    reached = [point["flops_per_s"] / 1e9 for _, point in points]
     ax.set_ylim(bottom=min(*reached, *(roof.attainable(low) / 1e9 for roof in roofs.values())) / 4)
     for axis in (ax.xaxis, ax.yaxis):
         ticks(axis, LogLocator(10, subs=(1, 2, 5), numticks=7), lambda value: f"{value:g}")
@@ -86,11 +87,10 @@ def _roof(ax: Axes, roof: Roof, name: str, low: float, high: float) -> None:
     )
 
 
-def _name_groups(ax: Axes, points: list[Mapping[str, Any]]) -> None:
+def _name_groups(ax: Axes, points: list[Placed]) -> None:
     """Name each model and batch size once, beside the slowest of its modes."""
     lowest: dict[tuple[str, str, int], Mapping[str, Any]] = {}
-    for point in points:
-        case = parse_case(point["case"])
+    for case, point in points:
         key = (case.task, case.model, case.batch_size)
         if key not in lowest or point["flops_per_s"] < lowest[key]["flops_per_s"]:
             lowest[key] = point

@@ -11,16 +11,15 @@ from matplotlib.figure import Figure
 
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
+    Groups,
     Panel,
     divide,
-    group_title,
-    in_order,
+    groups_with,
     label_width,
     name_beside,
     stack,
 )
 from torchmodes.report.figures.ratios import SMALL_TICKS, small_ratio_axis
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import INK, look
 from torchmodes.report.verdicts import JudgedRecord
 from torchmodes.results.records import CaseRun
@@ -28,24 +27,20 @@ from torchmodes.results.records import CaseRun
 _ROW = 0.52
 
 
-def any_runs(data: ReportData) -> bool:
-    """Tell whether a case was measured in several processes."""
-    return any(map(_several, group_cases(data.cases)))
+def repeated(data: ReportData) -> Groups:
+    """Return the groups with cases that were measured in several processes."""
+    return groups_with(data, lambda judged: judged.measured and len(judged.record.runs) > 1)
 
 
 def draw_runs(data: ReportData) -> Figure:
     """Draw the speed-up of each run against when it began: a small multiple for each case."""
-    groups = [group for group in group_cases(data.cases) if _several(group)]
-    panels = [Panel(group_title(g, data), _ROW * len(_several(g))) for g in groups]
-    left = SMALL_TICKS + label_width(c.name for g in groups for c in _several(g))
+    groups = repeated(data)
+    panels = [Panel(title, _ROW * len(cases)) for title, cases in groups]
+    left = SMALL_TICKS + label_width(c.name for _, cases in groups for c in cases)
     figure, axes = stack(panels, left=left, right=0.3, axis=0.66)
-    for ax, group in zip(axes, groups, strict=True):
-        _small_multiples(ax, _several(group))
+    for ax, (_, cases) in zip(axes, groups, strict=True):
+        _small_multiples(ax, cases)
     return figure
-
-
-def _several(group: Group) -> list[JudgedRecord]:
-    return in_order(c for c in group.cases if c.measured and len(c.record.runs) > 1)
 
 
 def _small_multiples(ax: Axes, cases: list[JudgedRecord]) -> None:
@@ -76,7 +71,7 @@ def _row(ax: Axes, judged: JudgedRecord, *, span: float) -> None:
 
 def _middle(judged: JudgedRecord) -> float:
     """Return the speed-up of all runs of a case, a logarithm."""
-    return log(statistics_of(judged).speed_up.estimate)
+    return log(judged.speed_up.estimate)
 
 
 def _began(run: CaseRun) -> float:

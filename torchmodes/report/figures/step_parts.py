@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -23,8 +23,8 @@ from torchmodes.report.figures.panels import (
     text_width,
     value_beside,
 )
-from torchmodes.report.formatting import percent
-from torchmodes.report.recommendation import group_cases, recommend, statistics_of
+from torchmodes.report.formatting import group_name, percent
+from torchmodes.report.recommendation import group_cases, recommend
 from torchmodes.report.style import GRID, INK, MARGIN, MUTED, PALETTE, SURFACE, WIDTH_INCHES
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -46,7 +46,6 @@ LOOKS = {
 }
 """Name, colour and hatch of each part of a step, in order."""
 _ROW = 0.27
-_LETTERS = {"other": "Python, idle"}
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,7 @@ def draw_step_parts(data: ReportData) -> Figure:
     """Draw a bar per case, as long as its measured time, and what the profile says of its parts."""
     groups = step_bars(data)
     bars = [bar for found in groups.values() for bar in found]
-    used = [part for name, part in LOOKS.items() if any(bar.shares.get(name) for bar in bars)]
-    panels = [
-        Panel(f"{case.model} · {case.task} · batch {case.batch_size:,}", _ROW * len(found))
-        for case, found in groups.items()
-    ]
+    panels = [Panel(group_name(case), _ROW * len(found)) for case, found in groups.items()]
     figure, axes = stack(panels, left=label_width(bar.name for bar in bars), right=0.95, axis=0.3)
     longest = max(bar.length for bar in bars)
     for ax, found in zip(axes, groups.values(), strict=True):
@@ -119,13 +114,25 @@ def draw_step_parts(data: ReportData) -> Figure:
         ax.set_xlim(0, longest)
         for row, bar in enumerate(found):
             _bar(ax, row, bar)
-        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes[-1].set_xlabel("measured time, eager = 100 %")
-    handles = [Patch(facecolor=colour, hatch=hatch, label=label) for label, colour, hatch in used]
+    share_axes(axes)
+    handles = part_handles({name for bar in bars for name, share in bar.shares.items() if share})
     if any(not bar.shares for bar in bars):
         handles.append(Patch(facecolor=MARGIN, edgecolor=MUTED, label="no profile of it"))
     bottom_legend(figure, handles, columns=2)
     return figure
+
+
+def share_axes(axes: Sequence[Axes]) -> None:
+    """Make the horizontal axes ones of time as a share of eager's; the last one says so."""
+    for ax in axes:
+        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes[-1].set_xlabel("measured time, eager = 100 %")
+
+
+def part_handles(used: Container[str]) -> list[Patch]:
+    """Return the legend entries of those parts of a step that are drawn."""
+    looks = (look for name, look in LOOKS.items() if name in used)
+    return [Patch(facecolor=colour, hatch=hatch, label=label) for label, colour, hatch in looks]
 
 
 def _bar(ax: Axes, row: int, bar: StepBar) -> None:
@@ -152,9 +159,8 @@ def _bar(ax: Axes, row: int, bar: StepBar) -> None:
 
 def _label(ax: Axes, row: int, start: float, width: float, name: str, *, room: float) -> None:
     """Write a part's name into it where there is room and no hatch in its way."""
-    text, hatched = _LETTERS.get(name, name), bool(LOOKS[name][2])
-    if text_width(text, size=7.5) < 0.9 * room and not hatched:
-        colour = INK if name == "other" else SURFACE
+    text, colour = ("Python, idle", INK) if name == "other" else (name, SURFACE)
+    if text_width(text, size=7.5) < 0.9 * room and not LOOKS[name][2]:
         ax.text(start + width / 2, row, text, size=7.5, ha="center", va="center", color=colour)
 
 
@@ -163,7 +169,7 @@ def _length(
 ) -> float | None:
     """Return a step's time as a share of eager's: measured, or else as both profiles have it."""
     if judged is not None and judged.measured:
-        return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
+        return judged.time_share
     if profile is None:
         return None
     own, whole = (p.summary["lean"]["step_s"] for p in (profile, eager or profile))

@@ -8,14 +8,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from torchmodes.profiling.operator_groups import group_of
 from torchmodes.profiling.reading import CaseProfile
 from torchmodes.profiling.timeline import STEP_ROW
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import Panel, bottom_legend, label_rows, label_width, stack
-from torchmodes.report.figures.step_parts import LOOKS, StepBar, shipped_pairs
+from torchmodes.report.figures.step_parts import (
+    LOOKS,
+    StepBar,
+    part_handles,
+    share_axes,
+    shipped_pairs,
+)
+from torchmodes.report.formatting import group_name
 from torchmodes.report.style import SURFACE
 
 SLICES = 300
@@ -57,10 +63,7 @@ def draw_timeline(data: ReportData) -> Figure:
     """Draw the two steps of each group, as long as measured."""
     profiles = {profile.case: profile for profile in data.profiles}
     pairs = timeline_pairs(data)
-    panels = [
-        Panel(f"{a.case.model} · {a.case.task} · batch {a.case.batch_size:,}", 2 * _ROW)
-        for a, _ in pairs
-    ]
+    panels = [Panel(group_name(eager.case), 2 * _ROW) for eager, _ in pairs]
     left = label_width(bar.name for pair in pairs for bar in pair)
     figure, axes = stack(panels, left=left, right=0.3, axis=0.3)
     used: set[str] = set()
@@ -70,11 +73,8 @@ def draw_timeline(data: ReportData) -> Figure:
         ax.set_xlim(0, longest)
         for row, bar in enumerate(pair):
             used |= _row(ax, row, bar, profiles[bar.case], longest)
-        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes[-1].set_xlabel("measured time, eager = 100 %")
-    shown = [LOOKS[name] for name in LOOKS if name in used]
-    handles = [Patch(facecolor=colour, hatch=hatch, label=label) for label, colour, hatch in shown]
-    bottom_legend(figure, handles, columns=2)
+    share_axes(axes)
+    bottom_legend(figure, part_handles(used), columns=2)
     return figure
 
 

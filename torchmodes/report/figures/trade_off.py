@@ -12,15 +12,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from torchmodes.report.data import ReportData
 from torchmodes.report.figures.panels import (
     Panel,
-    group_title,
-    in_order,
+    groups_with,
     names_at_points,
     point_names_width,
     stack,
     ticks,
 )
 from torchmodes.report.formatting import size_unit, time_tick
-from torchmodes.report.recommendation import Group, group_cases, statistics_of
 from torchmodes.report.style import MUTED, look
 from torchmodes.report.verdicts import JudgedRecord
 
@@ -43,47 +41,39 @@ START = Price(
 )
 
 
-def any_weighed(data: ReportData) -> bool:
-    """Tell whether time and a price of two modes of a group are known."""
-    return any(map(_panels, group_cases(data.cases)))
+def weighed(data: ReportData) -> list[tuple[str, list[JudgedRecord], Price]]:
+    """Return each group's title and cases for each price that is known of two of them."""
+
+    def shown(judged: JudgedRecord) -> bool:
+        runs = judged.competes or (judged.case.is_baseline and judged.measured)
+        return runs and not judged.speed_up.says_nothing
+
+    return [
+        (f"{title}: {price.name}", priced, price)
+        for title, cases in groups_with(data, shown)
+        for price in (MEMORY, START)
+        if len(priced := list(filter(price.amount, cases))) >= _FEWEST
+    ]
 
 
 def draw_trade_off(data: ReportData) -> Figure:
     """Draw each mode's time, as a share of eager's beside it, against its memory and its start."""
-    drawn = [(group, price) for group in group_cases(data.cases) for price in _panels(group)]
-    panels = [Panel(f"{group_title(g, data)}: {p.name}", _HEIGHT) for g, p in drawn]
-    names = point_names_width(c.name for group, price in drawn for c in weighed(group, price))
+    drawn = weighed(data)
+    names = point_names_width(c.name for _, cases, _ in drawn for c in cases)
+    panels = [Panel(title, _HEIGHT) for title, _, _ in drawn]
     figure, axes = stack(panels, left=0.75, right=names)
-    for ax, (group, price) in zip(axes, drawn, strict=True):
-        _panel(ax, weighed(group, price), price)
+    for ax, (_, cases, price) in zip(axes, drawn, strict=True):
+        _panel(ax, cases, price)
     return figure
-
-
-def weighed(group: Group, price: Price) -> list[JudgedRecord]:
-    """Return the measured cases of a group whose price is known."""
-    return in_order(
-        c
-        for c in (*group.competitors, *filter(None, [group.baseline]))
-        if price.amount(c) and not statistics_of(c).speed_up.says_nothing
-    )
 
 
 def front(cases: Sequence[JudgedRecord], price: Price) -> list[JudgedRecord]:
     """Return the Pareto front: cases that no other beats in time and price, by price."""
     found: list[JudgedRecord] = []
-    for judged in sorted(cases, key=lambda c: (price.amount(c) or 0, _time(c))):
-        if not found or _time(judged) < _time(found[-1]):
+    for judged in sorted(cases, key=lambda c: (price.amount(c) or 0, c.time_share)):
+        if not found or judged.time_share < found[-1].time_share:
             found.append(judged)
     return found
-
-
-def _panels(group: Group) -> list[Price]:
-    return [price for price in (MEMORY, START) if len(weighed(group, price)) >= _FEWEST]
-
-
-def _time(judged: JudgedRecord) -> float:
-    """Return a call's time as a share of eager's; eager's own is 1, whatever noise says."""
-    return 1.0 if judged.case.is_baseline else 1 / statistics_of(judged).speed_up.estimate
 
 
 def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
@@ -97,22 +87,22 @@ def _panel(ax: Axes, cases: list[JudgedRecord], price: Price) -> None:
         ax.set_xlim(0, 1.06 * max(amounts))
         factor, unit = size_unit(max(amounts))
         ticks(ax.xaxis, MaxNLocator(5), lambda value: f"{value / factor:g} {unit}")
-    ax.set_ylim(0, 115 * max(map(_time, cases)))
+    ax.set_ylim(0, 115 * max(c.time_share for c in cases))
     ax.plot(
         [price.amount(c) or 0.0 for c in best],
-        [100 * _time(c) for c in best],
+        [100 * c.time_share for c in best],
         color=MUTED,
         linewidth=1,
         drawstyle="steps-post",
     )
     for judged, x in zip(cases, amounts, strict=True):
-        seen, speed_up = look(judged.case.mode), statistics_of(judged).speed_up
+        seen, speed_up = look(judged.case.mode), judged.speed_up
         if speed_up.low and speed_up.high and not judged.case.is_baseline:
             ax.plot([x, x], [100 / speed_up.high, 100 / speed_up.low], color=seen.colour, alpha=0.4)
-        ax.plot(x, 100 * _time(judged), **seen.point(filled=judged in best), markersize=7)
+        ax.plot(x, 100 * judged.time_share, **seen.point(filled=judged in best), markersize=7)
     ticks(ax.yaxis, MaxNLocator(5), lambda value: f"{value:.0f} %")
     ax.grid()
     ax.set_ylabel("time, eager = 100 %", labelpad=1)
     ax.set_xlabel(price.label)
-    points = [(x, 100 * _time(c)) for c, x in zip(cases, amounts, strict=True)]
+    points = [(x, 100 * c.time_share) for c, x in zip(cases, amounts, strict=True)]
     names_at_points(ax, [c.name for c in cases], points)

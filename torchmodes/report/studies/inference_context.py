@@ -14,7 +14,7 @@ from torchmodes.report.formatting import (
     ratio,
     ratio_range,
 )
-from torchmodes.report.studies.rows import ROW, Told, case_name, says_something
+from torchmodes.report.studies.rows import ROW, Told, case_name
 from torchmodes.report.style import INK, look
 from torchmodes.studies.catalogue import InContext, InferenceContext
 
@@ -55,7 +55,7 @@ def _row(one: InContext) -> tuple[str, ...]:
 
 def draw(result: InferenceContext) -> Figure | None:
     """Draw each context's speed against inference_mode, with its interval."""
-    cases = [one for one in result.cases if says_something(one.speed_up)]
+    cases = [one for one in result.cases if one.speed_up and not one.speed_up.says_nothing]
     if not cases:
         return None
     labels = [case_name(one.identity, mode=one.context) for one in cases]

@@ -7,7 +7,6 @@ from itertools import cycle
 
 from torchmodes.planning.cases import Case
 from torchmodes.report.style import PALETTE
-from torchmodes.results.records import Interval
 
 ROW = 0.36
 """Inches of a row."""
@@ -24,8 +23,3 @@ def case_name(case: Case, *, mode: str | None = None) -> str:
 def signs() -> Iterator[tuple[str, str]]:
     """Yield a colour and a marker for each line that stands for no mode of its own."""
     return zip(cycle(PALETTE.values()), cycle("os^Dv"), strict=False)
-
-
-def says_something(speed_up: Interval | None) -> bool:
-    """Tell whether there is a speed-up whose interval says something."""
-    return speed_up is not None and not speed_up.says_nothing

@@ -15,7 +15,7 @@ from torchmodes.report.formatting import (
     ratio,
     ratio_range,
 )
-from torchmodes.report.studies.rows import Told, case_name, says_something, signs
+from torchmodes.report.studies.rows import Told, case_name, signs
 from torchmodes.report.style import MUTED
 from torchmodes.studies.catalogue import Threads, ThreadScaling
 
@@ -54,7 +54,7 @@ def draw(result: ThreadScaling) -> Figure | None:
     lines = {
         case_name(one.identity): points
         for one in result.cases
-        if (points := [point for point in one.points if says_something(point.speed_up)])
+        if (points := [point for point in one.points if not point.speed_up.says_nothing])
     }
     if not lines:
         return None
