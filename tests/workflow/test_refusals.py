@@ -82,7 +82,7 @@ def refusal(workflow: Workflow, *arguments: str) -> str:
         ),
         (
             "reports/comparison.html",
-            "say with which run to compare: --config base=path/of/its/results",
+            "name the run to compare with: --config base=path/of/its/results",
         ),
     ],
     ids=lambda value: value if " " not in value else "",
