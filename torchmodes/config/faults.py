@@ -1,7 +1,7 @@
-"""Faults of a configuration, told the way its author wrote it.
+"""Faults of a configuration, reported in the terms of the YAML that its author wrote.
 
-Pydantic finds every fault; here each becomes one line: where it stands in the YAML file, what is
-wrong, and the nearest valid word.
+Pydantic finds every fault; here each becomes one line: where it is in the YAML file, what is wrong,
+and the nearest valid word.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Configuration files, read so that a faulty one is told in a sentence with its line.
+"""Reading configuration files: a faulty one is reported in one sentence, with its line.
 
 python -m torchmodes.config.files --configfile mine.yaml     says what is wrong, or nothing
 
-Snakemake reads the files of ``--configfile`` before it reads any of ours, and tells what is wrong
-without the file's name, or as a traceback; so `make` asks here first.
+Snakemake reads the files of ``--configfile`` before any of ours, and reports a faulty one without
+its name, or as a traceback; so `make` checks them here first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names in a configuration that nothing defines, and modes that cannot do what is asked of them."""
+"""Checks of names: every model and mode is defined, and can do the task that it is listed for."""
 
 from __future__ import annotations
 

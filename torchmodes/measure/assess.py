@@ -1,4 +1,4 @@
-"""From samples to what a record says of them: statistics, verdict, warnings."""
+"""From samples to a record's statistics, verdict and warnings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Measure one case, in a process that serves it alone; `docs/measuring.md` tells the order.
+"""Measure one case in a process of its own; `docs/measuring.md` explains the order of the steps.
 
-The candidate comes first, so that its cost is taken before the baseline has touched the process.
+The candidate comes first, so that its cost is measured before the baseline touches the process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Energy of a stretch of work: NVML's counter on an NVIDIA GPU, RAPL's on Linux, else a reason.
+"""Energy of a piece of work: from NVML on an NVIDIA GPU, from RAPL on Linux, else why not.
 
 Both count everything the package or the board spends, idle power included: run nothing else.
 Sampling interleaves two sides, so a candidate's energy is measured in a block of its own.

@@ -1,6 +1,6 @@
-"""A generation of text: are its tokens eager's, and how long do its prompt and its whole take?
+"""Generating text: are the tokens eager's, and how long do the prompt and the whole text take?
 
-The decode step is measured as any call is. Here is what is said beside it.
+The decode step is measured like any other call; here is what is measured besides.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Are the gradients of a training step right, and what it makes of the parameters?
+"""Are the gradients of a training step right, and the changes that it makes to the parameters?
 
-Losses alone tell late: a gradient that is a tenth too large in one layer moves them by less than
-rounding does. So the first steps are taken once more, after all that is timed, by instances whose
-gradients are looked at: the mode's, eager's, and one that tells how far rounding alone leads.
-These drop nothing, whatever the model's dropout is: eager and compilers draw other random numbers.
+Losses alone show a fault late: a gradient that is a tenth too large in one layer changes them less
+than rounding does. So, after all timing, the first steps are taken again by instances whose
+gradients are compared: the mode's, eager's, and one that shows how far rounding alone leads. They
+run without dropout, whatever the model has: eager and compilers draw different random numbers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Sets of inputs of one case, on which a mode is judged right.
+"""The input sets of a case, on which the mode's outputs are compared with eager's.
 
-One output can agree by chance: of a graph that lost its input, of a branch that a trace froze, of
-a mode that remembers. So both sides run several sets of inputs, copied into the very tensors that
-the timed calls take, and do so again after they were timed.
+One output can agree by chance: that of a graph that lost its input, of a branch that a trace froze,
+of a mode that remembers. So both sides run several sets of inputs, copied into the very tensors
+that the timed calls take, and do so again after they were timed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the system did for each side's calls: page faults, time in the kernel, lost turns.
+"""What the system did during each side's calls: page faults, time in the kernel, preemptions.
 
 Whether an allocator gives memory back after each call and fetches it again at the next is decided
-once a process, by what it happened to allocate before; glibc's then costs more than most modes gain
-(docs/gotchas.md). These counters tell such a process from another.
+once per process, by what it happened to allocate before; with glibc's this costs more than most
+modes gain (docs/gotchas.md). These counters show which processes do so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is a mode right, on several inputs, before it was timed and after it? And whose fault is it?"""
+"""Is a mode right on several inputs, before and after it was timed? If not, whose fault is it?"""
 
 from __future__ import annotations
 

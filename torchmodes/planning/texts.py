@@ -1,4 +1,4 @@
-"""The user's texts: a file of one text a line, read before anything runs."""
+"""The user's texts: a file with one text per line, checked before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which allocator of memory a process has: set before it starts, and asked for when it runs.
+"""The memory allocator of a process: chosen before it starts, and checked once it runs.
 
 glibc's own may give memory back after each call and fetch it again at the next (docs/gotchas.md).
 """

@@ -1,4 +1,4 @@
-"""The fork server, seen by its clients: which one it is, and how to get a monitor forked by it.
+"""The fork server as its clients see it: how to find it, and how to have a monitor forked.
 
 The server (`torchmodes.processes.forkserver_main`) imports modules such as torch once, then forks a
 clean process for each case. The first case of a workflow that needs it starts it, and it is gone

@@ -1,4 +1,4 @@
-"""What a fork server imports, and whether it can be forked then.
+"""What the fork server imports, and whether it is still safe to fork after that.
 
 Threads, CUDA and OpenMP do not survive a fork: importing must leave none of them behind.
 """

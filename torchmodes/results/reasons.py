@@ -1,7 +1,8 @@
 """Reasons: what an exception says, in one line that names the cause.
 
 Compilers and exporters wrap errors in advice, print the values of tensors, colour their text and
-name files of the machine on which they were built. A record, a page or a table takes none of that.
+name files of the machine on which they were built. None of that belongs in a record, a page or a
+table.
 """
 
 from __future__ import annotations
