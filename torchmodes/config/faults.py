@@ -92,7 +92,8 @@ def _of_a_name(error: Any) -> str:
     """Say what is wrong with a key that its author chose."""
     match error["type"]:
         case "string_too_long":
-            return f"has {len(error['input'])} characters; {error['ctx']['max_length']} are allowed"
+            most = error["ctx"]["max_length"]
+            return f"has {len(error['input'])} characters; at most {most} are allowed"
         case "string_pattern_mismatch":
             return "may have letters, digits, '.', '_' and '-', and begins with a letter or digit"
         case _:

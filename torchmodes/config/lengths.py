@@ -94,7 +94,7 @@ class Lengths(Section):
             if value is not None and value > sequence_length:
                 raise ValueError(
                     f"lengths.{key}: {value} is more than sequence_length ({sequence_length});"
-                    " raise that"
+                    " raise sequence_length"
                 )
 
     def width(self, longest: int, sequence_length: int) -> int:
@@ -118,7 +118,7 @@ def lengths_fault(model: Mapping[str, Any], block: Mapping[str, Any]) -> str | N
         return None
     if block.get("task", "inference") != "inference":
         key = "schedule" if lengths is None else "lengths"
-        return f"task: a model with `{key}` is for inference; give another one without"
+        return f"task: a model with `{key}` can only be used for inference; use a model without it"
     if not isinstance(lengths, Mapping) or lengths.get("padding") != "none":
         return None
     return None if block.get("batch_sizes") in ([1], None) else f"batch_sizes: {_ALONE}"

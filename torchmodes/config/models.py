@@ -76,7 +76,9 @@ class ModelSection(Section):
     @model_validator(mode="after")
     def _margin_of_something(self) -> Self:
         if self.quality_margin is not None and self.quality is None:
-            raise ValueError("quality_margin is set, and no quality: name the function that scores")
+            raise ValueError(
+                "quality_margin is set without `quality`; name the function that scores"
+            )
         return self
 
     @classmethod
@@ -109,8 +111,8 @@ class MlpModel(ModelSection):
     def _trained_on_the_table(self) -> MlpModel:
         if self.train.targets or self.train.learning_rate or self.train.accumulate > 1:
             raise ValueError(
-                "train: a model of the table has its targets from there, training.learning_rate,"
-                " and whole batches; leave out targets, learning_rate and accumulate"
+                "train: a model of the table takes its targets from it, training.learning_rate and"
+                " whole batches; leave out targets, learning_rate and accumulate"
             )
         return self
 
@@ -315,17 +317,19 @@ def cannot_generate(model: Mapping[str, Any]) -> str | None:
         return None
     if not section.generates:
         families = " or ".join(name for name, one in FAMILIES.items() if one.generates)
-        return f"generates no text; a causal language model of family {families} does"
+        return f"cannot generate text; use a causal language model of family {families}"
     if "head" not in section.model_fields:
         if model.get("generation") is None:
-            return "names no lengths of generation; set `generation: { prompt_length: 64 }`"
+            return "has no lengths for generation; set `generation: { prompt_length: 64 }`"
         return None
     if model.get("head") in ("seq2seq-lm", "speech-seq2seq"):
-        return "is an encoder with a decoder, whose text is not measured; use task: inference"
+        return "is an encoder-decoder model, whose generation is not measured; use task: inference"
     if model.get("head") != "causal-lm":
-        return "has no head that tells the next token; set `head: causal-lm`"
+        return "has no head that predicts the next token; set `head: causal-lm`"
     if model.get("lengths") is not None:
-        return "has texts of different lengths, and prompts are of one; leave out `lengths`"
+        return (
+            "has texts of different lengths, but all prompts have one length; leave out `lengths`"
+        )
     return None
 
 

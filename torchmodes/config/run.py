@@ -52,9 +52,7 @@ class Data(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Data:
         if self.target in self.features:
-            raise ValueError(
-                f"target {self.target!r} stands among the features too; remove it there"
-            )
+            raise ValueError(f"target {self.target!r} is among the features, too; remove it there")
         if repeated := sorted({name for name in self.features if self.features.count(name) > 1}):
             raise ValueError(f"features lists {', '.join(repeated)} more than once")
         if self.validation + self.test > 0.9:

@@ -25,7 +25,10 @@ PACKAGES = {"jemalloc": "libjemalloc2", "tcmalloc": "libtcmalloc-minimal4"}
 
 def allocator_missing(allocator: Allocator) -> dict[str, str] | None:
     """Say why there is no such allocator here and what to do, or return None."""
-    refused = {"status": "unsupported", "reason": f"the allocator {allocator} is not here"}
+    refused = {
+        "status": "unsupported",
+        "reason": f"the allocator {allocator} is not available here",
+    }
     if allocator == "glibc-tuned" and platform.libc_ver()[0] != "glibc":
         return refused | {"remedy": "use measurement.allocator: system; only glibc's can be tuned"}
     if allocator in LIBRARIES and _library(allocator) is None:

@@ -131,7 +131,7 @@ def _reach(name: bytes) -> Connection:
         try:
             stream.connect(name)
         except BlockingIOError:  # the queue is full
-            message = f"who has the fork server's name takes no client for {CONNECT_LIMIT_S:g} s"
+            message = f"the fork server's name is taken: no answer in {CONNECT_LIMIT_S:g} s"
             raise ServerUnavailableError(message) from None
         if (uid := peer_uid(stream)) != os.getuid():
             raise ServerUnavailableError(f"the fork server's name is taken by user {uid}")

@@ -106,7 +106,7 @@ def _said(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException as fault:  # noqa: BLE001 - its class may be the user's, and faulty, too
-        return f"its message cannot be told: {type(fault).__name__}"
+        return f"its message cannot be shown: {type(fault).__name__}"
 
 
 def _lines(text: str) -> list[str]:

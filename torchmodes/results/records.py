@@ -110,7 +110,7 @@ class Interval(Part):
 
 def _is_speed_up(interval: Interval) -> Interval:
     if interval.estimate == 0 or interval.low == 0:
-        raise ValueError("a speed-up and its bounds are above 0")
+        raise ValueError("a speed-up and its bounds must be above 0")
     return interval
 
 
