@@ -331,7 +331,7 @@ def test_a_cache_that_is_compiled_anew_as_it_grows_is_told() -> None:
     section = mode("compile", backend="eager", dynamic=False, cache="dynamic")
     found = carry_out(measure, job(section, n_layer=1))
     assert found["generation"]["compiled_at"] == [7, 8, 9, 10, 11]
-    told = "it was compiled anew at 5 of the 5 positions of the cache, such as 7, 8, 9"
+    told = "it was recompiled at 5 of the 5 positions of the cache, such as 7, 8, 9"
     assert any(warning.startswith(told) for warning in found["warnings"])
 
 

@@ -74,7 +74,7 @@ def _open_counter(device: Literal["cpu", "cuda", "mps"]) -> Generator[Counter]:
     if device == "cpu":
         yield rapl_counter(POWERCAP)
     elif device == "mps":
-        raise EnergyUnavailable("macOS tells energy only to root (powermetrics)")
+        raise EnergyUnavailable("macOS reports energy only to root (powermetrics)")
     elif not torch.cuda.is_available():
         raise EnergyUnavailable("PyTorch finds no CUDA device")
     else:

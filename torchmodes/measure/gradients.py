@@ -155,7 +155,10 @@ def compare_gradients(
     if not found.within_tolerance:
         return first, warnings
     if not first.within_tolerance:
-        warnings = [*warnings, f"{first.reason}; not so under another seed, and so not by a fault"]
+        warnings = [
+            *warnings,
+            f"{first.reason}; not so under another seed, so not a fault of the mode",
+        ]
     return found, warnings
 
 
@@ -163,7 +166,7 @@ def _compare(job: Job, numerics: Numerics, baseline_step_s: float) -> tuple[Nume
     expected = first_steps(job.baseline())
     if expected.random:
         return numerics, [
-            "gradients were not compared: beside dropout, a step draws other random numbers"
+            "gradients were not compared: a step draws random numbers for more than dropout"
         ]
     _require_finite(expected)
     rounded, warnings = _rounded(job, baseline_step_s=baseline_step_s)
@@ -215,7 +218,7 @@ def _rounded(job: Job, *, baseline_step_s: float) -> tuple[list[FirstSteps], lis
         return found, [f"{_NO_FP64}: {reason_of(error)}"]
 
 
-_NO_FP64 = "eager's own rounding was estimated from nudged weights alone, for lack of fp64"
+_NO_FP64 = "eager's own rounding was estimated from perturbed weights alone, for lack of fp64"
 
 
 @dataclass(frozen=True)

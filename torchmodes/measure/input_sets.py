@@ -46,15 +46,15 @@ class InputSets:
         other = self._draw(self._seed + 1)
         if not self._example.is_like(other):
             return "example", (
-                "its inputs have other shapes or structures under another seed, so that equality"
-                " was judged on the example inputs alone"
+                "its inputs have other shapes or structures under another seed, so outputs were"
+                " compared on the example inputs alone"
             )
         if not self._example.equals(other):
             return "drawn", None
         if self._example.equals(_rolled(self._example, 1)):
             return "example", "its inputs are the same under every seed, and cannot be rearranged"
         return "rearranged", (
-            "its inputs are the same under every seed: for other sets, those were rolled along"
+            "its inputs are the same under every seed: further sets are these, rolled along"
             " their last dimension"
         )
 

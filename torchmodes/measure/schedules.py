@@ -93,7 +93,7 @@ def cautions_of(schedule: Schedule) -> list[str]:
     if schedule.pass_s is None:
         warnings.append(f"{NOT_EVERY_BATCH}: raise measurement.budget_s")
     if schedule.recompiles_while_sampling:
-        warnings.append("PyTorch compiled while samples were taken: some of them hold that time")
+        warnings.append("PyTorch compiled while samples were taken: some of them include that time")
     return warnings
 
 

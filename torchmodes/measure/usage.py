@@ -85,6 +85,6 @@ def churn(side: str, usage: Usage | None) -> list[str]:
     if usage.system_share is not None and usage.system_share < MUCH_SYSTEM_TIME:
         return []
     share = "" if usage.system_share is None else f" ({100 * usage.system_share:.0f} % of its time)"
-    faults = f"{usage.minor_faults:,.0f} page faults a call{share}"
-    remedy = "docs/gotchas.md says what ends it"
+    faults = f"{usage.minor_faults:,.0f} page faults per call{share}"
+    remedy = "docs/gotchas.md says how to avoid it"
     return [f"{side} gives memory back and fetches it again: {faults}; {remedy}"]
