@@ -693,7 +693,7 @@ def test_what_computes_when_it_is_read_is_refused(run: Run, model: str, kind: st
         found = run(model, mode)
         assert found["status"] == "unsupported"
         assert found["reason"].startswith(
-            f"a call returns a {kind}, which computes when it is read"
+            f"a call returns a {kind}, which computes only when it is read"
         )
         assert "a tuple or a list" in found["remedy"]
 
