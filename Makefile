@@ -1,4 +1,4 @@
-# torchmodes: `make` sets everything up and runs it; `make help` lists the rest.
+# torchmodes: `make` sets up everything and runs it; `make help` lists the other targets.
 # Needs Python 3.11 to 3.13 and, for TorchInductor and the custom operators, a C++ compiler.
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -6,13 +6,13 @@ CORES ?= 4
 MINUTES ?= 20
 BIN := .venv/bin
 UV := uv==0.13.8
-# One word for the shell, whatever is in it. ARGS is several words, and stays so.
+# Quotes a value as one word for the shell. ARGS may be several words, so it is never quoted.
 quoted = '$(subst ','\'',$(1))'
-# Of a configuration that cannot be read, Snakemake would not say which, or where.
+# Checked first, because Snakemake does not say which configuration file cannot be read, or where.
 SNAKEMAKE = $(BIN)/python -m torchmodes.config.files $(ARGS) && \
     $(BIN)/snakemake --cores $(call quoted,$(CORES)) $(ARGS)
 
-# What one process has compiled of a package's code, the next ones read: there are hundreds.
+# Hundreds of processes start: each reads the bytecode that earlier ones have written.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := run
@@ -20,30 +20,30 @@ export PYTHONDONTWRITEBYTECODE :=
 run: .venv/ready ## set up, then measure everything in config.yaml (CORES=4, ARGS='--config seed=7')
 	$(SNAKEMAKE)
 
-smoke: .venv/ready ## the whole pipeline, tiny: two or three minutes
+smoke: .venv/ready ## the whole pipeline on a tiny grid: two or three minutes
 	$(SNAKEMAKE) --configfile config/smoke.yaml
 
 .PHONY: app
 app: .venv/ready ## the app on results/: predict, compare, look inside (ARGS='--server.port 8600')
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
 
-tensorboard: .venv/ready ## TensorBoard with the profiler plugin, on the traces (ARGS='--port 6007')
+tensorboard: .venv/ready ## TensorBoard with the profiler plugin, showing the traces (ARGS='--port 6007')
 	$(BIN)/uv tool run --quiet --python $(BIN)/python --from tensorboard \
 	    --with-requirements requirements-tensorboard.in tensorboard --logdir results/tensorboard $(ARGS)
 
 test: .venv/ready ## all tests but the four below, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-envs: .venv/ready ## every rule in its own environment of envs/; the Dockerfile's style
+test-envs: .venv/ready ## every rule in its own environment of envs/; lints the Dockerfile
 	$(BIN)/python -m pytest -m environments tests/environments $(ARGS)
 
 test-robustness: .venv/ready ## runs that are killed ten times, and a machine without a compiler
 	$(BIN)/python -m pytest -m robustness $(ARGS)
 
-test-slurm: .venv-cluster/ready ## on a real SLURM of two nodes, started here (root; installs slurm-wlm, munge)
+test-slurm: .venv-cluster/ready ## on a real SLURM cluster of two nodes, started here (needs root; installs slurm-wlm, munge)
 	.venv-cluster/bin/python -m pytest -m cluster tests/slurm $(ARGS)
 
-test-pods: .venv-cluster/ready ## the pods Kubernetes would be asked for (needs rsync, no cluster)
+test-pods: .venv-cluster/ready ## the pods that Kubernetes would be asked for (needs rsync, no cluster)
 	.venv-cluster/bin/python -m pytest -m cluster tests/pods $(ARGS)
 
 lint: .venv/ready ## ruff, snakefmt, types, spelling, snakemake --lint
@@ -58,14 +58,14 @@ check: .venv/ready ## build every configured model and run it once (ARGS='--conf
 	$(BIN)/python -m torchmodes.workloads.models.check $(ARGS)
 
 try: .venv/ready ## one model in five modes: make try MODEL=timm/convnext_tiny (MODES='eager inductor', BATCH=1)
-	@test -n $(call quoted,$(MODEL)) || { echo "Say which: make try MODEL=timm/convnext_tiny"; exit 2; }
+	@test -n $(call quoted,$(MODEL)) || { echo "Name a model: make try MODEL=timm/convnext_tiny"; exit 2; }
 	$(BIN)/python -m torchmodes.workloads.models.trial $(call quoted,$(MODEL)) --cores $(call quoted,$(CORES)) \
 	    $(if $(BATCH),--batch $(call quoted,$(BATCH))) $(if $(MODES),--modes $(foreach mode,$(MODES),$(call quoted,$(mode))))
 
-bench: .venv/ready ## the measuring engine, measured: an hour (ARGS='--only engine': ten minutes)
+bench: .venv/ready ## measures the measuring engine itself: an hour (ARGS='--only engine': ten minutes)
 	$(BIN)/python -m benchmarks.engine $(ARGS)
 
-bench-scaling: .venv/ready ## planning, summary and report of up to 10,000 cases
+bench-scaling: .venv/ready ## times planning, summary and report of up to 10,000 cases
 	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 gpu-pack: .venv/ready ## wheels and a script for a GPU machine without a network, in .kit/ (docs/offline.md)
@@ -75,19 +75,19 @@ report: .venv/ready ## Snakemake's own report of a finished run: reports/snakema
 	$(SNAKEMAKE) --report reports/snakemake.html
 	$(SNAKEMAKE) --report reports/snakemake.zip
 
-sharpen: .venv/ready ## more runs where an answer is open: MINUTES=20, or CASE=inference/cpu/…/fp32-b1, RUNS=8
+sharpen: .venv/ready ## add runs where an answer is open: MINUTES=20, or CASE=inference/cpu/…/fp32-b1, RUNS=8
 	$(BIN)/python -m torchmodes.config.files $(ARGS) && $(BIN)/python -m torchmodes.sharpen --minutes $(call quoted,$(MINUTES)) \
 	    $(if $(CASE),--case $(call quoted,$(CASE))) $(if $(RUNS),--runs $(call quoted,$(RUNS))) --cores $(call quoted,$(CORES)) $(ARGS)
 
 compare: .venv/ready ## this run against another: make compare BASE=other/results (fails where slower)
-	@test -n $(call quoted,$(BASE)) || { echo "Say with what: make compare BASE=path/of/another/results"; exit 2; }
+	@test -n $(call quoted,$(BASE)) || { echo "Name the results to compare with: make compare BASE=path/of/another/results"; exit 2; }
 	$(BIN)/python -m torchmodes.report.comparison $(call quoted,$(BASE)) $(ARGS)
 
-lock: .venv/ready ## make requirements.lock anew from requirements.in
+lock: .venv/ready ## write requirements.lock anew from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header requirements.in --output-file requirements.lock
 
-clean: ## remove what runs made, conda environments too; keep .venv
+clean: ## remove everything that runs made, conda environments too; keep .venv
 	find results reports -mindepth 1 ! -name README.md -delete
 	rm -rf logs .snakemake .cache
 
@@ -104,7 +104,7 @@ help: ## this list
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@
 
-# The packages of .venv, and on top of them what a cluster needs.
+# The packages of .venv, and those that a cluster needs.
 .venv-cluster/ready: .venv/ready requirements-cluster.in
 	$(BIN)/python -m venv --clear --without-pip .venv-cluster
 	here() { $$1/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \

@@ -2,7 +2,7 @@
 #
 #   snakemake --cores 4                                   everything in config.yaml
 #   snakemake --cores 4 reports/report.html               one file, and what it needs
-#   snakemake --cores 4 --configfile config/smoke.yaml    the whole of it, tiny
+#   snakemake --cores 4 --configfile config/smoke.yaml    the whole pipeline, tiny
 import sys
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torchmodes.config.files import read_file, refuse_results
 min_version("9.0")
 
 
-# In another directory (snakemake -s path/of/Snakefile) its own config.yaml counts, if it has one.
+# With snakemake -s path/of/Snakefile, a config.yaml in the current directory comes first.
 CONFIG_FILE = Path("config.yaml")
 if not CONFIG_FILE.exists():
     CONFIG_FILE = Path(workflow.basedir, CONFIG_FILE)
@@ -41,7 +41,7 @@ include: "rules/report.smk"
 include: "rules/targets.smk"
 
 
-# What comes last, and of what it was made of whatever is not there any more.
+# The final results, and those of their inputs that somebody deleted.
 rule all:
     default_target: True
     input:

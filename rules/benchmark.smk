@@ -1,4 +1,4 @@
-# All first runs, then all second ones: a record spans the whole workflow, not a moment of it.
+# All first runs, then all second runs: so the runs of a case are spread over the whole workflow.
 for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
 
     rule:
@@ -8,11 +8,11 @@ for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
             unpack(lambda wildcards, number=number: plan(wildcards).run_inputs(number)),
         output:
             f"results/runs/{{case}}/{number}.json",
-            # What a deployment takes with it: the first run makes it, the others load it.
+            # What a deployment ships: the first run makes it, the others load it.
             *([directory("results/shipped/{case}")] if number == 1 else []),
         log:
             f"logs/runs/{{case}}/{number}.log",
-        # First: training and profiles reuse what these jobs compile.
+        # Before other jobs: training and profiles reuse what these jobs compile.
         priority: 1000 - number
         conda:
             lambda wildcards: conda_of(plan(wildcards))
@@ -34,7 +34,7 @@ for number in range(1, max(CONFIG.measurement.runs, FURTHER.most()) + 1):
 
 
 rule join_runs:
-    """The record of a case: all its runs, with an interval over them."""
+    """The record of a case: all its runs, with the interval over them."""
     input:
         lambda wildcards: plan(wildcards).run_records,
     output:

@@ -1,4 +1,4 @@
-# The configuration, and the files that it asks for.
+# The configuration, checked, and the result files that it asks for.
 import gc
 import math
 import os
@@ -31,10 +31,10 @@ from torchmodes.results.further_runs import read_further_runs
 from torchmodes.results.reading import CorruptFile
 from torchmodes.results.writing import print_anything, require_writable, tell
 
-# Planning makes millions of objects that stay: Python need not look for garbage among them so often.
+# Planning makes millions of objects that live on: collecting garbage less often makes it faster.
 gc.set_threshold(50_000, 50, 50)
 
-# Snakemake starts a script by this name without quoting it: quoted, the path may have a space.
+# Snakemake does not quote the interpreter's path when it starts a script: this allows a space in it.
 if Path(sys.executable).exists():
     sys.executable = shlex.quote(sys.executable)
 
@@ -43,7 +43,7 @@ name_workflow()
 
 
 def refuse(message):
-    """End before anything runs, with a sentence: of an exception Snakemake shows the place, too."""
+    """End before anything runs with one sentence; to an exception Snakemake adds its place."""
     sys.exit(f"Error: {message}")
 
 
@@ -53,8 +53,8 @@ try:
 except InvalidConfig as error:
     refuse(error)
 
-# A faulty file of the user's is told before anything runs, not by a job among others. Each job
-# starts Snakemake again, and need not read it again.
+# A faulty file of the user's is reported before anything runs, not later by a job. Each job starts
+# Snakemake again, and need not check the file again.
 if workflow.is_main_process:
     try:
         check_data(CONFIG)
@@ -66,7 +66,7 @@ STUDIED = {
     study: expand_grids(getattr(CONFIG.studies, study), auto=AUTO_DEVICE)
     for study in type(CONFIG.studies).model_fields
 }
-# Studies that are made of records share them with the benchmark.
+# Studies made of records share their cases with the benchmark.
 CASES = sorted(
     {
         *expand_grids(CONFIG.benchmark, auto=AUTO_DEVICE),
@@ -79,7 +79,7 @@ CASES = sorted(
     }
 )
 PROFILED = expand_grids(CONFIG.profile.cases, auto=AUTO_DEVICE)
-# Which cases are picked shows once all are measured: until then it may be any.
+# Which cases are picked is known once all are measured; until then it may be any of them.
 PICKS = CONFIG.profile.picks
 CHOSEN = "results/profile/chosen.json"
 RUNS = {case.run: case for case in ({*PROFILED, *CASES} if PICKS else PROFILED)}
@@ -88,7 +88,7 @@ USED = {*CASES, *PROFILED, *(case for cases in STUDIED.values() for case in case
 
 
 def check_own_code(used_models, used_modes):
-    """Refuse what the user's own files lack, of models and modes that are used."""
+    """Refuse models and modes in use whose functions or texts the user's own files do not have."""
     sections = {f"models.{name}": CONFIG.models[name].model_dump() for name in sorted(used_models)}
     sections |= {
         f"models.{name}.train": CONFIG.models[name].train.model_dump()
@@ -100,7 +100,7 @@ def check_own_code(used_models, used_modes):
         raise InvalidConfig(faults)
 
 
-# As a faulty table: told at once, instead of by each case that would fail.
+# Like a faulty table, reported at once instead of by each case that would fail.
 if workflow.is_main_process:
     try:
         check_own_code(
@@ -109,29 +109,29 @@ if workflow.is_main_process:
     except InvalidConfig as error:
         refuse(error)
 
-# With `--sdm apptainer` every job runs in this image, where somebody has made it.
+# With `--sdm apptainer` every job runs in this image, if it was built.
 IMAGE = Path(workflow.basedir, "torchmodes.sif")
 
 
 container: str(IMAGE) if IMAGE.exists() else None
 
 
-# Measured jobs use the cores that were asked for, but never more than there are. For a cluster nobody
-# asks for a number of cores (and workflow.cores is an error): its profile sets each rule's threads.
+# Measured jobs use the cores that were asked for, but never more than there are. On a cluster no number
+# of cores is given (and workflow.cores raises an error): its profile sets each rule's threads.
 MEASURED_THREADS = min(workflow.resource_settings.cores or usable_cores(), usable_cores())
 
-# A process is killed at its time limit, and its imports have one of their own. A cluster's scheduler
-# is told the worst, with a little more: there each job starts Snakemake three times.
+# A process is killed at its time limit, and imports have a limit of their own. A cluster's scheduler is
+# given their sum and a margin, because there each job starts Snakemake three times.
 PROCESS_MINUTES = math.ceil((START_LIMIT_S + CONFIG.measurement.time_limit_s) / 60)
 MINUTES = 5 + PROCESS_MINUTES
 
-# Runs that `make sharpen` asked for; they stay whatever is run later.
+# Runs that `make sharpen` asked for: they remain part of the workflow from then on.
 try:
     FURTHER = read_further_runs()
 except CorruptFile as error:
     refuse(error)
 
-# What cases need is made first: else those would have all of their runs in a row, at the end.
+# The priority of what cases need: made later, it would leave those cases' runs in a row at the end.
 BEFORE_CASES = 10_000
 
 # A newer PyTorch makes every result stale.
@@ -146,7 +146,7 @@ USES_OPERATORS = any(
     for mode in {*CONFIG.training.modes, *(case.mode for case in USED)}
 )
 TEMPLATES = sorted(Path(workflow.basedir, "torchmodes/report/templates").iterdir())
-# Chosen by name: no import shows them.
+# Modules that are chosen by name, which no import statement shows.
 PAGE_MODULES = [*figure_modules(), *(entry.page for entry in STUDY_ENTRIES.values())]
 MEASURED = frozenset(CASES)
 RECORDS = [case.record for case in CASES]
@@ -159,7 +159,7 @@ ROOFLINE = ["results/roofline.json"] if PROFILED or PICKS else []
 
 
 def check_profile_names(picked):
-    """Refuse names of profiles that are the same, or too long; `picked` are cases that may be."""
+    """Refuse names of profiles that clash or are too long; `picked` are the cases that may be picked."""
     if clashing := {case.run for case in [*PROFILED, *picked] if RUNS[case.run] != case}:
         refuse(
             "two profiled cases have the same TensorBoard run name; rename a model or a mode: "
@@ -167,7 +167,7 @@ def check_profile_names(picked):
         )
     names = [Path(path).name for path in DIFFS]
     names += [Path(case.baseline.diff(case)).name for case in picked]
-    # File systems allow 255 bytes; what is written carries a longer name until it is whole.
+    # File systems allow 255 bytes, and a file that is being written has a longer, temporary name.
     if longest := max((name for name in names if len(name) > 240), default=None):
         raise WorkflowError(
             "the names of the compared profiles make too long a file name; rename a model or a mode: "
@@ -190,7 +190,7 @@ wildcard_constraints:
 
 
 def check_folders():
-    """Tell at once, instead of once a job, that results cannot be written, or nothing locked."""
+    """Report once, not in every job, that results cannot be written or the machine not locked."""
     try:
         require_writable(Path("results"), Path("reports"), Path("logs"))
     except ValueError as error:
@@ -200,7 +200,7 @@ def check_folders():
 
 
 def print_summary():
-    """Tell on the terminal how every case came out, once all are there."""
+    """Print how every case came out, once all records are there."""
     records, metrics = map(Path, RECORDS), [Path(path) for path in METRICS]
     if all(map(Path.exists, [*map(Path, RECORDS), *metrics])):
         from torchmodes.report.loading import load_report_data

@@ -18,7 +18,7 @@ rule prepare_housing:
 
 
 rule compute_statistics:
-    """Means and spreads of the training split, by which every model sees the table."""
+    """Means and standard deviations of the training split, by which every model's inputs are scaled."""
     input:
         "results/data/housing.csv",
     output:

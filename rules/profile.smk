@@ -22,7 +22,7 @@ rule profile_case:
         lambda wildcards: conda_of(plan(wildcards))
     threads: MEASURED_THREADS
     resources:
-        # Alone, as when measuring: two profiles side by side would show each other.
+        # Alone, as when measuring: profiles taken side by side would disturb each other.
         machine=100,
         mem_mb=6000,
         runtime=MINUTES,
@@ -40,7 +40,7 @@ rule profile_case:
 
 
 checkpoint choose_profiled:
-    """Of what was measured: eager and the pick of each group, for `profile.picks`."""
+    """The cases that `profile.picks` asks for: eager and the mode to ship of each measured group."""
     input:
         records,
     output:
@@ -57,7 +57,7 @@ checkpoint choose_profiled:
 
 
 rule publish_trace:
-    """The trace again, where `tensorboard --logdir results/tensorboard` looks for it."""
+    """A copy of the trace where `tensorboard --logdir results/tensorboard` looks for it."""
     input:
         profile_of,
     output:
@@ -88,7 +88,7 @@ rule diff_profiles:
 
 
 rule measure_machine:
-    """What a device reaches at the most, again when machine or software have changed."""
+    """The peaks of a device; measured again when machine or software have changed."""
     output:
         "results/machine/{device}.json",
     log:
@@ -113,7 +113,7 @@ rule measure_machine:
 
 
 rule compute_roofline:
-    """What the profiled cases reach of what the machine allows."""
+    """The roofline: what the profiled cases reach of what the machine allows."""
     input:
         profiles=profiles,
         machines=machines,

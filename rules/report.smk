@@ -1,5 +1,5 @@
-# One label an item: Snakemake's report makes a switch of a second one that has two values, and fails
-# where not every combination of them exists.
+# One label per item: Snakemake's report turns a second label with two values into a switch, and fails
+# where a combination does not exist.
 rule summarize_records:
     """One tidy row per case."""
     input:
@@ -51,7 +51,7 @@ rule draw_plots:
 
 
 rule write_report:
-    """The report: one page to read, one to paste."""
+    """The report: an HTML page to read, and a Markdown summary to paste."""
     input:
         records=records,
         metrics=METRICS,
@@ -76,7 +76,7 @@ rule write_report:
 
 
 rule accept_results:
-    """Asked for when `strict` is true: fails when a case failed or came out wrong."""
+    """With `strict: true`: fails when a case failed, is wrong or cannot be read."""
     input:
         records=records,
         metrics=METRICS,
@@ -93,7 +93,7 @@ rule accept_results:
 
 
 rule compare_runs:
-    """This run against the one that `base` names."""
+    """This run compared with the one that `base` names."""
     input:
         this=records,
         base=base_records,

@@ -1,5 +1,5 @@
-# What is asked for. Files named on the command line are looked up before anything is planned: what an
-# input function raises Snakemake shows among wildcards and a traceback.
+# What the command line asks for, checked before anything is planned: an exception in an input function
+# would be shown by Snakemake among wildcards and a traceback.
 import os
 import sys
 
@@ -9,9 +9,9 @@ from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES
 
 
 def missing_files(wildcards):
-    """Return what was deleted since the report was made; before that, all is made for it.
+    """Return intermediate files that were deleted since the report was made; none before that.
 
-    Snakemake does not miss a file between what it has and what it wants.
+    Snakemake does not notice that a file between existing inputs and outputs is missing.
     """
     if not os.path.exists(rules.write_report.output[0]):
         return []
@@ -42,7 +42,7 @@ def check_wildcards(wildcards):
 
 
 def check_target(name):
-    """Refuse a file of something that the configuration does not have; other words pass."""
+    """Refuse a file about something that the configuration does not have; ignore other words."""
     for maker in workflow.rules:
         if maker.is_producer(name):
             check_wildcards(Wildcards(fromdict=maker.get_wildcards(name)))
@@ -55,7 +55,7 @@ def check_target(name):
 
 
 def check_options(words):
-    """Refuse a second --configfile, for Snakemake would forget the first without a word."""
+    """Refuse a second --configfile, because Snakemake would silently forget the first."""
     if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in words) > 1:
         raise ValueError(
             "--configfile is given more than once, and only the last would count; one takes several"
@@ -63,7 +63,7 @@ def check_options(words):
         )
 
 
-# Snakemake tells its targets only later; here any word of the command line may be one.
+# Snakemake's targets are known only later; here any word of the command line may be one.
 if workflow.is_main_process:
     try:
         check_options(sys.argv)

@@ -13,7 +13,7 @@ rule build_operators:
         mem_mb=2000,
         runtime=10,
     params:
-        # A compiler that is installed later, too: without one the library stays empty.
+        # Compilers count, too: without one the library is empty, until one is installed.
         code=code_digest(
             "scripts/build_operators.py",
             "torchmodes.workloads.operators.compile",
@@ -34,7 +34,7 @@ rule train_model:
         model=directory("results/training/{mode}/model"),
     log:
         "logs/training/{mode}.log",
-    # Before light jobs, which then run side by side at the end.
+    # Before small jobs, which then run side by side at the end.
     priority: 5
     conda:
         lambda wildcards: conda_of(plan(wildcards))

@@ -1,4 +1,4 @@
-# What a job's wildcards name: a case, whose plan the rules ask, or a profile.
+# Functions of a job's wildcards, which name a case or a profile.
 import os
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ PROCESS_LIMITS = limits(CONFIG)
 
 @cache
 def plan_for(name):
-    """Return the plan of the case of a name: its rule asks for it several times a job."""
+    """Return the plan of a case by its name; cached, because its rule asks several times per job."""
     case = parse_case(name)
     return Plan(CONFIG, case, FURTHER.of(case))
 
@@ -31,7 +31,7 @@ def study_of(wildcards):
 
 @cache
 def study_plan(name):
-    """Return the plan of a study; the baselines that blocks imply are cases where it takes them."""
+    """Return the plan of a study, with the baselines that its blocks imply if it uses them."""
     cases = STUDIED[name]
     if not STUDY_ENTRIES[name].baselines:
         cases = [case for case in cases if not case.is_baseline]
@@ -39,7 +39,7 @@ def study_plan(name):
 
 
 def study_cases(wildcards):
-    """Return what of the configuration a study's cases depend on."""
+    """Return the parts of the configuration that a study's cases depend on."""
     if STUDY_ENTRIES[wildcards.study].samples:
         return [each.parameters for each in study_of(wildcards).plans]
     return [each.unsampled_parameters for each in study_of(wildcards).plans]
@@ -60,13 +60,13 @@ def study_modes(wildcards):
 def limits_of(wildcards, output):
     """Return the limits of a job's process.
 
-    `output` is there for Snakemake: what is derived from it is no reason to run a job again.
+    `output` is unused, but a parameter whose function takes it does not make Snakemake rerun a job.
     """
     return PROCESS_LIMITS
 
 
 def conda_of(planned):
-    """Return the conda environment of a plan, from this folder."""
+    """Return the path of a plan's conda environment, relative to this folder."""
     try:
         return os.path.join("..", planned.conda)
     except ValueError as error:
@@ -74,26 +74,26 @@ def conda_of(planned):
 
 
 def study_minutes(wildcards):
-    """Return the minutes of a study that starts up to so many processes for a case."""
+    """Return the time limit of a study in minutes, from the processes that it starts per case."""
     processes = STUDY_ENTRIES[wildcards.study].processes
     return 5 + PROCESS_MINUTES * processes * len(study_of(wildcards).plans)
 
 
 def records(wildcards):
-    """Return the records of all cases: a function, so that only jobs that read them list them."""
+    """Return the records of all cases; a function, so that only jobs that read them list them."""
     return RECORDS
 
 
 def profiled_records(wildcards):
-    """Return the records beside the profiles; of which cases picks are shows once all are there."""
+    """Return the records of profiled cases; all of them, where the picks depend on them."""
     return RECORDS if PICKS else sorted({case.record for case in PROFILED} & {*RECORDS})
 
 
 def base_records(wildcards):
     """Return the records of the run to compare with."""
     if CONFIG.base is None:
-        raise ValueError("say with which run to compare: --config base=path/of/its/results")
-    # Here: it brings SciPy along, and each job starts Snakemake again.
+        raise ValueError("name the run to compare with: --config base=path/of/its/results")
+    # Imported here, because it imports SciPy and each job starts Snakemake again.
     from torchmodes.report.comparison.runs import record_files
 
     try:
@@ -115,9 +115,9 @@ def profile_of(wildcards):
 
 
 def chosen():
-    """Return what is profiled because of what was measured.
+    """Return the cases that are profiled because they were picked.
 
-    Until `choose_profiled` has run, Snakemake asks again later.
+    Until `choose_profiled` has run this raises, and Snakemake asks again later.
     """
     if not PICKS:
         return ChosenProfiles()
@@ -133,13 +133,13 @@ def profiled():
 
 
 def profile_inputs_of(wildcards):
-    """Return what the profile of a case reads."""
+    """Return the input files of a case's profile."""
     of_case = plan(wildcards)
     return of_case.profile_inputs(measured=of_case.case in MEASURED)
 
 
 def schedule_of(wildcards):
-    """Return what of `profile` the profile of a case depends on."""
+    """Return the settings of `profile` that a case's profile depends on."""
     case = plan(wildcards).case
     return CONFIG.profile.schedule(CONFIG.modes[case.mode], listed=case in PROFILED)
 
@@ -152,7 +152,7 @@ def label_of(title, wildcards):
 
 
 def of_profiles(rule):
-    """Return what a rule makes of all profiles."""
+    """Return the outputs of a rule for all profiled cases."""
     return [path.format(case=case) for case in profiled() for path in rule.output]
 
 
@@ -172,7 +172,7 @@ def machines(wildcards):
 
 
 def traces(wildcards):
-    """Return what TensorBoard shows."""
+    """Return the traces that TensorBoard shows."""
     return [f"results/tensorboard/{case.run}/torchmodes.pt.trace.json.gz" for case in profiled()]
 
 

@@ -36,7 +36,7 @@ def test_one_that_is_not_here_is_unsupported_and_says_what_to_install(
     parts, outcome = jobs.run_job("some:target", job, log=tmp_path / "log")
     assert outcome is None
     assert parts["status"] == "unsupported"
-    assert parts["reason"] == "the allocator tcmalloc is not here"
+    assert parts["reason"] == "the allocator tcmalloc is not available here"
     assert parts["remedy"] == "install it (Debian: apt-get install libtcmalloc-minimal4)"
 
 

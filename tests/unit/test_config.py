@@ -187,7 +187,7 @@ def test_a_name_that_cannot_be_one_is_told_with_what_is_allowed(raw):
     for name in ("x" * 65, "my model", True, 7):
         raw["modes"][name] = {"engine": "fx"}
     assert faults_of(raw) == [
-        f"modes: the name '{'x' * 65}' has 65 characters; 64 are allowed",
+        f"modes: the name '{'x' * 65}' has 65 characters; at most 64 are allowed",
         (
             "modes: the name 'my model' may have letters, digits, '.', '_' and '-', and begins"
             " with a letter or digit"
@@ -302,7 +302,7 @@ def test_the_message_counts_the_mistakes_and_lists_each(raw):
         (
             "models.house_price.train",
             {"accumulate": 2},
-            "models.house_price: train: a model of the table has its targets from there",
+            "models.house_price: train: a model of the table takes its targets from it",
         ),
         (
             "studies",
@@ -359,7 +359,7 @@ def test_features_and_target_of_a_users_table_are_checked(raw):
     raw["data"] = {"source": "mine.csv", "features": ["x", "y", "x"], "target": "z"}
     assert faults_of(raw) == ["data: features lists x more than once"]
     raw["data"]["features"] = ["x", "z"]
-    assert faults_of(raw) == ["data: target 'z' stands among the features too; remove it there"]
+    assert faults_of(raw) == ["data: target 'z' is among the features, too; remove it there"]
 
 
 def test_an_empty_configuration_names_every_missing_section():

@@ -10,7 +10,7 @@ import pytest
 
 from torchmodes.config.files import main, read_file, refuse_results
 
-SWALLOWED = "; --configfile takes every word behind it: name the files that you ask for before it"
+SWALLOWED = "; --configfile takes every word after it: put the files that you ask for before it"
 
 
 def test_yaml_and_json_are_read(tmp_path: Path) -> None:
@@ -22,12 +22,12 @@ def test_yaml_and_json_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"models:\n  a: {}\n\tb: {}\n", ", line 3: indented with a tab; YAML takes spaces"),
+        (b"models:\n  a: {}\n\tb: {}\n", ", line 3: indented with a tab; YAML allows only spaces"),
         (b"models: [\n  1,\n", ", line 3: expected the node content, but found '<stream end>'"),
         (b"seed: 1\nseed 2\nstrict: true\n", ", line 3: could not find expected ':'"),
         (b"seed: 1\nbase: a: b\n", ", line 2: mapping values are not allowed here"),
         (b"seed: 1\nbase: \x07\n", ", line 2: a character that YAML does not allow (0x7)"),
-        (b"seed: \xff\n", ": not a text in UTF-8 (byte 7)"),
+        (b"seed: \xff\n", ": not UTF-8 text (byte 7)"),
         (
             b"seed: 2024-02-30\n",
             ": cannot be read as YAML (ValueError: day is out of range for month)",

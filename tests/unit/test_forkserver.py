@@ -226,11 +226,11 @@ def test_a_server_with_threads_does_not_fork(
         "import threading, time\n"
         "threading.Thread(target=time.sleep, args=(99,), daemon=True).start()"
     )
-    with pytest.raises(ServerUnavailableError, match="started 1 threads: no fork is safe"):
+    with pytest.raises(ServerUnavailableError, match="started 1 threads: forking is not safe"):
         run("echo", start="fork", preload=[name])
     outcome = run("echo", {"x": 1}, start="auto", preload=[name])
     assert (outcome.value, outcome.start_method) == ({"x": 1}, "fresh")
-    assert "no fork is safe; the case has a fresh process instead" in caplog.text
+    assert "forking is not safe; the case runs in a fresh process instead" in caplog.text
 
 
 HOLDS_A_GPU = {
@@ -257,7 +257,7 @@ def test_a_server_that_has_initialised_the_gpu_does_not_fork_and_names_the_modul
         run("echo", start="fork", preload=["json", name, "string"])
     outcome = run("echo", {"x": 1}, start="auto", preload=["json", name, "string"])
     assert (outcome.value, outcome.start_method) == ({"x": 1}, "fresh")
-    assert f"{told}; the case has a fresh process instead" in caplog.text
+    assert f"{told}; the case runs in a fresh process instead" in caplog.text
 
 
 def test_a_server_that_holds_a_gpu_forks_all_the_same_where_a_fork_can_use_cuda(
@@ -309,7 +309,7 @@ def test_a_name_whose_holder_takes_no_client_costs_a_moment_and_is_told(
         for one in (squatter, *waiting):
             one.close()
     assert (outcome.value, outcome.start_method) == ({"x": 1}, "fresh")
-    assert "takes no client for 0.3 s; the case has a fresh process instead" in caplog.text
+    assert "is taken: no answer in 0.3 s; the case runs in a fresh process instead" in caplog.text
 
 
 @pytest.mark.timeout(60)

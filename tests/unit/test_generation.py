@@ -331,7 +331,7 @@ def test_a_cache_that_is_compiled_anew_as_it_grows_is_told() -> None:
     section = mode("compile", backend="eager", dynamic=False, cache="dynamic")
     found = carry_out(measure, job(section, n_layer=1))
     assert found["generation"]["compiled_at"] == [7, 8, 9, 10, 11]
-    told = "it was compiled anew at 5 of the 5 positions of the cache, such as 7, 8, 9"
+    told = "it was recompiled at 5 of the 5 positions of the cache, such as 7, 8, 9"
     assert any(warning.startswith(told) for warning in found["warnings"])
 
 
@@ -423,12 +423,14 @@ def test_a_configuration_that_cannot_generate_is_refused_before_any_work() -> No
             )
         )
     told = str(refused.value)
-    assert "benchmark[0].models[0]: 'mlp' generates no text" in told
-    assert "benchmark[0].models[1]: 'bert' has no head that tells the next token" in told
+    assert "benchmark[0].models[0]: 'mlp' cannot generate text" in told
+    assert "benchmark[0].models[1]: 'bert' has no head that predicts the next token" in told
     assert "benchmark[0].models[2]" not in told
-    assert "benchmark[0].models[3]: 't5' is an encoder with a decoder, whose text is not" in told
+    assert (
+        "benchmark[0].models[3]: 't5' is an encoder-decoder model, whose generation is not" in told
+    )
     assert "benchmark[0].modes[1]: 'fx' cannot generate; engines that can: eager, compile" in told
-    assert "studies.dynamic_shapes[0].task: this study is not of generation" in told
+    assert "studies.dynamic_shapes[0].task: this study does not cover generation" in told
     assert "studies.position[0].task: only generation has positions" in told
 
 

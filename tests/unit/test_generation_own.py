@@ -191,7 +191,7 @@ def test_cuda_graphs_are_refused_a_state_that_is_kept() -> None:
 def test_lengths_are_asked_for(described: dict[str, Any]) -> None:
     assert cannot_generate(described) is None
     without = {key: value for key, value in described.items() if key != "generation"}
-    assert "names no lengths of generation; set `generation:" in str(cannot_generate(without))
+    assert "has no lengths for generation; set `generation:" in str(cannot_generate(without))
     inputs = described.pop("inputs")
     with pytest.raises(ValidationError, match="texts have one length; give `inputs`"):
         TypeAdapter(Model).validate_python({**described, "schedule": inputs})

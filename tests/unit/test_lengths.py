@@ -116,7 +116,9 @@ def test_several_texts_in_an_unpadded_batch_are_refused_before_anything_runs():
 
 
 def test_a_schedule_is_not_trained_on():
-    with pytest.raises(InvalidConfig, match="a model with `lengths` is for inference"):
+    with pytest.raises(
+        InvalidConfig, match="a model with `lengths` can only be used for inference"
+    ):
         parse_config(configured({**TEXTS, "lengths": DRAWN}, task="training"))
 
 
@@ -129,7 +131,7 @@ def test_texts_are_an_input_of_their_cases_and_looked_at_first(tmp_path):
     file.write_text("\n  \n")
     assert "holds no text" in texts_faults(config.models)[0]
     file.write_bytes(b"Caf\xe9\n")
-    assert "not a text in UTF-8 (byte 4)" in texts_faults(config.models)[0]
+    assert "not UTF-8 text (byte 4)" in texts_faults(config.models)[0]
     file.write_text("Something.")
     assert texts_faults(config.models) == []
 

@@ -212,7 +212,7 @@ def test_what_the_hypervisor_takes_is_told_as_that() -> None:
     result = judged(Load(own=1.6, others=0.0, stolen=0.4, cores=2))
     assert result.verdict == "unresolved"
     assert result.no_verdict.startswith("the hypervisor took 0.4 of 2 cores away")
-    assert result.remedy.startswith("use a machine whose cores are its own")
+    assert result.remedy.startswith("use a machine whose cores are not shared")
 
 
 def test_a_baseline_at_two_speeds_gives_no_verdict_though_no_load_is_seen() -> None:

@@ -167,7 +167,7 @@ def test_a_crash_and_a_hang_are_told_by_name_and_cost_no_other_model(workplace, 
         "mine": "ok",
     }
     assert "  killed by SIGSEGV (segmentation fault); see logs/check/crashing.log" in told
-    assert "  still running after 8 s: ended; see logs/check/hanging.log" in told
+    assert "  still running after 8 s: killed; see logs/check/hanging.log" in told
     assert "crash" in Path("logs/check/crashing.log").read_text()  # where it was
 
 

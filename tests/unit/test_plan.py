@@ -81,7 +81,7 @@ def test_how_a_model_is_scored_is_nothing_to_a_profile(config: Config) -> None:
 def test_a_margin_of_no_scores_is_refused(config: Config) -> None:
     raw = config.model_dump()
     raw["models"]["house_price"] |= {"quality_margin": 0.1}
-    with pytest.raises(ValueError, match="quality_margin is set, and no quality"):
+    with pytest.raises(ValueError, match="quality_margin is set without `quality`"):
         parse_config(raw)
 
 

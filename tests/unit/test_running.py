@@ -166,7 +166,7 @@ def test_a_stop_is_told_with_its_length_and_what_it_cost() -> None:
     (told,) = (warning for warning in result.warnings if "stopped for" in warning)
     assert told.startswith("the process was stopped for 20 s (a suspended machine, a stop signal)")
     assert told.endswith(
-        f"of {len(stopped.samples.blocks)} blocks 1 in which it was are not counted"
+        f"1 of {len(stopped.samples.blocks)} blocks were interrupted and are not counted"
     )
 
 

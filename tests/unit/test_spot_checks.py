@@ -64,7 +64,7 @@ def test_outputs_that_take_long_to_compare_are_looked_at_now_and_then():
     [
         ([RIGHT, "dog", 3], "output[1] is 'dog', the baseline's is 'cat'"),
         ([RIGHT, "cat", 4], "output[2]: 100 % of the integers differ"),
-        ([RIGHT, "cat", True], "the output holds a bool, as none before"),
+        ([RIGHT, "cat", True], "the output holds a bool, unlike any before"),
         ([RIGHT, "cat"], "the output holds 2 values, the baseline's 3"),
     ],
 )

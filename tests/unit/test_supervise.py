@@ -174,9 +174,9 @@ def test_an_exception_is_told(run: Run, start: str, tmp_path: Path) -> None:
         (
             "leaves_with_what_cannot_be_told",
             "SystemExit",
-            "the target ended the process: SystemExit(its message cannot be told: ValueError)",
+            "the target ended the process: SystemExit(its message cannot be shown: ValueError)",
         ),
-        ("raises_what_ends_who_tells_it", "Trap", "its message cannot be told: SystemExit"),
+        ("raises_what_ends_who_tells_it", "Trap", "its message cannot be shown: SystemExit"),
         ("not_json", "TypeError", "Object of type object is not JSON serializable"),
         ("nowhere", "AttributeError", "module 'faulty_targets' has no attribute 'nowhere'"),
         ("cannot_write_its_value", "OSError", "[Errno 27] File too large"),
@@ -206,7 +206,7 @@ def test_a_log_on_a_full_disk_is_an_outcome(run: Run) -> None:
 def test_a_message_that_cannot_be_told_is_an_outcome(run: Run) -> None:
     outcome = run("raises_what_cannot_be_told")
     assert (outcome.kind, outcome.error_type) == ("raised", "Mute")
-    assert outcome.message == "its message cannot be told: ValueError"
+    assert outcome.message == "its message cannot be shown: ValueError"
 
 
 def test_of_a_message_of_megabytes_the_record_has_beginning_and_end(run: Run) -> None:
@@ -283,7 +283,7 @@ def test_a_kill_by_the_kernel_for_want_of_memory_is_told(tmp_path: Path) -> None
 def test_a_hang_ends_at_the_time_limit(run: Run, target: str, start: str) -> None:
     outcome = run(target, start=start, time_limit_s=0.5)
     assert (outcome.kind, outcome.error_type) == ("timed_out", "TimeLimit")
-    assert outcome.message == "still running after 0.5 s: ended"
+    assert outcome.message == "still running after 0.5 s: killed"
     assert 0.5 <= outcome.wall_s < 0.5 + GRACE_S["time"] + 2
     if target != "hangs_deaf":  # SIGTERM makes the interpreter say where it is
         assert f"in {target}" in (outcome.traceback or ""), outcome
@@ -303,7 +303,7 @@ def test_an_import_that_hangs_ends_at_its_own_limit(
     monkeypatch.setattr("torchmodes.processes.supervise.START_LIMIT_S", 1.0)
     outcome = run("echo", start="fresh", preload=["never_imported"])
     assert (outcome.kind, outcome.error_type) == ("timed_out", "TimeLimit")
-    assert outcome.message == "still importing after 1 s: ended"
+    assert outcome.message == "still importing after 1 s: killed"
     assert "never_imported.py" in outcome.traceback
 
 
@@ -311,7 +311,7 @@ def test_an_import_that_hangs_ends_at_its_own_limit(
 def test_a_memory_hog_ends_at_the_memory_limit(run: Run, start: str) -> None:
     outcome = run("eats_memory", start=start, memory_limit_bytes=300 * MB)
     assert (outcome.kind, outcome.error_type) == ("killed", "MemoryLimit")
-    assert outcome.message.endswith("of memory, its limit is 0.30 GB: ended")
+    assert outcome.message.endswith("of memory, its limit is 0.30 GB: killed")
     assert "in eats_memory" in outcome.traceback
 
 

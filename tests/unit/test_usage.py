@@ -79,5 +79,5 @@ def test_a_side_that_fetches_its_memory_at_every_call_is_warned_of(usage, warned
 
 def test_the_warning_says_how_much_and_where_to_read_on():
     (said,) = churn("eager", Usage(minor_faults=992.4, involuntary_switches=0, system_share=0.31))
-    assert said.startswith("eager gives memory back and fetches it again: 992 page faults a call")
-    assert said.endswith("(31 % of its time); docs/gotchas.md says what ends it")
+    assert said.startswith("eager gives memory back and fetches it again: 992 page faults per call")
+    assert said.endswith("(31 % of its time); docs/gotchas.md says how to avoid it")

@@ -567,8 +567,8 @@ def test_outputs_are_compared_on_inputs_of_the_models_own_before_and_after_sampl
         ("answers_the_example", "on other inputs: output: relative L2 error"),
         ("swaps_two", "output: relative L2 error"),
         ("wrong_at_every_tenth_call", "while it was timed: output: relative L2 error"),
-        ("promises", "the output holds a Promise, as eager's does not: it may compute"),
-        ("promises_later", "while it was timed: the output holds a Promise, as none before"),
+        ("promises", "the output holds a Promise, which eager's does not: it may compute"),
+        ("promises_later", "while it was timed: the output holds a Promise, unlike any before"),
     ],
 )
 def test_a_mode_that_is_right_once_is_wrong(run: Run, mode: str, reason: str):
@@ -693,7 +693,7 @@ def test_what_computes_when_it_is_read_is_refused(run: Run, model: str, kind: st
         found = run(model, mode)
         assert found["status"] == "unsupported"
         assert found["reason"].startswith(
-            f"a call returns a {kind}, which computes when it is read"
+            f"a call returns a {kind}, which computes only when it is read"
         )
         assert "a tuple or a list" in found["remedy"]
 
@@ -774,7 +774,7 @@ def test_a_mode_that_changes_the_process_has_failed(run: Run, mode: str, change:
     found = run("Plain", mode)
     assert found["status"] == "failed"
     assert found["reason"] == f"the mode changed the process that eager runs in: {change}"
-    assert found["remedy"].startswith("leave the process as it was found")
+    assert found["remedy"].startswith("restore in the process what the mode")
 
 
 @pytest.fixture

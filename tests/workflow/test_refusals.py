@@ -55,8 +55,8 @@ def refusal(workflow: Workflow, *arguments: str) -> str:
         (
             "./results/benchmark/generation/cpu/resnet50/eager/fp32-b1.json",
             (
-                "generation/cpu/resnet50/eager/fp32-b1: 'resnet50' generates no text; a causal"
-                " language model of family transformers or user does"
+                "generation/cpu/resnet50/eager/fp32-b1: 'resnet50' cannot generate text; use a"
+                " causal language model of family transformers or user"
             ),
         ),
         (
@@ -82,7 +82,7 @@ def refusal(workflow: Workflow, *arguments: str) -> str:
         ),
         (
             "reports/comparison.html",
-            "say with which run to compare: --config base=path/of/its/results",
+            "name the run to compare with: --config base=path/of/its/results",
         ),
     ],
     ids=lambda value: value if " " not in value else "",
@@ -118,7 +118,7 @@ def test_a_result_that_an_option_swallowed(untouched: Workflow) -> None:
     file.write_text('{"cases": []}')
     told = refusal(untouched, "--configfile", "config/smoke.yaml", str(file))
     assert told == (
-        f"{file}: a result, not a configuration; --configfile takes every word behind it: name the"
+        f"{file}: a result, not a configuration; --configfile takes every word after it: put the"
         " files that you ask for before it"
     )
 
@@ -131,7 +131,7 @@ def test_a_second_configfile_whose_first_would_be_forgotten(untouched: Workflow)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("seed:\n\t3\n", "config.yaml, line 2: indented with a tab; YAML takes spaces"),
+        ("seed:\n\t3\n", "config.yaml, line 2: indented with a tab; YAML allows only spaces"),
         ("# nothing\n", "config.yaml: empty; it needs at least one key, such as `seed: 42`"),
     ],
     ids=["tabs", "empty"],
@@ -158,5 +158,5 @@ def test_make_says_which_file_snakemake_could_not_read(untouched: Workflow, targ
         timeout=100,
     )
     assert ran.returncode != 0
-    assert "Error: tabs.yaml, line 2: indented with a tab; YAML takes spaces\n" in ran.stderr
+    assert "Error: tabs.yaml, line 2: indented with a tab; YAML allows only spaces\n" in ran.stderr
     assert "Traceback" not in ran.stderr + ran.stdout

@@ -1,7 +1,7 @@
 """The configuration: what ``config.yaml`` may say, checked as a whole before anything runs.
 
 Every fault is reported at once, each with its location and the nearest valid word. Importing this
-package costs no PyTorch: Snakemake reads the configuration at every start.
+package does not import PyTorch: Snakemake reads the configuration at every start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torchmodes.config.run import Config
 def parse_config(raw: Mapping[str, Any], *, files: Iterable[str | Path] = ()) -> Config:
     """Check a configuration as Snakemake made it of all files and the command line.
 
-    The files are looked at for what was lost in that: keys that stand twice.
+    The files are searched for what Snakemake loses: keys that are given twice.
 
     Raises
     ------

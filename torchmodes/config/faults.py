@@ -1,7 +1,7 @@
-"""Faults of a configuration, told the way its author wrote it.
+"""Faults of a configuration, reported in the terms of the YAML that its author wrote.
 
-Pydantic finds every fault; here each becomes one line: where it stands in the YAML file, what is
-wrong, and the nearest valid word.
+Pydantic finds every fault; here each becomes one line: where it is in the YAML file, what is wrong,
+and the nearest valid word.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def _of_a_name(error: Any) -> str:
     """Say what is wrong with a key that its author chose."""
     match error["type"]:
         case "string_too_long":
-            return f"has {len(error['input'])} characters; {error['ctx']['max_length']} are allowed"
+            most = error["ctx"]["max_length"]
+            return f"has {len(error['input'])} characters; at most {most} are allowed"
         case "string_pattern_mismatch":
             return "may have letters, digits, '.', '_' and '-', and begins with a letter or digit"
         case _:

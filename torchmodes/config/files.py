@@ -1,9 +1,9 @@
-"""Configuration files, read so that a faulty one is told in a sentence with its line.
+"""Reading configuration files: a faulty one is reported in one sentence, with its line.
 
 python -m torchmodes.config.files --configfile mine.yaml     says what is wrong, or nothing
 
-Snakemake reads the files of ``--configfile`` before it reads any of ours, and tells what is wrong
-without the file's name, or as a traceback; so `make` asks here first.
+Snakemake reads the files of ``--configfile`` before any of ours, and reports a faulty one without
+its name, or as a traceback; so `make` checks them here first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MADE = ("results", "reports", "logs")
 """Folders of what a run makes: a path in one is no configuration."""
 
 SUFFIXES = (".yaml", ".yml", ".json")
-SWALLOWED = "; --configfile takes every word behind it: name the files that you ask for before it"
+SWALLOWED = "; --configfile takes every word after it: put the files that you ask for before it"
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def read_file(path: Path) -> dict[str, Any]:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise ValueError(f"{path}: no such file{where}{_swallowed(path)}") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text in UTF-8 (byte {error.start + 1})") from None
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start + 1})") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     try:
@@ -86,7 +86,7 @@ def _described(error: Exception, text: str) -> str:
         lines = text.splitlines()
         line = lines[number - 1] if number <= len(lines) else ""
         if "\t" in line[: len(line) - len(line.lstrip())]:
-            return f", line {number}: indented with a tab; YAML takes spaces"
+            return f", line {number}: indented with a tab; YAML allows only spaces"
         return f", line {number}: {error.problem}"
     if isinstance(error, ReaderError):
         number = text.count("\n", 0, error.position) + 1

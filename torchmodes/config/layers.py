@@ -1,4 +1,4 @@
-"""What is laid over ``config.yaml``, and what of it runs."""
+"""Configuration files laid over ``config.yaml``, and which of its sections still run."""
 
 from __future__ import annotations
 

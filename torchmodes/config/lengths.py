@@ -1,4 +1,4 @@
-"""How long the texts are that a text model is called with, and how their batches are padded."""
+"""Lengths of the texts that a text model is called with, and the padding of their batches."""
 
 from __future__ import annotations
 
@@ -14,42 +14,50 @@ _ALONE = "without padding a batch holds one text: use batch_sizes: [1], or anoth
 
 
 class Lengths(Section):
-    """Texts as they arrive, instead of sequences that are all `sequence_length` long.
+    """Texts of different lengths, instead of sequences that are all `sequence_length` long.
 
     They make a fixed list of batches, which both sides of a comparison take in the same order.
     """
 
     file: FilePath | None = Field(
         None,
-        description="texts, one a line, which the model's own tokeniser makes into tokens; what is"
-        " longer than `sequence_length` is cut there",
+        description="file with one text per line, which the model's own tokeniser turns into"
+        " tokens; texts longer than `sequence_length` are cut there",
         min_length=1,
     )
     distribution: Literal["lognormal", "uniform"] | None = Field(
-        None, description="instead of a file: random tokens, of lengths drawn from this by the seed"
+        None,
+        description="in place of a file: random tokens, in texts whose lengths are drawn from this"
+        " distribution by the seed",
     )
-    median: Count | None = Field(None, description="lognormal: tokens of half of the texts")
+    median: Count | None = Field(None, description="lognormal: median length of the texts, tokens")
     spread: Positive = Field(
         0.6, description="lognormal: standard deviation of the length's logarithm"
     )
-    min: Count = Field(1, description="distribution: tokens of the shortest text")
+    min: Count = Field(1, description="distribution: length of the shortest text, tokens")
     max: Count | None = Field(
-        None, description="distribution: of the longest; null: `sequence_length`"
+        None,
+        description="distribution: length of the longest text, tokens; null: `sequence_length`",
     )
     batches: Count = Field(
-        32, description="the most batches: of a file the first ones, of a distribution so many"
+        32,
+        description="number of batches: from a file at most this many, the first ones; from a"
+        " distribution exactly this many",
     )
     padding: Padding = Field(
         "batch",
-        description="none: a batch is one text; batch: to its longest text; bucket: to the next of"
-        " the `buckets`; max: to `sequence_length`",
+        description="length to which a batch is padded. none: a batch is one text; batch: that of"
+        " its longest text; bucket: the next of the `buckets`; max: `sequence_length`",
     )
     buckets: list[Count] | None = Field(
-        None, description="bucket: lengths in tokens; null: powers of two", min_length=1
+        None, description="bucket: padded lengths, tokens; null: powers of two", min_length=1
     )
-    sorted: bool = Field(False, description="batches of texts of like length, the shortest first")
+    sorted: bool = Field(
+        False, description="put texts of similar length into one batch, the shortest first"
+    )
     side: Literal["right", "left"] = Field(
-        "right", description="where a text is padded; left: its positions are handed over, too"
+        "right",
+        description="side on which a text is padded; left: the model is given the positions, too",
     )
 
     @model_validator(mode="after")
@@ -86,11 +94,11 @@ class Lengths(Section):
             if value is not None and value > sequence_length:
                 raise ValueError(
                     f"lengths.{key}: {value} is more than sequence_length ({sequence_length});"
-                    " raise that"
+                    " raise sequence_length"
                 )
 
     def width(self, longest: int, sequence_length: int) -> int:
-        """Return to how many tokens a batch is padded whose longest text has `longest`."""
+        """Return the padded length of a batch whose longest text has `longest` tokens."""
         if self.padding == "max":
             return sequence_length
         if self.padding != "bucket":
@@ -110,7 +118,7 @@ def lengths_fault(model: Mapping[str, Any], block: Mapping[str, Any]) -> str | N
         return None
     if block.get("task", "inference") != "inference":
         key = "schedule" if lengths is None else "lengths"
-        return f"task: a model with `{key}` is for inference; give another one without"
+        return f"task: a model with `{key}` can only be used for inference; use a model without it"
     if not isinstance(lengths, Mapping) or lengths.get("padding") != "none":
         return None
     return None if block.get("batch_sizes") in ([1], None) else f"batch_sizes: {_ALONE}"

@@ -1,6 +1,6 @@
-"""What is executed: a model of each family, as the configuration describes it.
+"""Models, what is executed: the options of each family in the configuration.
 
-What is known of a family without importing PyTorch stands in its section; the rest in its module,
+What is known of a family without importing PyTorch is in its section; the rest is in its module,
 ``torchmodes/workloads/models/{family}.py``.
 """
 
@@ -37,7 +37,7 @@ class ModelSection(Section):
     reads_table
         Whether its inputs are rows of the table, and its targets their prices.
     generates
-        Whether it has models that can generate text; `cannot_generate` says of one.
+        Whether it has models that can generate text; `cannot_generate` says it of one model.
     packages
         The distributions that it needs beside PyTorch: another version makes results stale.
     environment
@@ -48,22 +48,22 @@ class ModelSection(Section):
         Those that each process must do itself where there is a GPU: they ask for its properties,
         and a process that has initialised CUDA cannot be forked.
     named_by
-        The key that says which of the family it is: what `make try MODEL=family/…` sets.
+        The key that names one model of the family, which `make try MODEL=family/…` sets.
     """
 
     family: str
     train: Annotated[TrainingStep, or_null(TrainingStep)] = Field(
-        None, description="its optimiser step; null: the usual one", validate_default=True
+        None, description="its training step; null: the defaults", validate_default=True
     )
     quality: Reference | None = Field(
         None,
-        description="path/to/file.py:evaluate; evaluate(call) runs the model by call(…) on data of"
-        " yours and returns a score per example, larger is better; null: none is asked for",
+        description="path/to/file.py:evaluate; evaluate(call) runs the model as call(…) on data of"
+        " yours and returns one score per example, larger is better; null: the model is not scored",
     )
     quality_margin: Positive | None = Field(
         None,
-        description="loss of the mean score that is acceptable, in its unit; null: 0.005, for"
-        " scores from 0 to 1",
+        description="largest loss of the mean score that is acceptable, in its unit; null: 0.005,"
+        " for scores from 0 to 1",
     )
     reads_table: ClassVar[bool] = False
     generates: ClassVar[bool] = False
@@ -76,7 +76,9 @@ class ModelSection(Section):
     @model_validator(mode="after")
     def _margin_of_something(self) -> Self:
         if self.quality_margin is not None and self.quality is None:
-            raise ValueError("quality_margin is set, and no quality: name the function that scores")
+            raise ValueError(
+                "quality_margin is set without `quality`; name the function that scores"
+            )
         return self
 
     @classmethod
@@ -109,14 +111,14 @@ class MlpModel(ModelSection):
     def _trained_on_the_table(self) -> MlpModel:
         if self.train.targets or self.train.learning_rate or self.train.accumulate > 1:
             raise ValueError(
-                "train: a model of the table has its targets from there, training.learning_rate,"
-                " and whole batches; leave out targets, learning_rate and accumulate"
+                "train: a model of the table takes its targets from it, training.learning_rate and"
+                " whole batches; leave out targets, learning_rate and accumulate"
             )
         return self
 
 
 class TorchvisionModel(ModelSection):
-    """A model of torchvision: of images, videos, or pairs of images; one item is one of these."""
+    """A model of torchvision for images, videos, or pairs of images; one item is one of these."""
 
     packages = ("torchvision",)
     environment = "vision"
@@ -131,11 +133,13 @@ class TorchvisionModel(ModelSection):
     weights: Weights = Field("random", description=WEIGHTS)
     image_size: Count | None = Field(
         None,
-        description="height and width of an image, pixels; null: 224, of a detector what it resizes"
-        " images to, of videos and segmentation that of the published weights",
+        description="height and width of an image in pixels; null: 224, for a detector the size it"
+        " resizes images to, for videos and segmentation that of the published weights",
     )
-    frames: Count = Field(16, description="of a video: its images")
-    options: Options = Field({}, description="keyword arguments of its builder, as min_size: 320")
+    frames: Count = Field(16, description="images of a video")
+    options: Options = Field(
+        {}, description="keyword arguments of its builder, such as min_size: 320"
+    )
 
 
 class TimmModel(ModelSection):
@@ -153,20 +157,22 @@ class TimmModel(ModelSection):
     )
     weights: Weights = Field("random", description=WEIGHTS)
     image_size: Count | None = Field(
-        None, description="height and width of an image, pixels; null: as its configuration says"
+        None,
+        description="height and width of an image in pixels; null: as the model's configuration in"
+        " timm says",
     )
     options: Options = Field({}, description="keyword arguments of timm.create_model()")
 
 
 class GenerationLengths(Section):
-    """How much text is generated, by the task `generation`."""
+    """How much text the task `generation` generates."""
 
     prompt_length: Count = Field(64, description="tokens of the prompt")
     new_tokens: int = Field(32, description="tokens to generate, the first one included", ge=2)
 
 
 class TransformersModel(ModelSection):
-    """A model of transformers; one item is a sequence of tokens, an image, a recording, a pair."""
+    """A model of transformers; one item is a token sequence, an image, a recording or a pair."""
 
     generates = True
     packages = ("transformers",)
@@ -177,8 +183,8 @@ class TransformersModel(ModelSection):
 
     family: Literal["transformers"]
     source: str = Field(
-        description="a configuration name such as gpt2, t5, vit or whisper, a folder, or an"
-        " identifier of the hub"
+        description="name of a configuration, such as gpt2, t5, vit or whisper, a folder, or an"
+        " identifier on the Hugging Face Hub"
     )
     weights: Weights = Field("random", description=WEIGHTS)
     head: Literal[
@@ -198,18 +204,20 @@ class TransformersModel(ModelSection):
         "sentence-embedding",
     ] = Field(
         "base",
-        description="what the output is: hidden states, the logits of a head, or one vector of each"
-        " sentence, pooled and normalised as sentence-transformers does by modules.json",
+        description="what the output is: hidden states (base), the logits of a head, or one vector"
+        " per sentence, pooled and normalised as modules.json says for sentence-transformers",
     )
     part: Literal["step", "encoder"] = Field(
         "step",
-        description="of an encoder with a decoder: one pass of both, or of the encoder alone",
+        description="encoder-decoder models: one pass of both, or of the encoder alone",
     )
     sequence_length: Count = Field(
-        128, description="tokens of a sequence; of an encoder with a decoder, of what each reads"
+        128,
+        description="tokens of a sequence; in an encoder-decoder model, tokens that each of the"
+        " two reads",
     )
     samples: Count = Field(
-        16_000, description="of a recording: values of its waveform, 16,000 a second"
+        16_000, description="values of a recording's waveform, 16,000 per second"
     )
     lengths: Lengths | None = Field(
         None,
@@ -217,9 +225,11 @@ class TransformersModel(ModelSection):
         exclude_if=lambda lengths: lengths is None,
     )
     generation: GenerationLengths = Field(
-        GenerationLengths(), description="lengths of the task generation"
+        GenerationLengths(), description="lengths of prompt and text for the task `generation`"
     )
-    options: Options = Field({}, description="changes to the configuration, as n_layer: 2")
+    options: Options = Field(
+        {}, description="changes to the model's configuration, such as n_layer: 2"
+    )
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> TransformersModel:
@@ -257,24 +267,25 @@ class UserModel(ModelSection):
         description="path/to/file.py:build; build() returns a torch.nn.Module"
     )
     inputs: Reference | None = Field(
-        None, description="path/to/file.py:inputs; inputs(batch_size) returns tensor, tuple or dict"
+        None,
+        description="path/to/file.py:inputs; inputs(batch_size) returns a tensor, tuple or dict",
     )
     schedule: Reference | None = Field(
         None,
-        description="instead of `inputs`, path/to/file.py:batches; batches(batch_size) returns a"
-        " list of such inputs, whose sizes may differ: they are taken in turn",
+        description="in place of `inputs`: path/to/file.py:batches; batches(batch_size) returns a"
+        " list of such inputs, whose sizes may differ and which are taken in turn",
         exclude_if=lambda schedule: schedule is None,
     )
     options: Options = Field({}, description="keyword arguments for the factory")
     generation: GenerationLengths | None = Field(
         None,
-        description="lengths of the task generation, for a module with prefill(tokens) and"
-        " decode(token, state), both of which return (logits, state)",
+        description="lengths of prompt and text for the task `generation`, for a module with"
+        " prefill(tokens) and decode(token, state), both of which return (logits, state)",
         exclude_if=lambda generation: generation is None,
     )
     item: str = Field(
         "item",
-        description="what one element of a batch is: image, row, sequence",
+        description="what one element of a batch is, such as image, row or sequence",
         min_length=1,
         max_length=32,
     )
@@ -306,17 +317,19 @@ def cannot_generate(model: Mapping[str, Any]) -> str | None:
         return None
     if not section.generates:
         families = " or ".join(name for name, one in FAMILIES.items() if one.generates)
-        return f"generates no text; a causal language model of family {families} does"
+        return f"cannot generate text; use a causal language model of family {families}"
     if "head" not in section.model_fields:
         if model.get("generation") is None:
-            return "names no lengths of generation; set `generation: { prompt_length: 64 }`"
+            return "has no lengths for generation; set `generation: { prompt_length: 64 }`"
         return None
     if model.get("head") in ("seq2seq-lm", "speech-seq2seq"):
-        return "is an encoder with a decoder, whose text is not measured; use task: inference"
+        return "is an encoder-decoder model, whose generation is not measured; use task: inference"
     if model.get("head") != "causal-lm":
-        return "has no head that tells the next token; set `head: causal-lm`"
+        return "has no head that predicts the next token; set `head: causal-lm`"
     if model.get("lengths") is not None:
-        return "has texts of different lengths, and prompts are of one; leave out `lengths`"
+        return (
+            "has texts of different lengths, but all prompts have one length; leave out `lengths`"
+        )
     return None
 
 

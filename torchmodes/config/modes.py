@@ -1,6 +1,6 @@
-"""How it is executed: a mode of each engine, as the configuration describes it.
+"""Modes, how a model is executed: the options of each engine in the configuration.
 
-What is known of an engine without importing PyTorch stands in its section; the rest in its module,
+What is known of an engine without importing PyTorch is in its section; the rest is in its module,
 ``torchmodes/workloads/modes/{engine}.py``.
 """
 
@@ -22,7 +22,10 @@ from torchmodes.config.base import (
 )
 
 CacheKind = Literal["dynamic", "static"]
-CACHE = "generation: keys and values in memory that grows, or of all positions from the beginning"
+CACHE = (
+    "generation: keys and values in memory that grows (dynamic), or that has room for all positions"
+    " from the beginning (static)"
+)
 
 BASELINE_MODE = "eager"
 BASELINE_PRECISION: Precision = "fp32"
@@ -66,8 +69,8 @@ class ModeSection(Section):
     environment
         Its file in ``envs/``.
     looks
-        How its modes are drawn that have a name of ``config.yaml`` or the presets. A mode of
-        another name gets a look by its name's digest.
+        How modes with a name from ``config.yaml`` or the presets are drawn. The look of a mode
+        with another name follows from the digest of its name.
     """
 
     engine: str
@@ -109,11 +112,11 @@ class EagerMode(ModeSection):
 
     engine: Literal["eager"]
     context: Literal["inference_mode", "no_grad", "grad"] = Field(
-        "inference_mode", description="inference: what a call does about gradients"
+        "inference_mode", description="inference: how a call treats gradients"
     )
-    channels_last: bool = Field(False, description="weights and images in NHWC")
+    channels_last: bool = Field(False, description="weights and images in the memory format NHWC")
     autocast: bool = Field(
-        False, description="bf16, fp16: by torch.autocast, with weights that stay in fp32"
+        False, description="bf16, fp16: use torch.autocast; the weights stay in fp32"
     )
     cache: CacheKind = Field("dynamic", description=CACHE)
 
@@ -137,7 +140,7 @@ class CompileMode(ModeSection):
     )
 
     engine: Literal["compile"]
-    backend: str = Field("inductor", description="a name torch.compile knows")
+    backend: str = Field("inductor", description="a backend of torch.compile")
     mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = (
         Field("default", description="torch.compile(mode=…)")
     )
@@ -146,12 +149,16 @@ class CompileMode(ModeSection):
     scope: Literal["model", "step"] = Field(
         "model", description="training: compile the model, or the whole optimiser step"
     )
-    freezing: bool = Field(False, description="inference, inductor: weights become constants")
+    freezing: bool = Field(False, description="inference with inductor: weights become constants")
     after: Literal["trace", "export"] | None = Field(
-        None, description="inference: compile what torch.jit.trace or torch.export made"
+        None,
+        description="inference: compile the result of torch.jit.trace or torch.export; null: the"
+        " model itself",
     )
     fallback: list[str] = Field(
-        [], description="inference: backends to try in turn where one fails; the record tells which"
+        [],
+        description="inference: backends to try in turn when one fails; the record names the one"
+        " that was used",
     )
     cache: CacheKind = Field("static", description=CACHE)
 
@@ -218,7 +225,9 @@ class ExportMode(ModeSection):
     generates = True
 
     engine: Literal["export"]
-    strict: bool = Field(False, description="trace Python by TorchDynamo instead of running it")
+    strict: bool = Field(
+        False, description="trace the Python code with TorchDynamo instead of running it"
+    )
 
 
 class AotInductorMode(ModeSection):
@@ -236,7 +245,10 @@ class AotInductorMode(ModeSection):
 
 
 CalibrationBatches = Annotated[
-    Count, Field(description="static int8: batches of inputs to calibrate on, none of which judges")
+    Count,
+    Field(
+        description="static int8: batches of inputs for calibration; the output is judged on others"
+    ),
 ]
 
 
@@ -252,17 +264,19 @@ class OnnxRuntimeMode(ModeSection):
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="execution provider; auto: that of the case's device"
     )
-    opset: int | None = Field(None, description="ONNX operator set; null: the exporter's", ge=18)
+    opset: int | None = Field(
+        None, description="ONNX operator set; null: the exporter's default", ge=18
+    )
     quantization: Literal["static", "dynamic"] = Field(
         "static",
-        description="int8: scales of activations are calibrated beforehand, or computed at each"
-        " call, which ONNX Runtime does for matrix products alone",
+        description="int8: activation scales are calibrated beforehand (static), or computed at"
+        " each call (dynamic), which ONNX Runtime does only for matrix products",
     )
     calibration_batches: CalibrationBatches = 8
 
 
 class OpenVinoMode(ModeSection):
-    """OpenVINO; inference on a CPU. In int8 it is given ONNX Runtime's calibrated model."""
+    """OpenVINO; inference on a CPU. For int8 it runs the model that ONNX Runtime calibrated."""
 
     generates = True
     packages = ("openvino", "onnx", "onnxscript", "onnxruntime")
@@ -274,7 +288,7 @@ class OpenVinoMode(ModeSection):
 
 
 class BatchProfile(Section):
-    """Batch sizes that one TensorRT engine accepts; the case's own is what it is tuned for."""
+    """Batch sizes that one TensorRT engine accepts; it is tuned for the case's own."""
 
     min: Count = Field(1, description="smallest batch size")
     max: Count = Field(description="largest batch size")
@@ -287,7 +301,7 @@ class BatchProfile(Section):
 
 
 class TensorRtMode(ModeSection):
-    """Torch-TensorRT, installed apart (docs/tensorrt.md); inference on CUDA."""
+    """Torch-TensorRT, installed separately (docs/tensorrt.md); inference on CUDA."""
 
     packages = ("torch-tensorrt", "tensorrt-cu13")
     environment = "tensorrt"
@@ -295,17 +309,23 @@ class TensorRtMode(ModeSection):
 
     engine: Literal["tensorrt"]
     frontend: Literal["dynamo", "torch_compile"] = Field(
-        "dynamo", description="ahead of time, or as a backend of torch.compile"
+        "dynamo", description="compile ahead of time (dynamo), or as a backend of torch.compile"
     )
     half: Literal["weights", "autocast"] = Field(
-        "weights", description="bf16, fp16: lower the weights, or let Torch-TensorRT choose"
+        "weights",
+        description="bf16, fp16: convert the weights, or let Torch-TensorRT choose (autocast)",
     )
     batch_profile: BatchProfile | None = Field(
-        None, description="dynamo: batch sizes to accept; null: that of the case alone"
+        None, description="dynamo: batch sizes to accept; null: only the case's own"
     )
-    min_block_size: Count = Field(5, description="fewest operators worth an engine of their own")
+    min_block_size: Count = Field(
+        5, description="fewest operators that get a TensorRT engine of their own"
+    )
     optimization_level: int | None = Field(
-        None, description="TensorRT's builder: 0 builds fastest, 5 runs fastest", ge=0, le=5
+        None,
+        description="level of TensorRT's builder, from 0 (builds fastest) to 5 (runs fastest)",
+        ge=0,
+        le=5,
     )
 
     @model_validator(mode="after")
@@ -316,7 +336,7 @@ class TensorRtMode(ModeSection):
 
 
 class QuantizeMode(ModeSection):
-    """Layers of less than 16 bits; inference. Ask for the precision int8, int4 or fp8."""
+    """Layers in fewer than 16 bits; inference. Use it with the precision int8, int4 or fp8."""
 
     threads_at_call = True
     generates = True
@@ -326,13 +346,16 @@ class QuantizeMode(ModeSection):
     engine: Literal["quantize"]
     method: Literal["dynamic", "static", "weight-only"] = Field(
         "dynamic",
-        description="weights and activations of linear layers, scaled at each call; of"
-        " convolutions too, with calibrated scales (PT2E); or weights of linear layers alone",
+        description="dynamic: weights and activations of linear layers, scaled at each call;"
+        " static: of convolutions too, with calibrated scales (PT2E); weight-only: weights of"
+        " linear layers alone",
     )
     library: Literal["torch", "torchao"] = Field(
         "torch", description="torch.ao.quantization (CPU, dynamic) or torchao"
     )
-    compile: bool = Field(False, description="torch.compile the result, as torchao advises")
+    compile: bool = Field(
+        False, description="compile the result with torch.compile, as torchao recommends"
+    )
     calibration_batches: CalibrationBatches = 8
     cache: CacheKind = Field("dynamic", description=CACHE)
 
@@ -364,8 +387,8 @@ class UserMode(ModeSection):
     options: Options = Field({}, description="keyword arguments for the factory")
     own_threads: bool = Field(
         True,
-        description="whether it computes, or may do so, with threads that are not PyTorch's; false"
-        " lets the sides take turns faster, which makes a run more precise",
+        description="whether it may compute with threads that are not PyTorch's; false lets the"
+        " two sides take turns faster, which makes a run more precise",
     )
 
 

@@ -1,4 +1,4 @@
-"""Names in a configuration that nothing defines, and modes that cannot do what is asked of them."""
+"""Checks of names: every model and mode is defined, and can do the task that it is listed for."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
     for where, block in blocks.items():
         generates, study = block.get("task") == "generation", where.partition("[")[0]
         if generates and study in NOT_OF_GENERATION:
-            faults.append(f"{where}.task: this study is not of generation; use inference")
+            faults.append(f"{where}.task: this study does not cover generation; use inference")
         elif "task" in block and not generates and study == "studies.position":
             faults.append(f"{where}.task: only generation has positions; use generation")
         # Where there are no models or modes at all, that is the fault: not every name of one.
@@ -74,8 +74,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                 and name not in of_table
             ):
                 faults.append(
-                    f"{where}.models[{i}]: {name!r} does not read the table, whose last, smaller"
-                    " batch this study of a training is about"
+                    f"{where}.models[{i}]: {name!r} does not read the table; for training, this"
+                    " study is about the table's last, smaller batch"
                 )
         for i, name in _names(block.get("modes") if modes else None):
             engine = _mapping(modes, name).get("engine")
@@ -83,8 +83,8 @@ def dangling_names(raw: Mapping[str, Any]) -> list[str]:
                 faults.append(f"{where}.modes[{i}]: unknown mode {name!r}" + meant(name, modes))
             elif (wanted := STUDIED_ENGINES.get(study)) and engine != wanted:
                 faults.append(
-                    f"{where}.modes[{i}]: {name!r} has the engine {engine}; this study is of modes"
-                    f" whose engine is {wanted}"
+                    f"{where}.modes[{i}]: {name!r} has the engine {engine}; this study takes only"
+                    f" modes whose engine is {wanted}"
                 )
             elif engine in ENGINES and (fault := cannot_do(engine, str(block.get("task")))):
                 # An unknown engine is told where the mode is defined.

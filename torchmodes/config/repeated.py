@@ -1,4 +1,4 @@
-"""Keys that stand twice in a configuration file; YAML's readers keep the last and say nothing."""
+"""Keys that are given twice in a configuration file: YAML readers silently keep the last one."""
 
 from __future__ import annotations
 

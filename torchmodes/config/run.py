@@ -47,14 +47,12 @@ class Data(Section):
     )
     target: str = Field("Price", description="numeric column the model predicts")
     validation: Share = Field(0.1, description="share of rows for validation")
-    test: Share = Field(0.1, description="share of rows for the final figures")
+    test: Share = Field(0.1, description="share of rows held out for the final metrics")
 
     @model_validator(mode="after")
     def _consistent(self) -> Data:
         if self.target in self.features:
-            raise ValueError(
-                f"target {self.target!r} stands among the features too; remove it there"
-            )
+            raise ValueError(f"target {self.target!r} is among the features, too; remove it there")
         if repeated := sorted({name for name in self.features if self.features.count(name) > 1}):
             raise ValueError(f"features lists {', '.join(repeated)} more than once")
         if self.validation + self.test > 0.9:
@@ -69,16 +67,19 @@ class Training(Section):
 
     device: DeviceChoice = Field("auto", description="where to train")
     model: str = Field("house_price", description="a model of family mlp")
-    modes: list[str] = Field([], description="modes to train in; none: nothing is trained")
+    modes: list[str] = Field([], description="modes to train in; an empty list trains nothing")
     batch_size: Count = Field(2048, description="rows per optimiser step")
     epochs: Count = Field(60, description="passes over the training split")
-    learning_rate: Positive = Field(0.01, description="Adam's step size")
+    learning_rate: Positive = Field(0.01, description="learning rate of Adam")
 
 
 class Grid(Section):
     """A block of cases: every combination of its lists."""
 
-    task: Task = Field(description="an optimiser step, a forward pass, or text token by token")
+    task: Task = Field(
+        description="what one call does: an optimiser step, a forward pass, or generating text"
+        " token by token"
+    )
     models: list[str] = Field(description="names defined under `models`", min_length=1)
     modes: list[str] = Field(description="names defined under `modes`", min_length=1)
     precisions: list[Precision] = Field(["fp32"], description="number formats", min_length=1)
@@ -91,34 +92,42 @@ class Measurement(Section):
 
     target_half_width: Share = Field(
         0.02,
-        description="a run stops when its own 95 % interval is ± this (relative): runs differ by"
-        " more anyway",
+        description="a run stops sampling once its own 95 % interval is ± this (relative); runs"
+        " differ from each other by more anyway",
     )
     runs: Count = Field(
         3,
-        description="processes that a case is measured in, spread over the workflow; raising it"
-        " measures the additional ones alone",
+        description="processes in which a case is measured, spread over the workflow; raising it"
+        " measures only the additional ones",
     )
-    budget_s: Positive = Field(2.0, description="seconds of samples at the most, per run")
-    warmup_budget_s: Positive = Field(2.0, description="seconds of warm-up at the most, per run")
+    budget_s: Positive = Field(2.0, description="maximum seconds of sampling per run")
+    warmup_budget_s: Positive = Field(2.0, description="maximum seconds of warm-up per run")
     min_quads: int = Field(
-        10, description="blocks (ABBA) before the interval is first looked at", ge=5
+        10, description="blocks (ABBA) taken before the interval is first checked", ge=5
     )
     minimum_effect: Share = Field(
-        0.01, description="the smallest speed-up that matters (relative); verdicts ignore less"
+        0.01,
+        description="the smallest relative difference in speed that matters; verdicts ignore"
+        " smaller ones",
     )
-    time_limit_s: Positive = Field(600.0, description="a case that takes longer is killed: failed")
+    time_limit_s: Positive = Field(
+        600.0, description="seconds after which a case is killed and recorded as failed"
+    )
     memory_limit_mb: Count | None = Field(
-        None, description="a case with more resident memory is killed: failed; null: no limit"
+        None,
+        description="resident memory in MB above which a case is killed and recorded as failed;"
+        " null: no limit",
     )
     flush_l2: bool = Field(False, description="CUDA: empty the L2 cache before each sample")
     start: Literal["auto", "fork", "fresh"] = Field(
-        "auto", description="fork from a preloaded server, or a fresh interpreter per case"
+        "auto",
+        description="whether a case's process is forked from a preloaded server or is a fresh"
+        " interpreter; auto: forked on Linux",
     )
     allocator: Allocator = Field(
         "system",
-        description="of every case's process, eager's side included: as is, glibc's told to keep"
-        " its memory, or a library that is installed",
+        description="memory allocator of every case's process, for eager as well: the system's,"
+        " glibc's tuned to keep freed memory, or an installed library",
     )
 
     @model_validator(mode="after")
@@ -138,28 +147,31 @@ class Profile(Section):
     cases: list[Grid] = Field([], description="blocks of cases to profile, as under `benchmark`")
     picks: bool = Field(
         False,
-        description="profile, once all is measured, eager and the mode to ship of each group, and"
-        " compare the two",
+        description="once everything is measured, profile eager and the mode to ship of each"
+        " group, and compare the two",
     )
-    runner_up: bool = Field(False, description="of `picks`, the second fastest as well")
+    runner_up: bool = Field(
+        False, description="with `picks`: profile the second fastest mode as well"
+    )
     diffs: list[ModePair] = Field(
         [], description="pairs of modes whose profiles are compared, wherever both are profiled"
     )
     wait: int = Field(1, description="steps before the profiler starts", ge=0)
     warmup: int = Field(1, description="steps the profiler runs and discards", ge=0)
-    active: Count = Field(3, description="steps recorded")
+    active: Count = Field(3, description="steps that are recorded")
     with_stack: bool = Field(True, description="record Python call stacks (bigger traces)")
     compiled_kernels: Literal[True, False, "picks"] = Field(
         "picks",
-        description="name the kernels that TorchInductor generates for a CPU, and what they fuse:"
-        " compiles once more, for the profile alone; picks: of what `picks` chooses alone",
+        description="name the kernels that TorchInductor generates for a CPU and what they fuse,"
+        " which compiles once more, for the profile alone; picks: only for the cases that `picks`"
+        " chooses",
     )
 
     def schedule(self, mode: ModeSection, *, listed: bool) -> dict[str, Any]:
         """Return what the profile of a case in a mode depends on.
 
-        The kernels of a mode whose code is not compiled have no names to tell. The case is
-        `listed` among `cases`, or a pick.
+        A mode whose code is not compiled has no kernels to name. The case is `listed` among
+        `cases`, or else a pick.
         """
         asked = not listed if self.compiled_kernels == "picks" else self.compiled_kernels
         schedule = self.model_dump(include={"wait", "warmup", "active", "with_stack"})
@@ -170,24 +182,27 @@ class Studies(Section):
     """Questions that one case cannot answer."""
 
     compile_cost: list[Grid] = Field(
-        [], description="cases whose cold start is compared with one from a filled compile cache"
+        [],
+        description="cases whose cold start is compared with a start from a filled compile cache",
     )
     inference_context: list[Grid] = Field(
-        [], description="eager modes whose context is grad or no_grad, against inference_mode"
+        [], description="eager modes whose context is grad or no_grad, compared with inference_mode"
     )
     batch_scaling: list[Grid] = Field(
-        [], description="cases whose latency and throughput are followed over batch_sizes"
+        [], description="cases whose latency and throughput are compared across batch_sizes"
     )
     thread_scaling: list[Grid] = Field(
         [], description="cases measured with one thread against 2, 4, 8 … up to all cores"
     )
     dynamic_shapes: list[Grid] = Field(
         [],
-        description="compiled modes called with changing batch sizes: every one up to the largest"
-        " (inference), or a last, smaller batch (training)",
+        description="compiled modes that are called with changing batch sizes: every size up to"
+        " the largest (inference), or a last, smaller batch (training)",
     )
     position: list[Grid] = Field(
-        [], description="generating cases whose decode step is measured from the first to the last"
+        [],
+        description="generation cases whose decode step is measured at positions from the first to"
+        " the last",
     )
 
 
@@ -201,14 +216,20 @@ class Config(Section):
         False, description="end with exit code 1 when a case failed, is wrong or cannot be read"
     )
     base: FilePath | None = Field(
-        None, description="results folder of another run: reports/comparison.html compares with it"
+        None,
+        description="results folder of another run, with which reports/comparison.html compares"
+        " this one",
     )
     deterministic: bool = Field(
-        False, description="PyTorch's and cuDNN's deterministic algorithms alone; often slower"
+        False, description="use only deterministic algorithms of PyTorch and cuDNN; often slower"
     )
     data: Data
-    models: dict[Name, Model] = Field(description="what is executed, by a name of your choice")
-    modes: dict[Name, Mode] = Field(description="how it is executed, by a name of your choice")
+    models: dict[Name, Model] = Field(
+        description="what is executed, each model under a name of your choice"
+    )
+    modes: dict[Name, Mode] = Field(
+        description="how it is executed, each mode under a name of your choice"
+    )
     training: Annotated[Training, or_null(Training)] = Field(
         None, description="what is trained; null: nothing", validate_default=True
     )
@@ -227,7 +248,7 @@ class Config(Section):
         return [*self.benchmark, *self.profile.cases, *studied]
 
     def about_what_runs(self) -> Config:
-        """Return the same without the models and modes that nothing asks for."""
+        """Return this configuration without the models and modes that nothing uses."""
         blocks = self.blocks()
         models = {name for grid in blocks for name in grid.models}
         modes = {BASELINE_MODE, *(name for grid in blocks for name in grid.modes)}

@@ -1,4 +1,4 @@
-"""What a training step of a model is: its loss, its optimiser, and how gradients are made."""
+"""The training step of a model: its loss, its optimiser, and how gradients are computed."""
 
 from __future__ import annotations
 
@@ -24,28 +24,32 @@ class TrainingStep(Section):
     targets: Reference | None = Field(
         None,
         description="path/to/file.py:targets; targets(batch_size) returns what the loss finds in"
-        " batch.targets; null: drawn to fit the loss, and None for a loss of yours",
+        " batch.targets; null: drawn at random to fit the loss, or None for a loss of yours",
     )
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("adam", description="of torch.optim")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(
+        "adam", description="optimiser of torch.optim"
+    )
     implementation: Literal["auto", "for-loop", "foreach", "fused"] = Field(
-        "auto", description="of the optimiser; auto: as PyTorch chooses"
+        "auto", description="implementation of the optimiser; auto: PyTorch chooses"
     )
     learning_rate: Positive | None = Field(
         None,
-        description=f"step size; null: {LEARNING_RATE:g}, and training.learning_rate where the"
-        " model reads the table",
+        description=f"learning rate; null: {LEARNING_RATE:g}, or training.learning_rate for a model"
+        " that reads the table",
     )
     options: Options = Field(
-        {}, description="keyword arguments for the optimiser, as weight_decay: 0.01"
+        {}, description="keyword arguments for the optimiser, such as weight_decay: 0.01"
     )
     accumulate: Count = Field(
-        1, description="parts of a batch whose gradients add up to one optimiser step"
+        1,
+        description="parts into which a batch is split, whose gradients add up to one optimiser"
+        " step",
     )
     clip_norm: Positive | None = Field(
         None, description="largest norm of all gradients together; null: not clipped"
     )
     checkpoint: bool = Field(
         False,
-        description="keep the inputs of the model's blocks alone, and compute the rest again in"
-        " the backward pass: less memory, more time",
+        description="keep only the inputs of the model's blocks and compute the rest again in the"
+        " backward pass: less memory, more time",
     )

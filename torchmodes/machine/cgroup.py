@@ -1,4 +1,4 @@
-"""What control groups (of a container, a systemd unit, a job of a cluster) grant this process."""
+"""Cores and memory that control groups (of a container, a systemd unit, a cluster job) allow."""
 
 from __future__ import annotations
 

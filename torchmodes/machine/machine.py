@@ -1,7 +1,7 @@
 """The machine a result was measured on: processor, memory, limits, container, GPU.
 
-Every reader takes the text or the folder it reads, so that another system's can be given to it.
-What a system does not tell is None; nothing here raises for it. It imports no PyTorch.
+Every reader takes the text or the folder that it reads, so that tests can give it another system's.
+What a system does not report is None; nothing here raises for that. It imports no PyTorch.
 """
 
 from __future__ import annotations

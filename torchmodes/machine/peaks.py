@@ -1,4 +1,4 @@
-"""What this machine can do at the most: matrix products per second, and bytes per second.
+"""The peaks of this machine: FLOP/s in matrix products, and bytes per second in copies.
 
 A peak is the best of many repetitions: whatever disturbs a repetition only makes it slower.
 """

@@ -1,6 +1,6 @@
 """Names of the environment variables that change what PyTorch computes with, or how fast.
 
-Names and no patterns: a pattern that means a library's settings also fits somebody's password. Of
+Names, not patterns: a pattern for a library's settings would also match somebody's password. Of
 those that PyTorch 2.14 and Triton 3.8 read, the ones are left out that name a file, a folder of
 logs or a host, and those of distributed training.
 """

@@ -1,4 +1,4 @@
-"""From samples to what a record says of them: statistics, verdict, warnings."""
+"""From samples to a record's statistics, verdict and warnings."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def doubt_samples(
 
 def _make_room(load: Load, threads: int) -> str:
     if load.others <= load.limit:
-        return "use a machine whose cores are its own, or a quieter hour"
+        return "use a machine whose cores are not shared, or a quieter hour"
     fewer = threads - math.ceil(load.others)
     return "stop them" + (f", or ask for fewer cores (--cores {fewer})" if fewer > 0 else "")
 
@@ -130,7 +130,7 @@ def _warnings(sampling: Sampling, *, drifting: bool) -> list[str]:
         left_out = taken - len(sampling.samples.counted)
         warnings.append(
             f"the process was stopped for {sampling.run.stopped_s:.0f} s (a suspended machine, a"
-            f" stop signal); of {taken:,} blocks {left_out:,} in which it was are not counted"
+            f" stop signal); {left_out:,} of {taken:,} blocks were interrupted and are not counted"
         )
     if not sampling.warmup.steady:
         warnings.append(

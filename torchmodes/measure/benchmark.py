@@ -1,4 +1,4 @@
-"""Benchmark a case from outside: start its process, and turn however it ends into a record.
+"""Benchmark a case from outside: start its process, and make a record however that ends.
 
 Nothing here imports PyTorch, so that a job costs little beside its measurement.
 """

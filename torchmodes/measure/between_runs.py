@@ -3,9 +3,9 @@
 What differs from process to process (where memory and threads came to lie, what a compiler chose)
 is alike for all blocks of one process, so no interval from within it can hold in the next. The unit
 of inference is the run. Three runs alone tell little of their own variance; that of all cases of a
-device together tells more, so each case's variance is drawn towards theirs by as much as they are
-alike (Smyth 2004, *Linear models and empirical Bayes methods for assessing differential expression
-in microarray experiments*; the estimators are limma's ``fitFDist`` and ``squeezeVar``).
+device together tells more, so each case's variance is shrunk towards theirs, the more so the more
+alike they are (Smyth 2004, *Linear models and empirical Bayes methods for assessing differential
+expression in microarray experiments*; the estimators are limma's ``fitFDist`` and ``squeezeVar``).
 Nothing here needs PyTorch.
 """
 

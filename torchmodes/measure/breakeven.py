@@ -1,4 +1,4 @@
-"""After how many calls a mode has paid its preparation back."""
+"""The number of calls after which a mode has paid back its preparation."""
 
 from __future__ import annotations
 

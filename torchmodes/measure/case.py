@@ -1,6 +1,6 @@
-"""Measure one case, in a process that serves it alone; `docs/measuring.md` tells the order.
+"""Measure one case in a process of its own; `docs/measuring.md` explains the order of the steps.
 
-The candidate comes first, so that its cost is taken before the baseline has touched the process.
+The candidate comes first, so that its cost is measured before the baseline touches the process.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _judge(
         return Measured(
             status="unsupported",
             reason=f"the model's state grows at every call: {baseline.growth}",
-            remedy="let each call begin from a fresh state, or bring one step of a fixed size",
+            remedy="let each call begin from a fresh state, or measure one step of a fixed size",
         )
     began = time.monotonic()
     generates = job.case.task == "generation"  # which compares logits of every step of other texts
@@ -431,9 +431,9 @@ def _doubt_memory(
     )
     if slower is not None:
         result.withhold_verdict(
-            f"it remembers: inputs that are new to it take {slower:.1f} times as long as those that"
-            " it has seen, which the timed ones are",
-            "time it on new inputs at each call, or leave the remembering out of the mode",
+            f"it remembers: inputs that are new to it take {slower:.1f} times as long as the timed"
+            " ones, which it has seen before",
+            "time it on new inputs at each call, or switch off what the mode caches",
             doubted=True,
         )
 

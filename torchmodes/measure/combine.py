@@ -1,4 +1,4 @@
-"""A record of several runs: what each process measured, joined; the interval is over runs."""
+"""Join the runs of a case, each from a process of its own, into one record with its interval."""
 
 from __future__ import annotations
 

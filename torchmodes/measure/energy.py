@@ -1,4 +1,4 @@
-"""Energy of a stretch of work: NVML's counter on an NVIDIA GPU, RAPL's on Linux, else a reason.
+"""Energy of a piece of work: from NVML on an NVIDIA GPU, from RAPL on Linux, else why not.
 
 Both count everything the package or the board spends, idle power included: run nothing else.
 Sampling interleaves two sides, so a candidate's energy is measured in a block of its own.
@@ -74,7 +74,7 @@ def _open_counter(device: Literal["cpu", "cuda", "mps"]) -> Generator[Counter]:
     if device == "cpu":
         yield rapl_counter(POWERCAP)
     elif device == "mps":
-        raise EnergyUnavailable("macOS tells energy only to root (powermetrics)")
+        raise EnergyUnavailable("macOS reports energy only to root (powermetrics)")
     elif not torch.cuda.is_available():
         raise EnergyUnavailable("PyTorch finds no CUDA device")
     else:

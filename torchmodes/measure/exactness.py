@@ -1,4 +1,4 @@
-"""Is a mode any less exact than eager is? Both are held against eager in fp64."""
+"""Is a mode less exact than eager? Both are compared with eager in fp64."""
 
 from __future__ import annotations
 

@@ -188,8 +188,8 @@ def _refuse_output(output: Any) -> None:
     lazy = sorted(kind.__name__ for kind in kinds_of(output) if issubclass(kind, Iterator))
     if lazy:
         raise Refused(
-            f"a call returns a {lazy[0]}, which computes when it is read: what was timed would"
-            " be the promise alone",
+            f"a call returns a {lazy[0]}, which computes only when it is read: its"
+            " computing would not be timed",
             "return a tuple or a list of tensors from forward",
         )
 

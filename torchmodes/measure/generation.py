@@ -1,6 +1,6 @@
-"""A generation of text: are its tokens eager's, and how long do its prompt and its whole take?
+"""Generating text: are the tokens eager's, and how long do the prompt and the whole text take?
 
-The decode step is measured as any call is. Here is what is said beside it.
+The decode step is measured like any other call; here is what is measured besides.
 """
 
 from __future__ import annotations
@@ -262,13 +262,13 @@ def cautions(told: Generation, *, quiet: bool) -> list[str]:
         warnings.append(f"its text is not eager's: {told.divergence}")
     if len(told.compiled_at) > COMPILED_ANYWAY:
         warnings.append(
-            f"it was compiled anew at {len(told.compiled_at)} of the {told.new_tokens - 1}"
+            f"it was recompiled at {len(told.compiled_at)} of the {told.new_tokens - 1}"
             " positions of the cache, such as"
-            f" {', '.join(map(str, told.compiled_at[:3]))}: a cache that grows does that"
+            f" {', '.join(map(str, told.compiled_at[:3]))}: a growing cache causes that"
         )
     parts = (
-        "its prompt and steps, each timed alone, take {} of the time of a whole generation: go by"
-        " the latter"
+        "its prompt and steps, each timed alone, take {} of the time of a whole generation: rely"
+        " on the latter"
     )
     library = "eager's whole generation takes {} of the time of transformers' own generate"
     for share, told_as in ((told.accounted, parts), (told.of_reference, library)):

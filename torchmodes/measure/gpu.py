@@ -1,7 +1,7 @@
-"""What an NVIDIA GPU says of itself: clocks, temperature, power, and what holds it back.
+"""The state of an NVIDIA GPU: clocks, temperature, power, and what holds its clocks down.
 
-Read by NVML before and after a measurement. Where there is no GPU, no driver, or a figure that this
-GPU does not tell, the answer is None and says why; nothing here raises for that.
+Read by NVML before and after a measurement. Where there is no GPU or no driver, the answer says so;
+a figure that this GPU does not report is None. Nothing here raises for that.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Are the gradients of a training step right, and what it makes of the parameters?
+"""Are the gradients of a training step right, and the changes that it makes to the parameters?
 
-Losses alone tell late: a gradient that is a tenth too large in one layer moves them by less than
-rounding does. So the first steps are taken once more, after all that is timed, by instances whose
-gradients are looked at: the mode's, eager's, and one that tells how far rounding alone leads.
-These drop nothing, whatever the model's dropout is: eager and compilers draw other random numbers.
+Losses alone show a fault late: a gradient that is a tenth too large in one layer changes them less
+than rounding does. So, after all timing, the first steps are taken again by instances whose
+gradients are compared: the mode's, eager's, and one that shows how far rounding alone leads. They
+run without dropout, whatever the model has: eager and compilers draw different random numbers.
 """
 
 from __future__ import annotations
@@ -155,7 +155,10 @@ def compare_gradients(
     if not found.within_tolerance:
         return first, warnings
     if not first.within_tolerance:
-        warnings = [*warnings, f"{first.reason}; not so under another seed, and so not by a fault"]
+        warnings = [
+            *warnings,
+            f"{first.reason}; not so under another seed, so not a fault of the mode",
+        ]
     return found, warnings
 
 
@@ -163,7 +166,7 @@ def _compare(job: Job, numerics: Numerics, baseline_step_s: float) -> tuple[Nume
     expected = first_steps(job.baseline())
     if expected.random:
         return numerics, [
-            "gradients were not compared: beside dropout, a step draws other random numbers"
+            "gradients were not compared: a step draws random numbers for more than dropout"
         ]
     _require_finite(expected)
     rounded, warnings = _rounded(job, baseline_step_s=baseline_step_s)
@@ -215,7 +218,7 @@ def _rounded(job: Job, *, baseline_step_s: float) -> tuple[list[FirstSteps], lis
         return found, [f"{_NO_FP64}: {reason_of(error)}"]
 
 
-_NO_FP64 = "eager's own rounding was estimated from nudged weights alone, for lack of fp64"
+_NO_FP64 = "eager's own rounding was estimated from perturbed weights alone, for lack of fp64"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Sets of inputs of one case, on which a mode is judged right.
+"""The input sets of a case, on which the mode's outputs are compared with eager's.
 
-One output can agree by chance: of a graph that lost its input, of a branch that a trace froze, of
-a mode that remembers. So both sides run several sets of inputs, copied into the very tensors that
-the timed calls take, and do so again after they were timed.
+One output can agree by chance: that of a graph that lost its input, of a branch that a trace froze,
+of a mode that remembers. So both sides run several sets of inputs, copied into the very tensors
+that the timed calls take, and do so again after they were timed.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class InputSets:
         other = self._draw(self._seed + 1)
         if not self._example.is_like(other):
             return "example", (
-                "its inputs have other shapes or structures under another seed, so that equality"
-                " was judged on the example inputs alone"
+                "its inputs have other shapes or structures under another seed, so outputs were"
+                " compared on the example inputs alone"
             )
         if not self._example.equals(other):
             return "drawn", None
         if self._example.equals(_rolled(self._example, 1)):
             return "example", "its inputs are the same under every seed, and cannot be rearranged"
         return "rearranged", (
-            "its inputs are the same under every seed: for other sets, those were rolled along"
+            "its inputs are the same under every seed: further sets are these, rolled along"
             " their last dimension"
         )
 

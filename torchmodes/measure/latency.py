@@ -1,4 +1,4 @@
-"""Latencies of one side, and how much its machine drifted: figures that describe, not compare."""
+"""Latencies of one side, and the machine's drift: figures that describe, and do not compare."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The machine's load: how many cores others kept busy beside a measurement, and whether it fitted.
+"""The machine's load: how many cores others kept busy during a measurement, and if that matters.
 
-Two readings of the counters make a `Load`. Nothing here needs PyTorch. Which load is too much, and
-why, is told in docs/measuring.md.
+Two readings of the counters make a `Load`. Nothing here needs PyTorch. docs/measuring.md says which
+load is too much, and why.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Memory on the device, and the bytes of files. Host memory is watched by the supervisor."""
+"""Memory on the device, and sizes of files. Host memory is watched by the supervisor."""
 
 from __future__ import annotations
 

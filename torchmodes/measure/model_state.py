@@ -1,4 +1,4 @@
-"""What a model keeps between its calls, and whether that grows."""
+"""State that a model keeps between its calls, and whether it grows."""
 
 from __future__ import annotations
 

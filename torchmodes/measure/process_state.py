@@ -1,4 +1,4 @@
-"""What a mode must leave as it found it: settings and functions that the baseline runs with too."""
+"""Settings and functions of the process that a mode must not change: the baseline uses them too."""
 
 from __future__ import annotations
 

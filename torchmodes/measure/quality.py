@@ -29,7 +29,7 @@ FEWEST_EXAMPLES = 10
 MOST_EXAMPLES = 10**9
 """More are not asked for: the difference is where the margin is."""
 TRY_IT = (
-    "mend the function and try it by `make check`, or take `quality` out of the model's section"
+    "fix the function and try it with `make check`, or take `quality` out of the model's section"
 )
 JUDGED_BY_DATA = ("int8", "int4", "fp8")
 """Precisions whose error follows from the weights' and activations' outliers: no constant bounds

@@ -1,9 +1,9 @@
 """Is a mode fast at computing, or at answering inputs that it has seen?
 
-All timed calls of a sample get the same inputs. A mode that keeps its outputs by the values of its
-inputs, or until somebody writes into them, is right, and as fast as a look-up. So a mode that seems
-faster is also timed on inputs that are new to it, and at once twice again on the same: what
-computes takes as long for all.
+All timed calls of a sample get the same inputs. A mode that caches its outputs, by the values of
+its inputs or until somebody writes into them, is right, and as fast as a look-up. So a mode that
+seems faster is also timed on inputs that are new to it, and then twice more on the same ones: a
+mode that computes takes equally long for all three.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A clock that stands still while this process is stopped: a suspended machine, a stop signal."""
+"""A clock that stands still while this process is stopped, as in a suspended machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the samples of a schedule say: by shape, by whole pass, and apart from what lengths do.
+"""Statistics of a schedule: by shape, by pass over all batches, and without the effect of lengths.
 
 A block belongs to one batch, which all of its four samples took. So the blocks' ratios are paired
-as ever, while plain medians mix short and long batches: here they are taken batch by batch.
+as always, while plain medians mix short and long batches: here they are taken batch by batch.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def cautions_of(schedule: Schedule) -> list[str]:
     if schedule.pass_s is None:
         warnings.append(f"{NOT_EVERY_BATCH}: raise measurement.budget_s")
     if schedule.recompiles_while_sampling:
-        warnings.append("PyTorch compiled while samples were taken: some of them hold that time")
+        warnings.append("PyTorch compiled while samples were taken: some of them include that time")
     return warnings
 
 

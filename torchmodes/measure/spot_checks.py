@@ -87,7 +87,9 @@ class SpotChecks:
     def _judge(self, call: Any, output: object) -> Numerics | None:
         """Compare an output; None where it is the same bit for bit."""
         if new := kinds_of(output) - self._kinds[call]:
-            told = f"the output holds a {sorted(kind.__name__ for kind in new)[0]}, as none before"
+            told = (
+                f"the output holds a {sorted(kind.__name__ for kind in new)[0]}, unlike any before"
+            )
             return incomparable(told, compared="output", tolerance=0.0)
         if _same(self._accepted[call], _pytree.tree_leaves(output)):
             return None

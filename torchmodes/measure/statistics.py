@@ -1,8 +1,8 @@
 """The speed-up of a candidate over its baseline: estimate, interval, verdict, multiplicity.
 
 The unit of every inference is the block (four samples taken together), never the call. The method,
-with its sources and a table of its measured coverage, is told in docs/measuring.md. Nothing here
-needs PyTorch: the report derives its figures from stored samples with these same functions.
+with its sources and a table of its measured coverage, is in docs/measuring.md. Nothing here needs
+PyTorch: the report derives its figures from stored samples with these same functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a measurement is precise enough to stop: a rule on the interval's width, never its place."""
+"""When a run is precise enough to stop: a rule on the interval's width, never its centre."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the system did for each side's calls: page faults, time in the kernel, lost turns.
+"""What the system did during each side's calls: page faults, time in the kernel, preemptions.
 
 Whether an allocator gives memory back after each call and fetches it again at the next is decided
-once a process, by what it happened to allocate before; glibc's then costs more than most modes gain
-(docs/gotchas.md). These counters tell such a process from another.
+once per process, by what it happened to allocate before; with glibc's this costs more than most
+modes gain (docs/gotchas.md). These counters show which processes do so.
 """
 
 from __future__ import annotations
@@ -85,6 +85,6 @@ def churn(side: str, usage: Usage | None) -> list[str]:
     if usage.system_share is not None and usage.system_share < MUCH_SYSTEM_TIME:
         return []
     share = "" if usage.system_share is None else f" ({100 * usage.system_share:.0f} % of its time)"
-    faults = f"{usage.minor_faults:,.0f} page faults a call{share}"
-    remedy = "docs/gotchas.md says what ends it"
+    faults = f"{usage.minor_faults:,.0f} page faults per call{share}"
+    remedy = "docs/gotchas.md says how to avoid it"
     return [f"{side} gives memory back and fetches it again: {faults}; {remedy}"]

@@ -1,4 +1,4 @@
-"""Is a mode right, on several inputs, before it was timed and after it? And whose fault is it?"""
+"""Is a mode right on several inputs, before and after it was timed? If not, whose fault is it?"""
 
 from __future__ import annotations
 
@@ -40,17 +40,16 @@ EVEN_OUT_S = 5.0
 SEEDS_APART = 3.0
 """How many times as far as another seed leads eager may losses of a mode with dropout be."""
 MODEL_REMEDY = (
-    "mend the model: what it returns in evaluation mode must follow from its inputs and weights"
+    "fix the model: what it returns in evaluation mode must follow from its inputs and weights"
     " alone (is dropout left on, or does forward draw random numbers?)"
 )
 STEP_REMEDY = (
-    "mend the training step: its losses must follow from weights and batches alone (does the loss"
+    "fix the training step: its losses must follow from weights and batches alone (does the loss"
     " or the model keep anything from one step to the next?)"
 )
 MODE_REMEDY = "do not use this mode for this model, or report the difference upstream"
 LEAK_REMEDY = (
-    "leave the process as it was found, for eager runs in it too: set back what the mode's factory"
-    " and its calls change"
+    "restore in the process what the mode's factory and its calls change: eager runs in it, too"
 )
 
 
@@ -74,7 +73,9 @@ def compare_first(
         baseline.output, candidate.output, precision=precision, align=align, tolerance=tolerance
     )
     if lazy := _may_compute_later(baseline, candidate):
-        told = f"the output holds a {lazy[0]}, as eager's does not: it may compute when it is read"
+        told = (
+            f"the output holds a {lazy[0]}, which eager's does not: it may compute when it is read"
+        )
         return incomparable(told, compared="output", tolerance=first.tolerance)
     if baseline.sets is None or not first.within_tolerance:
         return first
@@ -258,9 +259,9 @@ def one_model(baseline: WarmedUp, candidate: WarmedUp) -> Measured | None:
         return None
     return Measured(
         status="failed",
-        reason="eager and the mode have parts of one model in common: the model's factory returned"
+        reason="eager and the mode share parts of one model: the model's factory returned"
         " what it had returned before",
-        remedy="build the model anew, or by copy.deepcopy, at each call of its factory",
+        remedy="build a new model, or a copy.deepcopy, at each call of its factory",
     )
 
 
@@ -289,7 +290,7 @@ def unseen(job: Job, baseline: WarmedUp, candidate: WarmedUp) -> list[str]:
     align = baseline.workload.built.align
     if not compares_nothing(baseline.output, candidate.output, align=align):
         return []
-    told = "nothing of the outputs could be compared, such as no detection on both sides: whether"
+    told = "nothing in the outputs could be compared (say, no detection on either side): whether"
     return [f"{told} the mode is right is open; give the model inputs on which it finds something"]
 
 

@@ -43,7 +43,7 @@ def environment_file(cases: Iterable[Mapping[str, Any]]) -> Path:
         own |= {file.resolve() for file in files if file.is_file()}
     if len(own) > 1:
         raise ValueError(
-            "a job runs in one conda environment, and here are several: "
+            "a job runs in one conda environment, but this case has several: "
             + ", ".join(sorted(map(str, own)))
         )
     return own.pop() if own else FOLDER / f"{_smallest(frozenset(names))}.yaml"

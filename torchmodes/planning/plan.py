@@ -1,7 +1,7 @@
 """The plan of a case: what its result depends on, and what its job needs.
 
-The rules ask for it several times a case, and a run may have ten thousand cases: what is asked for
-again is looked up once.
+The rules ask for it several times per case, and a run may have ten thousand cases, so answers are
+cached.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a result was made by: digests that make Snakemake notice changed code.
+"""The code that made a result: digests by which Snakemake notices that it has changed.
 
 Snakemake re-runs a job when its script or its parameters change, but it does not see what the
 script imports. A digest of those modules, passed as a parameter, closes the gap: editing the

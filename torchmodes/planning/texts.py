@@ -1,4 +1,4 @@
-"""The user's texts: a file of one text a line, read before anything runs."""
+"""The user's texts: a file with one text per line, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOKENISER_FILES = ("tokenizer*", "vocab.*", "*.model")
 
 
 def read_texts(path: Path) -> list[str]:
-    """Read one text a line; empty lines are none.
+    """Read one text per line; empty lines do not count.
 
     Raises
     ------
@@ -22,12 +22,12 @@ def read_texts(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text in UTF-8 (byte {error.start + 1})") from None
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start + 1})") from None
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; one text a line is wanted") from None
+        raise ValueError(f"{path}: {error.strerror}; give a file with one text per line") from None
     texts = [line.strip() for line in lines if line.strip()]
     if not texts:
-        raise ValueError(f"{path}: holds no text; write one a line")
+        raise ValueError(f"{path}: holds no text; write one per line")
     return texts
 
 
@@ -45,6 +45,6 @@ def texts_faults(models: Mapping[str, ModelSection]) -> list[str]:
         if folder and not any(any(folder.glob(pattern)) for pattern in TOKENISER_FILES):
             faults.append(
                 f"models.{name}.lengths.file: {folder} has no tokeniser; save the model's own there"
-                " by its save_pretrained, or give lengths.distribution"
+                " with its save_pretrained, or give lengths.distribution"
             )
     return faults

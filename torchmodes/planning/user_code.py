@@ -116,7 +116,7 @@ def _reference_faults(
     """Yield faults of a reference, each with the key at fault where it is another."""
     path, name = user_file(reference), reference.rpartition(":")[2]
     if not path.is_file():
-        remedy = "start in the folder that it counts from, or write the whole path"
+        remedy = "start in the folder that it is relative to, or write the whole path"
         yield None, f"no file {path} in {Path.cwd()}; {remedy}"
         return
     try:

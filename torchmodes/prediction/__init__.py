@@ -1,1 +1,1 @@
-"""Prediction: a trained model, read from what a training left, asked about one row."""
+"""Prediction: a trained model, loaded from the files of its training, and called on one row."""

@@ -1,8 +1,8 @@
-"""What a training left of its model: which files can predict.
+"""The files that a training leaves of its model, and which of them can predict.
 
 Every mode leaves its weights. Some leave an archive that runs without the model's class; that one
 comes first, because it is what the mode would ship. But loading an archive can run whatever its
-maker put into it: only one that a training of this user signed is loaded without being asked for.
+maker put into it: only one that a training of this user signed is loaded without asking.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loading a trained model: whatever is wrong with its file is told as one error that names it."""
+"""Loading a trained model: whatever is wrong with its file becomes one error that names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From values in their own units to a price: normalise, call the model, turn its answer back."""
+"""From values in their own units to a price: normalise, call the model, scale its output back."""
 
 from __future__ import annotations
 

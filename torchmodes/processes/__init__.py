@@ -1,6 +1,6 @@
 """Supervision: a function in a process of its own, and how that ended, whatever happens.
 
-Who starts whom, and the files in which that stands::
+Which process starts which, and the modules that do it::
 
     supervise.run_supervised    the client, in a job of the workflow: writes the target into a
       |                         private folder and asks for a process (spec.ProcessSpec)

@@ -1,4 +1,4 @@
-"""Which allocator of memory a process has: set before it starts, and asked for when it runs.
+"""The memory allocator of a process: chosen before it starts, and checked once it runs.
 
 glibc's own may give memory back after each call and fetch it again at the next (docs/gotchas.md).
 """
@@ -25,7 +25,10 @@ PACKAGES = {"jemalloc": "libjemalloc2", "tcmalloc": "libtcmalloc-minimal4"}
 
 def allocator_missing(allocator: Allocator) -> dict[str, str] | None:
     """Say why there is no such allocator here and what to do, or return None."""
-    refused = {"status": "unsupported", "reason": f"the allocator {allocator} is not here"}
+    refused = {
+        "status": "unsupported",
+        "reason": f"the allocator {allocator} is not available here",
+    }
     if allocator == "glibc-tuned" and platform.libc_ver()[0] != "glibc":
         return refused | {"remedy": "use measurement.allocator: system; only glibc's can be tuned"}
     if allocator in LIBRARIES and _library(allocator) is None:

@@ -1,8 +1,8 @@
-"""Private temporary folders, which do not outlive for long the process that made them.
+"""Private temporary folders, which are removed even if the process that made them was killed.
 
 The maker holds a lock on a file in the folder (``flock``), which ends with the process, however
-that ends. What a killed process left is removed by the next one that makes a folder there: what
-nobody holds, and of this user only.
+that ends. What a killed process left is removed by the next one that makes a folder there: folders
+of this user whose lock nobody holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The fork server, seen by its clients: which one it is, and how to get a monitor forked by it.
+"""The fork server as its clients see it: how to find it, and how to have a monitor forked.
 
 The server (`torchmodes.processes.forkserver_main`) imports modules such as torch once, then forks a
 clean process for each case. The first case of a workflow that needs it starts it, and it is gone
@@ -131,7 +131,7 @@ def _reach(name: bytes) -> Connection:
         try:
             stream.connect(name)
         except BlockingIOError:  # the queue is full
-            message = f"who has the fork server's name takes no client for {CONNECT_LIMIT_S:g} s"
+            message = f"the fork server's name is taken: no answer in {CONNECT_LIMIT_S:g} s"
             raise ServerUnavailableError(message) from None
         if (uid := peer_uid(stream)) != os.getuid():
             raise ServerUnavailableError(f"the fork server's name is taken by user {uid}")

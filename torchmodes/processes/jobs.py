@@ -145,9 +145,7 @@ def _keep(folder: Path) -> None:
                 )
     except OSError as error:
         told = str(error)[:500]  # copytree tells every file
-        logger.warning(
-            "what was compiled is not kept in %s for other jobs: %s", COMPILE_CACHE, told
-        )
+        logger.warning("compiled code cannot be kept in %s for other jobs: %s", COMPILE_CACHE, told)
 
 
 def _copy_whole(source: str, target: str) -> None:

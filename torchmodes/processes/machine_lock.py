@@ -73,7 +73,7 @@ def lock_fault(path: Path | None = None) -> str | None:
 def _unlocked(error: OSError) -> str:
     return (
         f"no lock against measurements from other folders ({error}): do not measure in two at once,"
-        " or set TMPDIR, the same for all, to a folder in which it can be had"
+        " or set TMPDIR, the same for all, to a folder in which files can be locked"
     )
 
 
@@ -95,7 +95,7 @@ def _open(path: Path) -> int:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
         if found.st_nlink > 1:  # by its other name it may be private: nobody else shall read it
-            raise OSError(errno.EMLINK, "A file of several names", str(path))
+            raise OSError(errno.EMLINK, "A file with several names", str(path))
         if found.st_uid == os.getuid() and found.st_mode & 0o444 != 0o444:
             os.fchmod(descriptor, 0o644)
     except BaseException:
@@ -114,7 +114,7 @@ def _lock(descriptor: int, path: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not waited:
-                message = f"waiting: another measurement runs on this machine, with {path}"
+                message = f"waiting: another measurement runs on this machine and holds {path}"
                 logger.warning(message)
                 tell(message, to=sys.stderr)
             waited = True

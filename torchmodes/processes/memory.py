@@ -1,6 +1,6 @@
-"""What memory a process has and has had, and what the kernel does when there is none left.
+"""The memory of a process, now and at its peak, and what the kernel does when none is left.
 
-psutil knows no high-water mark on Linux.
+psutil reports no peak on Linux.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The monitor: a light process beside each case that sees to it that the case ends, and how.
+"""The monitor: a small process beside each case that ends it at its limits and says how it ended.
 
 It starts the case's process and is the only one to end it: at the time limit, at the memory limit,
 or when nobody is left to hear of the outcome. On Linux it is the subreaper of all that the case

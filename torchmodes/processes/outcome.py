@@ -68,7 +68,7 @@ def conclude(ending: Ending, spec: ProcessSpec, *, requested_at: float, import_s
     began, finished = child.read_began(spec.folder), child.read_finished(spec.folder)
     kind, error_type, message = _classify(ending, spec, finished, began=began is not None)
     if ending.survivors:
-        message = f"{message}\nnot even SIGKILL ended: {', '.join(map(str, ending.survivors))}"
+        message = f"{message}\nsurvived SIGKILL: {', '.join(map(str, ending.survivors))}"
     last = finished or Finished(ending.ended_at)
     traceback = last.raised.traceback if kind == "raised" and last.raised else None
     if kind in ("killed", "timed_out"):
@@ -132,17 +132,17 @@ def _classify(
     """Return kind, error type and message."""
     match ending.cause:
         case "time":
-            return "timed_out", "TimeLimit", f"still running after {spec.time_limit_s:g} s: ended"
+            return "timed_out", "TimeLimit", f"still running after {spec.time_limit_s:g} s: killed"
         case "start":
             return (
                 "timed_out",
                 "TimeLimit",
-                f"still importing after {spec.start_limit_s:g} s: ended",
+                f"still importing after {spec.start_limit_s:g} s: killed",
             )
         case "memory":
             limit = gigabytes(spec.memory_limit_bytes or 0)
             held = gigabytes(ending.resident_bytes)
-            return "killed", "MemoryLimit", f"held {held} of memory, its limit is {limit}: ended"
+            return "killed", "MemoryLimit", f"held {held} of memory, its limit is {limit}: killed"
         case "gone":
             return "lost", "SupervisorLost", f"ended because {ending.detail} did"
     if finished is not None and finished.raised is not None:
@@ -164,7 +164,7 @@ def _killed_by(number: int, ending: Ending) -> str:
     if number != signal.SIGKILL:
         return f"{message} ({(signal.strsignal(number) or 'unknown').lower()})"
     if ending.oom_killed:
-        return f"{message}, probably out of memory: the kernel ended processes for want of it"
+        return f"{message}, probably out of memory: the kernel killed processes to free some"
     return f"{message}, not at one of its own limits"
 
 

@@ -1,4 +1,4 @@
-"""What a fork server imports, and whether it can be forked then.
+"""What the fork server imports, and whether it is still safe to fork after that.
 
 Threads, CUDA and OpenMP do not survive a fork: importing must leave none of them behind.
 """
@@ -95,7 +95,7 @@ def _hazard(gpu_holder: str | None) -> str | None:
         return f"importing {gpu_holder} initialised the GPU: a fork could not use it"
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
-        return f"importing the preload modules started {threads - 1} threads: no fork is safe"
+        return f"importing the preload modules started {threads - 1} threads: forking is not safe"
     return None
 
 

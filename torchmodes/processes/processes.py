@@ -1,4 +1,4 @@
-"""Processes: does this one live, who descends from it, how do they end.
+"""Processes: whether one is alive, which descend from it, and how to end them.
 
 Linux answers these questions at once and cheaply, through /proc, pidfd and prctl. Elsewhere psutil
 answers them by looking at every process: right as well, but slower.

@@ -121,7 +121,7 @@ def _run(spec: ProcessSpec, start: Start, service: Service, requested_at: float)
         except ServerUnavailableError as error:
             if start == "fork":
                 raise
-            logger.warning("%s; the case has a fresh process instead", error)
+            logger.warning("%s; the case runs in a fresh process instead", error)
     return _run_fresh(spec, requested_at)
 
 

@@ -1,4 +1,4 @@
-"""Which process is the workflow that a job belongs to: it has put its number in the environment."""
+"""The workflow that a job belongs to: its process id is in the environment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What TorchInductor made of a model for a CPU: each kernel by name, and what it was made of.
+"""The kernels that TorchInductor generated for a CPU: each by name, and what it fuses.
 
-PyTorch tells it in two parts while it compiles. A pass over each graph sees which operator and
+PyTorch reports this in two parts while it compiles. A pass over each graph sees which operator and
 module a node comes from; a record of Inductor's (``trace.provenance_tracking_to_timeline``) says
 which nodes each call computes in the code that it writes. Calls stand there in the order in which
 they run: the n-th call of a kernel in a step is the n-th in the record.

@@ -1,4 +1,4 @@
-"""Which machine this is, so that its peaks are measured again when it changes."""
+"""A fingerprint of this machine, so that its peaks are measured again when it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that an engine's own profiler tells: into PyTorch's trace, and by layer."""
+"""Operators from an engine's own profiler: put into PyTorch's trace, and summed by layer."""
 
 from __future__ import annotations
 

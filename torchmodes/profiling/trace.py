@@ -1,4 +1,4 @@
-"""Profile a case: every pass over it, each apart from the others, and the files they leave."""
+"""Profile a case: several passes over it, apart from each other, and the files that they write."""
 
 from __future__ import annotations
 

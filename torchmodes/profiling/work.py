@@ -1,4 +1,4 @@
-"""What a case must compute and move at the least: floating-point operations and bytes.
+"""What a case must compute and move at least: floating-point operations and bytes.
 
 Both are counted on the eager model, by shape, so they are the same for every mode of a case.
 """

@@ -1,7 +1,8 @@
 """Reasons: what an exception says, in one line that names the cause.
 
 Compilers and exporters wrap errors in advice, print the values of tensors, colour their text and
-name files of the machine on which they were built. A record, a page or a table takes none of that.
+name files of the machine on which they were built. None of that belongs in a record, a page or a
+table.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _said(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException as fault:  # noqa: BLE001 - its class may be the user's, and faulty, too
-        return f"its message cannot be told: {type(fault).__name__}"
+        return f"its message cannot be shown: {type(fault).__name__}"
 
 
 def _lines(text: str) -> list[str]:

@@ -20,10 +20,9 @@ from torchmodes.results.writing import with_texts, write_atomically
 
 SCHEMA_VERSION = 1
 WIDEST_HALF_WIDTH = 2.0
-"""The factor between the middle and the ends of an interval of a ratio that still says something.
-"""
+"""The widest interval of a ratio that still means something: the factor from middle to end."""
 _BLOCKS_KEY = "quads"
-"""What blocks are called in a record's JSON since its first version."""
+"""The key of blocks in a record's JSON, kept from its first version."""
 Status = Literal["ok", "unsupported", "failed", "wrong"]
 Verdict = Literal["faster", "slower", "same", "unresolved"]
 QualityVerdict = Literal["no worse", "worse", "unresolved"]
@@ -38,7 +37,7 @@ def _fits_a_table(count: int) -> int:
 
 
 CallSeconds = Annotated[float, Field(ge=1e-15, le=1e9)]
-"""Of one call: what a clock can show, so that every ratio of two is a number."""
+"""Seconds of one call, within what a clock can show, so that every ratio of two is a number."""
 CallsSeconds = tuple[CallSeconds, ...]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -47,7 +46,7 @@ Several = Annotated[int, Field(ge=1), AfterValidator(_fits_a_table)]
 
 
 Text = Annotated[str, AfterValidator(printable)]
-"""What libraries and users' code may have written: kept without control characters."""
+"""Text that libraries or users' code may have written; control characters are removed."""
 Facts = Annotated[dict[str, Any], AfterValidator(lambda facts: with_texts(facts, printable))]
 
 
@@ -72,7 +71,7 @@ class Filled(Part):
 
 
 class Identity(Part):
-    """Which case it is; see `torchmodes.planning.cases.Case`."""
+    """The case that was measured; see `torchmodes.planning.cases.Case`."""
 
     task: Task
     device: Device
@@ -111,7 +110,7 @@ class Interval(Part):
 
 def _is_speed_up(interval: Interval) -> Interval:
     if interval.estimate == 0 or interval.low == 0:
-        raise ValueError("a speed-up and its bounds are above 0")
+        raise ValueError("a speed-up and its bounds must be above 0")
     return interval
 
 
@@ -123,26 +122,29 @@ class Block(Part):
 
     order: Literal["ABBA", "BAAB"] = Field(description="A: baseline, B: candidate")
     seconds: tuple[CallSeconds, CallSeconds, CallSeconds, CallSeconds] = Field(
-        description="per call, in that order; of several calls their median"
+        description="seconds per call, in that order; the median where a sample is several calls"
     )
     calls: tuple[CallsSeconds, CallsSeconds, CallsSeconds, CallsSeconds] | None = Field(
         None,
-        description="of a sample that timed several calls, each of them; null: one, or one group",
+        description="seconds of each call, where a sample timed several calls one by one; null:"
+        " one call, or one group of calls",
         exclude_if=lambda calls: calls is None,
     )
     device_seconds: tuple[NotNegative, NotNegative, NotNegative, NotNegative] | None = Field(
         None,
-        description="by CUDA events, of the call of that side just before each sample; of calls of"
-        " 50 ms and longer, and in older records, of the sample itself",
+        description="by CUDA events: of the same side's call just before each sample; of the"
+        " sample itself where calls take 50 ms or longer, and in older records",
     )
-    at_s: float = Field(description="when the block began, seconds after sampling began")
+    at_s: float = Field(description="when the block began, in seconds after sampling began")
     interrupted: bool = Field(
-        False, description="the process was stopped meanwhile: in no statistics"
+        False,
+        description="whether the process was stopped during the block, which is then in no"
+        " statistics",
     )
-    run: Several = Field(1, description="the process that took it, by its number")
+    run: Several = Field(1, description="number of the process that took it")
     batch: Count | None = Field(
         None,
-        description="of a schedule: the batch that all four samples took",
+        description="number of the schedule's batch that all four samples used; null: no schedule",
         exclude_if=lambda batch: batch is None,
     )
 
@@ -150,10 +152,12 @@ class Block(Part):
 class Samples(Part):
     """Every sample that was taken; none is dropped."""
 
-    clock: str = Field(description="what measured the seconds")
-    timer_s: float | None = Field(None, description="the finest time that it can tell apart")
+    clock: str = Field(description="clock that measured the seconds")
+    timer_s: float | None = Field(
+        None, description="smallest time difference that the clock can tell"
+    )
     empty_sample_s: float | None = Field(
-        None, description="what it reports for a call that does nothing; not subtracted"
+        None, description="time that the clock reports for a call that does nothing; not subtracted"
     )
     calls_per_sample: Several
     blocks: list[Block] = Field(
@@ -169,8 +173,8 @@ class Samples(Part):
 class ScheduledBatch(Part):
     """A batch of a schedule."""
 
-    shape: tuple[Count, ...] = Field(description="of its first tensor")
-    tokens: Count | None = Field(description="that are no padding; null: nobody knows")
+    shape: tuple[Count, ...] = Field(description="shape of its first tensor")
+    tokens: Count | None = Field(description="tokens that are not padding; null: not known")
 
 
 class ShapeTimes(Part):
@@ -178,7 +182,7 @@ class ShapeTimes(Part):
 
     shape: tuple[Count, ...]
     batches: Several
-    samples: Count = Field(description="of each side")
+    samples: Count = Field(description="samples of each side")
     baseline_median_s: CallSeconds | None
     median_s: CallSeconds | None
 
@@ -186,33 +190,38 @@ class ShapeTimes(Part):
 class Schedule(Part):
     """Batches of different sizes that the calls of both sides took in turn."""
 
-    padding: str | None = Field(description="the policy; null: the batches are the user's own")
-    items: Several = Field(description="in all batches together")
-    left_out: Count = Field(description="texts in no batch: the last few, or beyond `batches`")
-    truncated: Count = Field(description="texts cut at sequence_length")
+    padding: str | None = Field(description="padding policy; null: the batches are the user's own")
+    items: Several = Field(description="items in all batches together")
+    left_out: Count = Field(
+        description="texts that are in no batch: the last few, or those beyond `batches`"
+    )
+    truncated: Count = Field(description="texts that were cut at sequence_length")
     useful_share: float | None = Field(
-        ge=0, le=1, description="of all tokens, those that are no padding; null: nobody knows"
+        ge=0, le=1, description="share of all tokens that are not padding; null: not known"
     )
     recompiles: Count = Field(
-        description="graphs that TorchDynamo compiled at the first calls of the other batches"
+        description="graphs that TorchDynamo compiled at the first calls of the batches after the"
+        " first"
     )
-    recompiles_while_sampling: Count = Field(description="and after those, while calls were timed")
+    recompiles_while_sampling: Count = Field(
+        description="graphs that it compiled later, while calls were timed"
+    )
     batches: list[ScheduledBatch]
     shapes: list[ShapeTimes] = []
-    baseline_pass_s: NotNegative | None = Field(None, description="likewise")
+    baseline_pass_s: NotNegative | None = Field(None, description="the same for the baseline")
     pass_s: NotNegative | None = Field(
         None,
-        description="one call on every batch: the sum of the batches' medians; null: not every"
-        " batch was sampled",
+        description="seconds of one call on every batch: the sum of the batches' medians; null:"
+        " not every batch was sampled",
     )
 
 
 class Warmup(Part):
-    """What ran before the first sample."""
+    """The warm-up before the first sample."""
 
-    calls: Count = Field(description="of each side")
+    calls: Count = Field(description="calls of each side")
     seconds: NotNegative
-    steady: bool = Field(description="whether two adjacent windows agreed before the cap")
+    steady: bool = Field(description="whether two adjacent windows agreed before the time was up")
 
 
 class Latency(Part):
@@ -234,45 +243,50 @@ class Statistics(Part):
     """What the samples say; `docs/measuring.md` defines every figure."""
 
     speed_up: SpeedUp = Field(description="baseline time / candidate time")
-    half_width: NotNegative | None = Field(description="of the interval, relative")
+    half_width: NotNegative | None = Field(
+        description="half-width of the speed-up's interval, relative"
+    )
     blocks: Several = Field(validation_alias=_BLOCKS_KEY, serialization_alias=_BLOCKS_KEY)
     converged: bool = Field(description="whether the target half-width was reached in the budget")
     noise_floor: NotNegative | None = Field(
-        description="relative: the bias of measuring, from all A/A cases of the device; of records"
-        " of one process, from the group's A/A case"
+        description="bias of measuring, relative: from all A/A cases of the device; in a record of"
+        " one process, from the group's A/A case"
     )
     margin: NotNegative = Field(
-        description="relative; the larger of noise floor and minimum effect"
+        description="the larger of noise floor and minimum effect, relative"
     )
-    p_value: float | None = Field(ge=0, le=1, description="of an effect beyond the margin")
+    p_value: float | None = Field(ge=0, le=1, description="p-value of an effect beyond the margin")
     baseline: Latency
     candidate: Latency
     throughput_per_s: float = Field(
         gt=0,
-        description="items per second of the candidate, at its median latency; of a schedule, at"
+        description="items per second of the candidate at its median latency; for a schedule, at"
         " the mean of its batches' medians",
     )
-    drift: float | None = Field(description="relative change of the baseline over the sampling")
+    drift: float | None = Field(description="relative change of the baseline during sampling")
     drifting: bool
-    autocorrelation: float | None = Field(description="lag 1, of the blocks")
+    autocorrelation: float | None = Field(description="autocorrelation of the blocks at lag 1")
     autocorrelated: bool
-    runs: Several = Field(1, description="processes that the interval is over")
+    runs: Several = Field(1, description="number of processes that the interval is over")
     standard_error: NotNegative | None = Field(
-        None, description="of the logarithm of the speed-up, over runs; null: one run"
+        None,
+        description="standard error of the logarithm of the speed-up, over runs; null: one run",
     )
-    degrees_of_freedom: float | None = Field(None, description="of that", gt=0)
+    degrees_of_freedom: float | None = Field(
+        None, description="degrees of freedom of the standard error", gt=0
+    )
     spread: NotNegative | None = Field(
         None, description="standard deviation between the runs' speed-ups, relative; null: one run"
     )
     looks: Count = Field(
         0,
         description="how often runs were added because the answer was open (make sharpen); the"
-        " p-value has paid for it",
+        " p-value is corrected for it",
     )
 
 
 ITEM_SHARE = 1 / 5
-"""What the error of one item weighs of the whole output's, which one among many hardly moves.
+"""The weight of one item's error beside the whole output's, which one item among many hardly moves.
 
 Of a million normal errors the largest is 4.9 times their root mean square.
 """
@@ -282,9 +296,10 @@ class Numerics(Part):
     """The candidate's output against the baseline's."""
 
     within_tolerance: bool
-    reason: Text | None = Field(None, description="why not")
+    reason: Text | None = Field(None, description="why it is not within tolerance")
     compared: Literal["output", "losses", "gradients", "parameters"] = Field(
-        description="of a training step losses; gradients or parameters where those are wrong"
+        description="what was compared; for a training step the losses, or the gradients or"
+        " parameters where those are wrong"
     )
     max_abs: NotNegative | None = Field(None, description="largest |candidate − baseline|")
     max_rel: NotNegative | None = Field(
@@ -298,50 +313,54 @@ class Numerics(Part):
     worst_item: NotNegative | None = Field(
         None,
         description="relative L2 error of the item of a tensor's first dimension (a batch's) that"
-        " is furthest off; its norm is no less than their root mean square",
+        " is furthest off; an item's norm counts as at least the items' root mean square",
     )
     differing: float | None = Field(
-        None, ge=0, le=1, description="share of the integers, or truth values, that differ"
+        None, ge=0, le=1, description="share of the integers or truth values that differ"
     )
     cosine: float | None = Field(
-        None, description="of the angle between the two, in the worst tensor"
+        None, description="cosine of the angle between the two, for the worst tensor"
     )
     tolerance: NotNegative = Field(
-        description="of relative_l2, of differing and of a fifth of worst_item"
+        description="limit for relative_l2, for differing, and for a fifth of worst_item"
     )
     usual_tolerance: NotNegative | None = Field(
         None,
-        description="the precision's, where the output is outside of it and was scored on the"
-        " user's data instead; null: it is the tolerance",
+        description="tolerance of the precision, where the output exceeds it and was scored on the"
+        " user's data instead; null: `tolerance` is that of the precision",
     )
-    input_sets: Several = Field(1, description="on which outputs were compared")
+    input_sets: Several = Field(
+        1, description="number of input sets on which outputs were compared"
+    )
     inputs: Literal["drawn", "rearranged", "example", "schedule"] = Field(
         "example",
-        description="where those come from: drawn by the model's own inputs under several seeds;"
-        " the example rearranged, where they do not depend on the seed; the example alone; the"
-        " batches of a schedule",
+        description="origin of the input sets: drawn by the model's own inputs under several"
+        " seeds; the example rearranged, where the inputs do not depend on the seed; the example"
+        " alone; the batches of a schedule",
     )
     seed_distance: NotNegative | None = Field(
         None,
-        description="relative L2 error of eager's own losses under another seed of weights, batches"
-        " and dropout: what is noise in training",
+        description="relative L2 distance between eager's losses under two seeds of weights,"
+        " batches and dropout: the noise of training",
     )
     losses_compared: Several | None = Field(
         None,
-        description="steps of a training whose losses were compared: all, or as many as there are"
-        " until ten times what a last bit of the weights makes of eager's is as far as another"
-        " seed",
+        description="training steps whose losses were compared: all, or those until ten times the"
+        " effect of a last-bit change of the weights on eager's losses is as large as that of"
+        " another seed",
     )
     gradient_error: NotNegative | None = Field(
-        None, description="of the worst gradient of the first step, relative"
+        None, description="relative error of the worst gradient of the first step"
     )
     gradient_tolerance: NotNegative | None = Field(
-        None, description="of that: ten times what rounding makes of it in eager, or 1e-3"
+        None, description="limit for it: ten times what rounding does to it in eager, or 1e-3"
     )
     parameter_error: NotNegative | None = Field(
-        None, description="of what the first steps changed in the worst parameter, relative"
+        None, description="relative error of the worst parameter's change over the first steps"
     )
-    parameter_tolerance: NotNegative | None = Field(None, description="of that, likewise")
+    parameter_tolerance: NotNegative | None = Field(
+        None, description="limit for it, found likewise"
+    )
 
     @property
     def whole_error(self) -> float:
@@ -350,7 +369,7 @@ class Numerics(Part):
 
     @property
     def error(self) -> float:
-        """What is held against the tolerance: that, or `ITEM_SHARE` of `worst_item`."""
+        """What is compared with the tolerance: that, or `ITEM_SHARE` of `worst_item`."""
         return max(self.whole_error, ITEM_SHARE * (self.worst_item or 0.0))
 
 
@@ -359,23 +378,28 @@ class Exactness(Part):
 
     eager: NotNegative | None = None
     mode: NotNegative | None = None
-    reason: Text | None = Field(None, description="why it was not run in fp64")
+    reason: Text | None = Field(None, description="why the model was not run in fp64")
 
 
 class Agreement(Part):
-    """Whether a mode in low precision chooses as eager does: of logits, without labels."""
+    """Whether a mode in low precision chooses as eager does, judged by logits, without labels."""
 
-    decisions: Several = Field(description="compared: items of a classifier, tokens of a text")
-    input_sets: Several = Field(description="seeded ones, on which they were made")
+    decisions: Several = Field(
+        description="number of decisions compared: items of a classifier, tokens of a text"
+    )
+    input_sets: Several = Field(description="number of seeded input sets on which they were made")
     top1: Fraction = Field(description="share of decisions whose first choice is eager's")
     flips_by_lead: tuple[Fraction, Fraction, Fraction, Fraction] = Field(
-        description="share of other choices in each quarter of the decisions, by how much eager's"
-        " first choice leads its second: from ties to clear decisions"
+        description="share of decisions that differ, in each quarter of all decisions ordered by"
+        " how far eager's first choice leads its second: from ties to clear decisions"
     )
     kl_divergence: NotNegative = Field(
-        description="of the candidate's softmax from eager's, mean over decisions, nats"
+        description="KL divergence of the candidate's softmax from eager's, mean over decisions,"
+        " in nats"
     )
-    random_weights: bool = Field(description="then the decisions mean nothing by themselves")
+    random_weights: bool = Field(
+        description="whether the weights are random: then the decisions mean nothing by themselves"
+    )
 
 
 class Quality(Part):
@@ -388,20 +412,23 @@ class Quality(Part):
     examples: Several
     baseline: float = Field(description="mean score of eager")
     candidate: float = Field(description="mean score of the mode")
-    difference: float = Field(description="candidate − baseline, mean of the examples")
-    low: float | None = Field(description="of its 95 % interval; null: too few examples")
-    high: float | None = Field(description="likewise")
-    margin: NotNegative = Field(description="the loss that is acceptable, in the scores' unit")
-    better: Count = Field(description="examples that the candidate scores higher on")
-    worse: Count = Field(description="examples that it scores lower on")
-    examples_needed: Count | None = Field(
-        description="that would decide, were they like these; null: it is decided, or none would"
+    difference: float = Field(description="candidate − baseline, mean over the examples")
+    low: float | None = Field(
+        description="lower bound of its 95 % interval; null: too few examples"
     )
-    seconds: NotNegative | None = Field(None, description="that scoring both sides took")
+    high: float | None = Field(description="upper bound, likewise")
+    margin: NotNegative = Field(description="largest acceptable loss, in the scores' unit")
+    better: Count = Field(description="number of examples on which the candidate scores higher")
+    worse: Count = Field(description="number of examples on which it scores lower")
+    examples_needed: Count | None = Field(
+        description="examples like these that would decide; null: it is decided, or no number"
+        " would decide"
+    )
+    seconds: NotNegative | None = Field(None, description="seconds that scoring both sides took")
 
 
 class Cost(Filled):
-    """What the mode asks before it pays."""
+    """What the mode costs in time and memory before it pays back."""
 
     import_s: NotNegative | None = Field(
         None, description="importing PyTorch and what the case needs"
@@ -412,19 +439,27 @@ class Cost(Filled):
     )
     first_call_s: NotNegative | None = Field(
         None,
-        description="the first call, with empty compile caches; of a schedule, the first calls on"
+        description="the first call, with empty compile caches; for a schedule, the first calls on"
         " all of its batches",
     )
     baseline_first_call_s: NotNegative | None = None
     peak_host_bytes: Count | None = Field(
-        None, description="high-water mark of resident memory above the start, candidate alone"
+        None, description="peak of resident memory above the start, candidate alone"
     )
-    peak_children_bytes: Count | None = Field(None, description="of the largest child (compilers)")
-    cuda_allocated_bytes: Count | None = Field(None, description="peak")
-    cuda_reserved_bytes: Count | None = Field(None, description="peak")
+    peak_children_bytes: Count | None = Field(
+        None, description="peak of the largest child process (compilers)"
+    )
+    cuda_allocated_bytes: Count | None = Field(None, description="peak of memory that tensors take")
+    cuda_reserved_bytes: Count | None = Field(
+        None, description="peak of memory that PyTorch reserves"
+    )
     parameter_bytes: Count | None = None
-    artefact_bytes: Count | None = Field(None, description="files the mode needs at run time")
-    cpu_cores_used: NotNegative | None = Field(None, description="mean, while sampling")
+    artefact_bytes: Count | None = Field(
+        None, description="size of the files that the mode needs at run time"
+    )
+    cpu_cores_used: NotNegative | None = Field(
+        None, description="mean number of cores in use while sampling"
+    )
     other_load: NotNegative | None = Field(
         None, description="cores kept busy by others while sampling"
     )
@@ -432,15 +467,17 @@ class Cost(Filled):
         None, description="cores that the hypervisor took away while sampling"
     )
     cores_missing: NotNegative | None = Field(
-        None, description="cores that the case had use for while sampling and did not have"
+        None, description="cores that the case could have used while sampling but did not get"
     )
     gpu_utilisation: NotNegative | None = Field(
-        None, description="share of the last second of sampling in which a kernel ran, by NVML"
+        None,
+        description="share of the last second of sampling in which a kernel ran, as NVML reports"
+        " it",
     )
     break_even_calls: Interval | None = Field(
         None,
-        description="calls that pay back what prepare_s + first_call_s exceed"
-        " baseline_first_call_s by; null: the estimate shows no gain",
+        description="calls after which the time saved makes up for the slower start (prepare_s +"
+        " first_call_s against baseline_first_call_s); null: the estimate shows no gain",
     )
 
 
@@ -449,7 +486,7 @@ class Energy(Part):
 
     joules: float | None = None
     seconds: float | None = None
-    source: str | None = Field(None, description="what counted")
+    source: str | None = Field(None, description="what counted the energy")
     reason: Text | None = Field(None, description="why there is no figure")
     calls: int | None = None
     items: int | None = None
@@ -457,16 +494,17 @@ class Energy(Part):
 
 
 class Usage(Part):
-    """What the calls of one side took of the system, on average."""
+    """What the calls of one side asked of the operating system, on average."""
 
     minor_faults: NotNegative = Field(
-        description="pages a call that the system handed out: memory given back before"
+        description="pages per call that the system handed out: memory that had been given back"
+        " before"
     )
     involuntary_switches: NotNegative = Field(
-        description="how often a call lost a processor that it had use for"
+        description="times per call that it lost a processor it still had use for"
     )
     system_share: float | None = Field(
-        ge=0, le=1, description="of its processor time, spent in the kernel"
+        ge=0, le=1, description="share of its processor time spent in the kernel"
     )
 
 
@@ -480,7 +518,7 @@ class Failure(Part):
 
 
 class GpuState(Part):
-    """One GPU at one moment; null is what it does not tell."""
+    """One GPU at one moment; what it does not report is null."""
 
     reason: Text | None = Field(description="why there are no figures at all")
     name: Text | None = None
@@ -497,10 +535,12 @@ class GpuState(Part):
         None, description="what holds the clocks down now, in words"
     )
     throttled: bool | None = Field(
-        None, description="whether any of them is more than being idle or a setting of the user's"
+        None, description="whether any of them is more than idleness or a setting of the user's"
     )
     held_down_s: dict[str, float] | None = Field(
-        None, description="for which the clocks were held down so far, by what the GPU counts"
+        None,
+        description="seconds so far in which the clocks were held down, by reason, as the GPU"
+        " counts them",
     )
 
 
@@ -514,19 +554,23 @@ class Gpu(Part):
 class Divergence(Part):
     """The first token of a greedy generation that is not eager's."""
 
-    prompt: Count = Field(description="which input set the prompt is of; 0: the one that is timed")
-    sequence: Count = Field(description="of the batch, from 0")
+    prompt: Count = Field(
+        description="input set that the prompt belongs to; 0: the one that is timed"
+    )
+    sequence: Count = Field(description="sequence of the batch, from 0")
     token: Several = Field(description="which of the new tokens, from 1")
-    expected: Count = Field(description="eager's, an id of the vocabulary")
+    expected: Count = Field(description="eager's token, an id of the vocabulary")
     found: Count
-    gap: NotNegative = Field(description="by which eager's own token has the higher logit in eager")
+    gap: NotNegative = Field(
+        description="by how much the logit of eager's own token is higher, in eager"
+    )
     tie: bool = Field(
         description="whether errors within tolerance explain it: gap ≤ 2 × tolerance × rms of the"
         " logits"
     )
 
     def __str__(self) -> str:
-        """Tell it in one sentence."""
+        """Describe it in one sentence."""
         told = (
             f"token {self.token} is {self.found} instead of {self.expected} (prompt {self.prompt},"
             f" sequence {self.sequence}; in eager their logits are {self.gap:.2g} apart)"
@@ -535,12 +579,14 @@ class Divergence(Part):
 
 
 class TimedPart(Part):
-    """A part of a generation, timed in blocks against eager as the decode step is."""
+    """A part of a generation, timed in blocks against eager like the decode step."""
 
-    speed_up: SpeedUp = Field(description="over runs; of one run, within its process")
-    log_speed_up: float = Field(description="of the first run, a natural logarithm")
+    speed_up: SpeedUp = Field(
+        description="speed-up over runs; within the process where there is one run"
+    )
+    log_speed_up: float = Field(description="natural logarithm of the first run's speed-up")
     standard_error: NotNegative | None = Field(
-        description="of that, as if blocks were independent; null: one block"
+        description="standard error of log_speed_up, as if blocks were independent; null: one block"
     )
     blocks: Several
     baseline: Latency
@@ -548,7 +594,7 @@ class TimedPart(Part):
 
 
 class StepAt(Part):
-    """A decode step at another position than that of the statistics, timed beside whole texts."""
+    """A decode step at a position other than that of the statistics, timed beside whole texts."""
 
     position: Several = Field(description="tokens in the cache before it")
     median_s: NotNegative
@@ -556,7 +602,7 @@ class StepAt(Part):
 
 
 class Generation(Part):
-    """A generation of text: what it was, whether its tokens are eager's, and how long parts take.
+    """A generation of text: its lengths, whether its tokens are eager's, and how long parts take.
 
     The statistics of the record are of one decode step at `position`.
     """
@@ -565,59 +611,71 @@ class Generation(Part):
     new_tokens: Several
     position: Several = Field(description="tokens in the cache before the step that is timed")
     cache: Literal["dynamic", "static", "own"] = Field(
-        description="of keys and values that grows, or of all positions; or a state of the model's"
-        " own"
+        description="cache of keys and values: one that grows (dynamic), one with room for all"
+        " positions (static), or a state of the model's own"
     )
-    sequences: Several = Field(description="whose tokens were compared with eager's")
-    divergence: Divergence | None = Field(description="null: every token is eager's")
+    sequences: Several = Field(
+        description="number of sequences whose tokens were compared with eager's"
+    )
+    divergence: Divergence | None = Field(
+        description="first token that is not eager's; null: every token is eager's"
+    )
     logit_errors: list[NotNegative | None] = Field(
-        description="relative L2 error of the logits of each new token, after eager's tokens before"
-        " it: the worst of all prompts; null: not finite"
+        description="for each new token, relative L2 error of its logits given eager's tokens"
+        " before it, the worst of all prompts; null: not finite"
     )
     compiled_at: list[Count] = Field(
-        description="positions at which TorchDynamo compiled, beside the prompt"
+        description="positions at which TorchDynamo compiled, other than the prompt"
     )
-    weight_bytes: Count | None = Field(description="that a step reads; null: not known")
-    cache_bytes: Count = Field(description="that a step reads at the least, of the whole batch")
+    weight_bytes: Count | None = Field(
+        description="bytes of weights that a step reads; null: not known"
+    )
+    cache_bytes: Count = Field(
+        description="bytes of the cache that a step reads at least, for the whole batch"
+    )
     prefill: TimedPart | None = Field(None, description="the prompt: time to the first token")
-    whole: TimedPart | None = Field(None, description="prompt and all new tokens, greedily")
+    whole: TimedPart | None = Field(None, description="prompt and all new tokens, decoded greedily")
     between_tokens: Latency | None = Field(
         None, description="from one token to the next within whole generations"
     )
     baseline_between_tokens: Latency | None = None
-    ends: list[StepAt] = Field([], description="its first step and its last")
+    ends: list[StepAt] = Field([], description="the first decode step and the last")
     accounted: NotNegative | None = Field(
         None,
-        description="share of a whole generation's time that its prompt and as many steps as it has"
-        " take, each timed alone beside it",
+        description="share of a whole generation's time that its prompt and its steps add up to,"
+        " when each is timed alone",
     )
-    baseline_accounted: NotNegative | None = Field(None, description="eager's likewise")
+    baseline_accounted: NotNegative | None = Field(None, description="the same for eager")
     accounted_half_width: NotNegative | None = Field(
-        None, description="of either within the first run: the 95 % interval's, relative"
+        None, description="relative half-width of the 95 % interval of either, within the first run"
     )
     of_reference: NotNegative | None = Field(
         None,
-        description="eager's whole generation over generate of transformers, timed beside it; null:"
-        " there is none for this model",
+        description="time of eager's whole generation divided by that of generate() of"
+        " transformers, timed beside it; null: transformers has none for this model",
     )
 
     @property
     def tokens_per_s(self) -> float | None:
-        """New tokens a second of one sequence of a whole generation."""
+        """New tokens per second of one sequence in a whole generation."""
         return None if self.whole is None else self.new_tokens / self.whole.candidate.median_s
 
 
 class Execution(Filled):
-    """How the measuring ran, as only its own process can tell."""
+    """How the measuring process ran, as only the process itself can tell."""
 
-    sampling_s: float | None = Field(None, description="from the first sample to the last")
+    sampling_s: float | None = Field(None, description="seconds from the first sample to the last")
     stopped_s: float | None = Field(
-        None, description="seconds in which the process was stopped while sampling; not in it"
+        None,
+        description="seconds in which the process was stopped while sampling; not part of"
+        " sampling_s",
     )
     bookkeeping_share: float | None = Field(
-        None, description="of sampling_s: spent on untimed calls, synchronising and looking"
+        None,
+        description="share of sampling_s spent on untimed calls, synchronising and checking the"
+        " interval",
     )
-    torch_threads: Count | None = Field(None, description="as PyTorch reports them")
+    torch_threads: Count | None = Field(None, description="threads, as PyTorch reports them")
 
 
 class Run(Execution):
@@ -627,13 +685,17 @@ class Run(Execution):
     finished_at: str
     wall_s: float
     start_method: Literal["fork", "fresh", "none"] = Field(
-        description="fork of a preloaded server, fresh interpreter; none: not started"
+        description="forked from a preloaded server, or a fresh interpreter; none: not started"
     )
-    start_s: float = Field(description="from the request until the case began, imports included")
+    start_s: float = Field(
+        description="seconds from the request until the case began, imports included"
+    )
     other_load_at_start: float | None = Field(
-        None, description="cores kept busy by others in half a second before the process started"
+        None,
+        description="cores kept busy by other processes in half a second before the process"
+        " started",
     )
-    threads: Several = Field(description="asked for")
+    threads: Several = Field(description="threads asked for")
 
 
 class Known(Part):
@@ -641,7 +703,9 @@ class Known(Part):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     case: Identity
-    parameters: dict[str, Any] = Field(description="what of the configuration produced this")
+    parameters: dict[str, Any] = Field(
+        description="the part of the configuration that this depends on"
+    )
 
 
 class CaseRun(Part):
@@ -649,36 +713,50 @@ class CaseRun(Part):
 
     number: Several
     run: Run
-    log_speed_up: float = Field(description="the trimmed mean of its blocks, a natural logarithm")
-    standard_error: NotNegative = Field(
-        description="of that, within this process and no more, as if blocks were independent"
+    log_speed_up: float = Field(
+        description="trimmed mean of its blocks' log speed-ups, a natural logarithm"
     )
-    prepare_s: NotNegative | None = Field(description="cold in the first run, warm in the others")
+    standard_error: NotNegative = Field(
+        description="standard error of log_speed_up within this process, as if blocks were"
+        " independent"
+    )
+    prepare_s: NotNegative | None = Field(
+        description="as in `cost`: cold in the first run, warm in the others"
+    )
     first_call_s: NotNegative | None = Field(description="likewise")
-    peak_host_bytes: Count | None = Field(None, description="likewise; as of `cost`")
+    peak_host_bytes: Count | None = Field(None, description="likewise")
     usage: Usage | None = None
     baseline_usage: Usage | None = None
-    left_out: Text | None = Field(None, description="why it is in no statistics of the record")
+    left_out: Text | None = Field(None, description="why it is left out of the record's statistics")
 
 
 class Findings(Filled):
-    """How a case ended and what was measured: what its own process tells of it."""
+    """How a case ended and what was measured, as its own process reports it."""
 
     status: Status
-    reason: Text | None = Field(None, description="status other than ok: why")
-    remedy: Text | None = Field(None, description="status other than ok, or no verdict: what to do")
+    reason: Text | None = Field(None, description="why the status is other than ok")
+    remedy: Text | None = Field(
+        None, description="what to do, where the status is other than ok or there is no verdict"
+    )
     failure: Failure | None = None
     verdict: Verdict | None = None
     no_verdict: Text | None = Field(
-        None, description="set when nothing is concluded from the samples, saying why: unresolved"
+        None,
+        description="why nothing is concluded from the samples; the verdict is then unresolved",
     )
     doubted: bool = Field(
-        False, description="no_verdict is about the mode, not the machine: no other run settles it"
+        False,
+        description="whether no_verdict is about the mode, not the machine: then further runs"
+        " cannot settle it",
     )
-    no_effect: Text | None = Field(None, description="set when the mode did nothing, saying how")
+    no_effect: Text | None = Field(
+        None, description="how it came about that the mode did nothing; null: it did something"
+    )
     item: str = Field("item", description="what throughput counts")
     flops: Count | None = Field(
-        None, description="of one forward pass of the batch, by shape; null: not counted"
+        None,
+        description="floating-point operations of one forward pass of the batch, counted from"
+        " shapes; null: not counted",
     )
     warmup: Warmup | None = None
     samples: Samples | None = None
@@ -692,8 +770,8 @@ class Findings(Filled):
     baseline_usage: Usage | None = None
     cost: Cost | None = None
     energy: Energy | None = None
-    generation: Generation | None = Field(None, description="of the task generation")
-    facts: Facts = Field({}, description="what the engine tells: graphs, breaks, nodes")
+    generation: Generation | None = Field(None, description="set for the task `generation`")
+    facts: Facts = Field({}, description="what the engine reports: graphs, breaks, nodes")
     gpu: Gpu | None = None
     warnings: list[Text] = Field([], description="reasons to trust the figures less")
     environment: dict[str, Any] = {}
@@ -723,9 +801,13 @@ class Record(Findings, Known):
 
     model_config = ConfigDict(frozen=True, validate_assignment=False)
 
-    run: Run = Field(description="the first of them, where there are several runs")
+    run: Run = Field(
+        description="when and how the process ran; the first, where there are several runs"
+    )
     runs: list[CaseRun] = Field(
-        [], description="the processes it was measured in; none: one, before there were several"
+        [],
+        description="the processes in which it was measured; empty in records from before there"
+        " were several",
     )
 
     @model_validator(mode="after")
@@ -789,7 +871,7 @@ def read_record(path: Path) -> Record:
 
 
 def _corrupt(path: Path, error: ValidationError) -> CorruptFile:
-    """Say what is wrong with a record: another version is told as such."""
+    """Say what is wrong with a record, naming its version where that is another."""
     for fault in error.errors():
         if fault["loc"] == ("schema_version",) and isinstance(version := fault["input"], int):
             age = "a newer" if version > SCHEMA_VERSION else "an older"
@@ -834,9 +916,9 @@ def _without_blocks(record: Record) -> Record:
 
 
 def same_hardware(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two environments have the same processor, usable cores and kind of GPU.
+    """Return whether two environments have the same processor, usable cores and kind of GPU.
 
-    One that was read from a record may lack any of it.
+    An environment that was read from a record may lack any of these.
     """
 
     def hardware(environment: Mapping[str, Any]) -> list[Any]:

@@ -1,8 +1,8 @@
-"""Which archives a training of this user made: a signature that nobody else can write.
+"""Signatures that show which archives were made by a training of this user.
 
-Loading an archive may run what its maker put into it. Beside it in ``results/`` nothing can vouch
-for it, for whoever made the archive made that too. So a training signs what it made with a key that
-lies elsewhere: in the user's state folder, where only this user can read it.
+Loading an archive may run what its maker put into it. No file beside it in ``results/`` can vouch
+for it: whoever made the archive can have made that as well. So a training signs its archives with a
+key that is kept elsewhere: in the user's state folder, where only this user can read it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Writing results: whole or not at all, and a disk that is full or read-only told in one line.
+"""Writing results, whole or not at all; a full or read-only disk is reported in one line.
 
-No text is too strange to be written or printed: what an encoding lacks is escaped.
+Any text can be written or printed: characters that an encoding lacks are escaped.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     make sharpen RUNS=8                                            eight runs where one is open
 
 Each round asks for more runs in ``results/further_runs.json`` and lets Snakemake bring the records
-up to that; docs/measuring.md tells what looking again costs. What is not an option of it goes to
-``snakemake``: give the same ARGS as to the run itself.
+up to that; docs/measuring.md explains what looking again costs. Other options go to ``snakemake``:
+give the same ARGS as to the run itself.
 """
 
 from __future__ import annotations

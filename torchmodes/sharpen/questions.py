@@ -1,4 +1,4 @@
-"""What the runs so far leave open, and which runs would tell most of it."""
+"""Which answers the runs so far leave open, and which further runs would say most about them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 To add one: its list of blocks in `torchmodes.config.run.Studies`, its type and entry here, a module
 of its name in this folder with a function ``study``, and one in ``torchmodes/report/studies`` that
-tells and draws it. Nothing here imports what runs a study: the workflow reads this whenever it
+describes and draws it. Nothing here imports what runs a study: the workflow reads this whenever it
 starts.
 """
 

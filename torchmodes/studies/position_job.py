@@ -1,4 +1,4 @@
-"""What the process of the study of positions does: a step of a mode against eager's, at each."""
+"""The process of the study of positions: at each, a mode's decode step against eager's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the process of the study of dynamic shapes does: calls with changing batch sizes."""
+"""The process of the study of dynamic shapes: calls with changing batch sizes."""
 
 from __future__ import annotations
 

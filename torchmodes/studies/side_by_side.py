@@ -1,4 +1,4 @@
-"""Two workloads in one process, timed in turn: what studies compare that are no two modes."""
+"""Two workloads in one process, timed in turn, for studies that compare something besides modes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the process of the study of thread scaling does: one thread against n, interleaved."""
+"""The process of the study of thread scaling: one thread against n, interleaved."""
 
 from __future__ import annotations
 
