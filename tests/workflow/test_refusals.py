@@ -81,6 +81,21 @@ def refusal(workflow: Workflow, *arguments: str) -> str:
             ),
         ),
         (
+            "results/bench/inference/cpu/resnet50/eager/fp32-b1.json",
+            (
+                "results/bench/inference/cpu/resnet50/eager/fp32-b1.json: no rule makes this file;"
+                " did you mean results/benchmark/inference/cpu/resnet50/eager/fp32-b1.json?"
+                " results/README.md lists what is made"
+            ),
+        ),
+        (
+            "results/training/eager/model/weights.pt",
+            (
+                "results/training/eager/model/weights.pt: no rule makes this file; did you mean"
+                " results/training/eager/metrics.json? results/README.md lists what is made"
+            ),
+        ),
+        (
             "reports/comparison.html",
             "say with which run to compare: --config base=path/of/its/results",
         ),
@@ -91,6 +106,11 @@ def test_a_file_of_what_the_configuration_does_not_have(
     untouched: Workflow, target: str, told: str
 ) -> None:
     assert refusal(untouched, target) == told
+
+
+def test_what_an_option_takes_is_no_file_to_be_made(untouched: Workflow) -> None:
+    ran = untouched.run("--dry-run", "--log-handler-script", "results/none.py", "prepare_housing")
+    assert "no rule makes" not in ran.stdout
 
 
 def test_a_file_of_a_model_whose_own_file_is_missing(untouched: Workflow) -> None:
