@@ -3,7 +3,6 @@
 import os
 import sys
 
-from snakemake.cli import parse_args
 from snakemake.iocontainers import Wildcards
 
 from torchmodes.config.faults import nearest
@@ -63,7 +62,7 @@ def check_maker(name):
     if any(maker.is_producer(name) for maker in workflow.rules):
         return
     # What follows an option may be its value: Snakemake's own parser knows.
-    if name not in map(os.path.normpath, parse_args(sys.argv[1:])[1].targets):
+    if name not in map(os.path.normpath, command_line().targets):
         return
     fixed = [path for maker in workflow.rules for path in maker.output if "{" not in path]
     like = nearest(name, [*fixed, *RECORDS, *METRICS, *STUDIES, *STUDY_PLOTS])
