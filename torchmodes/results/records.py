@@ -760,6 +760,11 @@ class Record(Findings, Known):
         return f"{self.identity}  {result}"
 
     @property
+    def finished_at(self) -> str:
+        """When the last of its runs ended: ISO 8601, UTC."""
+        return max([self.run.finished_at, *(each.run.finished_at for each in self.runs)])
+
+    @property
     def is_worse(self) -> bool:
         """Whether the mode is worse than eager on the user's data, by more than the margin."""
         return self.quality is not None and self.quality.verdict == "worse"
