@@ -92,6 +92,14 @@ def test_the_end_says_what_changed() -> None:
     assert changes(before, before)[0].startswith("No run was added")
 
 
+def test_where_no_run_helps_it_is_told_what_does() -> None:
+    doubt = {"verdict": "unresolved", "no_verdict": "it was busy", "remedy": "wait"}
+    cases = judge([record("fx", (1.1, 1.2)).model_copy(update=doubt)])
+    none, doubted = changes(cases, cases)
+    assert none.startswith("No run was added")
+    assert doubted.endswith("It was busy. Wait.")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -123,7 +123,9 @@ def changes(before: Sequence[JudgedRecord], now: Sequence[JudgedRecord]) -> list
     added = {judged.case for judged in now if runs_of(judged) > there.get(judged.case, 0)}
     if not added:
         told = "no answer is open, what is open has as many runs as were asked for"
-        return [f"No run was added: {told}, or there was no time for another run."]
+        none = f"No run was added: {told}, or there was no time for another run."
+        # Nor does a run help where those that are there say nothing.
+        return [line for line in (none, sentences.without_verdict(now)) if line]
     lines = [
         f"{judged.case}: {there.get(judged.case, 0)} → {runs_of(judged)} runs"
         for judged in now
