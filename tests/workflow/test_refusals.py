@@ -180,3 +180,18 @@ def test_make_says_which_file_snakemake_could_not_read(untouched: Workflow, targ
     assert ran.returncode != 0
     assert "Error: tabs.yaml, line 2: indented with a tab; YAML takes spaces\n" in ran.stderr
     assert "Traceback" not in ran.stderr + ran.stdout
+
+
+def test_sharpening_tells_what_snakemake_refuses(untouched: Workflow) -> None:
+    (untouched.folder / "typo.yaml").write_text("measurement: { run: 2 }\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "torchmodes.sharpen", "--cores", "1", "--configfile", "typo.yaml"],
+        cwd=untouched.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(
+        "Error: the configuration has 1 mistake:\n  measurement.run: unknown"
+    )

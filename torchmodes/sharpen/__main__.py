@@ -204,10 +204,14 @@ def _snakemake(arguments: Sequence[str], meanwhile: Callable[[], None] = lambda:
             while process.poll() is None:
                 time.sleep(LOOK_S)
                 meanwhile()
-        if process.returncode:
-            raise ValueError(f"snakemake ended with exit code {process.returncode}; see {LOG}")
         log.seek(began)
-        return log.read()
+        told = log.read()
+    if process.returncode:
+        _, _, refusal = told.partition("\nError: ")
+        before_any_job = "Building DAG" not in told
+        ended = f"snakemake ended with exit code {process.returncode}; see {LOG}"
+        raise ValueError(refusal.strip() if refusal and before_any_job else ended)
+    return told
 
 
 if __name__ == "__main__":
