@@ -97,6 +97,17 @@ def test_the_answer_follows_the_records() -> None:
     assert cells(swapped)["resnet50"]["ship"] == "inductor"
 
 
+def test_what_got_no_verdict_is_next_best_only_without_another_and_has_no_figure() -> None:
+    doubt = {"verdict": "unresolved", "no_verdict": "it was busy", "remedy": "wait"}
+    busy = in_runs("gpt2", "busy", 66.0, 66.1, 65.9).model_copy(update=doubt)
+    eager, slow = in_runs("gpt2", "eager", 1.0, 1.0, 1.0), in_runs("gpt2", "slow", 0.5, 0.5, 0.5)
+    alone, beside = (
+        cells(make_report_data([eager, *others]))["gpt2"] for others in ([busy], [busy, slow])
+    )
+    assert alone["next best"] == "busy\nunresolved"
+    assert beside["next best"] == "slow\n0.500× slower"
+
+
 def test_int8_on_random_weights_is_said_to_be_right_on_those() -> None:
     def told(weights: str, precision: str) -> str:
         record = in_runs("bert", "quantized", 2.0, 2.01, 1.99, precision=precision)
