@@ -99,6 +99,7 @@ help: ## this list
 	    f"torchmodes needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12")'
 	@command -v c++ g++ clang++ >/dev/null || echo "No C++ compiler found: TorchInductor and the custom \
 	operators will be recorded as unsupported. (Debian: apt-get install g++; macOS: xcode-select --install)"
+	@echo "Setting up .venv once, from requirements.lock: some 7 GB, minutes where they are downloaded."
 	$(call quoted,$(PYTHON)) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock

@@ -68,4 +68,8 @@ onsuccess:
 
 
 onerror:
+    tell(
+        "Not every job was done: the same command does the rest. Until then results may be of an"
+        " earlier run."
+    )
     print_summary()

@@ -37,8 +37,8 @@ def choose_mode() -> str:
     """Ask for a mode: those trained in, then those that config.yaml would train in too."""
     trained = find_trainings()
     modes = [*trained, *(mode for mode in _configured() if mode not in trained)] or [BASELINE_MODE]
-    if st.session_state.setdefault("mode", st.session_state.get(KEPT_MODE)) not in modes:
-        st.session_state["mode"] = modes[0]
+    known = st.session_state.get("mode", st.session_state.get(KEPT_MODE))
+    st.session_state["mode"] = known if known in modes else modes[0]  # set, as in `_ask`
     mode = st.selectbox(
         "Training mode",
         modes,
@@ -64,8 +64,9 @@ def ask_for_values(statistics: TableStatistics) -> list[float]:
 
 def _ask(column: Column, kept: dict[str, float]) -> float:
     key = f"feature {column.name}"
-    # A widget that another page does not show is forgotten; its value is kept apart.
-    st.session_state.setdefault(key, kept.get(column.name, usual(column)))
+    # A widget that another page does not show is forgotten; its value is kept apart. What the same
+    # key had on the page before this one is forgotten too, unless it is set here.
+    st.session_state[key] = st.session_state.get(key, kept.get(column.name, usual(column)))
     value = st.number_input(
         markdown_text(f"{column.name} ({column.unit})" if column.unit else column.name),
         key=key,

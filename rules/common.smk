@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
 
 from torchmodes.processes.machine_lock import lock_fault
@@ -199,6 +200,20 @@ def check_folders():
         tell(f"Warning: {fault}", to=sys.stderr)
 
 
+def command_line():
+    """Return Snakemake's options and targets as they were typed, without those of a profile."""
+    return get_argument_parser().parse_known_args(sys.argv[1:])[0]
+
+
+def own_arguments():
+    """Return what of the command line says which run this is, as one would type it again."""
+    given = command_line()
+    words = ["--directory", given.directory] if given.directory else []
+    for option, values in (("--configfile", given.configfile), ("--config", given.config)):
+        words += [option, *values] if values else []
+    return shlex.join(map(str, words))
+
+
 def print_summary():
     """Print how every case came out, once all records are there."""
     records, metrics = map(Path, RECORDS), [Path(path) for path in METRICS]
@@ -209,4 +224,4 @@ def print_summary():
         print_anything()
         data = load_report_data([*records], metrics, [], CONFIG.model_dump())
         # Snakemake has changed to --directory; PWD is where its command was given.
-        print_summary(data, started_in=Path(os.environ.get("PWD", ".")))
+        print_summary(data, started_in=Path(os.environ.get("PWD", ".")), arguments=own_arguments())

@@ -5,6 +5,7 @@ import sys
 
 from snakemake.iocontainers import Wildcards
 
+from torchmodes.config.faults import nearest
 from torchmodes.planning.cases import OPERATOR_FILES, TABLE_FILES
 
 
@@ -43,6 +44,8 @@ def check_wildcards(wildcards):
 
 def check_target(name):
     """Refuse a file about something that the configuration does not have; ignore other words."""
+    if name.startswith(("results/", "reports/")) and not os.path.exists(name):
+        check_maker(name)
     for maker in workflow.rules:
         if maker.is_producer(name):
             check_wildcards(Wildcards(fromdict=maker.get_wildcards(name)))
@@ -52,6 +55,19 @@ def check_target(name):
         if name in (f"results/studies/{study}.json", f"results/plots/study-{study}.svg"):
             if not cases:
                 raise ValueError(f"{name}: studies.{study} lists no case, so there is no result")
+
+
+def check_maker(name):
+    """Refuse a target below results/ or reports/ that no rule makes, and say which was meant."""
+    if any(maker.is_producer(name) for maker in workflow.rules):
+        return
+    # What follows an option may be its value: Snakemake's own parser knows.
+    if name not in map(os.path.normpath, command_line().targets):
+        return
+    fixed = [path for maker in workflow.rules for path in maker.output if "{" not in path]
+    like = nearest(name, [*fixed, *RECORDS, *METRICS, *STUDIES, *STUDY_PLOTS])
+    hint = f"did you mean {like}? " if like else ""
+    raise ValueError(f"{name}: no rule makes this file; {hint}results/README.md lists what is made")
 
 
 def check_options(words):

@@ -177,6 +177,24 @@ def test_every_modes_price_is_its_models_to_the_dollar(opened: Opened, served: S
     expect(page.get_by_text("a TorchScript archive").first).to_be_visible()
 
 
+def test_the_row_and_the_mode_stay_from_page_to_page(opened: Opened, served: Served) -> None:
+    page = opened.page
+    page.goto(f"{served.address}/predict")
+    income = page.get_by_role("spinbutton", name=re.compile("Area Income"))
+    income.fill("71234", timeout=30_000)
+    income.press("Enter")
+    settled(page)
+    choose(page, "Training mode", "fx")
+    values = inputs(page)
+    assert values[0] == 71_234
+    for name in ("Inspect", "Predict"):
+        page.get_by_role("link", name=name).click()
+        expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible(timeout=30_000)
+        settled(page)
+        assert inputs(page) == values
+        expect(page.get_by_role("combobox", name=re.compile("Training mode"))).to_have_value("fx")
+
+
 def test_what_records_and_files_say_is_shown_as_text(opened: Opened, served: Served) -> None:
     """Nothing that a folder from elsewhere says is obeyed; `opened` sees that no host is asked."""
     said = (

@@ -60,6 +60,15 @@ def test_all_samples_are_kept_with_the_number_of_their_run():
     assert Record.model_validate_json(record.model_dump_json()) == record
 
 
+def test_a_case_has_finished_when_its_last_run_has():
+    parts, later = runs(1.1, 1.2), "2100-01-01T00:00:00.000+00:00"
+    parts[1] = parts[1].model_copy(
+        update={"run": parts[1].run.model_copy(update={"finished_at": later})}
+    )
+    assert combine(parts).finished_at == later
+    assert combine(parts[:1]).finished_at == parts[0].run.finished_at
+
+
 def test_one_run_says_that_it_is_one():
     record = combine([run()])
     assert record.warnings[-1] == ONE_PROCESS

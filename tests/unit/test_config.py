@@ -158,6 +158,16 @@ def test_the_shipped_configurations_name_all_that_they_run():
         assert only_named(merged, [yaml.safe_load(preset.read_text())]) == merged, preset.name
 
 
+def test_a_configuration_as_the_page_shows_it_laid_over_config_yaml_runs_the_same():
+    from snakemake.utils import update_config
+
+    for name, merged in shipped().items():
+        ran = parse_config(merged).about_what_runs().model_dump()
+        again = copy.deepcopy(shipped()[CONFIG_FILE.name])
+        update_config(again, ran)
+        assert parse_config(only_named(again, [ran])).about_what_runs().model_dump() == ran, name
+
+
 # --- Faults, each with its place and a remedy ------------------------------------------------
 
 

@@ -280,6 +280,14 @@ def test_a_speed_up_in_brief_is_its_interval_and_verdict():
     assert told.endswith("fp32-b8  80.100× [60.000, 100.000] faster")
 
 
+def test_a_speed_up_without_an_interval_says_so_in_brief():
+    assert (
+        measured(None, None, verdict="unresolved")
+        .in_brief()
+        .endswith("fp32-b8  80.100× [no interval] unresolved")
+    )
+
+
 @pytest.mark.parametrize("bounds", [(0.0, 1416993372953686016.0), (28.9, 222.0), (0.0, None)])
 def test_bounds_that_say_nothing_are_not_printed_but_why_and_what_to_do(bounds):
     told = measured(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from profile_factory import EAGER, OPERATORS, a_profile
 from record_factory import house_price_records, make_record
+from rich.console import Console
 
 from tools.answers import README, with_answers
 from torchmodes.measure.combine import combine
@@ -24,6 +27,7 @@ from torchmodes.report.markdown import render_answers
 from torchmodes.report.problems import by_reason, problems
 from torchmodes.report.recommendation import group_cases, recommend
 from torchmodes.report.sections import case_warnings, warnings_of
+from torchmodes.report.terminal import print_summary
 from torchmodes.report.unresolved import headline, more_runs, unresolved
 from torchmodes.report.why import explained_diff
 from torchmodes.results.records import Interval, Record
@@ -93,6 +97,17 @@ def test_the_answer_follows_the_records() -> None:
     assert cells(swapped)["resnet50"]["ship"] == "inductor"
 
 
+def test_what_got_no_verdict_is_next_best_only_without_another_and_has_no_figure() -> None:
+    doubt = {"verdict": "unresolved", "no_verdict": "it was busy", "remedy": "wait"}
+    busy = in_runs("gpt2", "busy", 66.0, 66.1, 65.9).model_copy(update=doubt)
+    eager, slow = in_runs("gpt2", "eager", 1.0, 1.0, 1.0), in_runs("gpt2", "slow", 0.5, 0.5, 0.5)
+    alone, beside = (
+        cells(make_report_data([eager, *others]))["gpt2"] for others in ([busy], [busy, slow])
+    )
+    assert alone["next best"] == "busy\nunresolved"
+    assert beside["next best"] == "slow\n0.500× slower"
+
+
 def test_int8_on_random_weights_is_said_to_be_right_on_those() -> None:
     def told(weights: str, precision: str) -> str:
         record = in_runs("bert", "quantized", 2.0, 2.01, 1.99, precision=precision)
@@ -120,6 +135,20 @@ def test_what_is_unresolved_is_told_by_what_it_rules_out() -> None:
     assert headline([one for one in unresolved(run()) if one.command is None]).endswith(
         "unresolved; none can change an answer."
     )
+
+
+def test_the_terminal_tells_what_the_next_command_needs_besides() -> None:
+    def printed(arguments: str) -> str:
+        console = Console(file=io.StringIO(), width=100)
+        print_summary(run(), console, arguments=arguments)
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    told = printed("--config 'data={\"rows\": 9}'")
+    assert "make sharpen MINUTES=" in told
+    needed = told.split("ARGS=")[1].splitlines()[0]
+    assert shlex.split(needed) == ["--config 'data={\"rows\": 9}'"]
+    assert "ARGS=" not in printed("")
 
 
 @pytest.mark.parametrize(("high", "answer"), [(1.004, "eager"), (1.03, "unresolved")])

@@ -294,6 +294,23 @@ def test_a_case_beside_other_programs_is_told_on_page_summary_and_terminal() -> 
         assert "Ship fx" not in text
 
 
+def test_cases_without_a_verdict_are_told_once_on_the_terminal() -> None:
+    doubt = {"verdict": "unresolved", "no_verdict": "it was busy", "remedy": "wait"}
+    busy = [make_record(CASE.format(f"m{i}")).model_copy(update=doubt) for i in range(3)]
+    terminal = printed(make_report_data([make_record(CASE.format("eager")), *busy]))
+    assert "3 cases got no verdict" in terminal
+    assert terminal.count("busy") == 1
+
+
+def test_the_commands_of_the_page_are_of_the_configuration_that_ran() -> None:
+    configured = render_report(
+        make_report_data([make_record(CASE.format("fx"))], config={"seed": 7})
+    )
+    commands = configured.split('aria-label="Commands">')[1].split("</pre>")[0]
+    assert commands.count("--configfile run.yaml") == 3
+    assert "Configuration as run" in commands
+
+
 def test_a_slowed_job_is_among_the_warnings_and_in_the_answer() -> None:
     records = [make_record(CASE.format(f"m{i}"), seed=i) for i in range(4)]
     records.append(make_record(CASE.format("fx"), baseline_s=0.02, speed_up=1.4, seed=9))

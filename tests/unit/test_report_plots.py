@@ -295,3 +295,20 @@ def test_labels_of_a_narrow_axis_of_ratios_stand_apart() -> None:
         counts.append(len(spans))
         plt.close(figure)
     assert counts[0] > counts[1] > 1
+
+
+@pytest.mark.parametrize("slowest_s", [1e-3, 0.04, 1.0, 50.0])
+def test_labels_of_latencies_far_apart_stand_apart(slowest_s: float) -> None:
+    fast, slow = "inference/cpu/m/eager/fp32-b8", "inference/cpu/m/fx/fp32-b8"
+    records = [make_record(fast, baseline_s=2e-5), make_record(slow, baseline_s=slowest_s)]
+    figure = figure_named("latency").draw(make_report_data(records))
+    figure.draw_without_rendering()
+    (ax,) = [ax for ax in figure.axes if ax.get_xscale() == "log"]
+    low, high = ax.get_xlim()
+    shown = [
+        label.get_window_extent()
+        for label in ax.get_xticklabels()
+        if label.get_text() and low <= label.get_position()[0] <= high
+    ]
+    assert len(shown) > 1
+    assert all(one.x1 < other.x0 for one, other in pairwise(shown))

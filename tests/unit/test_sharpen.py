@@ -92,6 +92,14 @@ def test_the_end_says_what_changed() -> None:
     assert changes(before, before)[0].startswith("No run was added")
 
 
+def test_where_no_run_helps_it_is_told_what_does() -> None:
+    doubt = {"verdict": "unresolved", "no_verdict": "it was busy", "remedy": "wait"}
+    cases = judge([record("fx", (1.1, 1.2)).model_copy(update=doubt)])
+    none, doubted = changes(cases, cases)
+    assert none.startswith("No run was added")
+    assert doubted.endswith("It was busy. Wait.")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -100,6 +108,7 @@ def test_the_end_says_what_changed() -> None:
         (["--minutes", "inf"], "MINUTES: inf is no time"),
         (["--minutes", "nan"], "MINUTES: nan is no time"),
         (["--runs", "0"], "RUNS: 0 is no number of runs"),
+        (["--directory", "nowhere"], "--directory: there is no folder nowhere"),
         (["--case", "resnet50"], "resnet50: not the path of a case"),
     ],
 )
@@ -109,6 +118,21 @@ def test_what_cannot_be_asked_for_is_told_before_any_work(
     monkeypatch.setattr("sys.argv", ["sharpen", *words])
     with pytest.raises(SystemExit, match=f"^Error: {told}"):
         main()
+
+
+def test_in_another_directory_its_results_are_read_and_snakemake_starts_where_this_did(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there, asked = [], []
+    monkeypatch.chdir(Path.cwd())
+    monkeypatch.setattr("sys.argv", ["sharpen", "--directory", str(tmp_path), "--cores", "2"])
+    monkeypatch.setattr(
+        "torchmodes.sharpen.__main__.sharpen",
+        lambda snakemake, **_: (there.append(Path.cwd()), asked.extend(snakemake)),
+    )
+    main()
+    assert there == [tmp_path]
+    assert asked == ["--directory", str(tmp_path), "--cores", "2"]
 
 
 def test_a_claim_pays_for_further_looks() -> None:

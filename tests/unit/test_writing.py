@@ -82,6 +82,13 @@ def test_another_fault_of_the_system_is_no_message_but_a_traceback(tmp_path: Pat
         raise ConnectionError(errno.ECONNRESET, "reset by peer")
 
 
+def test_who_interrupts_a_job_is_told_no_traceback(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(SystemExit, match="130"), job_log(log):
+        raise KeyboardInterrupt
+    assert log.read_text().endswith("the job was interrupted\n")
+
+
 # --- Whatever the locale ---------------------------------------------------------------------
 
 PRINTS = r"""

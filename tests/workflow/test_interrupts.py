@@ -16,6 +16,7 @@ from workflow.test_faults import write_config
 from torchmodes.results.records import read_record
 
 pytestmark = pytest.mark.workflow
+PRINTED = "printed.txt"
 HANGING = "results/runs/inference/cpu/house_price/hangs/fp32-b64/1.json"
 
 
@@ -23,18 +24,19 @@ def start_and_wait_for_the_hang(
     workflow: Workflow, *, time_limit_s: float
 ) -> subprocess.Popen[bytes]:
     write_config(workflow.folder)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "snakemake", "--cores", "2", HANGING),
-            *("--configfile", "config/smoke.yaml", "faults.yaml"),
-            *("--config", f'measurement={{"time_limit_s": {time_limit_s}}}'),
-        ],
-        cwd=workflow.folder,
-        env=workflow.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with (workflow.folder / PRINTED).open("w") as printed:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "snakemake", "--cores", "2", HANGING),
+                *("--configfile", "config/smoke.yaml", "faults.yaml"),
+                *("--config", f'measurement={{"time_limit_s": {time_limit_s}}}'),
+            ],
+            cwd=workflow.folder,
+            env=workflow.environment,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + 120
     while not (workflow.folder / "hanging").exists():
         assert time.monotonic() < deadline, "the case never hung"
@@ -64,6 +66,10 @@ def test_no_process_and_no_record_outlives_the_workflow(
     process.wait(timeout=60)
     wait_until_nothing_is_left(fresh)
     assert not (fresh.folder / HANGING).exists()
+    if number is signal.SIGINT:
+        printed = (fresh.folder / PRINTED).read_text()
+        assert "Traceback" not in printed
+        assert "Not every job was done" in printed
 
 
 def test_on_sigterm_snakemake_lets_the_running_case_end(fresh: Workflow) -> None:

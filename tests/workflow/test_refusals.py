@@ -81,6 +81,21 @@ def refusal(workflow: Workflow, *arguments: str) -> str:
             ),
         ),
         (
+            "results/bench/inference/cpu/resnet50/eager/fp32-b1.json",
+            (
+                "results/bench/inference/cpu/resnet50/eager/fp32-b1.json: no rule makes this file;"
+                " did you mean results/benchmark/inference/cpu/resnet50/eager/fp32-b1.json?"
+                " results/README.md lists what is made"
+            ),
+        ),
+        (
+            "results/training/eager/model/weights.pt",
+            (
+                "results/training/eager/model/weights.pt: no rule makes this file; did you mean"
+                " results/training/eager/metrics.json? results/README.md lists what is made"
+            ),
+        ),
+        (
             "reports/comparison.html",
             "name the run to compare with: --config base=path/of/its/results",
         ),
@@ -91,6 +106,11 @@ def test_a_file_of_what_the_configuration_does_not_have(
     untouched: Workflow, target: str, told: str
 ) -> None:
     assert refusal(untouched, target) == told
+
+
+def test_what_an_option_takes_is_no_file_to_be_made(untouched: Workflow) -> None:
+    ran = untouched.run("--dry-run", "--log-handler-script", "results/none.py", "prepare_housing")
+    assert "no rule makes" not in ran.stdout
 
 
 def test_a_file_of_a_model_whose_own_file_is_missing(untouched: Workflow) -> None:
@@ -160,3 +180,18 @@ def test_make_says_which_file_snakemake_could_not_read(untouched: Workflow, targ
     assert ran.returncode != 0
     assert "Error: tabs.yaml, line 2: indented with a tab; YAML allows only spaces\n" in ran.stderr
     assert "Traceback" not in ran.stderr + ran.stdout
+
+
+def test_sharpening_tells_what_snakemake_refuses(untouched: Workflow) -> None:
+    (untouched.folder / "typo.yaml").write_text("measurement: { run: 2 }\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "torchmodes.sharpen", "--cores", "1", "--configfile", "typo.yaml"],
+        cwd=untouched.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(
+        "Error: the configuration has 1 mistake:\n  measurement.run: unknown"
+    )

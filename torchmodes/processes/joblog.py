@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def job_log(path: str | Path) -> Generator[logging.Logger]:
     ------
     SystemExit
         With the message of a ValueError, or of a disk that is full or read-only: what the user can
-        put right.
+        put right. Without one where the user pressed Ctrl-C, who knows why.
     """
     print_anything()
     logging.basicConfig(
@@ -44,6 +45,9 @@ def job_log(path: str | Path) -> Generator[logging.Logger]:
         if (fault := disk_fault(error)) is None:
             raise
         sys.exit(f"Error: {fault}")
+    except KeyboardInterrupt:
+        logger.info("the job was interrupted")
+        sys.exit(128 + signal.SIGINT)
     except Exception:
         logger.exception("the job failed")
         raise

@@ -135,6 +135,9 @@ def _next_best(recommendation: ModeRecommendation) -> str:
         apart = {"same": ", as fast", "unresolved": ", not ranked"}.get(against, "")
         return f"{second.name}\n{estimate(second.speed_up)}{apart}"
     others = [c for c in recommendation.group.competitors if c is not best]
+    others.sort(key=lambda judged: judged.no_verdict is not None)
+    if others and others[0].no_verdict is not None:  # its figure is of something else
+        return f"{others[0].name}\n{sentences.verdict(others[0])}"
     if not others:
         return NOTHING
     shown = estimate(others[0].speed_up)

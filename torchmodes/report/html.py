@@ -37,7 +37,7 @@ def render_report(data: ReportData, *, path: Path = Path("reports/report.html"))
         sections=listed,
         facets=Facets.of([judged.case for judged in data.cases]),
         made_with=made_with(data.conditions),
-        finished_at=max((r.run.finished_at for r in data.records), default=None),
+        finished_at=max((r.finished_at for r in data.records), default=None),
     )
 
 

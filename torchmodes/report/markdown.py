@@ -93,7 +93,7 @@ def render_brief(data: ReportData, *, width: int) -> str:
         f"{markdown_text(one.case.name)} on {markdown_text(one.case.case.model)}:"
         f" {markdown_text(one.meaning)}{_BREAK}{markdown_code(one.command)}"
         for one in found
-        if one.command is not None
+        if one.command is not None and one.case.no_verdict is None  # those are told once, below
     ]
     busy = sentences.without_verdict(data.cases)
     parts = [

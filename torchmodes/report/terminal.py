@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -58,16 +59,25 @@ class Terminal(Console):
 
 
 def print_summary(
-    data: ReportData, console: Console | None = None, *, started_in: Path | None = None
+    data: ReportData,
+    console: Console | None = None,
+    *,
+    started_in: Path | None = None,
+    arguments: str = "",
 ) -> None:
     """Print the summary's Markdown in brief, then failures, then how the run ends.
 
     The page's path is told from the folder `started_in`, which is the reader's, who may have given
-    ``--directory``; by default from the results' own.
+    ``--directory``; by default from the results' own. `arguments` are the words of Snakemake's
+    command that say which run it was: what is told to be done next needs them, too.
     """
     console = console or Terminal()
     console.print()
-    console.print(TerminalMarkdown(render_brief(data, width=console.width)))
+    brief = render_brief(data, width=console.width)
+    console.print(TerminalMarkdown(brief))
+    if arguments and "make sharpen" in brief:
+        told = f"Of this run, give make sharpen also ARGS={shlex.quote(arguments)}"
+        console.print(told, markup=False, soft_wrap=True)
     if failed := bad(problems(data)):
         console.print(
             Panel(

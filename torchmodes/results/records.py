@@ -827,9 +827,8 @@ class Record(Findings, Known):
         result = self.status if self.reason is None else f"{self.status}: {self.reason}"
         if self.status == "ok" and self.statistics is not None:
             speed_up = self.statistics.speed_up
-            bounds = ", ".join(
-                "?" if b is None else f"{b:.3f}" for b in (speed_up.low, speed_up.high)
-            )
+            low, high = speed_up.low, speed_up.high
+            bounds = "no interval" if low is None or high is None else f"{low:.3f}, {high:.3f}"
             result = (
                 str(self.verdict)
                 if speed_up.says_nothing
@@ -840,6 +839,11 @@ class Record(Findings, Known):
             if self.is_worse:
                 result += "; worse on the user's data"
         return f"{self.identity}  {result}"
+
+    @property
+    def finished_at(self) -> str:
+        """When the last of its runs ended: ISO 8601, UTC."""
+        return max([self.run.finished_at, *(each.run.finished_at for each in self.runs)])
 
     @property
     def is_worse(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import subprocess
 import sys
 import time
@@ -38,6 +39,8 @@ from torchmodes.sharpen.questions import (
 )
 
 LOG = Path("logs/sharpen.log")
+STARTED_IN = Path.cwd()
+"""From there the paths of Snakemake's arguments count, whatever ``--directory`` is."""
 LOOK_S = 1.0
 """How often the progress is looked at: it must not keep a core busy beside a measurement."""
 
@@ -52,8 +55,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="that it may take")
     parser.add_argument("--case", help="to add runs to, whatever is open")
     parser.add_argument("--runs", type=int, help="to bring a case to, in one step")
+    parser.add_argument("--directory", "-d", type=Path, help="of the run; default: this one")
     options, snakemake = parser.parse_known_args()
     try:
+        if options.directory is not None:
+            snakemake = ["--directory", str(options.directory), *snakemake]
+            if not options.directory.is_dir():
+                raise ValueError(f"--directory: there is no folder {options.directory}")
+            os.chdir(options.directory)  # results, and what is asked for, lie there
         if not (math.isfinite(options.minutes) and options.minutes > 0):
             raise ValueError(f"MINUTES: {options.minutes:g} is no time; give some above 0")
         if options.runs is not None and options.runs < 1:
@@ -114,7 +123,9 @@ def changes(before: Sequence[JudgedRecord], now: Sequence[JudgedRecord]) -> list
     added = {judged.case for judged in now if runs_of(judged) > there.get(judged.case, 0)}
     if not added:
         told = "no answer is open, what is open has as many runs as were asked for"
-        return [f"No run was added: {told}, or there was no time for another run."]
+        none = f"No run was added: {told}, or there was no time for another run."
+        # Nor does a run help where those that are there say nothing.
+        return [line for line in (none, sentences.without_verdict(now)) if line]
     lines = [
         f"{judged.case}: {there.get(judged.case, 0)} → {runs_of(judged)} runs"
         for judged in now
@@ -187,14 +198,20 @@ def _snakemake(arguments: Sequence[str], meanwhile: Callable[[], None] = lambda:
     command = [sys.executable, "-m", "snakemake", *arguments]
     with LOG.open("a+", encoding="utf-8") as log:
         began = log.tell()
-        with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process:
+        with subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, cwd=STARTED_IN
+        ) as process:
             while process.poll() is None:
                 time.sleep(LOOK_S)
                 meanwhile()
-        if process.returncode:
-            raise ValueError(f"snakemake ended with exit code {process.returncode}; see {LOG}")
         log.seek(began)
-        return log.read()
+        told = log.read()
+    if process.returncode:
+        _, _, refusal = told.partition("\nError: ")
+        before_any_job = "Building DAG" not in told
+        ended = f"snakemake ended with exit code {process.returncode}; see {LOG}"
+        raise ValueError(refusal.strip() if refusal and before_any_job else ended)
+    return told
 
 
 if __name__ == "__main__":

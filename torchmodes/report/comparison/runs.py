@@ -39,7 +39,7 @@ class ComparedRun:
     @property
     def finished_at(self) -> str:
         """When its last case ended: ISO 8601, UTC; empty for a run without records."""
-        return max((record.run.finished_at for record in self.records.values()), default="")
+        return max((record.finished_at for record in self.records.values()), default="")
 
     @property
     def revision(self) -> str | None:

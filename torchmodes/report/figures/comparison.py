@@ -120,11 +120,18 @@ def _latency_panel(ax: Axes, cases: list[JudgedRecord]) -> None:
     ax.set_xscale("log")
     low, high = _limits([side for pair in pairs for side in pair])
     ax.set_xlim(low, high)
-    steps = (1, 2, 5) if high / low > 8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    steps = _steps(high / low)
     ax.xaxis.set_major_locator(LogLocator(10, subs=steps, numticks=9))
     ax.xaxis.set_major_formatter(lambda value, _: time_tick(value))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(f"time of a {call(cases[0].case.task)} (log scale; a dot: 5 % of the samples)")
+
+
+def _steps(reach: float) -> tuple[float, ...]:
+    """Return the ticks of a decade, few enough for their labels to stand apart."""
+    if reach > 100:
+        return (1,)
+    return (1, 2, 5) if reach > 8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 
 
 def _dots(
