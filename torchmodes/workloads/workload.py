@@ -33,7 +33,7 @@ from torchmodes.processes.allocator import allocator_not_loaded
 from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import build_model
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.base import BuiltModel, in_mode
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
 from torchmodes.workloads.modes.precision import (
@@ -185,7 +185,7 @@ def inference_workload(job: Job) -> Workload:
     batches: list[Inputs] = []
     precision = job.case.precision
     lowered = "fp32" if engine.lowers_precision else precision
-    module = built.module.eval()
+    module = in_mode(built.module, training=False)
     for batch in built.batches:
         module, inputs = cast(module, batch, lowered)
         batches.append(inputs)
@@ -264,7 +264,7 @@ def training_workload(
         )
     of_output = CROSS_ENTROPY if built.logits else MSE
     loss = told.loss or read_model(job.model).usual_loss() or of_output
-    module, device, drawn = built.module.train(), job.case.device, []
+    module, device, drawn = in_mode(built.module, training=True), job.case.device, []
     if taken is None:
         drawn = make_batches(built, told, loss=loss, seed=job.seed)
         taken = [_moved(batch, lambda t: t.to(device, copy=True)) for batch in drawn]
@@ -344,7 +344,7 @@ def generation_workload(job: Job) -> Workload:
     built = _build(replace(job, model={**job.model, "sequence_length": tokens}))
     built_at = time.perf_counter()
     precision = job.case.precision
-    module, inputs = cast(built.module.eval(), built.inputs, precision)
+    module, inputs = cast(in_mode(built.module, training=False), built.inputs, precision)
     with torch.no_grad(), in_precision(precision):
         if job.model["family"] == "user":
             text = own_decoding(module, inputs, **lengths, engine=engine)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from torchmodes.workloads.batches import BatchSchedule
 from torchmodes.workloads.structures import Inputs
@@ -31,17 +31,40 @@ def in_memory_of_its_own(tensor: torch.Tensor) -> torch.Tensor:
 def _placing(device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what puts tensors on a device; one that is given twice becomes two.
 
-    A graph that is captured with one would hold the two to be equal for ever.
+    A graph that is captured with one would hold the two to be equal for ever. One that was made in
+    inference mode could not be written into outside of it.
     """
     seen: set[int] = set()
 
     def placed(tensor: torch.Tensor) -> torch.Tensor:
         moved = in_memory_of_its_own(tensor.to(device))
-        moved = moved.clone() if id(moved) in seen else moved
+        moved = moved.clone() if id(moved) in seen or moved.is_inference() else moved
         seen.add(id(moved))
         return moved
 
     return placed
+
+
+def in_mode(module: nn.Module, *, training: bool) -> nn.Module:
+    """Put a module into training or evaluation mode; a `train` of the user's may return nothing.
+
+    Raises
+    ------
+    ValueError
+        When it is to train, and is an exported program.
+    """
+    try:
+        module.train(training)
+    except NotImplementedError as error:
+        # The module of an exported program has one mode: that in which it was exported.
+        if not isinstance(module, fx.GraphModule):
+            raise
+        if training:
+            raise ValueError(
+                "the model is an exported program, which cannot change into training mode; bring"
+                " the module that it was exported from"
+            ) from error
+    return module
 
 
 @dataclass(frozen=True)

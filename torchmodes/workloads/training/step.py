@@ -21,7 +21,7 @@ from torchmodes.config.faults import meant
 from torchmodes.config.training_step import CROSS_ENTROPY, LOSSES, MSE, NEXT_TOKEN, TrainingStep
 from torchmodes.planning.user_code import load_function
 from torchmodes.results.reasons import reason_of
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.base import BuiltModel, in_mode
 from torchmodes.workloads.models.user import seeded
 from torchmodes.workloads.modes.base import Step
 from torchmodes.workloads.structures import Inputs, copy_output, tensors_of
@@ -215,7 +215,7 @@ def _try_loss(built: BuiltModel, told: TrainingStep, name: str, targets: Any, *,
     targets = _pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), targets)
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     with seeded(seed):
-        output = inputs.call(module.train())
+        output = inputs.call(in_mode(module, training=True))
         try:
             found = loss(output, Batch(given_as(inputs), targets))
         except Exception as error:
@@ -316,8 +316,8 @@ def _output(built: BuiltModel) -> Any:
     """Run the model once in evaluation mode, to know what its output looks like."""
     module, was = built.module, built.module.training
     with torch.no_grad():
-        output = copy_output(built.inputs.map(torch.clone).call(module.eval()))
-    module.train(was)
+        output = copy_output(built.inputs.map(torch.clone).call(in_mode(module, training=False)))
+    in_mode(module, training=was)
     return output
 
 
