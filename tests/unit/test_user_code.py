@@ -56,6 +56,13 @@ def test_functions_of_one_file_share_its_classes_until_it_is_loaded_anew():
     assert not load_function("mine.py:is_mine", anew=True)(net)
 
 
+def test_a_relative_import_is_told_with_what_to_write():
+    write("mine/layers.py", "WIDTH = 7\n")
+    write("mine/model.py", "from .layers import WIDTH\n")
+    with pytest.raises(ValueError, match=r"import the files beside it by their names"):
+        load_function("mine/model.py:build")
+
+
 def test_a_file_that_failed_is_not_kept():
     write("mine.py", "raise KeyError('A_KEY')\n")
     for _ in range(2):

@@ -72,8 +72,13 @@ def _run_file(path: Path, module_name: str, reference: str) -> ModuleType:
     module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[module_name]
+        if isinstance(error, ImportError) and "attempted relative import" in str(error):
+            raise ValueError(
+                f"{reference}: {path} is run alone, in no package: {error}; import the files beside"
+                " it by their names, `from layers import …` for `from .layers import …`"
+            ) from error
         raise
     return module
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.utils import _pytree
 
 from torchmodes.config.models import cannot_generate, read_model
@@ -34,6 +35,7 @@ from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import build_model
 from torchmodes.workloads.models.base import BuiltModel, in_mode
+from torchmodes.workloads.models.user import seed_all
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
 from torchmodes.workloads.modes.precision import (
@@ -257,11 +259,7 @@ def training_workload(
             "in training a detector asks for boxes beside its images, and returns losses",
             "bring it as a model of family user, which is given both and returns its losses",
         )
-    if not any(parameter.requires_grad for parameter in built.module.parameters()):
-        raise Refused(
-            "no parameter of the model requires a gradient: there is nothing to train",
-            "let some require it, by requires_grad_() in the factory; or measure inference",
-        )
+    _refuse_to_train(built.module, told.optimizer)
     of_output = CROSS_ENTROPY if built.logits else MSE
     loss = told.loss or read_model(job.model).usual_loss() or of_output
     module, device, drawn = in_mode(built.module, training=True), job.case.device, []
@@ -303,7 +301,7 @@ def training_workload(
     def restart() -> None:
         nonlocal endless
         endless = itertools.cycle(taken)
-        torch.manual_seed(job.seed)
+        seed_all(job.seed)
         # In place: engines hold these very tensors. Moments and counts of steps begin at zero.
         for name, tensor in tensors.items():
             tensor.copy_(as_built[name])
@@ -325,6 +323,26 @@ def training_workload(
         prepare_s=prepare_s,
         restart=restart,
     )
+
+
+def _refuse_to_train(module: nn.Module, optimizer: str) -> None:
+    """Refuse a model that an optimiser can do nothing with, before any step."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise Refused(
+            "no parameter of the model requires a gradient: there is nothing to train",
+            "let some require it, by requires_grad_() in the factory; or measure inference",
+        )
+    if any(parameter.is_inference() for parameter in module.parameters()):
+        raise Refused(
+            "the model was built in inference mode: its parameters can never have a gradient",
+            "build it without torch.inference_mode(), or measure inference",
+        )
+    sparse = [name for name, part in module.named_modules() if getattr(part, "sparse", 0) is True]
+    if sparse and optimizer != "sgd":
+        raise Refused(
+            f"the gradient of {sparse[0]} is sparse, which {optimizer} does not take",
+            "set train.optimizer: sgd, or build the layer with sparse=False",
+        )
 
 
 def generation_workload(job: Job) -> Workload:

@@ -67,14 +67,19 @@ def build(
     return BuiltModel(module, example, spec["item"], batch_size, draw, schedule=schedule)
 
 
+def seed_all(seed: int) -> None:
+    """Seed all generators that a user's code may draw from without one of its own."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - it takes no larger one
+
+
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
     """Seed whatever the user's code draws from, and let it go on as before afterwards."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - it takes no larger one
+        seed_all(seed)
         try:
             yield
         finally:

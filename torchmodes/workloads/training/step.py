@@ -196,7 +196,7 @@ def make_batches(built: BuiltModel, told: TrainingStep, *, loss: str, seed: int)
         Batch(given_as(inputs), draw(number, inputs))
         for number, inputs in _inputs(built, seed=seed, wanted=BATCHES * told.accumulate)
     ]
-    if loss not in LOSSES or told.targets is not None:
+    if loss != NEXT_TOKEN or told.targets is not None:
         _try_loss(built, told, loss, parts[0].targets, seed=seed)
     if told.accumulate == 1:
         return parts
@@ -232,6 +232,11 @@ def _try_loss(built: BuiltModel, told: TrainingStep, name: str, targets: Any, *,
     if not isinstance(found, torch.Tensor):
         kind = "None" if found is None else f"a {type(found).__name__}"
         raise ValueError(f"train.loss: {name} returned {kind}: return a tensor with a gradient")
+    if not found.requires_grad and name in LOSSES:
+        raise ValueError(
+            "the output of the model in training has no gradient: let its forward compute it"
+            " without detach() or no_grad()"
+        )
     if not found.requires_grad:
         raise ValueError(
             f"train.loss: {name} returned a tensor without a gradient: compute it from the output,"
