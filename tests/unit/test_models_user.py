@@ -160,6 +160,15 @@ def test_numbers_that_numpy_and_random_draw_come_from_the_seed_too(spec):
     assert not torch.equal(first, other)
 
 
+def test_a_factory_may_change_the_working_folder_for_itself(spec, tmp_path):
+    Path("mine.py").write_text(
+        MINE + "\nimport os\ndef build():\n    os.chdir('/')\n    return Net()"
+    )
+    for _ in range(2):  # the baseline's is built after the mode's
+        build(spec("tensor"))
+    assert Path.cwd() == tmp_path
+
+
 def build(spec, device="cpu"):
     return build_model(spec, seed=42, batch_size=8, device=device)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,9 +77,12 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Seed whatever the user's code draws from, and let it go on as before afterwards."""
+    """Seed whatever the user's code draws from, and let it go on as before afterwards.
+
+    In the same working folder, too, from which the paths of all files count.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), chdir(Path.cwd()):
         seed_all(seed)
         try:
             yield

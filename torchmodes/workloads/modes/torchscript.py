@@ -92,7 +92,7 @@ class TorchScriptEngine(base.Engine):
 
 def _refuse_none(scripted: torch.jit.ScriptModule, inputs: Inputs) -> None:
     """Refuse None where TorchScript takes an argument to be a tensor: it would fail within."""
-    _, *arguments = scripted.forward.schema.arguments  # the first is self
+    _, *arguments = scripted._c._get_method("forward").schema.arguments  # the first is self
     given = {argument.name: value for argument, value in zip(arguments, inputs.args, strict=False)}
     given |= inputs.kwargs
     for argument in arguments:
