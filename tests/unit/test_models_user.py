@@ -42,6 +42,8 @@ def compiled_in_place():
     net.compile()
     return net
 def with_a_compiled_part(): return nn.Sequential(Net(), compiled())
+def shapes(): return Net().to("meta")
+def shape(n): return torch.rand(n, 3, device="meta")
 def program(): return torch.export.export(Net(), (torch.rand(8, 3),))
 class Rows(torch.nn.Linear):
     def forward(self, record):
@@ -111,6 +113,14 @@ def test_inputs_that_were_made_in_inference_mode_can_be_copied_into_as_well(spec
 def test_what_torch_compile_was_given_is_no_eager_baseline(spec, factory):
     with pytest.raises(ValueError, match="return the model as it is, for modes compile it"):
         build(spec("tensor") | {"factory": f"mine.py:{factory}"})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"factory": "mine.py:shapes"}, {"inputs": "mine.py:shape"}], ids=["model", "inputs"]
+)
+def test_tensors_without_values_are_told(spec, changes):
+    with pytest.raises(ValueError, match=r"mine\.py:shapes?.* returned tensors on the device meta"):
+        build(spec("tensor") | changes)
 
 
 @pytest.mark.parametrize("factory", ["keeps", "exported"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def build(
             raise ValueError(
                 f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module{remedy}"
             )
+        _refuse_meta([*module.parameters(), *module.buffers()], told_as=spec["factory"])
         if compiled := [name or "it" for name, part in module.named_modules() if _compiled(part)]:
             raise ValueError(
                 f"{spec['factory']} returned a model that torch.compile was given ({compiled[0]}):"
@@ -91,6 +92,14 @@ def seeded(seed: int) -> Generator[None]:
             np.random.set_state(numpy)  # noqa: NPY002
 
 
+def _refuse_meta(tensors: Iterable[torch.Tensor], *, told_as: str) -> None:
+    if any(tensor.is_meta for tensor in tensors):
+        raise ValueError(
+            f"{told_as} returned tensors on the device meta, which have shapes and no values: make"
+            " them on the CPU"
+        )
+
+
 def _compiled(part: nn.Module) -> bool:
     """Whether a module is what `torch.compile` returned, or was compiled in place."""
     return "_orig_mod" in part._modules or part._compiled_call_impl is not None
@@ -130,6 +139,7 @@ def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:
             f"{told_as} returned a nested tensor that has no shape; make it with"
             " layout=torch.jagged, or pad it"
         )
+    _refuse_meta(tensors, told_as=told_as)
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if not shapes:
         raise ValueError(f"{told_as} returned no tensor at all")
