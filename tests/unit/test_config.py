@@ -171,6 +171,27 @@ def test_a_configuration_as_the_page_shows_it_laid_over_config_yaml_runs_the_sam
 # --- Faults, each with its place and a remedy ------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("day: 2024-01-01", "'2024-01-01' is not text to YAML; put it in quotes"),
+        ("deep: [{at: 2024-01-01 10:00:00}]", "'2024-01-01 10:00:00' is not text to YAML"),
+        ("some: !!set {a, b}", "is not text to YAML"),
+    ],
+)
+def test_options_hold_what_a_job_can_be_sent(raw, given, told):
+    mine = {"family": "user", "factory": "mine.py:build", "inputs": "mine.py:inputs"}
+    raw["models"]["mine"] = mine | {"options": yaml.safe_load(given)}
+    with pytest.raises(InvalidConfig, match=rf"models.mine.options: .*{told}"):
+        parse_config(raw)
+
+
+def test_a_reference_of_another_form_is_told_by_an_example(raw):
+    raw["modes"]["mine"] = {"engine": "user", "factory": "mine.py:Engine.prepare"}
+    with pytest.raises(InvalidConfig, match=r"form path/to/file.py:function, of a function or cla"):
+        parse_config(raw)
+
+
 def test_all_faults_are_told_together_with_place_and_suggestion(raw):
     raw["sed"] = 1
     raw["training"]["epochs"] = "forty"

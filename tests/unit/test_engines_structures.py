@@ -132,6 +132,48 @@ def test_what_a_model_takes_and_returns_an_engine_takes_and_returns(engine, name
             assert one == other
 
 
+class Optional(nn.Module):
+    """What most models of text take: a mask that may be there, and numbers with a default."""
+
+    def forward(self, x, mask=None, *, negate=False, by: float | None = None):
+        if mask is not None:
+            x = x * mask
+        if negate:
+            x = -x
+        return x * (2.0 if by is None else by)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        Inputs((x,)),
+        Inputs((x, None)),
+        Inputs((x, y)),
+        Inputs((x,), {"mask": None, "negate": True, "by": 3.0}),
+        Inputs(kwargs={"x": x, "mask": y, "by": z}),
+    ],
+    ids=["defaults", "none", "mask", "constants", "tensors"],
+)
+def test_fx_takes_the_branch_that_a_none_or_a_default_takes(inputs):
+    module = Optional()
+    call = create_engine(mode("fx")).prepare(module, inputs)
+    assert_close(inputs.call(call), inputs.call(module))
+    assert not [n for n in call.graph.nodes if "assert" in str(n.target)], "eager checks nothing"
+
+
+class Masked(nn.Module):
+    def forward(self, x, mask=None):
+        return x if mask is None else x * mask
+
+
+def test_none_in_the_place_of_a_tensor_is_refused_before_it_is_scripted_code():
+    engine = create_engine(mode("torchscript", method="script"))
+    for inputs in (Inputs((x, None)), Inputs(kwargs={"x": x, "mask": None})):
+        with pytest.raises(Refused, match="the input 'mask' is None, and to TorchScript it is"):
+            engine.prepare(Masked(), inputs)
+    assert_close(engine.prepare(Masked(), Inputs((x, y)))(x, y), x * y)
+
+
 def test_passes_of_torchscript_run_on_what_was_flattened():
     engine = create_engine(mode("torchscript", method="trace", freeze=True))
     call, inputs, expected = prepared(engine, "none out")
@@ -316,6 +358,7 @@ def test_openvino_puts_an_output_together_whose_code_dynamo_alone_could_read():
     [
         (mode("export"), "torch.export cannot take what torch.jit.script compiled: the model"),
         (mode("torchscript", method="trace"), "the model is TorchScript: nothing is to trace"),
+        (mode("fx"), "the model is TorchScript: torch.fx reads Python's code"),
     ],
 )
 def test_a_model_that_is_torchscript_is_refused_by_what_would_capture_it(options, told):

@@ -42,6 +42,9 @@ def lazy():
 def unknown():
     return Spectrum()
 
+def colourful():
+    raise RuntimeError("\\x1b[31mno weights\\x1b[0m " + "x" * 5000)
+
 class Spectrum(torch.nn.Module):
     def forward(self, x):
         return torch.fft.rfft(x).abs()
@@ -150,6 +153,14 @@ def test_one_that_fails_is_told_and_the_others_are_checked_all_the_same(workplac
     assert "mat1 and mat2 shapes cannot be multiplied (1x4 and 3x2)" in told
     assert endings(told) == {"house_price": "ok", "a-wrong-one": "error", "mine": "ok"}
     assert told.splitlines()[-1] == "1 of 3 failed: a-wrong-one"
+
+
+def test_what_a_model_raises_is_told_in_one_line_with_its_log(workplace, capsys):
+    assert workplace({"mine": USER | {"factory": "mine.py:colourful"}}, (), "mine") == 1
+    told = capsys.readouterr().out.splitlines()[3]
+    assert told.startswith("  RuntimeError: no weights xxx")
+    assert told.endswith("…; see logs/check/mine.log")
+    assert "in colourful" in Path("logs/check/mine.log").read_text()
 
 
 def test_a_crash_and_a_hang_are_told_by_name_and_cost_no_other_model(workplace, capsys):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from torchmodes.workloads.models import build_model
+from torchmodes.workloads.models.base import in_mode
 
 MINE = """
 import collections
@@ -29,6 +30,31 @@ class Net(nn.Module):
 class Record:
     pass
 
+class Keeps(Net):
+    def train(self, mode=True):
+        super().train(mode)  # and returns nothing, as many write it
+
+def keeps(): return Keeps()
+def exported(): return torch.export.export(Net(), (torch.rand(8, 3),)).module()
+def compiled(): return torch.compile(Net())
+def compiled_in_place():
+    net = Net()
+    net.compile()
+    return net
+def with_a_compiled_part(): return nn.Sequential(Net(), compiled())
+def shapes(): return Net().to("meta")
+def shape(n): return torch.rand(n, 3, device="meta")
+def program(): return torch.export.export(Net(), (torch.rand(8, 3),))
+class Rows(torch.nn.Linear):
+    def forward(self, record):
+        assert isinstance(record, Record)
+        return super().forward(record.rows)
+def of_records(): return Rows(3, 1)
+def records(n):
+    record = Record()
+    record.rows = torch.rand(n, 3)
+    return record, torch.rand(n)
+
 def build():
     return Net()
 
@@ -37,6 +63,8 @@ def pair(n): return torch.rand(n, 3), 1.5
 def keywords(n): return {"x": torch.rand(n, 3), "shift": torch.ones(1)}
 def user_dict(n): return collections.UserDict(keywords(n))
 def time_first(n): return torch.rand(5, n, 3)
+@torch.inference_mode()
+def inferred(n): return torch.rand(n, 3)
 def expanded(n): return torch.arange(3.0).expand(n, 3)
 def twice(n): return (torch.rand(n, 3),) * 2
 def numpys(n): return torch.tensor(np.random.rand(n, 3) + random.random())
@@ -75,6 +103,49 @@ def test_inputs_are_in_memory_of_their_own_and_others_can_be_copied_into_them(sp
     assert rows.sum() == 3 * 2 + 9, "a row is no other one"
 
 
+def test_inputs_that_were_made_in_inference_mode_can_be_copied_into_as_well(spec):
+    (rows,) = build_model(spec("inferred"), seed=1, batch_size=4, device="cpu").inputs.tensors()
+    rows.copy_(torch.ones(4, 3))
+    assert rows.sum() == 12
+
+
+@pytest.mark.parametrize("factory", ["compiled", "compiled_in_place", "with_a_compiled_part"])
+def test_what_torch_compile_was_given_is_no_eager_baseline(spec, factory):
+    with pytest.raises(ValueError, match="return the model as it is, for modes compile it"):
+        build(spec("tensor") | {"factory": f"mine.py:{factory}"})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"factory": "mine.py:shapes"}, {"inputs": "mine.py:shape"}], ids=["model", "inputs"]
+)
+def test_tensors_without_values_are_told(spec, changes):
+    with pytest.raises(ValueError, match=r"mine\.py:shapes?.* returned tensors on the device meta"):
+        build(spec("tensor") | changes)
+
+
+@pytest.mark.parametrize("factory", ["keeps", "exported"])
+def test_a_model_is_put_into_evaluation_mode_whatever_its_own_train_does(spec, factory):
+    told = spec("tensor") | {"factory": f"mine.py:{factory}"}
+    module = in_mode(build(told).module, training=False)
+    assert module(torch.rand(8, 3)).shape == (8, 1)
+
+
+def test_an_exported_program_cannot_train(spec):
+    exported = build(spec("tensor") | {"factory": "mine.py:exported"}).module
+    with pytest.raises(ValueError, match="bring the module that it was exported from"):
+        in_mode(exported, training=True)
+
+
+def test_a_program_in_the_place_of_its_module_is_told(spec):
+    with pytest.raises(ValueError, match=r"returned ExportedProgram, .*; return its \.module\(\)"):
+        build(spec("tensor") | {"factory": "mine.py:program"})
+
+
+def test_a_model_knows_its_inputs_by_their_class(spec):
+    built = build(spec("records") | {"factory": "mine.py:of_records"})
+    assert built.module(built.inputs.args[0]).shape == (8, 1)
+
+
 def test_one_tensor_that_is_given_twice_becomes_two(spec):
     one, other = build_model(spec("twice"), seed=1, batch_size=4, device="cpu").inputs.tensors()
     assert torch.equal(one, other)
@@ -97,6 +168,15 @@ def test_numbers_that_numpy_and_random_draw_come_from_the_seed_too(spec):
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+def test_a_factory_may_change_the_working_folder_for_itself(spec, tmp_path):
+    Path("mine.py").write_text(
+        MINE + "\nimport os\ndef build():\n    os.chdir('/')\n    return Net()"
+    )
+    for _ in range(2):  # the baseline's is built after the mode's
+        build(spec("tensor"))
+    assert Path.cwd() == tmp_path
 
 
 def build(spec, device="cpu"):

@@ -50,6 +50,17 @@ def test_honest_errors_pass(output: torch.Tensor, precision: str, honest: float)
     assert compare(output, off_by(output, honest), precision=precision).within_tolerance
 
 
+@pytest.mark.parametrize(("dtype", "rounds_as"), [("float16", "fp16"), ("bfloat16", "bf16")])
+def test_an_output_in_half_precision_has_the_limit_of_what_it_rounds_to(
+    output: torch.Tensor, dtype: str, rounds_as: str
+) -> None:
+    half = output.to(getattr(torch, dtype))
+    said = compare({"y": half}, {"y": off_by(output, 4e-3).to(half.dtype)}, precision="fp32")
+    assert (said.within_tolerance, said.tolerance) == (True, OUTPUT_TOLERANCE[rounds_as])
+    assert not compare(output, off_by(output, 4e-3).half(), precision="fp32").within_tolerance
+    assert compare(half, half, precision="int8").tolerance == OUTPUT_TOLERANCE["int8"]
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_limit_is_the_relative_l2_error(output: torch.Tensor, precision: str) -> None:
     limit = OUTPUT_TOLERANCE[precision]

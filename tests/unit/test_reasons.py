@@ -160,6 +160,13 @@ CONVERTING = (
 )
 
 
+OPENVINO = (
+    "Exception from src/inference/src/cpp/core.cpp:117:\n"
+    "Exception from src/inference/src/dev/plugin.cpp:54:\n"
+    "Check 'precisions.count(precision) != 0' failed at src/plugins/subgraph.cpp:381:\n"
+)
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -169,6 +176,7 @@ CONVERTING = (
             'no INTERNAL ASSERT FAILED at "/pytorch/c/ir.cpp":617, see',
             "no INTERNAL ASSERT FAILED see",
         ),
+        (f"{OPENVINO}Subgraph doesn't support f64.\n\n", "Subgraph doesn't support f64."),
         ("CUDA error: out of luck\nkernel errors may come later", "CUDA error: out of luck"),
         (
             "Error(s) in loading Linear:\n\tsize mismatch",

@@ -182,6 +182,65 @@ def test_a_faulty_loss_of_the_users_is_told_by_its_name(own, returned, told):
         training_workload(job_of(own, loss=f"{file}:faulty"))
 
 
+NOT_TO_TRAIN = """
+
+class Sparse(nn.Embedding):
+    def __init__(self):
+        super().__init__(6, 4, sparse=True)
+
+    def forward(self, x, scale):
+        return super().forward(x.abs().long() % 6) * scale
+
+
+class Detached(Net):
+    def forward(self, x, scale):
+        return self.head(self.blocks(x)).detach()
+
+
+@torch.inference_mode()
+def inferred():
+    return Net()
+"""
+
+
+def odd(own, factory):
+    file = Path(own["factory"].rpartition(":")[0])
+    file.write_text(OWN + NOT_TO_TRAIN)
+    return own | {"factory": f"{file}:{factory}"}
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason", "remedy"),
+    [
+        ("Sparse", "is sparse, which adam does not take", "train.optimizer: sgd"),
+        ("inferred", "the model was built in inference mode", "measure inference"),
+    ],
+)
+def test_a_model_that_its_optimiser_cannot_train_is_refused(own, factory, reason, remedy):
+    with pytest.raises(Refused, match=reason) as refused:
+        training_workload(job_of(odd(own, factory), loss="mse"))
+    assert remedy in refused.value.unsupported.remedy
+
+
+def test_sparse_gradients_are_for_sgd(own):
+    workload = training_workload(job_of(odd(own, "Sparse"), loss="mse", optimizer="sgd"))
+    assert workload.call().isfinite()
+
+
+def test_an_output_without_a_gradient_is_told_of_the_model(own):
+    with pytest.raises(ValueError, match="has no gradient: let its forward compute it without"):
+        training_workload(job_of(odd(own, "Detached"), loss="mse"))
+
+
+def test_what_python_draws_in_a_step_comes_from_the_seed_too(own):
+    """As stochastic depth does, which leaves out a layer at random."""
+    file = Path(own["factory"].rpartition(":")[0])
+    drawn = "import random\n" + OWN.replace("* scale}", "* scale * random.random()}")
+    file.write_text(drawn)
+    one, other = (stepped(job_of(own, loss="mse"), steps=3)[0] for _ in range(2))
+    assert one == other
+
+
 def test_trying_a_loss_leaves_running_statistics_as_they_were(own):
     file = Path(own["factory"].rpartition(":")[0])
     norm = OWN.replace("nn.Linear(6, 6), nn.Tanh()", "nn.Linear(6, 6), nn.BatchNorm1d(6)")

@@ -48,6 +48,28 @@ def test_classes_of_the_file_can_be_found_by_their_module():
     assert getattr(sys.modules[net.__module__], net.__name__) is net
 
 
+def test_functions_of_one_file_share_its_classes_until_it_is_loaded_anew():
+    write("mine.py", "class Net:\n    pass\ndef is_mine(net):\n    return isinstance(net, Net)\n")
+    net = load_function("mine.py:Net")()
+    assert load_function("mine.py:is_mine")(net)
+    assert load_function("./mine.py:is_mine")(net), "however its path is written"
+    assert not load_function("mine.py:is_mine", anew=True)(net)
+
+
+def test_a_relative_import_is_told_with_what_to_write():
+    write("mine/layers.py", "WIDTH = 7\n")
+    write("mine/model.py", "from .layers import WIDTH\n")
+    with pytest.raises(ValueError, match=r"import the files beside it by their names"):
+        load_function("mine/model.py:build")
+
+
+def test_a_file_that_failed_is_not_kept():
+    write("mine.py", "raise KeyError('A_KEY')\n")
+    for _ in range(2):
+        with pytest.raises(KeyError, match="A_KEY"):
+            load_function("mine.py:build")
+
+
 def test_a_file_named_like_a_module_of_python_does_not_take_its_place():
     write("json.py", "def build():\n    return 'mine'\n")
     assert load_function("json.py:build")() == "mine"

@@ -131,6 +131,12 @@ class RollsDice(Base):
         return self.lin(x) * random.random()
 
 
+class LeavesOneThread(Plain):
+    def __init__(self):
+        super().__init__()
+        torch.set_num_threads(1)
+
+
 class ReturnsNothing(Base):
     def forward(self, x):
         self.lin(x)
@@ -215,6 +221,12 @@ def fixed(batch_size):
 
 def ragged(batch_size):
     return torch.randn(batch_size, int(torch.randint(2, 9, ())), 16)
+
+
+def never_the_same(batch_size):
+    generator = torch.Generator()
+    generator.seed()
+    return torch.randn(batch_size, 16, generator=generator)
 
 
 def picky(batch_size):
@@ -739,6 +751,14 @@ def test_inputs_that_do_not_depend_on_the_seed_are_rearranged(run: Run):
     assert run("Plain", "remembers_tensors", inputs="fixed")["status"] == "wrong"
 
 
+@pytest.mark.parametrize("mode", ["eager", NO_GRAD], ids=["eager", "no_grad"])
+def test_inputs_that_no_seed_brings_back_are_told_and_not_the_model(run: Run, mode: Any):
+    found = run("Plain", mode, inputs="never_the_same")
+    assert found["status"] == "unsupported"
+    assert found["reason"].startswith("its inputs are others each time, even under one seed")
+    assert "seeds itself" in found["remedy"]
+
+
 def test_a_model_may_refuse_rearranged_inputs(run: Run):
     found = run("Picky", inputs="picky")
     assert (found["status"], found["numerics"]["input_sets"]) == ("ok", 2)
@@ -775,6 +795,24 @@ def test_a_mode_that_changes_the_process_has_failed(run: Run, mode: str, change:
     assert found["status"] == "failed"
     assert found["reason"] == f"the mode changed the process that eager runs in: {change}"
     assert found["remedy"].startswith("restore in the process what the mode")
+
+
+def test_a_model_that_changes_the_process_is_told_from_a_mode(run: Run):
+    found = run("LeavesOneThread")
+    assert found["reason"] == "the model changed the process that eager runs in: threads 2 → 1"
+    assert "its factory and its forward" in found["remedy"]
+    of_mode = run("LeavesOneThread", NO_GRAD)
+    assert of_mode["remedy"].endswith("where eager's own case failed so, too, mend the model")
+
+
+def test_a_model_that_was_built_in_half_precision_is_no_baseline_in_fp32(run: Run):
+    code = "import torch\ndef build(): return torch.nn.Linear(16, 2).bfloat16()\n"
+    code += "def half(batch_size): return torch.randn(batch_size, 16).bfloat16()\n"
+    assert any(
+        "parameters in bf16" in told
+        for told in run("build", "eager", "half", code=code)["warnings"]
+    )
+    assert not any("parameters in" in told for told in run("Plain")["warnings"])
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from torchmodes.config.faults import meant
+from torchmodes.config.faults import NO_TEXT, meant
 
 Task = Literal["training", "inference", "generation"]
 Device = Literal["cpu", "cuda", "mps"]
@@ -34,7 +35,20 @@ def _nameable(path: str) -> str:
 FilePath = Annotated[str, AfterValidator(_nameable)]
 """A path that a rule of the workflow reads."""
 
-Options = dict[str, Any]
+
+def _plain(value: Any) -> Any:
+    """Refuse what YAML reads and JSON has not, as which no job could be sent to its process."""
+    for member in value.values() if isinstance(value, dict) else value:
+        if isinstance(member, dict | list):
+            _plain(member)
+        elif not (member is None or isinstance(member, str | bool | int | float)):
+            given = str(member) if isinstance(member, date) else member
+            raise ValueError(f"{given!r} {NO_TEXT}")
+    return value
+
+
+_OPTIONS = dict[str, Any]
+Options = Annotated[_OPTIONS, AfterValidator(_plain)]
 """Keyword arguments for code that torchmodes does not know."""
 
 _SCIENTIFIC = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+", re.ASCII)
@@ -101,7 +115,7 @@ def _takes_text(annotation: Any) -> bool:
 
 def _read(value: Any, annotation: Any) -> Any:
     """Read the texts of a value that its type has no place for."""
-    if annotation == Options:
+    if annotation == _OPTIONS:  # pydantic has taken off what checks it
         return _with_numbers(value)
     if _takes_text(annotation):
         return value

@@ -82,6 +82,11 @@ def located(error: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:
             return f"{where}: needs the key {context['discriminator']}"
         case "value_error":
             return f"{where}: {context['error']}"
+        case "string_pattern_mismatch" if context["pattern"].startswith(r"^.+\.py:"):
+            return (
+                f"{where}: {given!r} does not have the form path/to/file.py:function, of a function"
+                " or class at the top level of the file"
+            )
         case "string_pattern_mismatch":
             return f"{where}: {given!r} does not have the form {context['pattern']}"
         case _:

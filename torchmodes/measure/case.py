@@ -237,7 +237,7 @@ def _judge(
         told = generation.generation(job, candidate, tokens)
     warmed_up_s = time.monotonic() - began  # both sides were called in turn
     if leaked := _changed(shared, baseline, candidate):
-        return leak(leaked)
+        return leak(leaked, of_model=job.case.is_baseline)
     scored = wider = usual = None
     if data_may_judge(job, numerics):
         try:
@@ -260,7 +260,7 @@ def _judge(
         return found
     sampled, clock = _sample(job, baseline, candidate, warmed_up_s=warmed_up_s, tolerance=wider)
     if leaked := _changed(shared, baseline, candidate):
-        return leak(leaked)
+        return leak(leaked, of_model=job.case.is_baseline)
     if clock.checks is not None and clock.checks.wrong is not None:
         of_eager = job.case.is_baseline or clock.checks.of == baseline.workload.call
         return wrong(job, baseline, clock.checks.wrong, of_eager=of_eager)

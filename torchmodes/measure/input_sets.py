@@ -16,6 +16,7 @@ import torch
 from torchmodes.measure.numerics import compare
 from torchmodes.results.records import Numerics
 from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.modes.base import Refused
 from torchmodes.workloads.structures import Inputs, copy_output
 from torchmodes.workloads.workload import Workload
 
@@ -50,6 +51,13 @@ class InputSets:
                 " compared on the example inputs alone"
             )
         if not self._example.equals(other):
+            if not other.equals(self._draw(self._seed + 1)):
+                raise Refused(
+                    "its inputs are others each time, even under one seed: both sides cannot be"
+                    " given the same",
+                    "let `inputs` draw by torch, random or numpy.random, which are seeded before"
+                    " each call, or by a generator that it seeds itself, and keep nothing",
+                )
             return "drawn", None
         if self._example.equals(_rolled(self._example, 1)):
             return "example", "its inputs are the same under every seed, and cannot be rearranged"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from torchmodes.results.records import ITEM_SHARE, Numerics
 from torchmodes.workloads.models.base import Align
-from torchmodes.workloads.structures import dense
+from torchmodes.workloads.structures import dense, tensors_of
 
 OUTPUT_TOLERANCE: Mapping[str, float] = {
     "fp32": 1e-4,
@@ -46,6 +46,9 @@ fp8 is E4M3, 3 bits of mantissa (P. Micikevicius et al., FP8 formats for deep le
 arXiv:2209.05433): rounding is off by 2.7 % of a number (root mean square over mantissas
 that are even in their logarithm), a product of two by √2 times that; four times that, again.
 """
+FORMATS: Mapping[torch.dtype, str] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+"""Formats of an output that round coarser than fp32, by the precision of that name."""
+
 LOSS_TOLERANCE: Mapping[str, float] = {
     "fp32": 1e-3,
     "tf32": 1e-2,
@@ -123,7 +126,7 @@ def compare(
     of the precision's.
     """
     if tolerance is None:
-        tolerance = OUTPUT_TOLERANCE[precision]
+        tolerance = _tolerance(precision, baseline)
     if align is not None:
         baseline, candidate = align(baseline, candidate)
     try:
@@ -136,6 +139,12 @@ def compare(
         return _judged(figures, compared="output", tolerance=tolerance)
     except _Mismatch as mismatch:
         return incomparable(str(mismatch), compared="output", tolerance=tolerance)
+
+
+def _tolerance(precision: str, baseline: object) -> float:
+    """Return the precision's tolerance, or that of a coarser format which the model returns."""
+    formats = [FORMATS[leaf.dtype] for leaf in tensors_of(baseline) if leaf.dtype in FORMATS]
+    return max(OUTPUT_TOLERANCE[name] for name in (precision, *formats))
 
 
 def compare_losses(

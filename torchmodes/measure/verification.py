@@ -14,6 +14,7 @@ from torchmodes.measure.first_calls import WarmedUp, losses_of, warmed_up
 from torchmodes.measure.gradients import NUDGES, ROUNDINGS, nudge, rounded_otherwise
 from torchmodes.measure.input_sets import agree, feed, together
 from torchmodes.measure.numerics import (
+    FORMATS,
     MAKE_FINITE,
     NOTHING_FINITE,
     VALUES,
@@ -49,7 +50,12 @@ STEP_REMEDY = (
 )
 MODE_REMEDY = "do not use this mode for this model, or report the difference upstream"
 LEAK_REMEDY = (
-    "restore in the process what the mode's factory and its calls change: eager runs in it, too"
+    "restore in the process what the mode's factory and its calls change: eager runs in it, too;"
+    " where eager's own case failed for the same reason, mend the model"
+)
+MODEL_LEAK_REMEDY = (
+    "restore in the process what the model's file, its factory and its forward change: every mode"
+    " runs in it"
 )
 
 
@@ -239,13 +245,18 @@ def _repeatable(job: Job, baseline: WarmedUp) -> bool:
     return compare(baseline.output, again.output, precision="fp32", align=align).within_tolerance
 
 
-def leak(leaked: list[str]) -> Measured:
-    """Say what a mode changed that eager runs with too, so that comparing them means nothing."""
+def leak(leaked: list[str], *, of_model: bool) -> Measured:
+    """Say what a mode changed that eager runs with too, so that comparing them means nothing.
+
+    With `of_model`: both sides are eager, which changes nothing, so it was the model.
+    """
+    changed = "model" if of_model else "mode"
     more = f" and {len(leaked) - 3} more" if len(leaked) > 3 else ""
     return Measured(
         status="failed",
-        reason=f"the mode changed the process that eager runs in: {', '.join(leaked[:3])}{more}",
-        remedy=LEAK_REMEDY,
+        reason=f"the {changed} changed the process that eager runs in:"
+        f" {', '.join(leaked[:3])}{more}",
+        remedy=MODEL_LEAK_REMEDY if of_model else LEAK_REMEDY,
     )
 
 
@@ -305,6 +316,12 @@ def cautions(traced: list[str], baseline: WarmedUp, *, of_model: bool) -> list[s
         warnings.append(baseline.sets.caveat)
     if baseline.workload.built.caveat:
         warnings.append(baseline.workload.built.caveat)
+    parameters = baseline.workload.built.module.parameters()
+    if half := {FORMATS[p.dtype] for p in parameters if p.dtype in FORMATS}:
+        warnings.append(
+            f"its factory built the model with parameters in {' and '.join(sorted(half))}, and what"
+            " is called fp32 here computes so: for a baseline in fp32 let it return model.float()"
+        )
     if baseline.kept:
         warnings.append(
             "the model keeps state that changes at every call"

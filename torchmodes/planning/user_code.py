@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torchmodes.config.base import REFERENCE
@@ -36,10 +37,11 @@ def user_file(reference: str) -> Path:
     return Path(reference.rpartition(":")[0])
 
 
-def load_function(reference: str) -> Callable[..., Any]:
+def load_function(reference: str, *, anew: bool = False) -> Callable[..., Any]:
     """Import the function that ``path/to/file.py:function`` names.
 
-    The file's folder joins ``sys.path``, so that it can import its neighbours.
+    The file's folder joins ``sys.path``, so that it can import its neighbours. The file runs once,
+    so that what its functions make is of the same classes; `anew`: it runs again.
 
     Raises
     ------
@@ -53,17 +55,32 @@ def load_function(reference: str) -> Callable[..., Any]:
     if folder not in sys.path:
         sys.path.append(folder)
     module_name = _module_name(path)
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{reference}: {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    module = None if anew else sys.modules.get(module_name)
+    if module is None:
+        module = _run_file(path, module_name, reference)
     function = getattr(module, name, None)
     if not callable(function):
         there = ", ".join(key for key, value in vars(module).items() if callable(value))
         raise ValueError(f"{reference}: {path} has no function {name!r}; it has {there or 'none'}")
     return function
+
+
+def _run_file(path: Path, module_name: str, reference: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{reference}: {path} is not a Python file")
+    module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[module_name]
+        if isinstance(error, ImportError) and "attempted relative import" in str(error):
+            raise ValueError(
+                f"{reference}: {path} is run alone, in no package: {error}; import the files beside"
+                " it by their names, `from layers import …` for `from .layers import …`"
+            ) from error
+        raise
+    return module
 
 
 def _module_name(path: Path) -> str:

@@ -119,9 +119,11 @@ def _told(lines: list[str]) -> str:
     """Choose what tells the cause from the messages of PyTorch's compilers."""
     if not lines:
         return ""
+    if told := [line for line in lines if not line.startswith("Exception from ")]:
+        lines = told  # OpenVINO's own files, before what failed in them
     first = lines[0]
-    if first.startswith("Check '") and (told := _after(lines, "-- ")):  # OpenVINO
-        return told
+    if first.startswith("Check '") and len(lines) > 1:  # OpenVINO
+        return _after(lines, "-- ") or lines[1]
     if first.startswith("The following operation failed in the TorchScript interpreter"):
         raised = filter(None, map(_RAISED.match, lines))
         return next((found[1] for found in raised), first)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.utils import _pytree
 
 from torchmodes.config.models import cannot_generate, read_model
@@ -33,7 +34,7 @@ from torchmodes.processes.allocator import allocator_not_loaded
 from torchmodes.processes.jobs import keep_headers_with_cache
 from torchmodes.workloads.batches import largest
 from torchmodes.workloads.models import build_model
-from torchmodes.workloads.models.base import BuiltModel
+from torchmodes.workloads.models.base import BuiltModel, in_mode, seed_all
 from torchmodes.workloads.modes import create_engine
 from torchmodes.workloads.modes.base import Engine, Refused, Unsupported
 from torchmodes.workloads.modes.precision import (
@@ -185,7 +186,7 @@ def inference_workload(job: Job) -> Workload:
     batches: list[Inputs] = []
     precision = job.case.precision
     lowered = "fp32" if engine.lowers_precision else precision
-    module = built.module.eval()
+    module = in_mode(built.module, training=False)
     for batch in built.batches:
         module, inputs = cast(module, batch, lowered)
         batches.append(inputs)
@@ -257,14 +258,10 @@ def training_workload(
             "in training a detector asks for boxes beside its images, and returns losses",
             "bring it as a model of family user, which is given both and returns its losses",
         )
-    if not any(parameter.requires_grad for parameter in built.module.parameters()):
-        raise Refused(
-            "no parameter of the model requires a gradient: there is nothing to train",
-            "let some require it, by requires_grad_() in the factory; or measure inference",
-        )
+    _refuse_to_train(built.module, told.optimizer)
     of_output = CROSS_ENTROPY if built.logits else MSE
     loss = told.loss or read_model(job.model).usual_loss() or of_output
-    module, device, drawn = built.module.train(), job.case.device, []
+    module, device, drawn = in_mode(built.module, training=True), job.case.device, []
     if taken is None:
         drawn = make_batches(built, told, loss=loss, seed=job.seed)
         taken = [_moved(batch, lambda t: t.to(device, copy=True)) for batch in drawn]
@@ -303,7 +300,7 @@ def training_workload(
     def restart() -> None:
         nonlocal endless
         endless = itertools.cycle(taken)
-        torch.manual_seed(job.seed)
+        seed_all(job.seed)
         # In place: engines hold these very tensors. Moments and counts of steps begin at zero.
         for name, tensor in tensors.items():
             tensor.copy_(as_built[name])
@@ -327,6 +324,26 @@ def training_workload(
     )
 
 
+def _refuse_to_train(module: nn.Module, optimizer: str) -> None:
+    """Refuse a model that an optimiser can do nothing with, before any step."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise Refused(
+            "no parameter of the model requires a gradient: there is nothing to train",
+            "let some require it, by requires_grad_() in the factory; or measure inference",
+        )
+    if any(parameter.is_inference() for parameter in module.parameters()):
+        raise Refused(
+            "the model was built in inference mode: its parameters can never have a gradient",
+            "build it without torch.inference_mode(), or measure inference",
+        )
+    sparse = [name for name, part in module.named_modules() if getattr(part, "sparse", 0) is True]
+    if sparse and optimizer != "sgd":
+        raise Refused(
+            f"the gradient of {sparse[0]} is sparse, which {optimizer} does not take",
+            "set train.optimizer: sgd, or build the layer with sparse=False",
+        )
+
+
 def generation_workload(job: Job) -> Workload:
     """Build the step that decodes one token of a text, its cache at one position.
 
@@ -344,7 +361,7 @@ def generation_workload(job: Job) -> Workload:
     built = _build(replace(job, model={**job.model, "sequence_length": tokens}))
     built_at = time.perf_counter()
     precision = job.case.precision
-    module, inputs = cast(built.module.eval(), built.inputs, precision)
+    module, inputs = cast(in_mode(built.module, training=False), built.inputs, precision)
     with torch.no_grad(), in_precision(precision):
         if job.model["family"] == "user":
             text = own_decoding(module, inputs, **lengths, engine=engine)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from torchmodes.workloads.batches import BatchSchedule
 from torchmodes.workloads.structures import Inputs
@@ -24,14 +25,22 @@ def whole_output(output: Any, inputs: Inputs) -> Any:
     return output
 
 
+def seed_all(seed: int) -> None:
+    """Seed all generators that a user's code may draw from without one of its own."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - it takes no larger one
+
+
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Seed whatever a model's code draws from, and let it go on as before afterwards."""
+    """Seed whatever a model's code draws from, and let it go on as before afterwards.
+
+    In the same working folder, too, from which the paths of all files count.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what it draws from
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - it takes no larger one
+    with torch.random.fork_rng(devices=[]), chdir(Path.cwd()):
+        seed_all(seed)
         try:
             yield
         finally:
@@ -49,17 +58,40 @@ def in_memory_of_its_own(tensor: torch.Tensor) -> torch.Tensor:
 def _placing(device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what puts tensors on a device; one that is given twice becomes two.
 
-    A graph that is captured with one would hold the two to be equal for ever.
+    A graph that is captured with one would hold the two to be equal for ever. One that was made in
+    inference mode could not be written into outside of it.
     """
     seen: set[int] = set()
 
     def placed(tensor: torch.Tensor) -> torch.Tensor:
         moved = in_memory_of_its_own(tensor.to(device))
-        moved = moved.clone() if id(moved) in seen else moved
+        moved = moved.clone() if id(moved) in seen or moved.is_inference() else moved
         seen.add(id(moved))
         return moved
 
     return placed
+
+
+def in_mode(module: nn.Module, *, training: bool) -> nn.Module:
+    """Put a module into training or evaluation mode; a `train` of the user's may return nothing.
+
+    Raises
+    ------
+    ValueError
+        When it is to train, and is an exported program.
+    """
+    try:
+        module.train(training)
+    except NotImplementedError as error:
+        # The module of an exported program has one mode: that in which it was exported.
+        if not isinstance(module, fx.GraphModule):
+            raise
+        if training:
+            raise ValueError(
+                "the model is an exported program, which cannot change into training mode; bring"
+                " the module that it was exported from"
+            ) from error
+    return module
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from torchmodes.planning.plan import Plan, limits
 from torchmodes.processes.jobs import RUN_TARGET
 from torchmodes.processes.outcome import Outcome
 from torchmodes.processes.supervise import run_supervised
+from torchmodes.results.reasons import printable, reason_of
 from torchmodes.results.writing import print_anything
 from torchmodes.workloads.models import build_model, download_weights
 from torchmodes.workloads.models.base import BuiltModel
@@ -114,6 +116,7 @@ def check_model(
             scored=scored,
         )
     except Exception as error:  # noqa: BLE001 - a user's model may raise anything: the others go on
+        traceback.print_exc()  # into the model's log
         return Checked(name, spec["family"], error=_described(error))
 
 
@@ -192,7 +195,8 @@ def check_alone(name: str, config: Config, *, device: str, download: bool = Fals
     argument = {"name": name, "spec": spec, "seed": config.seed, "features": features}
     outcome = _alone(f"{MODULE}:check_job", {**argument, "device": device}, config, name)
     if isinstance(outcome.value, dict):
-        return Checked(**outcome.value)
+        found = Checked(**outcome.value)
+        return replace(found, error=f"{found.error}; see {log}") if found.error else found
     return Checked(name, model.family, error=_ended(outcome, log))
 
 
@@ -359,10 +363,10 @@ def _figure(value: float | None, form: str) -> str:
 
 def _described(error: Exception) -> str:
     """Say what went wrong in one line; our own messages need no class in front."""
-    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return (
-        text if type(error) in (ValueError, EvaluationFault) else f"{type(error).__name__}: {text}"
-    )
+    if type(error) in (ValueError, EvaluationFault):
+        lines = printable(str(error)).splitlines()
+        return "; ".join(line.strip() for line in lines if line.strip())
+    return reason_of(error)
 
 
 if __name__ == "__main__":

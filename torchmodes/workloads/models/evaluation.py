@@ -55,7 +55,7 @@ def scores_of(reference: str, call: Call, *, seed: int) -> NDArray[np.float64]:
 
     try:
         with seeded(seed):
-            function = load_function(reference)
+            function = load_function(reference, anew=True)  # each side's scores are its own
             returned = function(counted)
     except Exception as error:
         raise EvaluationFault(_raised_in(user_file(reference), error)) from error

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
-from torchmodes.planning.user_code import load_function
+from torchmodes.planning.user_code import load_function, user_file
 from torchmodes.workloads.batches import BatchSchedule, difference
-from torchmodes.workloads.models.base import BuiltModel, seeded
+from torchmodes.workloads.models.base import BuiltModel, in_mode, seeded
 from torchmodes.workloads.models.lazy import initialise_lazy
 from torchmodes.workloads.structures import Inputs
 
@@ -29,12 +30,23 @@ def build(
     reference = spec["inputs"] or spec["schedule"]
     told_as = f"{reference}({batch_size})"
     with seeded(seed):  # apart: what a file imports may draw, and is imported once
-        factory, function = load_function(spec["factory"]), load_function(reference)
+        # Anew: instances have nothing in common. A model may ask its inputs for their class.
+        factory = load_function(spec["factory"], anew=True)
+        one_file = user_file(spec["factory"]).resolve() == user_file(reference).resolve()
+        function = load_function(reference, anew=not one_file)
     with seeded(seed):
         module = factory(**spec["options"])
         if not isinstance(module, nn.Module):
+            remedy = "; return its .module()" if isinstance(module, ExportedProgram) else ""
             raise ValueError(
-                f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module"
+                f"{spec['factory']} returned {type(module).__name__}, not a torch.nn.Module{remedy}"
+            )
+        _refuse_meta([*module.parameters(), *module.buffers()], told_as=spec["factory"])
+        if compiled := [name or "it" for name, part in module.named_modules() if _compiled(part)]:
+            raise ValueError(
+                f"{spec['factory']} returned a model that torch.compile was given ({compiled[0]}):"
+                " what is called eager would be compiled; return the model as it is, for modes"
+                " compile it"
             )
         schedule = None
         if spec["inputs"]:
@@ -42,7 +54,7 @@ def build(
         else:
             schedule = _schedule(function(batch_size), batch_size, told_as=told_as)
             example = schedule.batches[0]
-        initialise_lazy(module.eval(), example)
+        initialise_lazy(in_mode(module, training=False), example)
 
     def draw(seed: int) -> Inputs:
         if schedule is not None:
@@ -51,6 +63,19 @@ def build(
             return _checked(function(batch_size), batch_size, told_as=told_as)
 
     return BuiltModel(module, example, spec["item"], batch_size, draw, schedule=schedule)
+
+
+def _refuse_meta(tensors: Iterable[torch.Tensor], *, told_as: str) -> None:
+    if any(tensor.is_meta for tensor in tensors):
+        raise ValueError(
+            f"{told_as} returned tensors on the device meta, which have shapes and no values: make"
+            " them on the CPU"
+        )
+
+
+def _compiled(part: nn.Module) -> bool:
+    """Whether a module is what `torch.compile` returned, or was compiled in place."""
+    return "_orig_mod" in part._modules or part._compiled_call_impl is not None
 
 
 def _schedule(value: Any, batch_size: int, *, told_as: str) -> BatchSchedule:
@@ -87,6 +112,7 @@ def _checked(value: Any, batch_size: int, *, told_as: str) -> Inputs:
             f"{told_as} returned a nested tensor that has no shape; make it with"
             " layout=torch.jagged, or pad it"
         )
+    _refuse_meta(tensors, told_as=told_as)
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if not shapes:
         raise ValueError(f"{told_as} returned no tensor at all")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
@@ -42,7 +44,7 @@ class FxEngine(base.Engine):
 
     def prepare(self, module: nn.Module, inputs: Inputs) -> Callable[..., Any]:
         """Trace the module symbolically and apply the passes in order."""
-        traced = fx.symbolic_trace(module)
+        traced = symbolic_trace(module, inputs)
         self.nodes_traced, self.passes_without_effect = len(traced.graph.nodes), []
         for name in self.options.passes:
             before = _nodes_and_modules(traced)
@@ -85,6 +87,40 @@ class FxEngine(base.Engine):
         graph_table(self.graph_module).to_csv(directory / "graph.csv", index=False)
         (directory / "code.py").write_text(self.graph_module.code, encoding="utf-8")
         return ["graph.txt", "graph.csv", "code.py"]
+
+
+def symbolic_trace(module: nn.Module, inputs: Inputs) -> fx.GraphModule:
+    """Trace with symbols for what holds tensors; all else that `forward` takes is constant.
+
+    As it is to torch.export: a symbol in the place of None is not None, and takes another branch.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise base.Refused(
+            "the model is TorchScript: torch.fx reads Python's code, of which nothing is left",
+            "build the model without it, or use method: script",
+        )
+    bound = inspect.signature(module.forward).bind(*inputs.args, **inputs.kwargs)
+    bound.apply_defaults()
+    constants = {
+        name: value
+        for name, value in bound.arguments.items()
+        if value is None or isinstance(value, bool | int | float | str)
+    }
+    traced = fx.symbolic_trace(module, concrete_args=constants or None)
+    for node in traced.graph.nodes:
+        if node.op == "placeholder" and node.target.removesuffix("_1") in constants:
+            node.target = node.target.removesuffix("_1")
+            # The checks that it still has this value, at every call.
+            for user in [*node.users]:
+                _erase(traced.graph, user)
+    traced.recompile()
+    return traced
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    for user in [*node.users]:
+        _erase(graph, user)
+    graph.erase_node(node)
 
 
 def _nodes_and_modules(traced: fx.GraphModule) -> list[str]:

@@ -44,6 +44,7 @@ class TorchScriptEngine(base.Engine):
         """Script the module, or trace it with the example inputs; then optimise it."""
         if self.options.method == "script":
             scripted = torch.jit.script(module)
+            _refuse_none(scripted, inputs)
         else:
             scripted, self.returned = trace(module, inputs)
         before = node_kinds(scripted)
@@ -87,6 +88,23 @@ class TorchScriptEngine(base.Engine):
         (directory / "code.py").write_text(self.scripted.code, encoding="utf-8")
         (directory / "graph.txt").write_text(str(self.scripted.inlined_graph), encoding="utf-8")
         return ["model.pt", "code.py", "graph.txt"]
+
+
+def _refuse_none(scripted: torch.jit.ScriptModule, inputs: Inputs) -> None:
+    """Refuse None where TorchScript takes an argument to be a tensor: it would fail within."""
+    _, *arguments = scripted._c._get_method("forward").schema.arguments  # the first is self
+    given = {argument.name: value for argument, value in zip(arguments, inputs.args, strict=False)}
+    given |= inputs.kwargs
+    for argument in arguments:
+        if argument.name in given and given[argument.name] is None and _is_tensor(argument.type):
+            raise base.Refused(
+                f"the input {argument.name!r} is None, and to TorchScript it is a tensor",
+                f"annotate it in forward, {argument.name}: torch.Tensor | None, or trace",
+            )
+
+
+def _is_tensor(kind: Any) -> bool:
+    return kind.kind() == "TensorType"
 
 
 def calling(

@@ -21,7 +21,7 @@ from torchmodes.config.faults import meant
 from torchmodes.config.training_step import CROSS_ENTROPY, LOSSES, MSE, NEXT_TOKEN, TrainingStep
 from torchmodes.planning.user_code import load_function
 from torchmodes.results.reasons import reason_of
-from torchmodes.workloads.models.base import BuiltModel, seeded
+from torchmodes.workloads.models.base import BuiltModel, in_mode, seeded
 from torchmodes.workloads.modes.base import Step
 from torchmodes.workloads.structures import Inputs, copy_output, tensors_of
 
@@ -195,7 +195,7 @@ def make_batches(built: BuiltModel, told: TrainingStep, *, loss: str, seed: int)
         Batch(given_as(inputs), draw(number, inputs))
         for number, inputs in _inputs(built, seed=seed, wanted=BATCHES * told.accumulate)
     ]
-    if loss not in LOSSES or told.targets is not None:
+    if loss != NEXT_TOKEN or told.targets is not None:
         _try_loss(built, told, loss, parts[0].targets, seed=seed)
     if told.accumulate == 1:
         return parts
@@ -214,7 +214,7 @@ def _try_loss(built: BuiltModel, told: TrainingStep, name: str, targets: Any, *,
     targets = _pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), targets)
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     with seeded(seed):
-        output = inputs.call(module.train())
+        output = inputs.call(in_mode(module, training=True))
         try:
             found = loss(output, Batch(given_as(inputs), targets))
         except Exception as error:
@@ -231,6 +231,11 @@ def _try_loss(built: BuiltModel, told: TrainingStep, name: str, targets: Any, *,
     if not isinstance(found, torch.Tensor):
         kind = "None" if found is None else f"a {type(found).__name__}"
         raise ValueError(f"train.loss: {name} returned {kind}: return a tensor with a gradient")
+    if not found.requires_grad and name in LOSSES:
+        raise ValueError(
+            "the output of the model in training has no gradient: let its forward compute it"
+            " without detach() or no_grad()"
+        )
     if not found.requires_grad:
         raise ValueError(
             f"train.loss: {name} returned a tensor without a gradient: compute it from the output,"
@@ -315,8 +320,8 @@ def _output(built: BuiltModel) -> Any:
     """Run the model once in evaluation mode, to know what its output looks like."""
     module, was = built.module, built.module.training
     with torch.no_grad():
-        output = copy_output(built.inputs.map(torch.clone).call(module.eval()))
-    module.train(was)
+        output = copy_output(built.inputs.map(torch.clone).call(in_mode(module, training=False)))
+    in_mode(module, training=was)
     return output
 
 
