@@ -276,6 +276,26 @@ ITEM_SHARE = 1 / 5
 
 Of a million normal errors the largest is 4.9 times their root mean square.
 """
+LOST = 0.5
+"""Relative L2 error above which an item or a slice has little to do with the baseline's."""
+LOST_SHARE = 1 / 3
+"""What the error of such a part weighs: in int4 nothing else would make a lost one wrong."""
+
+
+def weight_of_part(error: float | None, *, item: bool) -> float:
+    """Return what the relative L2 error of an item, or of a slice, weighs against the tolerance.
+
+    Slices, along any dimension but the first, have fewer values: none counts that is not lost.
+    """
+    if error is None:
+        return 0.0
+    return (LOST_SHARE if error > LOST else ITEM_SHARE if item else 0.0) * error
+
+
+def most_of_part(tolerance: float, *, item: bool) -> float:
+    """Return the largest relative L2 error of an item, or a slice, that weighs no more."""
+    lost = max(LOST, tolerance / LOST_SHARE)
+    return min(tolerance / ITEM_SHARE, lost) if item else lost
 
 
 class Numerics(Part):
@@ -300,6 +320,11 @@ class Numerics(Part):
         description="relative L2 error of the item of a tensor's first dimension (a batch's) that"
         " is furthest off; its norm is no less than their root mean square",
     )
+    worst_slice: NotNegative | None = Field(
+        None,
+        description="likewise of the worst slice along another dimension, such as a position or a"
+        " class, of eight values and more",
+    )
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers, or truth values, that differ"
     )
@@ -307,7 +332,8 @@ class Numerics(Part):
         None, description="of the angle between the two, in the worst tensor"
     )
     tolerance: NotNegative = Field(
-        description="of relative_l2, of differing and of a fifth of worst_item"
+        description="of relative_l2, of differing and of a fifth of worst_item; of a third of"
+        " worst_item or worst_slice beyond a half"
     )
     usual_tolerance: NotNegative | None = Field(
         None,
@@ -350,8 +376,12 @@ class Numerics(Part):
 
     @property
     def error(self) -> float:
-        """What is held against the tolerance: that, or `ITEM_SHARE` of `worst_item`."""
-        return max(self.whole_error, ITEM_SHARE * (self.worst_item or 0.0))
+        """What is held against the tolerance: that, or what the worst item or slice weighs."""
+        return max(
+            self.whole_error,
+            weight_of_part(self.worst_item, item=True),
+            weight_of_part(self.worst_slice, item=False),
+        )
 
 
 class Exactness(Part):
