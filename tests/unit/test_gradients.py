@@ -284,6 +284,13 @@ def test_in_half_precision_eager_says_how_far_its_rounding_leads(run: Run, monke
     assert run("half_as_steep_in_one_layer", number_format="bf16")["status"] == "wrong"
 
 
+@pytest.mark.parametrize(("values", "allowed"), [(63, 0.1), (64, 0.03)])
+def test_in_half_precision_many_values_may_be_three_times_as_far_off_as_eager(values, allowed):
+    eager, rounded = {"weight": torch.ones(values)}, {"weight": torch.full((values,), 1.01)}
+    worst = gradients._worst(eager, rounded, [rounded], gradients.LOWERED_ROUNDINGS)
+    assert worst.allowed == pytest.approx(allowed, rel=1e-4)
+
+
 def test_a_later_run_compares_losses_alone(run: Run):
     found = run("one_layer_a_tenth_too_steep", first=False)
     assert (found["status"], found["numerics"]["gradient_error"]) == ("ok", None)

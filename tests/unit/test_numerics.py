@@ -80,6 +80,48 @@ def test_one_wrong_item_among_many_is_wrong(precision: str) -> None:
     assert said.reason.startswith("output: one of 100,000 items has a relative L2 error of ")
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("place", [np.s_[5], np.s_[:, 20], np.s_[:, :, 7]])
+def test_one_item_position_or_class_that_is_lost_is_wrong(precision: str, place: object) -> None:
+    logits = torch.randn(32, 40, 24, generator=torch.Generator().manual_seed(0))
+    spoilt = off_by(logits, 0.9 * OUTPUT_TOLERANCE[precision])
+    assert compare(logits, spoilt, precision=precision).within_tolerance
+    spoilt = off_by(logits, OUTPUT_TOLERANCE[precision] / 4)
+    spoilt[place] = 0.0
+    said = compare(logits, spoilt, precision=precision)
+    assert said.error > said.tolerance
+    assert not said.within_tolerance
+
+
+def test_slices_of_few_values_are_not_looked_at() -> None:
+    logits = torch.randn(4, 50_000, generator=torch.Generator().manual_seed(0))
+    swapped = logits.clone()
+    swapped[:, 0] = 0.0
+    assert compare(logits, swapped, precision="int8").worst_slice is None
+    said = compare(logits.repeat(2, 1), swapped.repeat(2, 1), precision="int8")
+    assert said.reason is not None
+    assert "one of 50,000 slices of the shape (8, 50000) has" in said.reason
+
+
+@pytest.mark.parametrize("mask", [-1e4, -1e9, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_beside_a_mask_the_other_values_count(mask: float, precision: str) -> None:
+    logits = torch.randn(8, 100, generator=torch.Generator().manual_seed(0))
+    masked = torch.arange(100) % 3 == 0
+    expected, spoilt = logits.masked_fill(masked, mask), -logits.masked_fill(masked, -mask)
+    assert not compare(expected, spoilt, precision=precision).within_tolerance
+    for same in (mask, 0.99 * mask, -math.inf):  # rounded otherwise, or what it stands for
+        actual = logits.masked_fill(masked, same)
+        assert compare(expected, actual, precision=precision).relative_l2 == 0
+    said = compare(expected, logits.masked_fill(~masked, mask), precision=precision)
+    assert said.reason == f"output: the baseline is masked by {mask:g} at other places"
+
+
+def test_one_large_value_is_no_mask() -> None:
+    prices = torch.tensor([[1e6], [3.0], [2.0]])
+    assert compare(prices, prices + 1, precision="bf16").within_tolerance
+
+
 def test_an_item_near_zero_is_measured_by_the_others_and_a_large_one_by_itself() -> None:
     rows = torch.tensor([[1.0, 0.0], [1e-9, 0.0], [1e3, 0.0], [1.0, 0.0]])
     typical = float(rows.norm() / 2)

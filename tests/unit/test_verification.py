@@ -40,6 +40,11 @@ class Plain(Base):
         return torch.relu(self.lin(x))
 
 
+class Biased(Base):
+    def forward(self, x):
+        return self.lin(x) + 30_000
+
+
 class Deep(nn.Module):
     def __init__(self):
         super().__init__()
@@ -560,6 +565,13 @@ TRACE = {
     "freeze": False,
     "optimize_for_inference": False,
 }
+
+
+def test_a_constant_is_wrong_where_outputs_vary_by_less_than_the_tolerance(run: Run):
+    assert run("Biased", "answers_the_example")["reason"] == (
+        "on other inputs: its output is the same for all of them, and eager's is not"
+    )
+    assert run("Biased", "computes_on_copies")["status"] == "ok"
 
 
 def test_outputs_are_compared_on_inputs_of_the_models_own_before_and_after_sampling(run: Run):

@@ -28,6 +28,10 @@ TOLERANCE = 1e-3
 """Error that no rounding need explain; of gradients, and of what steps moved, relative."""
 ROUNDINGS = 10.0
 """How many times as far as rounding leads eager a mode may come."""
+LOWERED_ROUNDINGS = 3.0
+"""The same in a lower precision, where eager is rounded as the mode is: that led TorchInductor 1.0
+to 1.05 times as far in bf16. Of a tensor of `MANY` values; the rounding of few may be near zero."""
+MANY = 64
 SMALL = 1e-2
 """Tensors whose values are smaller than this share of the others' are held against that share.
 
@@ -171,8 +175,9 @@ def _compare(job: Job, numerics: Numerics, baseline_step_s: float) -> tuple[Nume
     _require_finite(expected)
     rounded, warnings = _rounded(job, baseline_step_s=baseline_step_s)
     found = first_steps(job)
-    gradients = _worst(expected.gradients, found.gradients, [r.gradients for r in rounded])
-    moved = _worst(expected.moved, found.moved, [r.moved for r in rounded])
+    of_many = ROUNDINGS if job.case.precision == "fp32" else LOWERED_ROUNDINGS
+    gradients = _worst(expected.gradients, found.gradients, [r.gradients for r in rounded], of_many)
+    moved = _worst(expected.moved, found.moved, [r.moved for r in rounded], of_many)
     update: dict[str, object] = {
         "gradient_error": gradients.error,
         "gradient_tolerance": gradients.allowed,
@@ -230,7 +235,7 @@ class _Worst:
     allowed: float
 
 
-def _worst(expected: Tensors, found: Tensors, rounded: Sequence[Tensors]) -> _Worst:
+def _worst(expected: Tensors, found: Tensors, rounded: Sequence[Tensors], of_many: float) -> _Worst:
     floor = SMALL * _root_mean_square(expected.values())
     worst, most = _Worst("every parameter", 0.0, TOLERANCE), 0.0
     for name, one in expected.items():
@@ -239,9 +244,10 @@ def _worst(expected: Tensors, found: Tensors, rounded: Sequence[Tensors]) -> _Wo
             return _Worst(name, None, TOLERANCE)
         error = float((found[name] - one).norm())
         noise = max(float((other[name] - one).norm()) for other in rounded)
+        times = of_many if one.numel() >= MANY else ROUNDINGS
         if scale == 0.0 and error == 0.0:
             continue
-        error, allowed = error / (scale or 1.0), max(TOLERANCE, ROUNDINGS * noise / (scale or 1.0))
+        error, allowed = error / (scale or 1.0), max(TOLERANCE, times * noise / (scale or 1.0))
         if not error < float("inf"):
             return _Worst(name, None, allowed)
         if error / allowed > most:

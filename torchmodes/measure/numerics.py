@@ -1,9 +1,10 @@
 """Is the candidate still right? Its output, or its losses, against the baseline's.
 
-The gate is the relative L2 error of every floating tensor of the output, and of each item of its
-first dimension (a batch's), and the share of the integers or truth values of every other that
-differ; the other figures are for the reader. A non-finite value where the baseline has a finite one
-is wrong at any precision, as is another text or name among the tensors.
+The gate is the relative L2 error of every floating tensor of the output, of each item of its first
+dimension (a batch's) and of each slice along the others (a position, a class), and the share of the
+integers or truth values of every other that differ; the other figures are for the reader. A
+non-finite value where the baseline has a finite one is wrong at any precision, as is another text
+or name among the tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from torchmodes.results.records import ITEM_SHARE, Numerics
+from torchmodes.results.records import Numerics, most_of_part, weight_of_part
 from torchmodes.workloads.models.base import Align
 from torchmodes.workloads.structures import dense, tensors_of
 
@@ -64,6 +65,12 @@ On the house-price MLP, weights perturbed by 1e-6 gave up to 3e-5 after 200 step
 6e-3, while a learning rate off by 1 % gave 6e-3 to 3e-2.
 """
 
+FEWEST_IN_SLICE = 8
+"""Values of a slice that is looked at: of one, as of a single text's logits, an error may be large.
+"""
+LEAST_MASK, MASK_OVER_REST = 1e4, 100.0
+"""What is as large, this many times all else and at several places the same, is a mask."""
+
 NOTHING_FINITE = "the baseline holds no finite value, so nothing can be verified"
 VALUES = (Number, str, bytes, Enum, torch.dtype, torch.device, np.ndarray, np.generic, type(None))
 """What an output may hold beside tensors that is no more than its value."""
@@ -79,9 +86,11 @@ class _Figures:
     max_rel: float | None = None
     relative_l2: float | None = None
     worst_item: float | None = None
+    worst_slice: float | None = None
     differing: float | None = None
     cosine: float | None = None
     items: int = 1
+    slices: str = ""
     kind: str = "values"
 
     @property
@@ -90,14 +99,22 @@ class _Figures:
 
     @property
     def error(self) -> float:
-        return max(self.whole, ITEM_SHARE * (self.worst_item or 0.0))
+        return max(
+            self.whole,
+            weight_of_part(self.worst_item, item=True),
+            weight_of_part(self.worst_slice, item=False),
+        )
 
     def beyond(self, tolerance: float) -> str:
         """Say in words what is above the tolerance."""
         if self.whole <= tolerance:
+            of_item = weight_of_part(self.worst_item, item=True) > tolerance
+            told = f"{self.items:,} items" if of_item else self.slices
+            error = self.worst_item if of_item else self.worst_slice
+            most = most_of_part(tolerance, item=of_item)
             return (
-                f"one of {self.items:,} items has a relative L2 error of {self.worst_item:.2g},"
-                f" above {tolerance / ITEM_SHARE:g} (of all together: {self.relative_l2:.2g})"
+                f"one of {told} has a relative L2 error of {error:.2g}, above {most:g}"
+                f" (of all together: {self.relative_l2:.2g})"
             )
         if self.differing is None:
             return f"relative L2 error {self.relative_l2:.2g}, above {tolerance:g}"
@@ -230,6 +247,7 @@ def _judged(
         max_rel=_largest(figure.max_rel for figure in every),
         relative_l2=_largest(figure.relative_l2 for figure in every),
         worst_item=_largest(figure.worst_item for figure in every),
+        worst_slice=_largest(figure.worst_slice for figure in every),
         differing=_largest(figure.differing for figure in every),
         cosine=min(cosines, default=None),
         tolerance=tolerance,
@@ -328,6 +346,13 @@ def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor)
         return _compare_exactly(baseline, candidate)
     expected, actual = _as_doubles(baseline), _as_doubles(candidate)
     finite = torch.isfinite(expected)
+    if (mask := _mask(expected[finite])) is not None:
+        masked = expected == mask
+        hidden = actual / mask > 0.5  # rounded otherwise, or infinite
+        if not torch.equal(masked, hidden):
+            raise _Mismatch(f"{name}: the baseline is masked by {mask:g} at other places")
+        expected, actual = (side.masked_fill(masked, math.inf) for side in (expected, actual))
+        finite &= ~masked
     broken = int((~torch.isfinite(actual) & finite).sum())
     if broken:
         raise _Mismatch(f"{name}: {broken} of {finite.numel()} values are NaN or infinite")
@@ -337,23 +362,56 @@ def _compare_tensors(name: str, baseline: torch.Tensor, candidate: torch.Tensor)
     if not bool(finite.any()):
         return None
     figures = _distances(expected[finite], actual[finite])
-    if expected.ndim == 0 or len(expected) == 1:
+    if expected.ndim == 0:
         return figures
-    worst = _worst_item(expected.where(finite, 0.0), actual.where(finite, 0.0))
-    return dataclasses.replace(figures, worst_item=worst, items=len(expected))
+    return _with_parts(figures, expected.where(finite, 0.0), actual.where(finite, 0.0))
 
 
-def _worst_item(expected: torch.Tensor, actual: torch.Tensor) -> float:
-    """Return the largest relative L2 error along the first dimension.
+def _mask(values: torch.Tensor) -> float | None:
+    """Return which of finite values stands for minus infinity, as -1e9 in logits; None: none does.
 
-    An item's norm is taken for no less than their root mean square, so that one near zero does not
+    Beside it no other value would count.
+    """
+    mask = values[values.abs().argmax()] if values.numel() else values.new_zeros(())
+    if abs(mask) < LEAST_MASK:
+        return None
+    others = values[values != mask]
+    if not others.numel() or len(values) - len(others) < 2:
+        return None
+    return float(mask) if others.abs().max() * MASK_OVER_REST < abs(mask) else None
+
+
+def _with_parts(figures: _Figures, expected: torch.Tensor, actual: torch.Tensor) -> _Figures:
+    """Add the errors of the worst item, and of the worst slice along the other dimensions."""
+    scale = float(expected.abs().max()) or 1.0  # so that no square overflows
+    shape = (*expected.shape, 1) if expected.ndim == 1 else expected.shape
+    one, other = (side.reshape(shape) / scale for side in (expected, actual))
+    errors = other - one
+    items, *others = (
+        (_worst_along(one, errors, dimension), size)
+        for dimension, size in enumerate(shape)
+        if dimension == 0 or (size > 1 and one.numel() >= size * FEWEST_IN_SLICE)
+    )
+    error, size = max(others, default=(None, 0))
+    return dataclasses.replace(
+        figures,
+        worst_item=items[0] if len(expected) > 1 else None,
+        items=len(expected),
+        worst_slice=error,
+        slices=f"{size:,} slices of the shape {tuple(expected.shape)}",
+    )
+
+
+def _worst_along(values: torch.Tensor, errors: torch.Tensor, dimension: int) -> float:
+    """Return the largest relative L2 error along a dimension.
+
+    A part's norm is taken for no less than their root mean square, so that one near zero does not
     look far off.
     """
-    scale = float(expected.abs().max()) or 1.0  # so that no square overflows
-    one, other = (side.reshape(len(side), -1) / scale for side in (expected, actual))
-    norms = one.norm(dim=1)
+    others = [other for other in range(values.ndim) if other != dimension]
+    norms, errors = (torch.linalg.vector_norm(side, dim=others) for side in (values, errors))
     typical = float(norms.square().mean().sqrt()) or 1.0
-    return float(((other - one).norm(dim=1) / norms.clamp(min=typical)).max())
+    return float((errors / norms.clamp(min=typical)).max())
 
 
 def _as_doubles(tensor: torch.Tensor) -> torch.Tensor:

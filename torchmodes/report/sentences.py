@@ -244,7 +244,8 @@ def numerics(judged: JudgedRecord) -> str:
     if found.differing is not None:
         told.append(f"{percent(found.differing)} of the integers differ")
     if found.error > found.whole_error:
-        told.append(f"of one item {relative_error(found.worst_item)}")
+        part = max((found.worst_item or 0.0, "item"), (found.worst_slice or 0.0, "slice"))
+        told.append(f"of one {part[1]} {relative_error(part[0])}")
     sets = f", on {found.input_sets:,} sets of inputs" if found.input_sets > 1 else ""
     if found.gradient_error is not None:
         sets = (

@@ -290,6 +290,26 @@ ITEM_SHARE = 1 / 5
 
 Of a million normal errors the largest is 4.9 times their root mean square.
 """
+LOST = 0.5
+"""Relative L2 error above which an item or a slice has little to do with the baseline's."""
+LOST_SHARE = 1 / 3
+"""What the error of such a part weighs: in int4 nothing else would make a lost one wrong."""
+
+
+def weight_of_part(error: float | None, *, item: bool) -> float:
+    """Return what the relative L2 error of an item, or of a slice, weighs against the tolerance.
+
+    Slices, along any dimension but the first, have fewer values: none counts that is not lost.
+    """
+    if error is None:
+        return 0.0
+    return (LOST_SHARE if error > LOST else ITEM_SHARE if item else 0.0) * error
+
+
+def most_of_part(tolerance: float, *, item: bool) -> float:
+    """Return the largest relative L2 error of an item, or a slice, that weighs no more."""
+    lost = max(LOST, tolerance / LOST_SHARE)
+    return min(tolerance / ITEM_SHARE, lost) if item else lost
 
 
 class Numerics(Part):
@@ -315,6 +335,11 @@ class Numerics(Part):
         description="relative L2 error of the item of a tensor's first dimension (a batch's) that"
         " is furthest off; an item's norm counts as at least the items' root mean square",
     )
+    worst_slice: NotNegative | None = Field(
+        None,
+        description="the same for slices along the other dimensions, such as a position or a class,"
+        " of eight values or more",
+    )
     differing: float | None = Field(
         None, ge=0, le=1, description="share of the integers or truth values that differ"
     )
@@ -322,7 +347,8 @@ class Numerics(Part):
         None, description="cosine of the angle between the two, for the worst tensor"
     )
     tolerance: NotNegative = Field(
-        description="limit for relative_l2, for differing, and for a fifth of worst_item"
+        description="limit for relative_l2, for differing, for a fifth of worst_item, and for a"
+        " third of a worst_item or worst_slice above 0.5"
     )
     usual_tolerance: NotNegative | None = Field(
         None,
@@ -369,8 +395,12 @@ class Numerics(Part):
 
     @property
     def error(self) -> float:
-        """What is compared with the tolerance: that, or `ITEM_SHARE` of `worst_item`."""
-        return max(self.whole_error, ITEM_SHARE * (self.worst_item or 0.0))
+        """What is compared with the tolerance: that, or what the worst item or slice weighs."""
+        return max(
+            self.whole_error,
+            weight_of_part(self.worst_item, item=True),
+            weight_of_part(self.worst_slice, item=False),
+        )
 
 
 class Exactness(Part):
