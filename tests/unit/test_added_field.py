@@ -37,7 +37,7 @@ def test_a_field_that_is_declared_and_measured_arrives_in_the_summary(tmp_path: 
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     add(
         package / "results/records.py",
-        after='Field(description="whether two adjacent windows agreed before the cap")\n',
+        after='Field(description="whether two adjacent windows agreed before the time was up")\n',
         line="    slowest_s: NotNegative | None = None\n",
     )
     add(
