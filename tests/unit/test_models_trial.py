@@ -84,7 +84,9 @@ def test_it_is_written_where_one_can_go_on_from_and_measured_there(here, capsys)
     ("words", "told"),
     [
         (["tim/resnet18"], "'tim' is no family that has names; did you mean 'timm'?"),
-        (["resnet18"], "families: torchvision, timm, transformers"),
+        (["resnet18"], "did you mean torchvision/resnet18 or timm/resnet18?"),
+        (["gpt2"], "did you mean transformers/gpt2?"),
+        (["my_own_net"], "families: torchvision, timm, transformers"),
         (["timm/resnet18", "--batch", "0"], "BATCH: 0 is no number of items per call"),
         (["timm/resnet18", "--batch", "two"], "BATCH: 'two' is no whole number"),
         (

@@ -250,6 +250,20 @@ def test_beyond_the_knee_a_larger_batch_is_said_to_bring_little() -> None:
     assert "larger batch adds latency" in told("batch_scaling", batch_scaling.study(records))
 
 
+def test_of_a_batch_size_without_a_verdict_nothing_is_concluded() -> None:
+    records = [
+        make_record(INFERENCE.format("eager", size), baseline_s=0.001 * max(size, 4), blocks=20)
+        for size in (1, 4, 16)
+    ]
+    doubt = {"no_verdict": "other programs kept 1.5 of 2 cores busy"}
+    records[1] = records[1].model_copy(update=doubt)
+    found = batch_scaling.study(records)
+    assert found.series[0].knee is None
+    said = told("batch_scaling", found)
+    assert "best throughput" not in said
+    assert said.endswith("nothing is concluded: other programs kept 1.5 of 2 cores busy.")
+
+
 def test_one_core_is_not_compared_with_itself() -> None:
     point = {"threads": 1, "latency_s": 0.01, "speed_up": SPEED}
     entry = {"case": CASE, "points": [point], "status": "ok", "reason": None}

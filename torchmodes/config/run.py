@@ -97,6 +97,7 @@ class Measurement(Section):
     )
     runs: Count = Field(
         3,
+        le=1000,
         description="processes in which a case is measured, spread over the workflow; raising it"
         " measures only the additional ones",
     )

@@ -69,6 +69,7 @@ def _point(record: Record) -> BatchPoint:
         batch_size=record.case.batch_size,
         status=record.status,
         reason=record.reason,
+        no_verdict=record.no_verdict,
         latency_s=None if statistics is None else statistics.candidate.median_s,
         throughput_per_s=None if statistics is None else statistics.throughput_per_s,
     )
@@ -81,4 +82,5 @@ def _series(series: tuple[str, ...], points: list[BatchPoint], item: str) -> Ser
         if point.throughput_per_s is not None
     ]
     named = dict(zip(_SERIES, series, strict=True))
-    return Series.model_validate({**named, "item": item, "points": points, "knee": knee(measured)})
+    found = None if any(point.no_verdict for point in points) else knee(measured)
+    return Series.model_validate({**named, "item": item, "points": points, "knee": found})

@@ -100,11 +100,15 @@ class InferenceContext(StudyResult):
 
 
 class BatchPoint(Result):
-    """One batch size of a series; latency and throughput are null where it was not measured."""
+    """One batch size of a series; latency and throughput are null where it was not measured.
+
+    From a latency with a `no_verdict` nothing is concluded.
+    """
 
     batch_size: Several
     status: str = "ok"
     reason: str | None = None
+    no_verdict: str | None = None
     latency_s: CallSeconds | None
     throughput_per_s: Rate | None
 

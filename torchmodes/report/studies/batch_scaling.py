@@ -21,7 +21,9 @@ def tell(result: BatchScaling) -> Told:
                 f"{point.batch_size:,}",
                 duration(point.latency_s),
                 rate(point.throughput_per_s),
-                "knee" if point.batch_size == series.knee else point.reason or "",
+                "knee"
+                if point.batch_size == series.knee
+                else point.reason or point.no_verdict or "",
             )
             for point in series.points
         ]
@@ -42,6 +44,8 @@ def tell(result: BatchScaling) -> Told:
         sentences.append(
             f"Throughput still rose up to the largest batch measured: {listing(rising)}."
         )
+    if doubt := next((p.no_verdict for s in result.series for p in s.points if p.no_verdict), None):
+        sentences.append(f"Of the batch sizes of some cases nothing is concluded: {doubt}.")
     text = " ".join(sentences) or "No case was measured at two batch sizes or more."
     return text, ("Case", "Batch", "Latency", "Throughput", ""), tuple(rows)
 

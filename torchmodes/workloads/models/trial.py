@@ -69,14 +69,33 @@ def model_section(model: str) -> tuple[str, dict[str, Any]]:
     family, _, name = model.partition("/")
     known = {tag: section.named_by for tag, section in FAMILIES.items() if section.named_by}
     if family not in known or not name:
-        wrong = f"{family!r} is no family that has names{meant(family, known)}" if name else ""
+        if name:
+            told = f"{family!r} is no family that has names{meant(family, known)}"
+        elif of := families_with(model):
+            told = "did you mean " + " or ".join(f"{family}/{model}" for family in of) + "?"
+        else:
+            told = f"families: {', '.join(known)}"
         raise ValueError(
             f"MODEL: {model!r} is neither family/name, such as timm/convnext_tiny, nor"
-            f" path/to/file.py:build; {wrong or 'families: ' + ', '.join(known)}"
+            f" path/to/file.py:build; {told}"
         )
     folder = saved_model(name)  # results are made in another folder, from which paths count
     told = name if folder is None else str(folder.absolute())
     return _plain(f"{family}-{name}"), {"family": family, known[family]: told}
+
+
+def families_with(name: str) -> list[str]:
+    """Return the families whose library has a model of this name."""
+    import timm
+    import torchvision
+    from transformers import CONFIG_MAPPING
+
+    names = {
+        "torchvision": torchvision.models.list_models(),
+        "timm": timm.list_models(),
+        "transformers": CONFIG_MAPPING,
+    }
+    return [family for family, known in names.items() if name in known]
 
 
 def trial(model: str, modes: Sequence[str], batch_size: int, known: Config) -> dict[str, Any]:
