@@ -814,7 +814,7 @@ def test_a_model_that_changes_the_process_is_told_from_a_mode(run: Run):
     assert found["reason"] == "the model changed the process that eager runs in: threads 2 → 1"
     assert "its factory and its forward" in found["remedy"]
     of_mode = run("LeavesOneThread", NO_GRAD)
-    assert of_mode["remedy"].endswith("where eager's own case failed for the same reason, mend the model")
+    assert of_mode["remedy"].endswith("failed for the same reason, mend the model")
 
 
 def test_a_model_that_was_built_in_half_precision_is_no_baseline_in_fp32(run: Run):

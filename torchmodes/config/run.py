@@ -95,8 +95,9 @@ class Measurement(Section):
         description="a run stops sampling once its own 95 % interval is ± this (relative); runs"
         " differ from each other by more anyway",
     )
-    runs: Count = Field(
+    runs: int = Field(
         3,
+        ge=1,
         le=1000,
         description="processes in which a case is measured, spread over the workflow; raising it"
         " measures only the additional ones",
