@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from torchmodes.results.records import Numerics, most_of_part, weight_of_part
+from torchmodes.results.records import Numerics, largest_weight, most_of_part, weight_of_part
 from torchmodes.workloads.models.base import Align
 from torchmodes.workloads.structures import dense, tensors_of
 
@@ -99,11 +99,7 @@ class _Figures:
 
     @property
     def error(self) -> float:
-        return max(
-            self.whole,
-            weight_of_part(self.worst_item, item=True),
-            weight_of_part(self.worst_slice, item=False),
-        )
+        return largest_weight(self.whole, self.worst_item, self.worst_slice)
 
     def beyond(self, tolerance: float) -> str:
         """Say in words what is above the tolerance."""

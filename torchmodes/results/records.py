@@ -306,6 +306,11 @@ def weight_of_part(error: float | None, *, item: bool) -> float:
     return (LOST_SHARE if error > LOST else ITEM_SHARE if item else 0.0) * error
 
 
+def largest_weight(whole: float, item: float | None, sliced: float | None) -> float:
+    """Return the error of an output that counts: as a whole, or of its worst item or slice."""
+    return max(whole, weight_of_part(item, item=True), weight_of_part(sliced, item=False))
+
+
 def most_of_part(tolerance: float, *, item: bool) -> float:
     """Return the largest relative L2 error of an item, or a slice, that weighs no more."""
     lost = max(LOST, tolerance / LOST_SHARE)
@@ -396,11 +401,7 @@ class Numerics(Part):
     @property
     def error(self) -> float:
         """What is compared with the tolerance: that, or what the worst item or slice weighs."""
-        return max(
-            self.whole_error,
-            weight_of_part(self.worst_item, item=True),
-            weight_of_part(self.worst_slice, item=False),
-        )
+        return largest_weight(self.whole_error, self.worst_item, self.worst_slice)
 
 
 class Exactness(Part):
