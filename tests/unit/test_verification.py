@@ -374,7 +374,7 @@ def calls_it_a_dog(model, inputs):
 
 def says_dog_while_timed(model, inputs):
     calls = itertools.count()
-    return lambda x: model(x) | ({"label": "dog"} if 7 < next(calls) < 50 else {})
+    return lambda x: model(x) | ({"label": "dog"} if next(calls) > 7 else {})
 
 
 def doubles(model, inputs):
@@ -520,6 +520,8 @@ def run(tmp_path: Path, process: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
     models, engines = tmp_path / "models.py", tmp_path / "engines.py"
     engines.write_text(ENGINES)
     monkeypatch.setattr("torchmodes.measure.verification.FURTHER_S", 0.0)
+    # In a short run on a busy machine a share of the time would be enough for no second look.
+    monkeypatch.setattr("torchmodes.measure.spot_checks.TIME_SHARE", 1.0)
 
     def measured(
         model: str,
